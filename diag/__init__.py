@@ -1,0 +1,1 @@
+"""Mathematics and meaning: the update equation, its damage, the verdict, and the commands."""

@@ -1,0 +1,468 @@
+"""Loading a model so that the numbers measured on it mean what they seem to mean.
+
+Weights stay raw: TransformerLens' compatibility mode centres and folds them, which changes keys
+and residual norms. Texts are tokenised by the plain Hugging Face tokenizer, because what the
+published editing code calls "the first token" is decided by its defaults about begin-of-sequence
+tokens; the bridge's own tokenizer prepends one even where the plain one does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlparse
+
+import torch
+
+from probes.errors import UserError
+
+DType = Literal["float32", "float16", "bfloat16", "float64"]
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+
+# Layers edited in the published work (ROME's and EasyEdit's hyper-parameter files).
+PUBLISHED_EDIT_LAYERS = {
+    "gpt2-xl": 17,
+    "gpt2-large": 12,
+    "gpt2-medium": 8,
+    "gpt-j-6b": 5,
+    "llama-2-7b": 5,
+    "llama-2-7b-hf": 5,
+}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised text.
+
+    Attributes:
+        ids: Token ids, a begin-of-sequence token included where one is prepended.
+        offsets: For each token the characters ``[start, end)`` of the text it covers; ``(0, 0)``
+            for a token that covers none.
+    """
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A language model behind TransformerLens' bridge, with the plain tokenizer beside it.
+
+    Attributes:
+        bridge: The ``TransformerBridge``; its weights are those of the Hugging Face model.
+        tokenizer: The plain fast Hugging Face tokenizer.
+        name: What the user called the model.
+        path: The directory it was loaded from, or the hub name.
+        bos: Whether a begin-of-sequence token is put in front of every text.
+        fingerprint: Identifies the weights; see :func:`fingerprint`.
+        state_dict: The Hugging Face model's parameters (shared, not copied) under the names they
+            had before wrapping, which saving an edited model needs.
+    """
+
+    bridge: Any
+    tokenizer: Any
+    name: str
+    path: str
+    bos: bool
+    fingerprint: str
+    state_dict: dict[str, torch.Tensor]
+
+    @property
+    def config(self) -> Any:
+        """The bridge's configuration (``d_model``, ``d_mlp``, ``n_layers`` …)."""
+        return self.bridge.cfg
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return int(self.config.n_layers)
+
+    @property
+    def n_ctx(self) -> int:
+        """Longest text in tokens."""
+        return int(self.config.n_ctx)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first block's weights are."""
+        return next(iter(self.bridge.blocks[0].parameters())).device
+
+    @property
+    def dtype(self) -> str:
+        """The weights' type, e.g. ``"float32"``."""
+        return str(next(iter(self.bridge.blocks[0].parameters())).dtype).removeprefix("torch.")
+
+    @property
+    def norm_behind_mlp(self) -> bool:
+        """Whether a norm stands between the MLP and the residual stream, as in Gemma 2.
+
+        There a change of the MLP's output is rescaled before it reaches the stream, so its size
+        says nothing about the size of the push.
+        """
+        return hasattr(self.bridge.blocks[0], "ln2_post")
+
+    def tokens(self, text: str) -> Tokens:
+        """Tokenises ``text`` once, as a whole, as the plain tokenizer does it.
+
+        Args:
+            text: The text, subject and prefix in place.
+
+        Returns:
+            Ids and character offsets.
+        """
+        encoded = self.tokenizer(
+            text,
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        ids = list(encoded["input_ids"])
+        offsets = [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
+        if self.bos:
+            ids.insert(0, int(self.tokenizer.bos_token_id))
+            offsets.insert(0, (0, 0))
+        return Tokens(ids, offsets)
+
+    def token_text(self, token_id: int) -> str:
+        """The token as its vocabulary writes it, a leading space shown as ``␣``."""
+        piece = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+        vocabulary = str(self.tokenizer.convert_ids_to_tokens(token_id))
+        # Sentencepiece vocabularies decode "▁Apple" to "Apple": the space is only in the piece.
+        if vocabulary.startswith("▁") and not piece.startswith(" "):
+            piece = " " + piece
+        return "␣" + piece[1:] if piece.startswith(" ") else piece
+
+    def hook(self, layer: int, site: Literal["key", "value", "resid_pre", "resid_post"]) -> str:
+        """Name of a hook point.
+
+        Args:
+            layer: Block index.
+            site: ``key`` is the input of the MLP's output projection, ``value`` that MLP's output,
+                ``resid_pre`` and ``resid_post`` the residual stream before and after the block.
+
+        Returns:
+            The bridge's name for it.
+
+        Raises:
+            UserError: If the model has no such block.
+        """
+        self.check_layer(layer)
+        return f"blocks.{layer}." + {
+            "key": "mlp.out.hook_in",
+            "value": "mlp.hook_out",
+            "resid_pre": "hook_in",
+            "resid_post": "hook_out",
+        }[site]
+
+    def check_layer(self, layer: int) -> None:
+        """Raises ``UserError`` unless block ``layer`` exists."""
+        if not 0 <= layer < self.n_layers:
+            raise UserError(
+                f"layer {layer} is out of range: {self.name} has layers 0 to {self.n_layers - 1}"
+            )
+
+    def default_layer(self) -> int:
+        """The layer that published work edits, else one third up, where those layers lie."""
+        known = PUBLISHED_EDIT_LAYERS.get(Path(self.path).name.lower())
+        return known if known is not None and known < self.n_layers else self.n_layers // 3
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    dtype: DType = "float32",
+    bos: bool | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Loads a causal language model, raw, for measuring and editing.
+
+    Args:
+        name_or_path: A local directory in Hugging Face layout, or a hub name.
+        device: ``"auto"`` (a GPU where there is one), or a torch device.
+        dtype: Type of the weights. Small updates are lost in 16-bit storage: edit in float32.
+        bos: Whether to prepend a begin-of-sequence token; ``None`` does what the plain tokenizer
+            does, as the published editing code runs.
+        trust_remote_code: Whether code shipped with the model may run.
+
+    Returns:
+        The loaded model.
+
+    Raises:
+        UserError: If the model cannot be found or read, or if measuring keys on it would give
+            silently wrong numbers (encoder, mixture of experts, slow tokenizer).
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    name = str(name_or_path)
+    source, local_only = _locate(name)
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
+    target = _device(device)
+    options: dict[str, Any] = {
+        "local_files_only": local_only,
+        "trust_remote_code": trust_remote_code,
+    }
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        refuse_unsuitable(config, name)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=DTYPES[dtype], **options)
+    except UserError:
+        raise
+    except Exception as error:  # the libraries raise OSError, ValueError, KeyError, SafetensorError
+        raise UserError(f"cannot load model {name!r}: {_one_line(error)}") from error
+    try:
+        model.to(target)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"cannot use device {device!r}: {_one_line(error)}") from error
+    return wrap(model, tokenizer, name=name, path=source, bos=bos)
+
+
+def wrap(
+    model: Any, tokenizer: Any, *, name: str, path: str, bos: bool | None = None
+) -> LoadedModel:
+    """Puts a Hugging Face model that is already in memory behind the bridge, in place.
+
+    Args:
+        model: A causal language model; it is set to evaluation mode and wrapped in place.
+        tokenizer: Its fast tokenizer, with a ``name_or_path`` it can be loaded from again.
+        name: What to call the model in results.
+        path: Where it comes from.
+        bos: As in :func:`load`.
+
+    Returns:
+        The loaded model.
+
+    Raises:
+        UserError: As in :func:`load`.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    refuse_unsuitable(model.config, name)
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(
+            f"the tokenizer of {name} is a slow one and gives no character offsets, so the "
+            "subject's last token cannot be found reliably: install its fast version"
+        )
+    state_dict = dict(model.state_dict())
+    model.eval().requires_grad_(False)
+    try:
+        # The bridge prints a notice about device maps and the like; none of it is ours to show.
+        with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+            bridge = TransformerBridge.boot_transformers(
+                path, hf_model=model, tokenizer=tokenizer, dtype=model.dtype, device=model.device
+            )
+    except Exception as error:
+        raise UserError(f"TransformerLens cannot wrap {name}: {_one_line(error)}") from error
+    bridge.eval()
+    bridge.cfg.default_prepend_bos = False
+    return from_bridge(
+        bridge, tokenizer, name=name, path=path, bos=bos, state_dict=state_dict
+    )
+
+
+def from_bridge(
+    bridge: Any,
+    tokenizer: Any,
+    *,
+    name: str,
+    path: str = "",
+    bos: bool | None = None,
+    state_dict: dict[str, torch.Tensor] | None = None,
+) -> LoadedModel:
+    """Uses a ``TransformerBridge`` the caller has booted, if its weights are raw.
+
+    Args:
+        bridge: The bridge.
+        tokenizer: The plain tokenizer (``AutoTokenizer.from_pretrained``), not the bridge's own.
+        name: What to call the model in results.
+        path: Where it comes from.
+        bos: As in :func:`load`.
+        state_dict: The Hugging Face model's state before wrapping, needed to save edited models.
+
+    Returns:
+        The loaded model.
+
+    Raises:
+        UserError: If the weights were folded or centred, or keys cannot be hooked.
+    """
+    if getattr(bridge, "compatibility_mode", False) or getattr(
+        bridge.cfg, "layer_norm_folding", False
+    ):
+        raise UserError(
+            f"the weights of {name} were folded by enable_compatibility_mode(): its keys and "
+            "residual norms are not the model's own; boot the bridge without it"
+        )
+    hooks = bridge.hook_dict
+    for layer in range(int(bridge.cfg.n_layers)):
+        if f"blocks.{layer}.mlp.out.hook_in" not in hooks:
+            raise UserError(
+                f"block {layer} of {name} has no single MLP output projection (mixture of "
+                "experts, or no MLP): there is no one key vector to measure"
+            )
+    prepended = _prepends_bos(tokenizer) if bos is None else bos
+    if prepended and tokenizer.bos_token_id is None:
+        raise UserError(
+            f"--bos was asked for, but the tokenizer of {name} has no begin-of-sequence token"
+        )
+    if state_dict is None:
+        state_dict = dict(bridge.original_model.state_dict())
+    return LoadedModel(
+        bridge=bridge,
+        tokenizer=tokenizer,
+        name=name,
+        path=path or name,
+        bos=prepended,
+        fingerprint=fingerprint(state_dict),
+        state_dict=state_dict,
+    )
+
+
+def fingerprint(state_dict: dict[str, torch.Tensor]) -> str:
+    """Identifies weights by name, shape and up to 1,024 evenly spaced values of each tensor.
+
+    A second moment is only valid for the weights it was measured on. Every rank-one edit moves
+    all rows of the matrix it touches, so a sample finds it; reading whole checkpoints of tens of
+    gigabytes would cost more than the diagnosis.
+
+    Args:
+        state_dict: The Hugging Face model's parameters and buffers.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(state_dict):
+        tensor = state_dict[key]
+        digest.update(f"{key}{tuple(tensor.shape)}".encode())
+        flat = tensor.detach().reshape(-1)
+        if flat.numel() and flat.is_floating_point():
+            step = max(1, flat.numel() // 1024)
+            # An even step would look at the same columns of every row.
+            step += 1 - step % 2
+            digest.update(flat[::step].to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def refuse_unsuitable(config: Any, name: str) -> None:
+    """Raises ``UserError`` for an architecture on which a key would not be ROME's key."""
+    architectures = " ".join(getattr(config, "architectures", None) or [])
+    if getattr(config, "is_encoder_decoder", False):
+        raise UserError(
+            f"{name} is an encoder-decoder: ROME edits decoder-only models; "
+            "probes.first_token has an encoder control"
+        )
+    if "MaskedLM" in architectures or architectures.endswith("ForPreTraining"):
+        raise UserError(
+            f"{name} is an encoder ({architectures}): every token sees every other, "
+            "so first-token keys and ROME's update do not apply"
+        )
+    experts = [
+        getattr(config, field, None)
+        for field in ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    ]
+    if any(isinstance(count, int) and count > 1 for count in experts):
+        raise UserError(
+            f"{name} is a mixture of experts: each token's MLP input is split over experts, "
+            "so there is no one key vector to measure"
+        )
+
+
+def _locate(name: str) -> tuple[str, bool]:
+    """Where to load from, and whether only local files may be used."""
+    if not name.strip():
+        raise UserError("the model's name is empty: give a directory or a hub name")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{name} is a directory without a config.json, so not a model")
+        # TransformerLens takes a relative path for a hub alias.
+        return str(path.resolve()), True
+    if path.exists():
+        raise UserError(f"{name} is a file; a model is a directory with a config.json, or a name")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
+        raise UserError(f"there is no model directory {name}")
+    if _cached(name):
+        return name, True
+    if not _hub_reachable():
+        raise UserError(
+            f"model {name!r} is neither a directory here nor in the local cache, "
+            "and the hub cannot be reached"
+        )
+    return name, False
+
+
+def _cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError as error:
+        raise UserError(f"{name!r} is neither a directory nor a valid hub name") from error
+
+
+def _hub_reachable() -> bool:
+    """Whether the hub's host resolves: saves the half minute the client spends on retries."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"{device!r} is not a torch device: try cpu, cuda or cuda:0") from error
+
+
+def _prepends_bos(tokenizer: Any) -> bool:
+    ids = tokenizer("a")["input_ids"]
+    return bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def describe(model: LoadedModel) -> dict[str, Any]:
+    """What a result says about its model (the contract's ``model`` object)."""
+    return {
+        "name": model.name,
+        "path": model.path,
+        "architecture": str(model.config.architecture),
+        "n_layers": model.n_layers,
+        "d_model": int(model.config.d_model),
+        "d_mlp": int(model.config.d_mlp),
+        "dtype": model.dtype,
+        "device": str(model.device),
+        "bos_prepended": model.bos,
+        "fingerprint": model.fingerprint,
+    }
+

@@ -1,0 +1,1 @@
+"""Rendering only: a saved JSON document becomes text, Markdown or a page. No torch, no model."""
