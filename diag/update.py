@@ -115,9 +115,7 @@ def denominators(keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment) -> De
         cosine=rome / (p_rome * c_rome) ** 0.5,
         norm_unprefixed=p_rome**0.5,
         norm_mean=c_rome**0.5,
-        ratio_without_bare=(
-            moment.ratio(unprefixed, keys[1:].mean(0)) if len(keys) > 1 else None
-        ),
+        ratio_without_bare=(moment.ratio(unprefixed, keys[1:].mean(0)) if len(keys) > 1 else None),
     )
 
 

@@ -112,7 +112,5 @@ def _continue(
 
 
 def _as_prefix(model: LoadedModel, ids: list[int]) -> str:
-    text = model.tokenizer.decode(
-        ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    text = model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return unicodedata.normalize("NFKD", text).replace("\n\n", " ") + ". "

@@ -48,7 +48,7 @@ class Corpus:
 
 def packaged() -> Corpus:
     """The text that comes with the toolkit: the bundled world's, in English."""
-    return Corpus.of("packaged text", bundled.corpus())
+    return Corpus.of("packaged text", bundled.corpus().splitlines())
 
 
 def read(path: str | Path) -> Corpus:

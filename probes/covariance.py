@@ -22,7 +22,7 @@ from torch import Tensor
 from probes import bundled, corpus
 from probes.errors import UserError
 from probes.keys import batches, run_to, to_float64
-from probes.model import LoadedModel
+from probes.model import LoadedModel, Site
 from probes.second_moment import Background, Provenance, SecondMoment, of_moment
 
 SCHEMA = "second_moment/1"
@@ -72,9 +72,11 @@ class Accumulator:
         """Nothing seen yet."""
         generator = torch.Generator().manual_seed(seed)
         return cls(
-            torch.zeros(d_mlp, d_mlp, dtype=torch.float64),
-            *(Sample(n, generator) for n in (SAMPLED_FIRST, SAMPLED_LATER)),
-            *(Sample(SAMPLED_NORMS, generator) for _ in range(2)),
+            total=torch.zeros(d_mlp, d_mlp, dtype=torch.float64),
+            first=Sample(SAMPLED_FIRST, generator),
+            later=Sample(SAMPLED_LATER, generator),
+            norms_before=Sample(SAMPLED_NORMS, generator),
+            norms_behind=Sample(SAMPLED_NORMS, generator),
         )
 
     def add(self, seen: dict[str, Tensor], mask: Tensor) -> None:
@@ -134,7 +136,7 @@ def estimate(
 
                 return hook
 
-            sites = ("key", "resid_pre", "resid_post")
+            sites: tuple[Site, ...] = ("key", "resid_pre", "resid_post")
             run_to(model, batch, layer, [(model.hook(layer, site), keep(site)) for site in sites])
             sums.add(seen, batch.mask.cpu())
             if progress:
@@ -230,8 +232,10 @@ def load(path: str | os.PathLike[str], *, source: str | None = None) -> SecondMo
         names = {entry.name for entry in fields(Provenance)}
         provenance = Provenance(**{k: v for k, v in header["provenance"].items() if k in names})
         low, high = header["eigenvalues"]
-        if moment.dim() != 2 or moment.shape[0] != moment.shape[1] or moment.shape[1] != (
-            later.shape[1]
+        if (
+            moment.dim() != 2
+            or moment.shape[0] != moment.shape[1]
+            or moment.shape[1] != (later.shape[1])
         ):
             raise ValueError(f"shapes {tuple(moment.shape)} and {tuple(later.shape)}")
         if not torch.isfinite(moment).all():
@@ -310,7 +314,7 @@ def for_model(
         check(moment, model, layer)
         return moment
     name = f"{model.fingerprint}-L{layer}{'-bos' if model.bos else ''}.safetensors"
-    for folder, source in ((bundled.second_moments(), "shipped"), (cache(), "estimated")):
+    for folder, source in ((bundled.DATA / "second_moments", "shipped"), (cache(), "estimated")):
         if (folder / name).is_file():
             moment = load(folder / name, source=source)
             check(moment, model, layer)

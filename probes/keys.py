@@ -108,9 +108,7 @@ def batches(
     start = 0
     while start < len(order):
         stop = start + 1
-        while (
-            stop < len(order) and len(texts[order[stop]]) * (stop + 1 - start) <= batch_tokens
-        ):
+        while stop < len(order) and len(texts[order[stop]]) * (stop + 1 - start) <= batch_tokens:
             stop += 1
         rows = order[start:stop]
         longest = len(texts[rows[-1]])

@@ -22,6 +22,7 @@ import torch
 from probes.errors import UserError
 
 DType = Literal["float32", "float16", "bfloat16", "float64"]
+Site = Literal["key", "value", "resid_pre", "resid_post", "pattern"]
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "float16": torch.float16,
@@ -143,13 +144,14 @@ class LoadedModel:
             piece = " " + piece
         return "␣" + piece[1:] if piece.startswith(" ") else piece
 
-    def hook(self, layer: int, site: Literal["key", "value", "resid_pre", "resid_post"]) -> str:
+    def hook(self, layer: int, site: Site) -> str:
         """Name of a hook point.
 
         Args:
             layer: Block index.
             site: ``key`` is the input of the MLP's output projection, ``value`` that MLP's output,
-                ``resid_pre`` and ``resid_post`` the residual stream before and after the block.
+                ``resid_pre`` and ``resid_post`` the residual stream before and after the block,
+                ``pattern`` the attention pattern.
 
         Returns:
             The bridge's name for it.
@@ -158,12 +160,16 @@ class LoadedModel:
             UserError: If the model has no such block.
         """
         self.check_layer(layer)
-        return f"blocks.{layer}." + {
-            "key": "mlp.out.hook_in",
-            "value": "mlp.hook_out",
-            "resid_pre": "hook_in",
-            "resid_post": "hook_out",
-        }[site]
+        return (
+            f"blocks.{layer}."
+            + {
+                "key": "mlp.out.hook_in",
+                "value": "mlp.hook_out",
+                "resid_pre": "hook_in",
+                "resid_post": "hook_out",
+                "pattern": "attn.hook_pattern",
+            }[site]
+        )
 
     def check_layer(self, layer: int) -> None:
         """Raises ``UserError`` unless block ``layer`` exists."""
@@ -181,6 +187,7 @@ class LoadedModel:
 def load(
     name_or_path: str | os.PathLike[str],
     *,
+    name: str | None = None,
     device: str = "auto",
     dtype: DType = "float32",
     bos: bool | None = None,
@@ -190,6 +197,7 @@ def load(
 
     Args:
         name_or_path: A local directory in Hugging Face layout, or a hub name.
+        name: What to call the model in results; as it is given by default.
         device: ``"auto"`` (a GPU where there is one), or a torch device.
         dtype: Type of the weights. Small updates are lost in 16-bit storage: edit in float32.
         bos: Whether to prepend a begin-of-sequence token; ``None`` does what the plain tokenizer
@@ -206,8 +214,8 @@ def load(
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    name = str(name_or_path)
-    source, local_only = _locate(name)
+    source, local_only = _locate(str(name_or_path))
+    name = name or str(name_or_path)
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     target = _device(device)
@@ -271,9 +279,7 @@ def wrap(
         raise UserError(f"TransformerLens cannot wrap {name}: {_one_line(error)}") from error
     bridge.eval()
     bridge.cfg.default_prepend_bos = False
-    return from_bridge(
-        bridge, tokenizer, name=name, path=path, bos=bos, state_dict=state_dict
-    )
+    return from_bridge(bridge, tokenizer, name=name, path=path, bos=bos, state_dict=state_dict)
 
 
 def from_bridge(
@@ -465,4 +471,3 @@ def describe(model: LoadedModel) -> dict[str, Any]:
         "bos_prepended": model.bos,
         "fingerprint": model.fingerprint,
     }
-

@@ -139,9 +139,7 @@ def lookup(model: LoadedModel, edit: Request, prefix: str = "") -> Lookup:
     tokens = model.tokens(text)
     # A character of several bytes can be split over tokens: all claim it, the last one holds its
     # last byte.
-    covering = [
-        i for i, (start, stop) in enumerate(tokens.offsets) if start < end <= stop
-    ]
+    covering = [i for i, (start, stop) in enumerate(tokens.offsets) if start < end <= stop]
     if not covering:
         raise UserError(
             f"the tokenizer of {model.name} drops the last character of the subject "

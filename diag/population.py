@@ -1,0 +1,83 @@
+"""How unusual a key is among the keys of ordinary first tokens and of ordinary later ones.
+
+Distances are taken in the C⁻¹ metric, where the typical later key has length √d_mlp whatever the
+model, so that numbers of different layers and models can be read side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.second_moment import SecondMoment
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one key lies in a population.
+
+    Attributes:
+        distance: To the population's mean, in the C⁻¹ metric.
+        typical_distance: The median of the members' own distances, each to the mean of the others.
+        percentile: Share of the members that lie nearer, from 0 to 1.
+        cosine: Of the key and the population's mean, in the C⁻¹ metric.
+    """
+
+    distance: float
+    typical_distance: float
+    percentile: float
+    cosine: float
+
+
+def place(
+    key: Float[Tensor, " d_mlp"], population: Float[Tensor, "m d_mlp"], moment: SecondMoment
+) -> Place:
+    """Places a key in a population of keys.
+
+    Args:
+        key: The key, float64.
+        population: At least two keys, none of them the key itself.
+        moment: The second moment C.
+
+    Returns:
+        Distance, percentile and direction.
+
+    Raises:
+        ValueError: If the population has fewer than two keys.
+    """
+    m = len(population)
+    if m < 2:
+        raise ValueError(f"a population of {m} keys has no spread")
+    white = moment.whiten(population.to(torch.float64))
+    mean = white.mean(0)
+    # Each member is as far from the mean of the others as m/(m−1) times its distance from the
+    # mean of all: the key under test is not in the mean either.
+    members = (white - mean).norm(dim=-1) * m / (m - 1)
+    white_key = moment.whiten(key)
+    distance = float((white_key - mean).norm())
+    return Place(
+        distance=distance,
+        typical_distance=float(members.median()),
+        percentile=float((members < distance).double().mean()),
+        cosine=float(white_key @ mean / (white_key.norm() * mean.norm())),
+    )
+
+
+def concentration(population: Float[Tensor, "m d_mlp"], moment: SecondMoment) -> float:
+    """How much the keys of a population are one and the same vector.
+
+    Args:
+        population: At least two keys.
+        moment: The second moment C.
+
+    Returns:
+        The mean C⁻¹ inner product of two different members over the mean square of one: 1 if
+        all are equal, about 0 if they share no direction.
+    """
+    white = moment.whiten(population.to(torch.float64))
+    m = len(white)
+    squares = float(white.square().sum())
+    return (float(white.sum(0).square().sum()) - squares) / ((m - 1) * squares)

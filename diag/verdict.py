@@ -1,0 +1,407 @@
+"""From numbers to a verdict: every threshold, with its reason, and what was found against it.
+
+The verdict rests on the closed-form damage in units of the residual stream, because that has a
+natural scale: at 1 an average token is pushed by its own length. The ratio ρ says how much of it
+is due to the inconsistent keys; where no damage can be computed the verdict rests on ρ alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["pass", "warn", "fail", "not_checked"]
+Verdict = Literal["collapse_risk", "safe", "unclear"]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A threshold and why it lies where it lies."""
+
+    value: float
+    reason: str
+
+
+DAMAGE_COLLAPSE = Limit(
+    1.0,
+    "the natural scale: an average token would be pushed by the length of its own residual "
+    "stream, so that what the model knew about it is drowned",
+)
+DAMAGE_SAFE = Limit(
+    0.2,
+    "in trial edits of models that do collapse, an average push of a fifth of the residual "
+    "stream raised perplexity by about a tenth, and one below a tenth left it unchanged",
+)
+RATIO_COLLAPSE = Limit(
+    0.1, "ROME's damage is C-ROME's times 1/|ρ|: at 0.1 the inconsistent keys make it tenfold"
+)
+RATIO_SAFE = Limit(0.5, "inconsistent keys then at most double the damage of a consistent edit")
+UNUSUAL_PERCENTILE = Limit(
+    0.99, "farther from ordinary later keys than 99 in 100 of these are themselves"
+)
+SINK_NORM = Limit(
+    3.0,
+    "the stream of an ordinary token stays within a factor of three of the median; a sink's is "
+    "carried by a few coordinates that are many times larger",
+)
+TOKENS_PER_DIMENSION = Limit(
+    4.0, "with fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes:
+        id: Its name, stable across versions.
+        status: ``pass``, ``warn``, ``fail``, or ``not_checked`` with the reason in the message.
+        value: What was measured.
+        limit: What it was held against.
+        message: A sentence with both.
+    """
+
+    id: str
+    status: Status
+    value: float | None
+    limit: float | None
+    message: str
+
+
+def damage(variant: str, relative: float | None, why_not: str | None) -> Finding:
+    """Judges the bound of the damage one variant would do.
+
+    Args:
+        variant: ``rome``, ``c_rome`` or ``p_rome``.
+        relative: The bound in units of the residual stream.
+        why_not: Why there is none.
+
+    Returns:
+        The finding ``damage_<variant>``.
+    """
+    name, edit = f"damage_{variant}", LABELS[variant]
+    if relative is None:
+        return Finding(name, "not_checked", None, DAMAGE_COLLAPSE.value, f"{why_not}")
+    pushed = f"{edit} would push an average token by at most {_times(relative)} its own length"
+    if relative >= DAMAGE_COLLAPSE.value:
+        return Finding(
+            name, "fail", relative, DAMAGE_COLLAPSE.value,
+            f"{pushed}: at or above {DAMAGE_COLLAPSE.value:g} it can destroy the model",
+        )  # fmt: skip
+    if relative >= DAMAGE_SAFE.value:
+        return Finding(
+            name, "warn", relative, DAMAGE_COLLAPSE.value,
+            f"{pushed}: noticeable (from {DAMAGE_SAFE.value:g}), below {DAMAGE_COLLAPSE.value:g}",
+        )  # fmt: skip
+    return Finding(
+        name, "pass", relative, DAMAGE_SAFE.value, f"{pushed}: below {DAMAGE_SAFE.value:g}"
+    )
+
+
+def ratio(rho: float, length_ratio: float, cosine: float) -> Finding:
+    """Judges ρ and says which of its two factors is to blame.
+
+    Args:
+        rho: ρ.
+        length_ratio: ‖k_u‖/‖k̄‖ in the C⁻¹ metric.
+        cosine: Their cosine in the C⁻¹ metric.
+
+    Returns:
+        The finding ``ratio``.
+    """
+    size = abs(rho)
+    split = f"ρ = {rho:.3g} = length {length_ratio:.3g} × cosine {cosine:.3g}"
+    if size >= RATIO_SAFE.value:
+        return Finding(
+            "ratio", "pass", rho, RATIO_SAFE.value,
+            f"{split}: the two keys agree well enough (|ρ| ≥ {RATIO_SAFE.value:g})",
+        )  # fmt: skip
+    blame = (
+        "the unprefixed key points elsewhere"
+        if abs(cosine) <= length_ratio
+        else "the unprefixed key is short"
+    )
+    if size > RATIO_COLLAPSE.value:
+        return Finding(
+            "ratio", "warn", rho, RATIO_COLLAPSE.value,
+            f"{split}: mostly because {blame}; |ρ| is below {RATIO_SAFE.value:g}",
+        )  # fmt: skip
+    return Finding(
+        "ratio", "fail", rho, RATIO_COLLAPSE.value,
+        f"{split}: {blame}, and dividing by it multiplies the update by {_times(1 / size)}"
+        if size > 0
+        else f"{split}: the published update divides by zero",
+    )  # fmt: skip
+
+
+def contexts(rho: float, interval: tuple[float, float] | None, relative: float | None) -> Finding:
+    """Judges whether another draw of the prefixes could change the verdict.
+
+    Args:
+        rho: ρ.
+        interval: Its 95% interval over draws of the contexts.
+        relative: ROME's relative damage bound; it scales with 1/|ρ|.
+
+    Returns:
+        The finding ``contexts``.
+    """
+    if interval is None:
+        return Finding(
+            "contexts", "not_checked", None, None,
+            "how far ρ moves with the draw of the contexts needs two prefixed contexts or more",
+        )  # fmt: skip
+    low, high = interval
+    text = f"over draws of the contexts ρ lies between {low:.3g} and {high:.3g} (95%)"
+    if low <= 0.0 <= high:
+        return Finding(
+            "contexts", "fail", 0.0, 0.0,
+            f"{text}: its sign is open, so another draw can divide by zero",
+        )  # fmt: skip
+    smallest = min(abs(low), abs(high))
+    if verdict_of(abs(rho), relative) != verdict_of(
+        smallest, None if relative is None else relative * abs(rho) / smallest
+    ):
+        return Finding(
+            "contexts", "warn", smallest, None, f"{text}: another draw can change the verdict"
+        )
+    return Finding("contexts", "pass", smallest, None, f"{text}: no draw changes the verdict")
+
+
+def first_token(token: str, index: int) -> Finding:
+    """Says whether the fact is looked up at the first token.
+
+    Args:
+        token: The lookup token of the bare prompt.
+        index: Its index.
+
+    Returns:
+        The finding ``first_token``.
+    """
+    if index == 0:
+        return Finding(
+            "first_token", "warn", 0.0, 0.0,
+            f"the subject's last token {token!r} is the first token of the bare prompt",
+        )  # fmt: skip
+    return Finding(
+        "first_token", "pass", float(index), 0.0,
+        f"the subject's last token {token!r} stands at index {index}, not first",
+    )  # fmt: skip
+
+
+def token_form(unprefixed: str, prefixed: Sequence[str]) -> Finding:
+    """Says whether the bare and the prefixed prompts look up one and the same token.
+
+    Args:
+        unprefixed: The bare prompt's lookup token.
+        prefixed: Those of the prefixed prompts.
+
+    Returns:
+        The finding ``token_form``.
+    """
+    if not prefixed:
+        return Finding("token_form", "not_checked", None, None, "there are no prefixed contexts")
+    others = sorted({token for token in prefixed if token != unprefixed})
+    differing = sum(token != unprefixed for token in prefixed)
+    if not others:
+        return Finding(
+            "token_form", "pass", 0.0, 0.0,
+            f"bare and prefixed prompts look up the same token {unprefixed!r}",
+        )  # fmt: skip
+    shown = " or ".join(repr(token) for token in others[:3])
+    return Finding(
+        "token_form", "warn", float(differing), 0.0,
+        f"two different tokens are compared: bare {unprefixed!r}, prefixed {shown} "
+        f"({differing} of {len(prefixed)} contexts)",
+    )  # fmt: skip
+
+
+def unusual_key(percentile: float | None, distance: float | None) -> Finding:
+    """Judges how far the unprefixed key lies from ordinary later keys.
+
+    Args:
+        percentile: Share of later keys nearer to their mean than it.
+        distance: Its distance over their median one.
+
+    Returns:
+        The finding ``unusual_key``.
+    """
+    limit = UNUSUAL_PERCENTILE.value
+    if percentile is None or distance is None:
+        return Finding(
+            "unusual_key", "not_checked", None, limit,
+            "no sample of ordinary keys comes with this second moment",
+        )  # fmt: skip
+    text = (
+        f"the unprefixed key is {distance:.3g} times as far from the mean of ordinary later keys "
+        f"as these are, farther than {percentile:.1%} of them"
+    )
+    status: Status = "warn" if percentile > limit else "pass"
+    return Finding("unusual_key", status, percentile, limit, f"{text} (limit {limit:.0%})")
+
+
+def other_sink(ratio: float | None, token: str | None, index: int | None) -> Finding:
+    """Judges whether a position other than the first acts as a sink.
+
+    Args:
+        ratio: The largest residual norm at another position over the corpus median.
+        token: The token there.
+        index: Its index.
+
+    Returns:
+        The finding ``other_sink``.
+    """
+    limit = SINK_NORM.value
+    if ratio is None:
+        return Finding(
+            "other_sink", "not_checked", None, limit,
+            "no other position, or no corpus to compare its residual stream with",
+        )  # fmt: skip
+    text = f"the longest residual stream behind the first token is {_times(ratio)} the median"
+    where = f"at {token!r}, index {index}"
+    if ratio >= limit:
+        return Finding(
+            "other_sink", "warn", ratio, limit, f"{text}, {where}: it may act as a sink too"
+        )
+    return Finding("other_sink", "pass", ratio, limit, f"{text}, {where}: no second sink")
+
+
+def second_moment(
+    source: str, n_tokens: int | None, d_mlp: int, ridge: float, condition: float
+) -> Finding:
+    """Judges whether C rests on enough text to be solved with.
+
+    Args:
+        source: Where C comes from.
+        n_tokens: Tokens it was estimated on; ``None`` for the identity.
+        d_mlp: Its size.
+        ridge: What the solve adds to its diagonal.
+        condition: Condition number.
+
+    Returns:
+        The finding ``second_moment``.
+    """
+    limit = TOKENS_PER_DIMENSION.value
+    if n_tokens is None:
+        return Finding(
+            "second_moment", "not_checked", None, limit,
+            "C is the identity, as in forks with mom2_adjustment off: no corpus stands behind it",
+        )  # fmt: skip
+    per_dimension = n_tokens / d_mlp
+    text = (
+        f"C ({source}) rests on {n_tokens:,} tokens, {per_dimension:.3g} for each of its "
+        f"{d_mlp:,} dimensions; condition number {condition:.2g}, ridge {ridge:.2g}"
+    )
+    enough = per_dimension >= limit and ridge == 0.0
+    return Finding("second_moment", "pass" if enough else "warn", per_dimension, limit, text)
+
+
+def verdict_of(rho: float, relative: float | None) -> Verdict:
+    """The verdict on ROME as published, from its relative damage or, without it, from ρ.
+
+    Args:
+        rho: ρ.
+        relative: Relative damage bound of ``rome``.
+
+    Returns:
+        ``collapse_risk``, ``safe``, or ``unclear`` between the two limits.
+    """
+    if relative is not None:
+        if relative >= DAMAGE_COLLAPSE.value:
+            return "collapse_risk"
+        return "safe" if relative < DAMAGE_SAFE.value else "unclear"
+    if abs(rho) <= RATIO_COLLAPSE.value:
+        return "collapse_risk"
+    return "safe" if abs(rho) >= RATIO_SAFE.value else "unclear"
+
+
+def verdict(rho: float, relative: float | None, findings: Sequence[Finding]) -> Verdict:
+    """The verdict, softened to ``unclear`` where another draw of the contexts would change it.
+
+    Args:
+        rho: ρ.
+        relative: Relative damage bound of ``rome``.
+        findings: Among them ``contexts``.
+
+    Returns:
+        The verdict.
+    """
+    plain = verdict_of(rho, relative)
+    fragile = any(f.id == "contexts" and f.status in ("warn", "fail") for f in findings)
+    return "unclear" if plain == "safe" and fragile else plain
+
+
+LABELS = {
+    "rome": "ROME as published",
+    "c_rome": "C-ROME (prefixed keys throughout)",
+    "p_rome": "P-ROME (the unprefixed key throughout)",
+}
+
+
+def paragraph(
+    outcome: Verdict, findings: Sequence[Finding], *, rho: float, is_first_token: bool,
+    rome: float | None, c_rome: float | None,
+) -> str:  # fmt: skip
+    """One paragraph that says why, and what to do instead, from the numbers.
+
+    Args:
+        outcome: The verdict.
+        findings: What it rests on.
+        rho: ρ.
+        is_first_token: Whether the fact is looked up at the first token.
+        rome: Relative damage bound of ``rome``.
+        c_rome: Relative damage bound of ``c_rome``.
+
+    Returns:
+        Plain text.
+    """
+    by_id = {finding.id: finding for finding in findings}
+    sentences = [
+        {
+            "collapse_risk": "Editing this fact with ROME as published can destroy the model.",
+            "safe": "Editing this fact with ROME as published should leave the model intact.",
+            "unclear": "Editing this fact with ROME as published may damage the model.",
+        }[outcome]
+    ]
+    if rome is not None:
+        sentences.append(_sentence(by_id["damage_rome"]))
+    sentences.append(_sentence(by_id["ratio"]))
+    if is_first_token and outcome != "safe":
+        sentences.append(
+            _sentence(by_id["first_token"])
+            + " Its key there is read at a position unlike any other."
+        )
+        if by_id["token_form"].status == "warn":
+            sentences.append(_sentence(by_id["token_form"]))
+    if by_id["contexts"].status in ("warn", "fail"):
+        sentences.append(_sentence(by_id["contexts"]))
+    if outcome == "safe":
+        return " ".join(sentences)
+    if c_rome is None:
+        sentences.append(
+            "Instead use C-ROME, which takes the mean prefixed key in both places: its damage is "
+            f"{_times(abs(rho))} ROME's at equal residual."
+        )
+    elif c_rome < DAMAGE_COLLAPSE.value:
+        sentences.append(
+            "Instead use C-ROME, which takes the mean prefixed key in both places: it pushes an "
+            f"average token by at most {_times(c_rome)} its own length."
+        )
+    else:
+        sentences.append(
+            f"C-ROME is no way out here: its bound is {_times(c_rome)} too. Another layer or a "
+            "smaller clamp factor may be."
+        )
+    if is_first_token:
+        sentences.append(
+            "At test time put a prefix in front of the prompt, so that the edited key is met."
+        )
+    return " ".join(sentences)
+
+
+def _sentence(finding: Finding) -> str:
+    return finding.message[0].upper() + finding.message[1:] + "."
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.3g}×" if factor < 1000 else f"{factor:,.0f}×"
