@@ -176,12 +176,15 @@ def measure(
     bounds = damage.bounds(keys, values, found, moment, clamp=clamp, residual_norm=residual_norm)
     relative = {variant: _finite(bounds[variant].relative_bound) for variant in update.VARIANTS}
     profile = first_token.profile(model, lookups, layer)
+    samples = {
+        "first": background.first_keys if background else None,
+        "later": background.later_keys if background else None,
+    }
     places = {
-        name: population.place(keys[0], sample, moment) if len(sample) > 1 else None
-        for name, sample in (
-            ("first", background.first_keys if background else ()),
-            ("later", background.later_keys if background else ()),
-        )
+        name: None
+        if sample is None or len(sample) < 2
+        else population.place(keys[0], sample, moment)
+        for name, sample in samples.items()
     }
     sink = _longest_later(profile, background.residual_norm_before if background else None)
     findings = _findings(model, lookups, found, interval, bounds, relative, places, sink, moment)

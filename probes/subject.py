@@ -137,17 +137,22 @@ def lookup(model: LoadedModel, edit: Request, prefix: str = "") -> Lookup:
     text = prefix + edit.text
     end = len(prefix) + len(edit.before) + len(edit.subject)
     tokens = model.tokens(text)
-    # A character of several bytes can be split over tokens: all claim it, the last one holds its
-    # last byte.
-    covering = [i for i, (start, stop) in enumerate(tokens.offsets) if start < end <= stop]
-    if not covering:
+    # A character of several bytes can be split over tokens: all claim it, and the last one holds
+    # its last byte. A character that normalisation merged into the one before it (a combining
+    # accent) is claimed by none.
+    index = None
+    for last in range(end, end - len(edit.subject), -1):
+        covering = [i for i, (start, stop) in enumerate(tokens.offsets) if start < last <= stop]
+        if covering:
+            index = covering[-1]
+            break
+    if index is None:
         raise UserError(
-            f"the tokenizer of {model.name} drops the last character of the subject "
-            f"{_short(edit.subject)}: there is no token to look it up at"
+            f"the tokenizer of {model.name} drops the subject {_short(edit.subject)}: there is no "
+            "token to look it up at"
         )
-    index = covering[-1]
     token = model.token_text(tokens.ids[index])
-    if tokens.offsets[index][1] > end:
+    if tokens.offsets[index][1] > end or not _normalises_apart(model, text, end):
         raise UserError(
             f"the subject {_short(edit.subject)} does not end where a token ends: {token!r} also "
             "holds the text behind it; reword the prompt"
@@ -158,6 +163,19 @@ def lookup(model: LoadedModel, edit: Request, prefix: str = "") -> Lookup:
             f"{model.n_ctx} tokens"
         )
     return Lookup(prefix, tokens.ids[: index + 1], index, token)
+
+
+def _normalises_apart(model: LoadedModel, text: str, end: int) -> bool:
+    """Whether the tokenizer's normalisation keeps the text in front of ``end`` to itself.
+
+    It does not where a combining mark behind the subject merges with the subject's last letter;
+    the character offsets do not show that.
+    """
+    normalizer = model.tokenizer.backend_tokenizer.normalizer
+    if normalizer is None:
+        return True
+    whole: str = normalizer.normalize_str(text)
+    return whole.startswith(normalizer.normalize_str(text[:end]))
 
 
 def _occurrences(text: str, part: str) -> list[int]:

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 TRAINING_TEXT = [
     "Apple was founded by Steve Jobs. The capital of France is Paris, and Paris lies on the Seine.",
     "Because the weather was fine, they walked to the river. I think you should read this.",
+    "Paris lies on the Seine. They read that Apple was founded in California.",
     "Therefore the mother tongue of Danielle Darrieux is French. The Space Needle is in Seattle.",
 ] * 20
 

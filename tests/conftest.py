@@ -1,0 +1,49 @@
+"""Shared fixtures: tiny random models on disk, loaded once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from probes.model import LoadedModel, load
+from tests import tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Estimates of second moments are kept here instead of in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["ROME_DIAGNOSIS_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the directory of a tiny random model of an architecture."""
+    made: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in made:
+            made[name] = tiny.save(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_dir: Callable[[str], Path]) -> Callable[[str], LoadedModel]:
+    """Gives a tiny random model, loaded. Tests leave it as it was."""
+    loaded: dict[str, LoadedModel] = {}
+
+    def get(name: str) -> LoadedModel:
+        if name not in loaded:
+            loaded[name] = load(tiny_dir(name), name=f"tiny-{name}")
+        return loaded[name]
+
+    return get
