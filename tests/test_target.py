@@ -52,6 +52,7 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen):
     projection(model, layer).register_forward_hook(hook)
     place = rows[0][1]
     model(torch.tensor([rows[0][0]]))
+    place = rows[-1][1]
     held = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, at], -1)
     v_u = initial[0]
     delta = torch.zeros_like(v_u, requires_grad=True)
@@ -100,7 +101,7 @@ def test_equals_the_naive_optimisation(tiny_dir, tiny_model, name):
         cosine = torch.cosine_similarity(ours.delta.float(), delta, dim=0)
         assert cosine > 0.9999
         assert abs(float(ours.delta.norm() / delta.norm()) - 1) < 1e-3
-        assert max(losses) - min(losses) > 0.01  # the control: the steps do something
+        assert max(losses) - min(losses) > 1e-3  # the control: the steps do something
 
 
 def test_alone_or_in_a_batch_is_the_same(tiny_model):
@@ -144,7 +145,7 @@ def test_edits_stop_on_their_own(tiny_model):
 
 def test_clamp(tiny_model):
     model = tiny_model("gpt2")
-    tight = Hyperparameters(evaluations=8, clamp_norm_factor=0.25)
+    tight = Hyperparameters(evaluations=3, weight_decay=0, clamp_norm_factor=0.25)
     for value in optimise(model, EDITS, PREFIXES, 1, tight):
         assert float(value.delta.norm() / value.initial.norm()) == pytest.approx(0.25, rel=1e-5)
         assert value.clamp_saturated
@@ -158,14 +159,13 @@ def test_clamp(tiny_model):
 def test_the_found_value_raises_the_targets_probability(tiny_dir, tiny_model):
     """v* written where it belongs, in the bare prompt, by a plain hook on an untouched model."""
     tokenizer = tiny_model("gpt2").tokenizer
-    edit = EDITS[0]
-    (found,) = optimise(
-        tiny_model("gpt2"), [edit], [], 1, Hyperparameters(weight_decay=0, clamp_norm_factor=20)
-    )
+    # The subject is the prompt's last word: a random model moves nothing from token to token.
+    edit = request("Apple", "I think of {}", target_new="Danielle")
+    chosen = Hyperparameters(weight_decay=0, kl_factor=0, clamp_norm_factor=20)
+    (found,) = optimise(tiny_model("gpt2"), [edit], [], 1, chosen)
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2")).eval()
     ids = tokenizer(edit.text)["input_ids"]
     token = tokenizer(" Danielle")["input_ids"][0]
-    n_subject = len(tokenizer(edit.subject)["input_ids"])
 
     def probability():
         with torch.no_grad():
@@ -175,7 +175,7 @@ def test_the_found_value_raises_the_targets_probability(tiny_dir, tiny_model):
 
     def hook(module, arguments, output):
         output = output.clone()
-        output[0, n_subject - 1] = found.value.float()
+        output[0, -1] = found.value.float()
         return output
 
     projection(model, 1).register_forward_hook(hook)
@@ -200,6 +200,6 @@ def test_refusals(tiny_model):
     with pytest.raises(UserError, match="empty"):
         optimise(model, [request("Apple", "{} is", target_new=" ")], [], 1)
     with pytest.raises(UserError, match="tokens with its longest prefix"):
-        optimise(model, [EDITS[0]], ["the river " * 128], 1)
+        optimise(model, [EDITS[0]], ["the river " * 63], 1)
     with pytest.raises(UserError, match="out of range"):
         optimise(model, EDITS, PREFIXES, 9)

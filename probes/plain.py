@@ -1,0 +1,111 @@
+"""The plain Hugging Face model behind the bridge, on the very same weights.
+
+The bridge's hook points cost some fifteen milliseconds a call. That is nothing for one capture
+and most of the time for an optimisation of twenty steps, so optimising, generating and scoring
+run on a model without hook points that shares every weight with the bridge: an edit made through
+the bridge is an edit of this model too.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from probes.errors import UserError
+from probes.model import LoadedModel
+
+_PLAIN: WeakKeyDictionary[Any, Plain] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A Hugging Face model without hook points.
+
+    Attributes:
+        model: The causal language model, in evaluation mode, its parameters frozen.
+        blocks: Dotted name of its list of blocks, e.g. ``transformer.h``.
+        projection: Dotted name, within a block, of the MLP's output projection.
+    """
+
+    model: Any
+    blocks: str
+    projection: str
+
+    def block(self, layer: int) -> nn.Module:
+        """Block ``layer``."""
+        return self.model.get_submodule(f"{self.blocks}.{layer}")
+
+    def output_projection(self, layer: int) -> nn.Module:
+        """The module whose input is the key and whose output is the MLP's."""
+        return self.block(layer).get_submodule(self.projection)
+
+    def weight_name(self, layer: int) -> str:
+        """Name of the edited weight in the model's state dictionary."""
+        return f"{self.blocks}.{layer}.{self.projection}.weight"
+
+
+def plain(model: LoadedModel) -> Plain:
+    """The model without hook points; made once per bridge, without copying a weight.
+
+    Args:
+        model: The loaded model.
+
+    Returns:
+        The plain model. Weights changed in place through the bridge change it too.
+
+    Raises:
+        UserError: If the weights cannot be matched with a plain model's.
+    """
+    if model.bridge not in _PLAIN:
+        _PLAIN[model.bridge] = _build(model)
+    return _PLAIN[model.bridge]
+
+
+def _build(model: LoadedModel) -> Plain:
+    from transformers import AutoModelForCausalLM
+
+    wrapped = model.bridge.original_model
+    config = copy.deepcopy(wrapped.config)
+    # The bridge asks for eager attention, which it can hook; the class's own choice is faster. Only
+    # a soft cap on the scores needs them one by one.
+    soft_cap = getattr(config, "attn_logit_softcapping", None) is not None
+    config._attn_implementation = "eager" if soft_cap else None
+    with torch.device("meta"):
+        bare = AutoModelForCausalLM.from_config(config)
+    state = {_own_name(key): value for key, value in model.state_dict.items()}
+    bare.load_state_dict(state, strict=False, assign=True)
+    bare.tie_weights()
+    # Rotary frequencies and the like are computed at construction and stored nowhere.
+    buffers = {_own_name(key): value for key, value in wrapped.named_buffers()}
+    for name, value in list(bare.named_buffers()):
+        if value.is_meta and name in buffers:
+            owner, _, leaf = name.rpartition(".")
+            setattr(bare.get_submodule(owner), leaf, buffers[name])
+    missing = [
+        name for name, value in [*bare.named_parameters(), *bare.named_buffers()] if value.is_meta
+    ]
+    if missing:
+        raise UserError(
+            f"the weights of {model.name} do not fit its Hugging Face class "
+            f"({missing[0]} is missing): load it with probes.model.load"
+        )
+    bare.eval().requires_grad_(False)
+    edited = model.bridge.blocks[0].mlp.W_out.data_ptr()
+    names = [name for name, value in bare.named_parameters() if value.data_ptr() == edited]
+    blocks, marker, rest = names[0].partition(".0.") if names else ("", "", "")
+    if not marker:
+        raise UserError(
+            f"the MLP output projection of {model.name} is not one matrix of its blocks, "
+            "so it cannot be edited"
+        )
+    return Plain(bare, blocks, rest.removesuffix(".weight"))
+
+
+def _own_name(name: str) -> str:
+    """A parameter's name in the Hugging Face model, the bridge's wrappers taken out."""
+    return name.replace("_original_component.", "")
