@@ -186,8 +186,13 @@ def measure(
         else population.place(keys[0], sample, moment)
         for name, sample in samples.items()
     }
+    alike = (
+        population.likeness(keys[0], background.first_keys, background.later_keys, moment)
+        if background and len(background.first_keys) and len(background.later_keys)
+        else None
+    )
     sink = _longest_later(profile, background.residual_norm_before if background else None)
-    findings = _findings(model, lookups, found, interval, bounds, relative, places, sink, moment)
+    findings = _findings(model, lookups, found, interval, bounds, relative, alike, sink, moment)
     outcome = verdict.verdict(found.ratio, relative["rome"], findings)
     document = {
         "schema": SCHEMA,
@@ -251,6 +256,7 @@ def measure(
             "population": {
                 name: None if where is None else asdict(where) for name, where in places.items()
             },
+            "likeness": None if alike is None else asdict(alike),
             "concentration": {
                 "first": population.concentration(background.first_keys, moment),
                 "later": population.concentration(background.later_keys, moment),
@@ -281,7 +287,7 @@ def _findings(
     interval: tuple[float, float] | None,
     bounds: Mapping[update.Variant, damage.DamageBound],
     relative: Mapping[update.Variant, float | None],
-    places: Mapping[str, population.Place | None],
+    alike: population.Likeness | None,
     sink: tuple[float, dict[str, Any]] | None,
     moment: SecondMoment,
 ) -> list[verdict.Finding]:
@@ -299,16 +305,14 @@ def _findings(
             return "the denominator is exactly zero, so the update has no size"
         return None if moment.background else "no residual norm comes with this second moment"
 
-    later = places["later"]
     return [
         *(verdict.damage(variant, relative[variant], why_not(variant)) for variant in relative),
         verdict.ratio(found.ratio, found.length_ratio, found.cosine),
         verdict.contexts(found.ratio, interval, relative["rome"]),
         verdict.first_token(lookups[0].token, lookups[0].index),
         verdict.token_form(lookups[0].token, [at.token for at in lookups[1:]]),
-        verdict.unusual_key(
-            later.percentile if later else None,
-            later.distance / later.typical_distance if later else None,
+        verdict.first_token_key(
+            alike.cosine if alike else None, alike.later_percentile if alike else None
         ),
         verdict.other_sink(
             sink[0] if sink else None,

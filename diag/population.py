@@ -66,6 +66,53 @@ def place(
     )
 
 
+@dataclass(frozen=True)
+class Likeness:
+    """How much one key is like the keys of ordinary first tokens.
+
+    Attributes:
+        cosine: Of the key and the mean first-token key, in the C⁻¹ metric.
+        first_percentile: Share of ordinary first-token keys with a smaller one, from 0 to 1.
+        later_percentile: Share of ordinary later keys with a smaller one, from 0 to 1.
+    """
+
+    cosine: float
+    first_percentile: float
+    later_percentile: float
+
+
+def likeness(
+    key: Float[Tensor, " d_mlp"],
+    first: Float[Tensor, "m d_mlp"],
+    later: Float[Tensor, "m2 d_mlp"],
+    moment: SecondMoment,
+) -> Likeness:
+    """Compares a key with first-token keys by direction.
+
+    Distance cannot tell them: C counts first tokens too, so it shrinks the direction they share
+    until their keys are as long as any others.
+
+    Args:
+        key: The key, float64.
+        first: Keys of ordinary first tokens.
+        later: Keys of ordinary later tokens.
+        moment: The second moment C.
+
+    Returns:
+        The cosine with the mean first-token key, and its rank in both populations.
+    """
+    white_first, white_later = (moment.whiten(keys.to(torch.float64)) for keys in (first, later))
+    mean = white_first.mean(0)
+    mean = mean / mean.norm()
+    white_key = moment.whiten(key)
+    cosine = float(white_key @ mean / white_key.norm())
+
+    def share_below(keys: Tensor) -> float:
+        return float((keys @ mean / keys.norm(dim=-1) < cosine).double().mean())
+
+    return Likeness(cosine, share_below(white_first), share_below(white_later))
+
+
 def concentration(population: Float[Tensor, "m d_mlp"], moment: SecondMoment) -> float:
     """How much the keys of a population are one and the same vector.
 

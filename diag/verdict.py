@@ -37,8 +37,8 @@ RATIO_COLLAPSE = Limit(
     0.1, "ROME's damage is C-ROME's times 1/|ρ|: at 0.1 the inconsistent keys make it tenfold"
 )
 RATIO_SAFE = Limit(0.5, "inconsistent keys then at most double the damage of a consistent edit")
-UNUSUAL_PERCENTILE = Limit(
-    0.99, "farther from ordinary later keys than 99 in 100 of these are themselves"
+FIRST_TOKEN_LIKENESS = Limit(
+    0.99, "more like the mean first-token key than 99 in 100 ordinary later keys are"
 )
 SINK_NORM = Limit(
     3.0,
@@ -216,28 +216,34 @@ def token_form(unprefixed: str, prefixed: Sequence[str]) -> Finding:
     )  # fmt: skip
 
 
-def unusual_key(percentile: float | None, distance: float | None) -> Finding:
-    """Judges how far the unprefixed key lies from ordinary later keys.
+def first_token_key(cosine: float | None, later_percentile: float | None) -> Finding:
+    """Judges whether the unprefixed key is distributed like a first token's.
 
     Args:
-        percentile: Share of later keys nearer to their mean than it.
-        distance: Its distance over their median one.
+        cosine: Of it and the mean key of ordinary first tokens, in the C⁻¹ metric.
+        later_percentile: Share of ordinary later keys with a smaller one.
 
     Returns:
-        The finding ``unusual_key``.
+        The finding ``first_token_key``.
     """
-    limit = UNUSUAL_PERCENTILE.value
-    if percentile is None or distance is None:
+    limit = FIRST_TOKEN_LIKENESS.value
+    if cosine is None or later_percentile is None:
         return Finding(
-            "unusual_key", "not_checked", None, limit,
+            "first_token_key", "not_checked", None, limit,
             "no sample of ordinary keys comes with this second moment",
         )  # fmt: skip
     text = (
-        f"the unprefixed key is {distance:.3g} times as far from the mean of ordinary later keys "
-        f"as these are, farther than {percentile:.1%} of them"
+        f"the unprefixed key has cosine {cosine:.3g} with the mean key of ordinary first tokens, "
+        f"more than {later_percentile:.1%} of ordinary later keys have"
     )
-    status: Status = "warn" if percentile > limit else "pass"
-    return Finding("unusual_key", status, percentile, limit, f"{text} (limit {limit:.0%})")
+    if later_percentile > limit and cosine > 0:
+        return Finding(
+            "first_token_key", "warn", later_percentile, limit,
+            f"{text} (limit {limit:.0%}): it is a first token's key",
+        )  # fmt: skip
+    return Finding(
+        "first_token_key", "pass", later_percentile, limit, f"{text} (limit {limit:.0%})"
+    )
 
 
 def other_sink(ratio: float | None, token: str | None, index: int | None) -> Finding:
@@ -367,10 +373,9 @@ def paragraph(
         sentences.append(_sentence(by_id["damage_rome"]))
     sentences.append(_sentence(by_id["ratio"]))
     if is_first_token and outcome != "safe":
-        sentences.append(
-            _sentence(by_id["first_token"])
-            + " Its key there is read at a position unlike any other."
-        )
+        sentences.append(_sentence(by_id["first_token"]))
+        if by_id["first_token_key"].status == "warn":
+            sentences.append(_sentence(by_id["first_token_key"]))
         if by_id["token_form"].status == "warn":
             sentences.append(_sentence(by_id["token_form"]))
     if by_id["contexts"].status in ("warn", "fail"):
@@ -400,7 +405,9 @@ def paragraph(
 
 
 def _sentence(finding: Finding) -> str:
-    return finding.message[0].upper() + finding.message[1:] + "."
+    # Only letters of words: a sentence that begins with ρ keeps its symbol.
+    first = finding.message[0]
+    return (first.upper() if first.isascii() else first) + finding.message[1:] + "."
 
 
 def _times(factor: float) -> str:

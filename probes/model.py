@@ -277,7 +277,7 @@ def wrap(
             )
     except Exception as error:
         raise UserError(f"TransformerLens cannot wrap {name}: {_one_line(error)}") from error
-    bridge.eval()
+    bridge.eval().requires_grad_(False)
     bridge.cfg.default_prepend_bos = False
     return from_bridge(bridge, tokenizer, name=name, path=path, bos=bos, state_dict=state_dict)
 

@@ -124,17 +124,15 @@ def _ratio(document: Mapping[str, Any]) -> Text:
 def _first_token(document: Mapping[str, Any]) -> RenderableType:
     first = document["first_token"]
     parts: list[RenderableType] = []
-    for name, label in (("first", "first tokens"), ("later", "later tokens")):
-        place = first["population"][name]
-        if place:
-            parts.append(
-                Text(
-                    f"unprefixed key from the mean of ordinary {label}: "
-                    f"{number(place['distance'])} (typical of them "
-                    f"{number(place['typical_distance'])}; farther than "
-                    f"{place['percentile']:.0%}), cosine {number(place['cosine'])}"
-                )
+    alike = first["likeness"]
+    if alike:
+        parts.append(
+            Text(
+                f"cosine {number(alike['cosine'])} with the mean key of ordinary first tokens: more "
+                f"than {alike['later_percentile']:.0%} of later tokens' keys, "
+                f"{alike['first_percentile']:.0%} of first tokens'"
             )
+        )
     if first["concentration"]:
         parts.append(
             Text(
