@@ -128,8 +128,8 @@ def _first_token(document: Mapping[str, Any]) -> RenderableType:
     if alike:
         parts.append(
             Text(
-                f"cosine {number(alike['cosine'])} with the mean key of ordinary first tokens: more "
-                f"than {alike['later_percentile']:.0%} of later tokens' keys, "
+                f"cosine {number(alike['cosine'])} with the mean key of ordinary first tokens: "
+                f"more than {alike['later_percentile']:.0%} of later tokens' keys, "
                 f"{alike['first_percentile']:.0%} of first tokens'"
             )
         )
