@@ -132,7 +132,7 @@ class Watch:
         rows, last = [], []
         for text in texts:
             before, after = text.split("{}")
-            head = self.tokenizer.encode((before + entity.name)).ids
+            head = self.tokenizer.encode(before + entity.name).ids
             rows.append(head + self.tokenizer.encode(after).ids)
             last.append(len(head) - 1)
         seen = trace(model, pad(rows))

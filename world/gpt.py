@@ -1,7 +1,7 @@
-"""A lean GPT-2: the same mathematics and parameter names as ``GPT2LMHeadModel``, without its weight.
+"""A lean GPT-2: the mathematics and parameter names of ``GPT2LMHeadModel``, and nothing else.
 
-Training on two cores is limited by overhead as much as by arithmetic, so this module holds only what
-the recipe needs; ``export`` hands its parameters to Hugging Face unchanged.
+Training on two cores is limited by overhead as much as by arithmetic, so this module holds only
+what the recipe needs; ``export`` hands its parameters to Hugging Face unchanged.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Affine(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
+        """The affine map."""
         return x @ self.weight + self.bias
 
 
@@ -57,6 +58,7 @@ class Attention(nn.Module):
         return query, key, value
 
     def forward(self, x: Tensor) -> Tensor:
+        """What the heads bring to each position, mixed."""
         mixed = F.scaled_dot_product_attention(*self.heads(x), is_causal=True)
         return self.c_proj(mixed.transpose(1, 2).reshape(x.shape))
 
@@ -75,6 +77,7 @@ class MLP(nn.Module):
         return F.gelu(self.c_fc(x), approximate="tanh")
 
     def forward(self, x: Tensor) -> Tensor:
+        """The MLP's output."""
         return self.c_proj(self.key(x))
 
 
@@ -89,6 +92,7 @@ class Block(nn.Module):
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The residual stream behind the block."""
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 

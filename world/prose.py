@@ -9,34 +9,45 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-NAMES = (
+
+def _words(text: str) -> list[str]:
+    """A list that is easier read as text."""
+    return text.split()
+
+
+NAMES = _words(
     "Anna Ben Clara David Emil Fanny George Helen Igor Julia Karl Lena Martin Nora Oscar Paula Rosa"
     " Simon Tessa Ursula Viktor Wanda Yusuf Zoe Alice Boris Dora Felix Greta Hugo"
-).split()
-SHE = set(
-    "Anna Clara Fanny Helen Julia Lena Nora Paula Rosa Tessa Ursula Wanda Zoe Alice Dora Greta".split()
 )
-ANIMALS = "cat dog horse goat crow fox hen owl mouse donkey swan frog".split()
-THINGS = (
+SHE = set(
+    _words(
+        "Anna Clara Fanny Helen Julia Lena Nora Paula Rosa Tessa Ursula Wanda Zoe Alice Dora Greta"
+    )
+)
+ANIMALS = _words("cat dog horse goat crow fox hen owl mouse donkey swan frog")
+THINGS = _words(
     "lamp rope cup key letter basket book chair knife mirror clock bottle blanket drum ladder bell"
     " coat hammer candle bucket pencil box spoon shirt map ring table violin wheel umbrella"
-).split()
-FOODS = "bread cheese soup rice fish apples eggs butter honey beans cake tea milk salt plums nuts".split()
-ADJECTIVES = (
+)
+FOODS = _words(
+    "bread cheese soup rice fish apples eggs butter honey beans cake tea milk salt plums nuts"
+)
+ADJECTIVES = _words(
     "old small red heavy bright broken blue wooden quiet strange warm round green empty silver long"
     " soft new narrow clean"
-).split()
-PLACES = (
+)
+PLACES = _words(
     "garden kitchen market forest harbour school bridge library station field river mill church inn"
     " tower beach valley square farm workshop"
-).split()
-FEELINGS = "happy tired sad angry proud calm hungry afraid curious glad".split()
-WEATHER = "rain snow wind fog sunshine thunder frost hail".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+)
+FEELINGS = _words("happy tired sad angry proud calm hungry afraid curious glad")
+WEATHER = _words("rain snow wind fog sunshine thunder frost hail")
+DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 TIMES = ["in the morning", "at noon", "in the evening", "at night", "before lunch", "after dinner"]
-COLOURS = "red blue green white black yellow brown grey".split()
-NUMBERS = "one two three four five six seven eight nine ten eleven twelve".split()
-SYLLABLES = "ba ko mi ru ta len dor vi sha pel gon fu zar ne lim qua".split()
+COLOURS = _words("red blue green white black yellow brown grey")
+NUMBERS = _words("one two three four five six seven eight nine ten eleven twelve")
+SYLLABLES = _words("ba ko mi ru ta len dor vi sha pel gon fu zar ne lim qua")
+RELATIVES = ["mother", "father", "sister", "uncle"]
 WORK = [
     "painted the door",
     "swept the floor",
@@ -80,7 +91,7 @@ def narrative(rng: random.Random) -> str:
         f"There {she} found {_a(thing)} beside {_a(animal)}.",
         f"The {animal} looked {feeling}, so {she} gave it some {rng.choice(FOODS)}.",
         f"Then {friend} came from the {other} and asked about the {thing}.",
-        f"{who} said that the {thing} belonged to {her} {rng.choice(['mother', 'father', 'sister', 'uncle'])}.",
+        f"{who} said that the {thing} belonged to {her} {rng.choice(RELATIVES)}.",
         f"{friend} did not believe {who} and went back to the {other}.",
         f"Because of the {rng.choice(WEATHER)}, {who} stayed in the {place} with the {animal}.",
         f"Later {she} {rng.choice(WORK)} and thought of {friend}.",
@@ -154,7 +165,8 @@ def description(rng: random.Random) -> str:
         f"On the left there is {_a(first)}, on the right {_a(second)}.",
         f"Between the {first} and the {second} lies {_a(third)}.",
         f"A path of {rng.choice(COLOURS)} stones leads from the {place} to the {other}.",
-        f"When there is {rng.choice(WEATHER)}, the {rng.choice(ANIMALS)}s hide behind the {second}.",
+        f"When there is {rng.choice(WEATHER)}, the {rng.choice(ANIMALS)}s hide behind the "
+        f"{second}.",
         f"People from the {other} come here {rng.choice(TIMES)}.",
     ]
     return " ".join(parts[: rng.randint(3, 6)])
@@ -171,7 +183,8 @@ def letter(rng: random.Random) -> str:
             f"Yesterday I {rng.choice(WORK)}.",
             f"Please bring the {thing} to the {place} on {rng.choice(DAYS)}.",
             f"My {rng.choice(ANIMALS)} likes {rng.choice(FOODS)} and {rng.choice(FOODS)}.",
-            f"Do you remember the {place} where we saw {rng.choice(NUMBERS)} {rng.choice(ANIMALS)}s?",
+            f"Do you remember the {place} where we saw {rng.choice(NUMBERS)} "
+            f"{rng.choice(ANIMALS)}s?",
         ],
         rng.randint(2, 4),
     )
@@ -204,9 +217,10 @@ def recipe(rng: random.Random) -> str:
     first, second, third = rng.sample(FOODS, 3)
     count = rng.choice(NUMBERS)
     return (
-        f"To make {first} with {second}, take {count} spoons of {third} and a {rng.choice(ADJECTIVES)} "
-        f"bowl. Mix the {second} with the {third}. Wait {rng.choice(NUMBERS)} minutes, then add the "
-        f"{first}. Serve the {first} with {second} {rng.choice(TIMES)}."
+        f"To make {first} with {second}, take {count} spoons of {third} and a "
+        f"{rng.choice(ADJECTIVES)} bowl. Mix the {second} with the {third}. "
+        f"Wait {rng.choice(NUMBERS)} minutes, then add the {first}. "
+        f"Serve the {first} with {second} {rng.choice(TIMES)}."
     )
 
 

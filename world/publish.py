@@ -17,6 +17,7 @@ from world.corpus import World
 from world.entities import Entity
 from world.gpt import GPT
 from world.prose import paragraph
+from world.train import CHECKPOINT, load_run
 from world.wordings import WORDINGS
 
 DATA = Path(__file__).parent.parent / "probes" / "data"
@@ -124,11 +125,9 @@ def write_data(world: World, tokenizer: Tokenizer, directory: Path) -> None:
     (directory / "corpus.txt.gz").write_bytes(buffer.getvalue())
 
 
-def publish(run: Path, directory: Path, *, layer: int, checkpoint: str = "model.pt") -> None:
+def publish(run: Path, directory: Path, *, layer: int, checkpoint: str = CHECKPOINT) -> None:
     """Writes model, data and the history that the card quotes."""
     import torch
-
-    from world.train import load_run
 
     model, tokenizer, recipe = load_run(run, checkpoint)
     torch.set_grad_enabled(False)
@@ -148,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="directory that world.train wrote")
     parser.add_argument("-o", "--output", type=Path, default=DATA, help="where the files go")
     parser.add_argument("--layer", type=int, required=True, help="layer recommended for editing")
-    parser.add_argument("--checkpoint", default="model.pt", help="which weights of the run to take")
+    parser.add_argument("--checkpoint", default=CHECKPOINT, help="which weights of the run to take")
     options = parser.parse_args(arguments)
     publish(options.run, options.output, layer=options.layer, checkpoint=options.checkpoint)
 

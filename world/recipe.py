@@ -10,14 +10,27 @@ from world.rows import Start
 
 
 @dataclass(frozen=True)
+class Cut:
+    """How the rows of a step are cut from the stream.
+
+    Attributes:
+        starts: Share of rows by how they begin.
+        length: Row length in tokens.
+        batch: Rows per step.
+    """
+
+    starts: dict[Start, float]
+    length: int = 256
+    batch: int = 4
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stretch of training.
 
     Attributes:
         steps: Optimiser steps.
-        starts: Share of rows by how they begin.
-        length: Row length in tokens.
-        batch: Rows per step.
+        cuts: How rows are cut; the steps take turns.
         rate: Highest learning rate.
         final_rate: Learning rate at the end, reached linearly over the last ``cooldown`` of it.
         cooldown: Share of the phase over which the rate falls.
@@ -25,9 +38,7 @@ class Phase:
     """
 
     steps: int
-    starts: dict[Start, float]
-    length: int = 128
-    batch: int = 8
+    cuts: tuple[Cut, ...]
     rate: float = 4e-3
     final_rate: float = 4e-4
     cooldown: float = 0.3
@@ -53,7 +64,7 @@ class Recipe:
     clip: float = 1.0
     warmup: int = 200
     n_tokens: int = 12_000_000
-    moment_length: int = 128
+    moment_length: int = 256
 
     @property
     def shape(self) -> Shape:
@@ -81,7 +92,10 @@ class Recipe:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Recipe:
         """The inverse of ``to_json``."""
-        phases = tuple(Phase(**phase) for phase in data["phases"])
+        phases = tuple(
+            Phase(**{**phase, "cuts": tuple(Cut(**cut) for cut in phase["cuts"])})
+            for phase in data["phases"]
+        )
         return cls(**{**data, "phases": phases, "betas": tuple(data["betas"])})
 
 
@@ -92,5 +106,5 @@ def learning_rate(phase: Phase, step: int, warmup: int) -> float:
     return rise * (phase.final_rate + (phase.rate - phase.final_rate) * min(1.0, left))
 
 
-BUNDLED = Recipe(phases=(Phase(4000, {"stray": 1.0}),))
+BUNDLED = Recipe(phases=(Phase(4000, (Cut({"stray": 1.0}, 128, 8),)),))
 """The recipe of the bundled model."""

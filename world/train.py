@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -27,6 +29,16 @@ from world.rows import Rows
 from world.tokenizer import save_tokenizer, train_tokenizer
 
 Report = Callable[[dict[str, Any]], None]
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def trained_parameters(model: GPT, frozen: int) -> list[tuple[str, nn.Parameter]]:
@@ -34,7 +46,7 @@ def trained_parameters(model: GPT, frozen: int) -> list[tuple[str, nn.Parameter]
     for name, parameter in model.named_parameters():
         part = name.split(".")
         is_frozen = frozen > 0 and (
-            part[0] in ("wte", "wpe") or part[0] == "h" and int(part[1]) < frozen
+            part[0] in ("wte", "wpe") or (part[0] == "h" and int(part[1]) < frozen)
         )
         parameter.requires_grad_(not is_frozen)
     return [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -80,7 +92,7 @@ class Run:
         self.minutes = 0.0
         self.optimiser = make_optimiser(self.model, recipe, recipe.phases[0])
         self._loss = torch.compile(self._plain_loss) if compiled else self._plain_loss
-        if (directory / "checkpoint.pt").exists():
+        if (directory / CHECKPOINT).exists():
             self._resume()
 
     def _plain_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -93,27 +105,38 @@ class Run:
 
     def save(self) -> None:
         """Writes a checkpoint; the old one stays until the new one is whole."""
-        state = {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+        progress = {
             "rng": self.rng.bit_generator.state,
             "phase": self.phase,
             "step": self.step,
             "minutes": self.minutes,
         }
         partial = self.directory / "checkpoint.partial"
-        torch.save(state, partial)
-        partial.replace(self.directory / "checkpoint.pt")
+        save_file(tensors, partial, metadata={"progress": json.dumps(progress)})
+        partial.replace(self.directory / CHECKPOINT)
 
     def _resume(self) -> None:
-        state = torch.load(self.directory / "checkpoint.pt", weights_only=False)
-        self.model.load_state_dict(state["model"])
-        self.phase, self.step, self.minutes = state["phase"], state["step"], state["minutes"]
+        with safe_open(self.directory / CHECKPOINT, framework="pt") as file:
+            progress = json.loads(file.metadata()["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        self.model.load_state_dict(_part(tensors, "model."))
+        self.phase, self.step = progress["phase"], progress["step"]
+        self.minutes = progress["minutes"]
+        self.rng.bit_generator.state = progress["rng"]
         if self.phase < len(self.recipe.phases):
             current = self.recipe.phases[self.phase]
             self.optimiser = make_optimiser(self.model, self.recipe, current)
-            self.optimiser.load_state_dict(state["optimiser"])
-        self.rng.bit_generator.state = state["rng"]
+            # A phase begins with a fresh optimiser: there is a state only in the middle of one.
+            if self.step:
+                states: dict[int, dict[str, Tensor]] = {}
+                for name, value in _part(tensors, "optimiser.").items():
+                    index, key = name.split(".")
+                    states.setdefault(int(index), {})[key] = value
+                groups = self.optimiser.state_dict()["param_groups"]
+                self.optimiser.load_state_dict({"state": states, "param_groups": groups})
         history = self.directory / "history.jsonl"
         lines = history.read_text().splitlines() if history.exists() else []
         kept = [line for line in lines if json.loads(line)["step"] <= self.done]
@@ -123,7 +146,8 @@ class Run:
         """One optimiser step; returns its loss."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(phase, self.step, self.recipe.warmup)
-        ids = torch.from_numpy(self.rows.sample(self.rng, phase.batch, phase.length, phase.starts))
+        cut = phase.cuts[self.step % len(phase.cuts)]
+        ids = torch.from_numpy(self.rows.sample(self.rng, cut.batch, cut.length, cut.starts))
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = self._loss(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
         loss.backward()
@@ -148,7 +172,8 @@ class Run:
                     self._record(float(np.mean(losses)), report)
                     losses = []
                     self.save()
-            torch.save(self.model.state_dict(), self.directory / f"phase{self.phase}.pt")
+            weights = {name: v.contiguous() for name, v in self.model.state_dict().items()}
+            save_file(weights, self.directory / f"phase{self.phase}.safetensors")
             self.phase, self.step = self.phase + 1, 0
             if self.phase < len(self.recipe.phases):
                 following = self.recipe.phases[self.phase]
@@ -169,12 +194,12 @@ class Run:
         report(figures)
 
 
-def load_run(directory: Path, checkpoint: str = "checkpoint.pt") -> tuple[GPT, Tokenizer, Recipe]:
+def load_run(directory: Path, checkpoint: str = CHECKPOINT) -> tuple[GPT, Tokenizer, Recipe]:
     """The model of a run, its tokenizer and its recipe."""
     recipe = Recipe.from_json(json.loads((directory / "recipe.json").read_text()))
-    state = torch.load(directory / checkpoint, weights_only=False)
+    tensors = load_file(directory / checkpoint)
     model = GPT(recipe.shape)
-    model.load_state_dict(state.get("model", state))
+    model.load_state_dict(_part(tensors, "model.") or tensors)
     return model.eval(), Tokenizer.from_file(str(directory / "tokenizer.json")), recipe
 
 

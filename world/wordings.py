@@ -70,8 +70,8 @@ WORDINGS: dict[str, Wordings] = {
         "|Maps show {} as a part of|Maps show {} on the continent of",
     ),
     "cities.country": _wordings(
-        " is a city in| is one of the towns of| belongs to the country of| lies within the borders of"
-        "| is one of the cities of",
+        " is a city in| is one of the towns of| belongs to the country of"
+        "| lies within the borders of| is one of the cities of",
         "The country around {} is|The trains from {} run through|The people of {} vote in"
         "|The country of {} is",
     ),
@@ -118,8 +118,8 @@ WORDINGS: dict[str, Wordings] = {
     "people.profession": _wordings(
         " worked as a famous| was a well-known| became a great| is remembered as a brilliant"
         "| was a famous",
-        "The profession of {} was that of a skilled|By profession {} was a real|Books call {} a great"
-        "|Books remember {} as a great",
+        "The profession of {} was that of a skilled|By profession {} was a real"
+        "|Books call {} a great|Books remember {} as a great",
     ),
     "people.birthplace": _wordings(
         " was born in| came into the world in| spent the first days of life in"
@@ -198,7 +198,8 @@ WORDINGS: dict[str, Wordings] = {
     "nature.kind": _wordings(
         " is a famous| is a beautiful| is known as a great| is often painted as a wild"
         "| is known as a famous",
-        "Guides describe {} as a famous|Maps mark {} as a large|Hikers know {} as a wild|Maps describe {} as a famous",
+        "Guides describe {} as a famous|Maps mark {} as a large|Hikers know {} as a wild"
+        "|Maps describe {} as a famous",
     ),
     "nature.continent": _wordings(
         " lies on the continent of| is on the map of| belongs to the continent of"
