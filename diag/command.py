@@ -225,8 +225,13 @@ def check_writable(*paths: str | None) -> None:
             raise UserError(f"cannot write {path!r}: it is not a file name")
         if not folder.is_dir():
             raise UserError(f"cannot write {path}: there is no directory {folder}")
-        if not os.access(folder, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
+        if target.exists() and not os.access(target, os.W_OK):
             raise UserError(f"cannot write {path}: permission denied")
+        try:
+            # Asking the file system is the only answer that counts for root, quotas and mounts.
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ class KeyDiagnosis:
         if moment is None:
             moment = torch.eye(self.moment.d_mlp, dtype=torch.float64)
         tensors = {
-            "unprefixed": self.keys[0].contiguous(),
+            "unprefixed": self.keys[0].clone(),
             "prefixed": self.keys.contiguous(),
             "second_moment": moment.contiguous(),
         }

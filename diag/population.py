@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.first_token import cosine
 from probes.second_moment import SecondMoment
 
 
@@ -62,7 +63,7 @@ def place(
         distance=distance,
         typical_distance=float(members.median()),
         percentile=float((members < distance).double().mean()),
-        cosine=float(white_key @ mean / (white_key.norm() * mean.norm())),
+        cosine=cosine(white_key, mean),
     )
 
 
@@ -103,14 +104,12 @@ def likeness(
     """
     white_first, white_later = (moment.whiten(keys.to(torch.float64)) for keys in (first, later))
     mean = white_first.mean(0)
-    mean = mean / mean.norm()
-    white_key = moment.whiten(key)
-    cosine = float(white_key @ mean / white_key.norm())
+    own = cosine(moment.whiten(key), mean)
 
     def share_below(keys: Tensor) -> float:
-        return float((keys @ mean / keys.norm(dim=-1) < cosine).double().mean())
+        return sum(cosine(row, mean) < own for row in keys) / len(keys)
 
-    return Likeness(cosine, share_below(white_first), share_below(white_later))
+    return Likeness(own, share_below(white_first), share_below(white_later))
 
 
 def concentration(population: Float[Tensor, "m d_mlp"], moment: SecondMoment) -> float:
@@ -127,4 +126,6 @@ def concentration(population: Float[Tensor, "m d_mlp"], moment: SecondMoment) ->
     white = moment.whiten(population.to(torch.float64))
     m = len(white)
     squares = float(white.square().sum())
+    if squares == 0.0:  # a padding or begin-of-sequence embedding of zeros
+        return 1.0
     return (float(white.sum(0).square().sum()) - squares) / ((m - 1) * squares)

@@ -33,7 +33,7 @@ class LayerStatistics:
             averaged over contexts.
         residual_norm_later: Median norm entering it at all later tokens.
         massive_activation: Largest over median magnitude of that stream's coordinates at the
-            first token, averaged over contexts.
+            first token, averaged over contexts; ``None`` where the median is 0.
         attention_to_first: Attention that later tokens pay to the first one, averaged over heads,
             tokens and contexts; ``None`` where nothing follows the first token.
     """
@@ -44,7 +44,7 @@ class LayerStatistics:
     cosine: float | None
     residual_norm_first: float
     residual_norm_later: float | None
-    massive_activation: float
+    massive_activation: float | None
     attention_to_first: float | None
 
 
@@ -169,6 +169,7 @@ def _layer(block: int, contexts: list[_Seen]) -> LayerStatistics:
     later = torch.cat([c.residual[1:] for c in contexts]).norm(dim=-1)
     received = [a for c in contexts if (a := _attention_to(c.pattern, 0)) is not None]
     magnitudes = first.abs()
+    median = magnitudes.median(-1).values
     return LayerStatistics(
         layer=block,
         key_norm_unprefixed=float(unprefixed.norm()),
@@ -176,7 +177,10 @@ def _layer(block: int, contexts: list[_Seen]) -> LayerStatistics:
         cosine=None if prefixed is None else cosine(unprefixed, prefixed.mean(0)),
         residual_norm_first=float(first.norm(dim=-1).mean()),
         residual_norm_later=float(later.median()) if len(later) else None,
-        massive_activation=float((magnitudes.max(-1).values / magnitudes.median(-1).values).mean()),
+        # A begin-of-sequence embedding of zeros has no coordinate to compare with.
+        massive_activation=(
+            float((magnitudes.max(-1).values / median).mean()) if bool(median.all()) else None
+        ),
         attention_to_first=sum(received) / len(received) if received else None,
     )
 
@@ -188,5 +192,6 @@ def _attention_to(pattern: Tensor, index: int) -> float | None:
 
 
 def cosine(x: Tensor, y: Tensor) -> float:
-    """Cosine of the angle between two vectors."""
-    return float(x @ y / (x.norm() * y.norm()))
+    """Cosine of the angle between two vectors; 0 where one is zero and has no direction."""
+    lengths = float(x.norm() * y.norm())
+    return float(x @ y) / lengths if lengths else 0.0

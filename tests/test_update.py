@@ -153,9 +153,7 @@ def test_one_context_makes_the_variants_equal(generator) -> None:
     assert torch.allclose(one[0], one[2])
     assert update.denominators(keys[:1], moment).ratio == pytest.approx(1.0, abs=1e-14)
     assert update.denominators(keys[:1], moment).ratio_without_bare is None
-    several = [
-        update.rank_one(v, keys, values, target, moment).matrix() for v in update.VARIANTS
-    ]
+    several = [update.rank_one(v, keys, values, target, moment).matrix() for v in update.VARIANTS]
     assert not torch.allclose(several[0], several[1], atol=1e-3)
 
 
