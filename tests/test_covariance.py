@@ -136,7 +136,7 @@ def test_damaged_and_foreign_files_are_refused(estimated: SecondMoment, tmp_path
     for name, content in broken.items():
         bad = tmp_path / f"{name}.safetensors"
         bad.write_bytes(content)
-        with pytest.raises(UserError, match="not a second moment|damaged") as refused:
+        with pytest.raises(UserError, match=r"not a second moment|damaged") as refused:
             covariance.load(bad)
         assert "\n" not in str(refused.value)
     save_file(tensors, tmp_path / "no header.safetensors")
