@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from probes.errors import UserError
@@ -79,6 +80,28 @@ def edited(model: LoadedModel, factors: Sequence[Factors], layer: int) -> Iterat
         yield
     finally:
         _restore(weight, original)
+
+
+def change_of_output(
+    keys: Float[Tensor, "*position d_mlp"], factors: Sequence[Factors]
+) -> Float[Tensor, "*position d_model"]:
+    """What rank-one changes add to the MLP's output: Σ (k·u) r.
+
+    Args:
+        keys: Inputs of the output projection.
+        factors: The changes.
+
+    Returns:
+        The sum, in the keys' type.
+    """
+    total: Tensor | None = None
+    for change in factors:
+        u, r = balanced(change, device=keys.device, dtype=keys.dtype)
+        added = (keys @ u)[..., None] * r
+        total = added if total is None else total + added
+    if total is None:
+        raise ValueError("no factors: there is no change to compute")
+    return total
 
 
 def relative_norm(model: LoadedModel, factors: Factors, layer: int) -> float:

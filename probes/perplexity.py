@@ -20,17 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from probes.edit import Factors, balanced
+from probes.edit import Factors, change_of_output
 from probes.errors import UserError
 from probes.keys import batches
 from probes.model import LoadedModel
-from probes.upper import Recording, UpperBlocks
-
-# Logits of one batch, at most so many numbers: half a gigabyte.
-LARGEST_LOGITS = 2**26
+from probes.upper import LARGEST_LOGITS, Recording, UpperBlocks
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class PerplexityMeter:
             of_text = torch.tensor([owner[i] for i in batch.rows], device=row.device)[row]
             self._batches.append((recording, target, (row, position), of_text))
         self._n_texts = len(texts)
-        self.before = self._measure(None)
+        self.before = self._measure([])
 
     def after(self, factors: Sequence[Factors]) -> Perplexity:
         """Perplexity of the edited model.
@@ -124,15 +121,11 @@ class PerplexityMeter:
         return math.sqrt(total / n)
 
     @torch.no_grad()
-    def _measure(self, factors: Sequence[Factors] | None) -> Perplexity:
+    def _measure(self, factors: Sequence[Factors]) -> Perplexity:
         sums = torch.zeros(self._n_texts, dtype=torch.float64)
         counts = torch.zeros(self._n_texts, dtype=torch.float64)
         for recording, target, read, text in self._batches:
-            residual = recording.residual
-            if factors:
-                change = change_of_output(recording.keys, factors)
-                residual = self.upper.edited_residual(residual, recording.output, change)
-            logits = self.upper.logits(residual, recording.ids, recording.mask, read)
+            logits = self.upper.edited_logits(recording, factors, read)
             loss = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
             sums.index_add_(0, text.cpu(), loss.cpu().double())
             counts.index_add_(0, text.cpu(), torch.ones(len(loss), dtype=torch.float64))
@@ -152,28 +145,6 @@ class PerplexityMeter:
 def _without_outputs(recording: Recording) -> Recording:
     """Drops what only the optimisation of v* reads: the text set stays in memory."""
     return replace(recording, final=recording.final.new_empty(0))
-
-
-def change_of_output(
-    keys: Float[Tensor, "*position d_mlp"], factors: Sequence[Factors]
-) -> Float[Tensor, "*position d_model"]:
-    """What rank-one changes add to the MLP's output: Σ (k·u) r.
-
-    Args:
-        keys: Inputs of the output projection.
-        factors: The changes.
-
-    Returns:
-        The sum, in the keys' type.
-    """
-    total: Tensor | None = None
-    for change in factors:
-        u, r = balanced(change, device=keys.device, dtype=keys.dtype)
-        added = (keys @ u)[..., None] * r
-        total = added if total is None else total + added
-    if total is None:
-        raise ValueError("no factors: there is no change to compute")
-    return total
 
 
 def read_texts(path: str | os.PathLike[str]) -> list[str]:

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probes.answers import target_tokens
 from probes.errors import UserError
 from probes.hyperparameters import Hyperparameters
 from probes.model import LoadedModel
@@ -171,38 +172,6 @@ def optimise(
         results = _descend(upper, constants, chosen, [requests[i] for i in chunk])
         found.update(zip(chunk, results, strict=True))
     return [found[i] for i in range(len(requests))]
-
-
-def target_tokens(model: LoadedModel, text: str, target: str) -> tuple[list[int], list[int]]:
-    """Tokenises a prompt with what should follow it.
-
-    The two are tokenised as one text, as the model would read them, so that a tokenizer that
-    marks word beginnings needs no special case.
-
-    Args:
-        model: Gives the tokenizer.
-        text: The prompt.
-        target: What should follow; a leading space is added where it has none.
-
-    Returns:
-        The prompt's ids and the target's.
-
-    Raises:
-        UserError: If the target is empty, or a token straddles the two.
-    """
-    if not target.strip():
-        raise UserError("the target is empty: say what the model should answer")
-    spaced = target if target[0].isspace() else " " + target
-    tokens = model.tokens(text + spaced)
-    behind = [
-        i for i, (start, stop) in enumerate(tokens.offsets) if stop > len(text) and stop > start
-    ]
-    first = behind[0]
-    if tokens.offsets[first][0] < len(text):
-        raise UserError(
-            f"the prompt {text!r} does not end where a token ends: drop its trailing white space"
-        )
-    return tokens.ids[:first], tokens.ids[first:]
 
 
 def _rows(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: int) -> list[_Row]:
@@ -374,7 +343,7 @@ def _loss(
     each = log_probs[:n].gather(1, batch.target[:, None])[:, 0] * batch.weight
     per_row = torch.zeros(len(residual), device=delta.device).index_add(0, batch.read_row, -each)
     nll = per_row.view(batch.edits, batch.rows)[:, :-1]
-    kl = (batch.kl_initial.exp() * (batch.kl_initial - log_probs[n:])).sum(-1)
+    kl = (log_probs[n:].exp() * (log_probs[n:] - batch.kl_initial)).sum(-1)
     # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
     decay = delta.norm(dim=-1) / batch.initial.float().norm(dim=-1) ** 2
     loss = nll.mean(1) + chosen.kl_factor * kl + chosen.weight_decay * decay

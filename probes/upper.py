@@ -19,8 +19,12 @@ from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
 from transformers.cache_utils import DynamicCache
 
+from probes.edit import Factors, change_of_output
 from probes.model import LoadedModel
 from probes.plain import Plain, plain
+
+# Logits of one batch, at most so many numbers: a quarter of a gigabyte in float32.
+LARGEST_LOGITS = 2**26
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,28 @@ class UpperBlocks:
             self._given.residual = None
             self._head.at = None
         return result.logits
+
+    def edited_logits(
+        self,
+        recording: Recording,
+        factors: Sequence[Factors],
+        at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
+    ) -> Float[Tensor, "n vocabulary"]:
+        """Logits of recorded texts after an edit of the block.
+
+        Args:
+            recording: Of :meth:`record`.
+            factors: The edit's rank-one changes; none leave the model as it is.
+            at: Rows and positions whose logits are wanted.
+
+        Returns:
+            Logits at those positions, in their order.
+        """
+        residual = recording.residual
+        if factors:
+            change = change_of_output(recording.keys, factors)
+            residual = self.edited_residual(residual, recording.output, change)
+        return self.logits(residual, recording.ids, recording.mask, at)
 
     def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:
         """Logits from what stands in front of the unembedding, soft cap included.

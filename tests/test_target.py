@@ -6,10 +6,11 @@ import pytest
 import torch
 import transformers
 
+from probes.answers import target_tokens
 from probes.errors import UserError
 from probes.hyperparameters import Hyperparameters
 from probes.subject import request
-from probes.target import optimise, target_tokens
+from probes.target import optimise
 from tests import tiny
 from tests.test_upper import projection
 
@@ -67,7 +68,7 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen):
             each.append(-sum(picked) / len(wanted))
         place = rows[-1][1]
         now = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, place], -1)
-        kl = torch.nn.functional.kl_div(now, held, log_target=True, reduction="sum")
+        kl = torch.nn.functional.kl_div(held, now, log_target=True, reduction="sum")
         loss = (
             sum(each) / len(each)
             + chosen.kl_factor * kl
