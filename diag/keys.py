@@ -67,7 +67,7 @@ def diagnose(
     if not clamp > 0:
         raise UserError(f"the clamp factor must be above 0, not {clamp}")
     edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
-    loaded, block = _settle(model, layer)
+    loaded, block = settle(model, layer)
     moment = (
         command.find_second_moment(loaded, block, second_moment)
         if isinstance(second_moment, str)
@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(result.verdict in worse.get(asked.get("fail_on", ""), ()))
 
 
-def _settle(model: LoadedModel | str | None, layer: int | None) -> tuple[LoadedModel, int]:
+def settle(model: LoadedModel | str | None, layer: int | None) -> tuple[LoadedModel, int]:
     """Loads a model that is only named, and settles the layer."""
     if model is None or isinstance(model, str):
         words = [] if model is None else ["--model", model]
