@@ -80,23 +80,20 @@ def damage(variant: str, relative: float | None, why_not: str | None) -> Finding
     Returns:
         The finding ``damage_<variant>``.
     """
-    name, edit = f"damage_{variant}", LABELS[variant]
+    name = f"damage_{variant}"
     if relative is None:
         return Finding(name, "not_checked", None, DAMAGE_COLLAPSE.value, f"{why_not}")
-    pushed = f"{edit} would push an average token by at most {_times(relative)} its own length"
-    if relative >= DAMAGE_COLLAPSE.value:
-        return Finding(
-            name, "fail", relative, DAMAGE_COLLAPSE.value,
-            f"{pushed}: at or above {DAMAGE_COLLAPSE.value:g} it can destroy the model",
-        )  # fmt: skip
-    if relative >= DAMAGE_SAFE.value:
-        return Finding(
-            name, "warn", relative, DAMAGE_COLLAPSE.value,
-            f"{pushed}: noticeable (from {DAMAGE_SAFE.value:g}), below {DAMAGE_COLLAPSE.value:g}",
-        )  # fmt: skip
-    return Finding(
-        name, "pass", relative, DAMAGE_SAFE.value, f"{pushed}: below {DAMAGE_SAFE.value:g}"
+    status: Status
+    pushed = (
+        f"{LABELS[variant]} would push an average token by up to {_times(relative)} its own length"
     )
+    if relative >= DAMAGE_COLLAPSE.value:
+        limit, status = DAMAGE_COLLAPSE.value, "fail"
+    elif relative >= DAMAGE_SAFE.value:
+        limit, status = DAMAGE_COLLAPSE.value, "warn"
+    else:
+        limit, status = DAMAGE_SAFE.value, "pass"
+    return Finding(name, status, relative, limit, f"{pushed} (limit {limit:g})")
 
 
 def ratio(rho: float, length_ratio: float, cosine: float) -> Finding:
@@ -234,7 +231,7 @@ def first_token_key(cosine: float | None, later_percentile: float | None) -> Fin
         )  # fmt: skip
     text = (
         f"the unprefixed key has cosine {cosine:.3g} with the mean key of ordinary first tokens, "
-        f"more than {later_percentile:.1%} of ordinary later keys have"
+        f"more than {_share(later_percentile)} ordinary later keys have"
     )
     if later_percentile > limit and cosine > 0:
         return Finding(
@@ -375,7 +372,7 @@ def paragraph(
     if is_first_token and outcome != "safe":
         sentences.append(_sentence(by_id["first_token"]))
         if by_id["first_token_key"].status == "warn":
-            sentences.append(_sentence(by_id["first_token_key"]))
+            sentences.append("It has a first token's key there, unlike any other key.")
         if by_id["token_form"].status == "warn":
             sentences.append(_sentence(by_id["token_form"]))
     if by_id["contexts"].status in ("warn", "fail"):
@@ -390,7 +387,7 @@ def paragraph(
     elif c_rome < DAMAGE_COLLAPSE.value:
         sentences.append(
             "Instead use C-ROME, which takes the mean prefixed key in both places: it pushes an "
-            f"average token by at most {_times(c_rome)} its own length."
+            f"average token by up to {_times(c_rome)} its own length."
         )
     else:
         sentences.append(
@@ -408,6 +405,10 @@ def _sentence(finding: Finding) -> str:
     # Only letters of words: a sentence that begins with ρ keeps its symbol.
     first = finding.message[0]
     return (first.upper() if first.isascii() else first) + finding.message[1:] + "."
+
+
+def _share(part: float) -> str:
+    return "all" if part == 1.0 else "no" if part == 0.0 else f"{part:.1%} of"
 
 
 def _times(factor: float) -> str:

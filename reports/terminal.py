@@ -22,7 +22,7 @@ VERDICTS = {
 VARIANTS = {
     "rome": ("ROME as published", "k̄ᵀC⁻¹k_u"),
     "c_rome": ("C-ROME, mean key throughout", "k̄ᵀC⁻¹k̄"),
-    "p_rome": ("P-ROME, unprefixed key throughout", "k_uᵀC⁻¹k_u"),
+    "p_rome": ("P-ROME, bare key throughout", "k_uᵀC⁻¹k_u"),
 }
 
 
@@ -129,8 +129,7 @@ def _first_token(document: Mapping[str, Any]) -> RenderableType:
         parts.append(
             Text(
                 f"cosine {number(alike['cosine'])} with the mean key of ordinary first tokens: "
-                f"more than {alike['later_percentile']:.0%} of later tokens' keys, "
-                f"{alike['first_percentile']:.0%} of first tokens'"
+                f"more than {alike['later_percentile']:.0%} of later keys have"
             )
         )
     if first["concentration"]:

@@ -1,0 +1,41 @@
+"""Puts the real output of the main job into the README: ``python docs/refresh.py``."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(
+    r"(<!-- output of: python (?P<command>.*?) -->\n```text\n).*?(```\n<!-- end of output -->)",
+    re.DOTALL,
+)
+WIDTH = 100
+
+
+def output(command: str) -> str:
+    """What a command prints in a terminal of a fixed width."""
+    words = command.replace('"', "").split()
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+        env=os.environ | {"COLUMNS": str(WIDTH), "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    return "".join(line.rstrip() + "\n" for line in done.stdout.splitlines())
+
+
+def main() -> None:
+    """Rewrites every block of output."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(
+        BLOCK.sub(lambda found: found[1] + output(found["command"]) + found[3], text),
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()

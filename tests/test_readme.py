@@ -1,0 +1,42 @@
+"""The README shows what the tool really prints, and its two lines are the ones CI runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from docs.refresh import BLOCK, output
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def masked(text: str) -> str:
+    """Text without digits and layout: last digits differ between processors, words do not."""
+    return " ".join(re.sub(r"[−-]?[\d.,]+(e[−+-]?\d+)?", "#", text).split())
+
+
+def test_the_output_shown_is_the_real_one() -> None:
+    blocks = list(BLOCK.finditer(README))
+    assert blocks
+    for block in blocks:
+        shown = block[0].split("```text\n")[1].split("```")[0]
+        assert masked(output(block["command"])) == masked(shown)
+        assert len(shown.splitlines()) > 20
+
+
+def test_two_lines_install_and_run() -> None:
+    lines = re.findall(r"^python3 -m venv.*$", README, re.MULTILINE)
+    assert len(lines) == 2
+    assert "diag.keys --subject" in lines[0]
+    assert lines[1].endswith("pytest")
+
+
+def test_files_that_the_readme_names_are_there() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for name in re.findall(r"\]\(([\w./-]+)\)", README):
+        assert (ROOT / name).exists(), name
+        assert not tracked or any(path.startswith(name) for path in tracked), name
