@@ -7,18 +7,19 @@ over its tokens; an edit succeeds where the new object is more probable than the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from diag.cases import EditCase
 from probes.answers import AnswerMeter, Question, Reply
 from probes.edit import Factors
 from probes.model import LoadedModel
 
+T = TypeVar("T")
 Wording = Literal["bare", "editing_prefix", "unseen_prefix"]
 WORDINGS: tuple[Wording, ...] = get_args(Wording)
 
-# Enough for a share that is known to two or three per cent, few enough to be asked after each edit.
-KNOWN_FACTS = 200
+# Enough for a share that is known to a few per cent, few enough to be asked after each edit.
+KNOWN_FACTS = 100
 
 
 class Behaviour:
@@ -112,24 +113,26 @@ class Recall:
 
         Args:
             model: The loaded model.
-            cases: Candidates; each is asked in its first wording that the model answers.
+            cases: Candidates, of which four times ``limit`` are tried; their wordings take turns.
             layer: The edited block.
-            limit: At most so many, spread evenly over the candidates.
+            limit: At most so many facts.
         """
         facts = [case for case in cases if case.request.target_true is not None]
-        spread = facts[:: max(1, len(facts) // (2 * limit))]
-        asked = [
-            (case.request.subject, Question(text, (str(case.request.target_true),)))
-            for case in spread
-            for text in (case.request.text, *case.paraphrases)
-        ]
-        replies = AnswerMeter(model, [question for _, question in asked], layer).before
-        known: dict[tuple[str, str], Question] = {}
-        for (subject, question), reply in zip(asked, replies, strict=True):
-            if reply.scores[0].greedy and len(known) < limit:
-                known.setdefault((subject, question.answers[0]), question)
-        self._subjects = [subject for subject, _ in known]
-        self._meter = AnswerMeter(model, list(known.values()), layer)
+        tried = _spread(facts, 4 * limit)
+        questions = []
+        for i, case in enumerate(tried):
+            wordings = (case.request.text, *case.paraphrases)
+            wording = wordings[i % len(wordings)]
+            questions.append(Question(wording, (str(case.request.target_true),)))
+        replies = AnswerMeter(model, questions, layer).before
+        known = _spread([i for i, reply in enumerate(replies) if reply.scores[0].greedy], limit)
+        self._subjects = [tried[i].request.subject for i in known]
+        self._meter = AnswerMeter(model, [questions[i] for i in known], layer)
+
+    @property
+    def n(self) -> int:
+        """How many facts the model knows of those that were tried."""
+        return len(self._subjects)
 
     def after(self, factors: Sequence[Factors], *, without: str) -> dict[str, Any] | None:
         """Share of the facts that the edited model still gives.
@@ -150,6 +153,13 @@ class Recall:
             "after": _share(replies[i].scores[0].greedy for i in others),
             "n": len(others),
         }
+
+
+def _spread(items: Sequence[T], limit: int) -> list[T]:
+    """At most ``limit`` of them, evenly spread."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def _locality(old: Sequence[Reply], new: Sequence[Reply]) -> dict[str, Any] | None:

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from probes import bundled
 from probes.errors import UserError
 from probes.subject import Request, request
 
@@ -57,6 +58,32 @@ class EditCase:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A record that no edit can be made of.
+
+    Attributes:
+        index: Its place in the file, from 0.
+        reason: Why not.
+    """
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What a file of edits holds.
+
+    Attributes:
+        found: The edits, in order.
+        refused: The records that are none.
+    """
+
+    found: tuple[EditCase, ...]
+    refused: tuple[Refused, ...] = ()
+
+
 def from_record(record: Any, *, source: str = "the record") -> EditCase:
     """Reads one record of ROME's, EasyEdit's or the bundled world's format.
 
@@ -101,17 +128,32 @@ def from_record(record: Any, *, source: str = "the record") -> EditCase:
     )
 
 
-def read(path: str | os.PathLike[str]) -> list[EditCase]:
+def of_request(edit: Request) -> EditCase:
+    """An edit with the tests that come along for it.
+
+    Args:
+        edit: The edit.
+
+    Returns:
+        The case; with paraphrases and neighbours where the bundled world has the fact.
+    """
+    for fact in bundled.facts():
+        if fact["subject"] == edit.subject and fact["prompt"] == edit.prompt:
+            return replace(from_record(fact), request=edit)
+    return EditCase(edit)
+
+
+def read(path: str | os.PathLike[str]) -> Cases:
     """Reads a list of edits: a JSON array, or one JSON object a line.
 
     Args:
         path: The file.
 
     Returns:
-        The cases, in order.
+        The cases in order, and the records that no edit can be made of, with the reason.
 
     Raises:
-        UserError: If it cannot be read, is empty, or a record is wrong; the message names it.
+        UserError: If it cannot be read, is empty, or none of its records is an edit.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -126,7 +168,15 @@ def read(path: str | os.PathLike[str]) -> list[EditCase]:
         raise UserError(f"{path} is neither a JSON array nor JSON Lines: {error}") from error
     if not records:
         raise UserError(f"{path} holds no edits")
-    return [from_record(r, source=f"record {i} of {path}") for i, r in enumerate(records)]
+    found, refused = [], []
+    for i, record in enumerate(records):
+        try:
+            found.append(from_record(record, source=f"record {i}"))
+        except UserError as error:
+            refused.append(Refused(i, str(error)))
+    if not found:
+        raise UserError(f"{path} holds no edits: {refused[0].reason}")
+    return Cases(tuple(found), tuple(refused))
 
 
 def _neighbourhood(

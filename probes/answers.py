@@ -105,9 +105,9 @@ class AnswerMeter:
                 torch.tensor([here[read[i][0]] for i in mine], device=model.device),
                 torch.tensor([read[i][1] for i in mine], device=model.device),
             )
-            tokens = torch.tensor([read[i][2] for i in mine], device=model.device)
+            wanted = torch.tensor([read[i][2] for i in mine], device=model.device)
             recording = self.upper.record([texts[row] for row in batch.rows])
-            self._batches.append((recording, at, tokens, mine))
+            self._batches.append((recording, at, wanted, mine))
         self.before = self.after([])
 
     @torch.no_grad()
@@ -123,9 +123,9 @@ class AnswerMeter:
         log_probs = torch.zeros(self._n, dtype=torch.float64)
         ranks = torch.zeros(self._n, dtype=torch.long)
         tops = torch.zeros(self._n, dtype=torch.long)
-        for recording, at, tokens, mine in self._batches:
+        for recording, at, wanted, mine in self._batches:
             logits = self.upper.edited_logits(recording, factors, at).float()
-            own = logits.gather(1, tokens[:, None])
+            own = logits.gather(1, wanted[:, None])
             log_probs[mine] = (own[:, 0] - logits.logsumexp(1)).cpu().double()
             ranks[mine] = 1 + (logits > own).sum(1).cpu()
             tops[mine] = logits.argmax(1).cpu()

@@ -1,0 +1,219 @@
+"""Collapse cases beside normal ones, as the paper's tables put them, with intervals.
+
+Plain numbers in, plain numbers out: nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+GroupBy = Literal["collapse", "first_token", "record"]
+
+# From this predicted relative damage on, an edit's effect can be told from noise; below it
+# perplexity does not move, and ranks among unmoved models mean nothing.
+NOTICEABLE = 0.1
+DRAWS, LEVEL = 2000, 0.95
+
+Edit = Mapping[str, Any]
+Figure = dict[str, Any]
+
+
+def compare(edits: Sequence[Edit], *, by: GroupBy, seed: int = 0) -> list[Figure]:
+    """One row of figures for each group.
+
+    Args:
+        edits: The contract's objects, those with an ``error`` left out.
+        by: What to group by: collapse of the ``rome`` arm, place of the subject's last token, or
+            the group that the data set names.
+        seed: Of the bootstrap.
+
+    Returns:
+        The groups, in order of their names.
+    """
+    groups: dict[str, list[Edit]] = {}
+    for edit in edits:
+        groups.setdefault(label(edit, by), []).append(edit)
+    return [{"name": name} | describe(groups[name], seed=seed) for name in sorted(groups)]
+
+
+def label(edit: Edit, by: GroupBy) -> str:
+    """The group an edit belongs to.
+
+    Args:
+        edit: The contract's object for one edit.
+        by: See :func:`compare`.
+
+    Returns:
+        Its name.
+    """
+    if by == "collapse":
+        return "collapse" if edit["collapsed"]["rome"] else "normal"
+    if by == "first_token":
+        return "first token" if edit["site"]["is_first_token"] else "later token"
+    return str(edit["request"]["group"] or "none")
+
+
+def describe(edits: Sequence[Edit], *, seed: int = 0) -> Figure:
+    """The figures of one group.
+
+    Args:
+        edits: Its members, at least one.
+        seed: Of the bootstrap.
+
+    Returns:
+        ``n``, and for each arm means with their bootstrap intervals, and the largest perplexity.
+    """
+    return {
+        "n": len(edits),
+        "perplexity_before": edits[0]["arms"]["rome"]["perplexity"]["before"],
+        "arms": {
+            arm: _of_arm(
+                [edit["arms"][arm] for edit in edits],
+                [edit["collapsed"][arm] for edit in edits],
+                seed,
+            )
+            for arm in edits[0]["arms"]
+        },
+    }
+
+
+def _of_arm(found: Sequence[Mapping[str, Any]], broken: Sequence[bool], seed: int) -> Figure:
+    """One arm's figures over the edits of a group."""
+
+    def mean(*path: str, size: bool = False) -> Figure | None:
+        read: Callable[[Any], float] = (lambda x: abs(float(x))) if size else float
+        values = [_dig(arm, path) for arm in found]
+        return interval([read(value) for value in values if value is not None], seed=seed)
+
+    def largest(name: str) -> float | None:
+        """``None`` where one of them overflowed."""
+        values = [arm["perplexity"][name] for arm in found]
+        return None if None in values else max(values)
+
+    figures = {
+        "numerator_norm": mean("numerator_norm"),
+        "denominator_size": mean("denominator", size=True),
+        "denominator_normalised_size": mean("denominator_normalised", size=True),
+        "relative_update_norm": mean("relative_update_norm"),
+        "relative_damage": mean("damage", "relative"),
+        "perplexity_max": largest("after"),
+        "perplexity_ratio_max": largest("ratio"),
+        "perplexity_ratio": mean("perplexity", "ratio"),
+        "collapsed": sum(broken),
+        "efficacy": mean("efficacy", "success"),
+        "efficacy_top1": mean("efficacy", "top1"),
+        "efficacy_generated": mean("efficacy", "generated_success"),
+        "generalisation": mean("generalisation", "after"),
+        "locality": mean("locality", "after"),
+        "locality_unchanged": mean("locality", "unchanged"),
+        "entropy": mean("entropy", "after"),
+        "recall": mean("recall", "after"),
+    }
+    if "unseen_prefix" in found[0]:
+        figures["efficacy_unseen_prefix"] = mean("unseen_prefix", "efficacy", "success")
+    return figures
+
+
+def rescue(edits: Sequence[Edit]) -> Figure:
+    """What C-ROME makes of the edits with which ROME breaks the model.
+
+    Args:
+        edits: The contract's objects, those with an ``error`` left out.
+
+    Returns:
+        ``n`` of them, and the largest perplexity ratio of each under ``c_rome``.
+    """
+    broken = [edit for edit in edits if edit["collapsed"]["rome"]]
+    ratios = [edit["arms"]["c_rome"]["perplexity"]["ratio"] for edit in broken]
+    return {
+        "n": len(broken),
+        "c_rome_ratio_max": max(ratios) if ratios and None not in ratios else None,
+    }
+
+
+def damage_against_perplexity(edits: Sequence[Edit], *, arm: str = "rome") -> Figure:
+    """How well the closed-form damage tells what happens to perplexity.
+
+    Args:
+        edits: The contract's objects, those with an ``error`` left out.
+        arm: Which arm's damage and perplexity.
+
+    Returns:
+        ``spearman`` over edits whose predicted relative damage is at least :data:`NOTICEABLE`
+        (``n_ranked`` of them), and ``auc`` with which the damage separates collapsed models from
+        the others; each is ``None`` where there is nothing to rank or separate.
+    """
+    rows = []
+    for edit in edits:
+        found = edit["arms"][arm]
+        if found["damage"]["relative"] is not None:
+            ratio = found["perplexity"]["ratio"]
+            size = float("inf") if ratio is None else ratio
+            rows.append((found["damage"]["relative"], size, edit["collapsed"][arm]))
+    ranked = [(damage, ratio) for damage, ratio, _ in rows if damage >= NOTICEABLE]
+    positive = np.array([damage for damage, _, broken in rows if broken])
+    negative = np.array([damage for damage, _, broken in rows if not broken])
+    return {
+        "spearman": spearman(*zip(*ranked, strict=True)) if ranked else None,
+        "n_ranked": len(ranked),
+        "auc": auc(positive, negative),
+        "n_collapsed": len(positive),
+        "n_other": len(negative),
+    }
+
+
+def interval(values: Sequence[float], *, seed: int = 0) -> Figure | None:
+    """A mean with its percentile bootstrap interval.
+
+    Args:
+        values: Of one group.
+        seed: Of the resampling.
+
+    Returns:
+        ``mean``, ``low``, ``high`` and ``n``; ``None`` without values.
+    """
+    if not len(values):
+        return None
+    present = np.asarray(values, dtype=float)
+    drawn = np.random.default_rng(seed).integers(len(present), size=(DRAWS, len(present)))
+    low, high = np.quantile(present[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {
+        "mean": float(present.mean()),
+        "low": float(low),
+        "high": float(high),
+        "n": len(present),
+    }
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; ``None`` for fewer than three pairs or where nothing varies."""
+    ranks = np.array([_ranks(np.asarray(values)) for values in (first, second)])
+    if ranks.shape[1] < 3 or (ranks.std(axis=1) == 0).any():
+        return None
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def auc(positive: np.ndarray, negative: np.ndarray) -> float | None:
+    """Chance that a positive exceeds a negative, ties counting half; ``None`` without either."""
+    if not len(positive) or not len(negative):
+        return None
+    return float((positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, ties sharing their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    ranks: np.ndarray = ((last - counts + 1 + last) / 2)[inverse]
+    return ranks
+
+
+def _dig(found: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        if found is None:
+            return None
+        found = found[name]
+    return found

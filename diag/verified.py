@@ -1,0 +1,163 @@
+"""What a verification found: frozen documents that know how to show themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from diag import command
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, repr=False)
+class Verification:
+    """One edit, performed four ways.
+
+    Attributes:
+        document: The result as it is saved (schema ``diag.verify/1``): plain JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def arms(self) -> Mapping[str, Any]:
+        """The measurements of ``rome``, ``c_rome``, ``p_rome`` and ``c_rome_prefixed``."""
+        found: Mapping[str, Any] = self.document["arms"]
+        return found
+
+    @property
+    def collapsed(self) -> Mapping[str, bool]:
+        """Whether each arm broke the model."""
+        found: Mapping[str, bool] = self.document["collapsed"]
+        return found
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return command.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The document as a self-contained page."""
+        from reports.verify_text import to_html
+
+        return to_html(self.document)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each arm."""
+        import pandas as pd
+
+        return pd.DataFrame(_rows(self.document))
+
+    def __repr__(self) -> str:
+        ratios = ", ".join(
+            f"{arm} {_ratio(self.arms[arm])}" for arm in ("rome", "c_rome", "p_rome")
+        )
+        request = self.document["request"]
+        return (
+            f"Verification({request['subject']!r} → {request['target_new']!r}, "
+            f"perplexity: {ratios})"
+        )
+
+    def _repr_html_(self) -> str:
+        from reports.verify_text import fragment
+
+        return fragment(self.document)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A list of edits, each performed four ways, and groups of them beside one another.
+
+    Attributes:
+        document: The result as it is saved (schema ``diag.verify/1``): plain JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def edits(self) -> Sequence[Mapping[str, Any]]:
+        """The result of each edit, in the order of the list."""
+        found: Sequence[Mapping[str, Any]] = self.document["edits"]
+        return found
+
+    @property
+    def groups(self) -> Mapping[str, Any]:
+        """For each way of grouping, one row of figures for each group."""
+        found: Mapping[str, Any] = self.document["groups"]
+        return found
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """Figures over all edits."""
+        found: Mapping[str, Any] = self.document["summary"]
+        return found
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return command.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The document as a self-contained page."""
+        from reports.verify_text import to_html
+
+        return to_html(self.document)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each edit and arm; edits that could not be performed are left out."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [row for edit in self.edits if "error" not in edit for row in _rows(edit)]
+        )
+
+    def __repr__(self) -> str:
+        broken = ", ".join(f"{arm} {n}" for arm, n in self.summary["collapsed"].items())
+        return f"Comparison({self.summary['n']} edits; collapsed: {broken})"
+
+    def _repr_html_(self) -> str:
+        from reports.verify_text import fragment
+
+        return fragment(self.document)
+
+
+def _rows(edit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    request, site = edit["request"], edit["site"]
+    rows = []
+    for arm, found in edit["arms"].items():
+        rows.append(
+            {
+                "subject": request["subject"],
+                "prompt": request["prompt"],
+                "target_new": request["target_new"],
+                "is_first_token": site["is_first_token"],
+                "arm": arm,
+                "collapsed": edit["collapsed"][arm],
+                "perplexity_before": found["perplexity"]["before"],
+                "perplexity_after": found["perplexity"]["after"],
+                "perplexity_ratio": found["perplexity"]["ratio"],
+                "relative_damage": found["damage"]["relative"],
+                "denominator": found["denominator"],
+                "relative_update_norm": found["relative_update_norm"],
+                "success": found["efficacy"]["success"],
+                "p_before": found["efficacy"]["p_before"],
+                "p_after": found["efficacy"]["p_after"],
+                "rank_after": found["efficacy"]["rank_after"],
+                "generated_success": found["efficacy"]["generated_success"],
+                "generalisation": _after(found["generalisation"]),
+                "locality": _after(found["locality"]),
+                "entropy": _after(found["entropy"]),
+                "recall": _after(found["recall"]),
+            }
+        )
+    return rows
+
+
+def _after(figure: Mapping[str, Any] | None) -> Any:
+    return None if figure is None else figure["after"]
+
+
+def _ratio(arm: Mapping[str, Any]) -> str:
+    ratio = arm["perplexity"]["ratio"]
+    return "overflowed" if ratio is None else f"{ratio:.3g}×"
