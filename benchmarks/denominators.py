@@ -105,7 +105,7 @@ def draw(n: int, seed: int) -> list[tuple[str, Request]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description="Denominators beside the published ones.")
     parser.add_argument("--rome", type=Path, required=True, help="a checkout of kmeng01/rome")
     parser.add_argument("--each", type=int, default=10, help="requests of each kind")
     parser.add_argument("--seed", type=int, default=0)
