@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from diag.verdict import Limit
+from diag.limits import Limit
 
 COLLAPSE_RATIO = Limit(
     10.0,

@@ -17,7 +17,9 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diag import command, damage, population, update, verdict
+from diag import command, damage, findings, population, update
+from diag.summary import paragraph
+from diag.verdict import verdict
 from probes import first_token
 from probes.errors import UserError
 from probes.keys import capture
@@ -192,8 +194,10 @@ def measure(
         else None
     )
     sink = _longest_later(profile, background.residual_norm_before if background else None)
-    findings = _findings(model, lookups, found, interval, bounds, relative, alike, sink, moment)
-    outcome = verdict.verdict(found.ratio, relative["rome"], findings)
+    checked = _findings(model, lookups, found, interval, bounds, relative, alike, sink, moment)
+    # Another draw of the contexts can turn a safe edit into a dangerous one.
+    fragile = any(f.id == "contexts" and f.status in ("warn", "fail") for f in checked)
+    outcome = verdict(found.ratio, relative["rome"], fragile=fragile)
     document = {
         "schema": SCHEMA,
         "version": command.package_version(),
@@ -265,11 +269,11 @@ def measure(
             else None,
             "longest_later_position": None if sink is None else sink[1],
         },
-        "findings": [asdict(finding) for finding in findings],
+        "findings": [asdict(finding) for finding in checked],
         "verdict": outcome,
-        "summary": verdict.paragraph(
+        "summary": paragraph(
             outcome,
-            findings,
+            checked,
             rho=found.ratio,
             is_first_token=lookups[0].is_first_token,
             rome=relative["rome"],
@@ -290,7 +294,7 @@ def _findings(
     alike: population.Likeness | None,
     sink: tuple[float, dict[str, Any]] | None,
     moment: SecondMoment,
-) -> list[verdict.Finding]:
+) -> list[findings.Finding]:
     """Holds every measurement against its limit."""
 
     def why_not(variant: update.Variant) -> str | None:
@@ -306,20 +310,20 @@ def _findings(
         return None if moment.background else "no residual norm comes with this second moment"
 
     return [
-        *(verdict.damage(variant, relative[variant], why_not(variant)) for variant in relative),
-        verdict.ratio(found.ratio, found.length_ratio, found.cosine),
-        verdict.contexts(found.ratio, interval, relative["rome"]),
-        verdict.first_token(lookups[0].token, lookups[0].index),
-        verdict.token_form(lookups[0].token, [at.token for at in lookups[1:]]),
-        verdict.first_token_key(
+        *(findings.damage(variant, relative[variant], why_not(variant)) for variant in relative),
+        findings.ratio(found.ratio, found.length_ratio, found.cosine),
+        findings.contexts(found.ratio, interval, relative["rome"]),
+        findings.first_token(lookups[0].token, lookups[0].index),
+        findings.token_form(lookups[0].token, [at.token for at in lookups[1:]]),
+        findings.first_token_key(
             alike.cosine if alike else None, alike.later_percentile if alike else None
         ),
-        verdict.other_sink(
+        findings.other_sink(
             sink[0] if sink else None,
             sink[1]["token"] if sink else None,
             sink[1]["index"] if sink else None,
         ),
-        verdict.second_moment(
+        findings.second_moment(
             moment.source,
             moment.provenance.n_tokens if moment.provenance else None,
             moment.d_mlp,

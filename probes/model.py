@@ -9,17 +9,16 @@ tokens; the bridge's own tokenizer prepends one even where the plain one does no
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlparse
 
 import torch
 
 from probes.errors import UserError
+from probes.fingerprint import fingerprint
+from probes.source import locate
 
 DType = Literal["float32", "float16", "bfloat16", "float64"]
 Site = Literal["key", "value", "resid_pre", "resid_post", "pattern"]
@@ -65,7 +64,7 @@ class LoadedModel:
         name: What the user called the model.
         path: The directory it was loaded from, or the hub name.
         bos: Whether a begin-of-sequence token is put in front of every text.
-        fingerprint: Identifies the weights; see :func:`fingerprint`.
+        fingerprint: Identifies the weights; see :func:`probes.fingerprint.fingerprint`.
         state_dict: The Hugging Face model's parameters (shared, not copied) under the names they
             had before wrapping, which saving an edited model needs.
     """
@@ -214,7 +213,7 @@ def load(
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
-    source, local_only = _locate(str(name_or_path))
+    source, local_only = locate(str(name_or_path))
     name = name or str(name_or_path)
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
@@ -339,32 +338,6 @@ def from_bridge(
     )
 
 
-def fingerprint(state_dict: dict[str, torch.Tensor]) -> str:
-    """Identifies weights by name, shape and up to 1,024 evenly spaced values of each tensor.
-
-    A second moment is only valid for the weights it was measured on. Every rank-one edit moves
-    all rows of the matrix it touches, so a sample finds it; reading whole checkpoints of tens of
-    gigabytes would cost more than the diagnosis.
-
-    Args:
-        state_dict: The Hugging Face model's parameters and buffers.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for key in sorted(state_dict):
-        tensor = state_dict[key]
-        digest.update(f"{key}{tuple(tensor.shape)}".encode())
-        flat = tensor.detach().reshape(-1)
-        if flat.numel() and flat.is_floating_point():
-            step = max(1, flat.numel() // 1024)
-            # An even step would look at the same columns of every row.
-            step += 1 - step % 2
-            digest.update(flat[::step].to("cpu", torch.float32).contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
-
-
 def refuse_unsuitable(config: Any, name: str) -> None:
     """Raises ``UserError`` for an architecture on which a key would not be ROME's key."""
     architectures = " ".join(getattr(config, "architectures", None) or [])
@@ -387,55 +360,6 @@ def refuse_unsuitable(config: Any, name: str) -> None:
             f"{name} is a mixture of experts: each token's MLP input is split over experts, "
             "so there is no one key vector to measure"
         )
-
-
-def _locate(name: str) -> tuple[str, bool]:
-    """Where to load from, and whether only local files may be used."""
-    if not name.strip():
-        raise UserError("the model's name is empty: give a directory or a hub name")
-    path = Path(name).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise UserError(f"{name} is a directory without a config.json, so not a model")
-        # TransformerLens takes a relative path for a hub alias.
-        return str(path.resolve()), True
-    if path.exists():
-        raise UserError(f"{name} is a file; a model is a directory with a config.json, or a name")
-    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
-        raise UserError(f"there is no model directory {name}")
-    if _cached(name):
-        return name, True
-    if not _hub_reachable():
-        raise UserError(
-            f"model {name!r} is neither a directory here nor in the local cache, "
-            "and the hub cannot be reached"
-        )
-    return name, False
-
-
-def _cached(name: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
-    except HFValidationError as error:
-        raise UserError(f"{name!r} is neither a directory nor a valid hub name") from error
-
-
-def _hub_reachable() -> bool:
-    """Whether the hub's host resolves: saves the half minute the client spends on retries."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    if any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    try:
-        socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return False
-    return True
 
 
 def _device(device: str) -> torch.device:

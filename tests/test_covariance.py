@@ -175,7 +175,7 @@ def test_an_edited_model_has_another_fingerprint(
 ) -> None:
     model = load(tiny_dir("gpt2"))
     assert model.fingerprint == tiny_model("gpt2").fingerprint
-    from probes.model import fingerprint
+    from probes.fingerprint import fingerprint
 
     with torch.no_grad():
         u, r = torch.randn(128), torch.randn(32)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag import verdict
+from diag import findings, limits, verdict
+from diag.summary import paragraph
 
 
 @pytest.mark.parametrize(
@@ -16,8 +17,8 @@ from diag import verdict
         (-0.01, None, "collapse_risk"),
         (0.3, None, "unclear"),
         (-0.9, None, "safe"),
-        (1.0, verdict.DAMAGE_COLLAPSE.value, "collapse_risk"),
-        (1.0, verdict.DAMAGE_SAFE.value, "unclear"),
+        (1.0, limits.DAMAGE_COLLAPSE.value, "collapse_risk"),
+        (1.0, limits.DAMAGE_SAFE.value, "unclear"),
     ],
 )
 def test_damage_decides_and_ratio_stands_in(rho: float, relative: float | None, expected: str):
@@ -25,64 +26,64 @@ def test_damage_decides_and_ratio_stands_in(rho: float, relative: float | None, 
 
 
 def test_every_limit_has_a_reason() -> None:
-    limits = [value for value in vars(verdict).values() if isinstance(value, verdict.Limit)]
-    assert len(limits) >= 6
-    assert all(len(limit.reason) > 20 for limit in limits)
+    every = [value for value in vars(limits).values() if isinstance(value, limits.Limit)]
+    assert len(every) >= 6
+    assert all(len(limit.reason) > 20 for limit in every)
 
 
 def test_a_safe_edit_whose_contexts_are_not_is_unclear() -> None:
-    crossing = verdict.contexts(0.6, (-0.1, 0.9), 0.05)
+    crossing = findings.contexts(0.6, (-0.1, 0.9), 0.05)
     assert crossing.status == "fail"
-    assert verdict.verdict(0.6, 0.05, [crossing]) == "unclear"
+    assert verdict.verdict(0.6, 0.05, fragile=True) == "unclear"
     # Over the draws the damage may grow by 0.6/0.1 to 0.3, past the safe limit.
-    moving = verdict.contexts(0.6, (0.1, 0.9), 0.05)
+    moving = findings.contexts(0.6, (0.1, 0.9), 0.05)
     assert moving.status == "warn"
-    assert verdict.verdict(0.6, 0.05, [moving]) == "unclear"
-    steady = verdict.contexts(0.6, (0.5, 0.7), 0.05)
+    assert verdict.verdict(0.6, 0.05, fragile=True) == "unclear"
+    steady = findings.contexts(0.6, (0.5, 0.7), 0.05)
     assert steady.status == "pass"
-    assert verdict.verdict(0.6, 0.05, [steady]) == "safe"
-    assert verdict.contexts(0.6, None, 0.05).status == "not_checked"
+    assert verdict.verdict(0.6, 0.05, fragile=False) == "safe"
+    assert findings.contexts(0.6, None, 0.05).status == "not_checked"
 
 
 def test_findings_print_value_and_limit() -> None:
     for finding in (
-        verdict.damage("rome", 3.2, None),
-        verdict.damage("rome", 0.4, None),
-        verdict.damage("c_rome", 0.04, None),
-        verdict.ratio(0.03, 0.3, 0.1),
-        verdict.ratio(0.7, 1.0, 0.7),
-        verdict.other_sink(7.5, "\n", 4),
-        verdict.first_token_key(0.9, 1.0),
+        findings.damage("rome", 3.2, None),
+        findings.damage("rome", 0.4, None),
+        findings.damage("c_rome", 0.04, None),
+        findings.ratio(0.03, 0.3, 0.1),
+        findings.ratio(0.7, 1.0, 0.7),
+        findings.other_sink(7.5, "\n", 4),
+        findings.first_token_key(0.9, 1.0),
     ):
         assert finding.value is not None
         assert finding.limit is not None
         assert finding.message
-    worst = verdict.damage("rome", 3.2, None)
+    worst = findings.damage("rome", 3.2, None)
     assert (worst.status, "3.2×" in worst.message, "1" in worst.message) == ("fail", True, True)
-    assert verdict.damage("rome", None, "no corpus").status == "not_checked"
-    assert "no corpus" in verdict.damage("rome", None, "no corpus").message
+    assert findings.damage("rome", None, "no corpus").status == "not_checked"
+    assert "no corpus" in findings.damage("rome", None, "no corpus").message
 
 
 def test_the_ratio_s_blame_is_the_smaller_factor() -> None:
-    assert "points elsewhere" in verdict.ratio(0.05, 0.9, 0.055).message
-    assert "is short" in verdict.ratio(0.05, 0.06, 0.83).message
-    assert "by zero" in verdict.ratio(0.0, 1.0, 0.0).message
+    assert "points elsewhere" in findings.ratio(0.05, 0.9, 0.055).message
+    assert "is short" in findings.ratio(0.05, 0.06, 0.83).message
+    assert "by zero" in findings.ratio(0.0, 1.0, 0.0).message
 
 
 def test_the_paragraph_names_the_way_out_only_where_there_is_one() -> None:
-    findings = [
-        verdict.damage("rome", 9.0, None), verdict.ratio(0.02, 0.2, 0.1),
-        verdict.contexts(0.02, (0.01, 0.03), 9.0), verdict.first_token("Apple", 0),
-        verdict.token_form("Apple", ["␣Apple"] * 3), verdict.first_token_key(0.97, 1.0),
+    checked = [
+        findings.damage("rome", 9.0, None), findings.ratio(0.02, 0.2, 0.1),
+        findings.contexts(0.02, (0.01, 0.03), 9.0), findings.first_token("Apple", 0),
+        findings.token_form("Apple", ["␣Apple"] * 3), findings.first_token_key(0.97, 1.0),
     ]  # fmt: skip
 
-    def paragraph(c_rome: float | None, *, first: bool = True) -> str:
-        return verdict.paragraph(
-            "collapse_risk", findings, rho=0.02, is_first_token=first, rome=9.0, c_rome=c_rome
+    def text(c_rome: float | None, *, first: bool = True) -> str:
+        return paragraph(
+            "collapse_risk", checked, rho=0.02, is_first_token=first, rome=9.0, c_rome=c_rome
         )
 
-    assert "Instead use C-ROME" in paragraph(0.1)
-    assert "put a prefix in front" in paragraph(0.1)
-    assert "no way out" in paragraph(4.0)
-    assert "0.02×" in paragraph(None)
-    assert "put a prefix" not in paragraph(0.1, first=False)
+    assert "Instead use C-ROME" in text(0.1)
+    assert "put a prefix in front" in text(0.1)
+    assert "no way out" in text(4.0)
+    assert "0.02×" in text(None)
+    assert "put a prefix" not in text(0.1, first=False)
