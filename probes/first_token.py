@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from probes.keys import Batch, batches, run_to, to_float64
-from probes.model import LoadedModel
+from probes.model import LoadedModel, Site
 from probes.subject import Lookup
 
 
@@ -83,11 +83,20 @@ class Profile:
 
 @dataclass(frozen=True)
 class _Seen:
-    """Activations of one context at one block, cut to its tokens."""
+    """What is kept of one context at one block.
+
+    Attributes:
+        key: At the lookup token, ``[d_mlp]``.
+        norms: Of the residual stream entering the block, ``[position]``.
+        massive: Largest over median magnitude of its coordinates at the first token; infinite or
+            undefined where the median is 0.
+        attention: What each position receives from later ones, ``[position - 1]``.
+    """
 
     key: Tensor
-    residual: Tensor
-    pattern: Tensor
+    norms: Tensor
+    massive: float
+    attention: Tensor
 
 
 def profile(model: LoadedModel, lookups: Sequence[Lookup], layer: int) -> Profile:
@@ -107,29 +116,14 @@ def profile(model: LoadedModel, lookups: Sequence[Lookup], layer: int) -> Profil
     model.check_layer(layer)
     seen: dict[tuple[int, int], _Seen] = {}
     for batch in batches([lookup.ids for lookup in lookups], model.device):
-        collected: dict[str, Tensor] = {}
-
-        def keep(
-            name: str, collected: dict[str, Tensor] = collected
-        ) -> Callable[[Tensor, Any], None]:
-            def hook(activation: Tensor, hook: Any) -> None:
-                collected[name] = to_float64(activation)
-
-            return hook
-
-        names = [
-            name
-            for block in range(layer + 1)
-            for name in (
-                model.hook(block, "key"),
-                model.hook(block, "resid_pre"),
-                model.hook(block, "pattern"),
-            )
-        ]
-        run_to(model, batch, layer, [(name, keep(name)) for name in names])
+        kept = _run(model, batch, layer)
         for block in range(layer + 1):
+            keys, norms, massive, attention = (kept[block, site] for site in _REDUCED)
             for i, row in enumerate(batch.rows):
-                seen[block, row] = _cut(model, collected, batch, block, i)
+                last = int(batch.last[i])
+                seen[block, row] = _Seen(
+                    keys[i], norms[i, : last + 1], float(massive[i]), attention[i, :last]
+                )
     contexts = range(len(lookups))
     return Profile(
         layers=[
@@ -140,55 +134,80 @@ def profile(model: LoadedModel, lookups: Sequence[Lookup], layer: int) -> Profil
             Position(
                 context,
                 index,
-                model.token_text(lookups[context].ids[index]),
-                float(seen[layer, context].residual[index].norm()),
-                _attention_to(seen[layer, context].pattern, index),
+                model.token_text(token),
+                float(seen[layer, context].norms[index]),
+                float(seen[layer, context].attention[index])
+                if index < lookups[context].index
+                else None,
             )
             for context in contexts
-            for index in range(len(lookups[context].ids))
+            for index, token in enumerate(lookups[context].ids)
         ],
     )
 
 
-def _cut(
-    model: LoadedModel, collected: dict[str, Tensor], batch: Batch, block: int, i: int
-) -> _Seen:
-    """One text's activations without its padding; of its keys only the lookup token's."""
-    last = int(batch.last[i])
-    return _Seen(
-        key=collected[model.hook(block, "key")][i, last],
-        residual=collected[model.hook(block, "resid_pre")][i, : last + 1],
-        pattern=collected[model.hook(block, "pattern")][i, :, : last + 1, : last + 1],
+_REDUCED = ("key", "norms", "massive", "attention")
+
+
+def _run(model: LoadedModel, batch: Batch, layer: int) -> dict[tuple[int, str], Tensor]:
+    """Runs a batch and reduces each block's activations as they come.
+
+    Attention patterns grow with the square of the text's length: kept whole for all blocks, a
+    long prompt's would not fit into memory.
+    """
+    kept: dict[tuple[int, str], Tensor] = {}
+    rows = torch.arange(len(batch.rows), device=batch.last.device)
+
+    def on_key(activation: Tensor, block: int) -> None:
+        kept[block, "key"] = to_float64(activation[rows, batch.last])
+
+    def on_residual(activation: Tensor, block: int) -> None:
+        kept[block, "norms"] = to_float64(activation).norm(dim=-1)
+        magnitudes = to_float64(activation[:, 0]).abs()
+        kept[block, "massive"] = magnitudes.max(-1).values / magnitudes.median(-1).values
+
+    def on_pattern(activation: Tensor, block: int) -> None:
+        pattern = to_float64(activation.mean(1))
+        # Queries behind the key's position, padding left out.
+        query = torch.arange(pattern.shape[1])
+        later = (query[:, None] > query) & (query <= batch.last.cpu()[:, None])[:, :, None]
+        total = torch.where(later, pattern, 0.0).sum(1)
+        kept[block, "attention"] = total / later.sum(1).clamp(min=1)
+
+    def hook(reduce: Callable[[Tensor, int], None], block: int) -> Callable[[Tensor, Any], None]:
+        return lambda activation, hook: reduce(activation.detach(), block)
+
+    reductions: tuple[tuple[Site, Callable[[Tensor, int], None]], ...] = (
+        ("key", on_key),
+        ("resid_pre", on_residual),
+        ("pattern", on_pattern),
     )
+    hooks = [
+        (model.hook(block, site), hook(reduce, block))
+        for block in range(layer + 1)
+        for site, reduce in reductions
+    ]
+    run_to(model, batch, layer, hooks)
+    return kept
 
 
 def _layer(block: int, contexts: list[_Seen]) -> LayerStatistics:
     unprefixed = contexts[0].key
     prefixed = torch.stack([c.key for c in contexts[1:]]) if len(contexts) > 1 else None
-    first = torch.stack([c.residual[0] for c in contexts])
-    later = torch.cat([c.residual[1:] for c in contexts]).norm(dim=-1)
-    received = [a for c in contexts if (a := _attention_to(c.pattern, 0)) is not None]
-    magnitudes = first.abs()
-    median = magnitudes.median(-1).values
+    later = torch.cat([c.norms[1:] for c in contexts])
+    received = [float(c.attention[0]) for c in contexts if len(c.attention)]
+    massive = torch.tensor([c.massive for c in contexts], dtype=torch.float64)
     return LayerStatistics(
         layer=block,
         key_norm_unprefixed=float(unprefixed.norm()),
         key_norm_prefixed=None if prefixed is None else float(prefixed.norm(dim=-1).mean()),
         cosine=None if prefixed is None else cosine(unprefixed, prefixed.mean(0)),
-        residual_norm_first=float(first.norm(dim=-1).mean()),
+        residual_norm_first=float(torch.stack([c.norms[0] for c in contexts]).mean()),
         residual_norm_later=float(later.median()) if len(later) else None,
         # A begin-of-sequence embedding of zeros has no coordinate to compare with.
-        massive_activation=(
-            float((magnitudes.max(-1).values / median).mean()) if bool(median.all()) else None
-        ),
+        massive_activation=float(massive.mean()) if bool(massive.isfinite().all()) else None,
         attention_to_first=sum(received) / len(received) if received else None,
     )
-
-
-def _attention_to(pattern: Tensor, index: int) -> float | None:
-    """Mean attention ``[head, query, key]`` that the tokens behind ``index`` pay to it."""
-    later = pattern[:, index + 1 :, index]
-    return float(later.mean()) if later.numel() else None
 
 
 def cosine(x: Tensor, y: Tensor) -> float:

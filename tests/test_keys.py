@@ -157,7 +157,8 @@ def test_attention_to_first_is_that_of_the_plain_model(
     found = lookup(model, request("Paris", "{} lies on"), "The weather was fine. ")
     statistics = first_token.profile(model, [found], layer).layers[layer]
     plain = AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2"), attn_implementation="eager")
-    pattern = plain(torch.tensor([found.ids]), output_attentions=True).attentions[layer][0]
+    with torch.no_grad():
+        pattern = plain(torch.tensor([found.ids]), output_attentions=True).attentions[layer][0]
     expected = float(pattern[:, 1:, 0].double().mean())
     assert statistics.attention_to_first == pytest.approx(expected, rel=1e-5)
 
