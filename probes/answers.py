@@ -74,7 +74,8 @@ class AnswerMeter:
             layer: The block to be edited.
 
         Raises:
-            UserError: If an answer is empty, or a token straddles a prompt and its answer.
+            UserError: If an answer is empty, if a token straddles a prompt and its answer, or if
+                the two are longer than the model can read.
         """
         self.upper = UpperBlocks(model, layer)
         self._questions = tuple(questions)
@@ -85,6 +86,12 @@ class AnswerMeter:
             places = []
             for answer in question.answers:
                 prompt, tokens = target_tokens(model, question.prompt, answer)
+                n = len(prompt) + len(tokens) - 1
+                if n > self.upper.longest_text:
+                    raise UserError(
+                        f"the prompt {question.prompt[:40]!r}… has {n} tokens with its answer, "
+                        f"but {model.name} reads only {self.upper.longest_text}"
+                    )
                 row = rows.setdefault((*prompt, *tokens[:-1]), len(rows))
                 places.append((row, len(prompt) - 1, tokens))
             self._places.append(places)
