@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diag.findings import Finding, times
-from diag.limits import DAMAGE_COLLAPSE
+from diag.limits import DAMAGE_COLLAPSE, RATIO_SAFE
 from diag.verdict import Verdict
 
 
@@ -27,15 +27,17 @@ def paragraph(
         Plain text.
     """
     by_id = {finding.id: finding for finding in findings}
-    sentences = [
-        {
-            "collapse_risk": "Editing this fact with ROME as published can destroy the model.",
-            "safe": "Editing this fact with ROME as published should leave the model intact.",
-            "unclear": "Editing this fact with ROME as published may damage the model.",
-        }[outcome]
-    ]
+    opening = {
+        "collapse_risk": "Editing this fact with ROME as published can destroy the model.",
+        "safe": "Editing this fact with ROME as published should leave the model intact.",
+        "unclear": "Editing this fact with ROME as published may damage the model.",
+    }
+    sentences = [opening[outcome]]
     if rome is not None:
         sentences.append(_sentence(by_id["damage_rome"]))
+    elif outcome == "unclear":
+        sentences = ["Whether editing this fact with ROME as published damages the model is open."]
+        sentences.append(f"Its damage was not checked: {by_id['damage_rome'].message}.")
     sentences.append(_sentence(by_id["ratio"]))
     if is_first_token and outcome != "safe":
         sentences.append(_sentence(by_id["first_token"]))
@@ -45,7 +47,7 @@ def paragraph(
             sentences.append(_sentence(by_id["token_form"]))
     if by_id["contexts"].status in ("warn", "fail"):
         sentences.append(_sentence(by_id["contexts"]))
-    if outcome == "safe":
+    if outcome == "safe" or (c_rome is None and abs(rho) >= RATIO_SAFE.value):
         return " ".join(sentences)
     if c_rome is None:
         sentences.append(

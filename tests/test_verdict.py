@@ -16,12 +16,14 @@ from diag.summary import paragraph
         (1.0, 0.5, "unclear"),
         (-0.01, None, "collapse_risk"),
         (0.3, None, "unclear"),
-        (-0.9, None, "safe"),
+        (-0.9, None, "unclear"),  # keys that agree are no proof: the update may still be large
         (1.0, limits.DAMAGE_COLLAPSE.value, "collapse_risk"),
         (1.0, limits.DAMAGE_SAFE.value, "unclear"),
     ],
 )
-def test_damage_decides_and_ratio_stands_in(rho: float, relative: float | None, expected: str):
+def test_damage_decides_and_without_it_the_ratio_can_only_warn(
+    rho: float, relative: float | None, expected: str
+):
     assert verdict.verdict_of(rho, relative) == expected
 
 
@@ -87,3 +89,7 @@ def test_the_paragraph_names_the_way_out_only_where_there_is_one() -> None:
     assert "no way out" in text(4.0)
     assert "0.02×" in text(None)
     assert "put a prefix" not in text(0.1, first=False)
+    checked[0] = findings.damage("rome", None, "C is the identity")
+    unchecked = paragraph("unclear", checked, rho=0.9, is_first_token=False, rome=None, c_rome=None)
+    assert "not checked: C is the identity" in unchecked
+    assert "Instead" not in unchecked
