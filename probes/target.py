@@ -15,13 +15,14 @@ published code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probes import lean
 from probes.answers import target_tokens
 from probes.errors import UserError
 from probes.hyperparameters import Hyperparameters
@@ -266,6 +267,7 @@ def _descend(
 ) -> list[TargetValue]:
     """Adam on every edit's δ, edits that reached their stop taken out on the way."""
     batch = constants
+    logits_of = _evaluator(upper, batch)
     device = batch.residual.device
     active = torch.arange(batch.edits, device=device)
     final = torch.zeros(batch.initial.shape, device=device)
@@ -277,7 +279,7 @@ def _descend(
     for evaluation in range(1, chosen.evaluations + 1):
         delta.requires_grad_(True)
         with torch.enable_grad():
-            loss, probability = _loss(upper, batch, chosen, delta)
+            loss, probability = _loss(upper, logits_of, batch, chosen, delta)
         values = loss.tolist()
         for i, edit in enumerate(active.tolist()):
             losses[edit].append(values[i])
@@ -294,6 +296,7 @@ def _descend(
             final[active] = delta
             active, delta, gradient = active[keep], delta[keep], gradient[keep]
             mean, square, batch = mean[keep], square[keep], batch.keep(keep)
+            logits_of = _evaluator(upper, batch)
         mean.lerp_(gradient, 1 - BETA1)
         square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         spread = square.sqrt().div_((1 - BETA2**evaluation) ** 0.5).add_(EPSILON)
@@ -318,30 +321,52 @@ def _descend(
     ]
 
 
+def _evaluator(upper: UpperBlocks, batch: _Batch) -> Callable[[Tensor], Tensor]:
+    """How the logits that the loss reads follow from the residual stream at the subject."""
+    rows = len(batch.residual)
+    held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
+    read = (
+        torch.cat([batch.read_row, held]),
+        torch.cat([batch.read_position, torch.zeros_like(held)]),
+    )
+    if lean.applies(upper.plain, upper.layer):
+        return lean.LeanBlocks(
+            upper.plain,
+            upper.layer,
+            residual=batch.residual,
+            mask=batch.mask,
+            past=batch.past,
+            read=read,
+        ).logits
+
+    def logits(at_subject: Tensor) -> Tensor:
+        return upper.logits(
+            torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
+            batch.ids,
+            batch.mask,
+            read,
+            position_ids=batch.position_ids,
+            past=batch.past,
+        )
+
+    return logits
+
+
 def _loss(
-    upper: UpperBlocks, batch: _Batch, chosen: Hyperparameters, delta: Tensor
+    upper: UpperBlocks,
+    logits_of: Callable[[Tensor], Tensor],
+    batch: _Batch,
+    chosen: Hyperparameters,
+    delta: Tensor,
 ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
     """Each edit's loss, and its new object's mean probability."""
     change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
     at_subject = upper.edited_residual(batch.residual[:, 0], batch.output, change)
-    residual = torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1)
-    last = torch.arange(batch.rows - 1, len(residual), batch.rows, device=delta.device)
-    at = (
-        torch.cat([batch.read_row, last]),
-        torch.cat([batch.read_position, torch.zeros_like(last)]),
-    )
-    logits = upper.logits(
-        residual,
-        batch.ids,
-        batch.mask,
-        at,
-        position_ids=batch.position_ids,
-        past=batch.past,
-    ).float()
+    logits = logits_of(at_subject).float()
     log_probs = torch.log_softmax(logits, dim=-1)
     n = len(batch.target)
     each = log_probs[:n].gather(1, batch.target[:, None])[:, 0] * batch.weight
-    per_row = torch.zeros(len(residual), device=delta.device).index_add(0, batch.read_row, -each)
+    per_row = torch.zeros(len(change), device=delta.device).index_add(0, batch.read_row, -each)
     nll = per_row.view(batch.edits, batch.rows)[:, :-1]
     kl = (log_probs[n:].exp() * (log_probs[n:] - batch.kl_initial)).sum(-1)
     # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.

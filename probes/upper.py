@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers.activations import NewGELUActivation
 from transformers.cache_utils import DynamicCache
 
 from probes.edit import Factors, change_of_output
@@ -292,17 +291,7 @@ def _upper_part(whole: Plain, layer: int) -> tuple[Any, _Skipped, _SelectedHead]
     name = next(name for name, module in whole.model.named_modules() if module is head)
     selected = _SelectedHead(head)
     upper = _replaced(upper, name, selected)
-    for name, module in whole.model.named_modules():
-        # Spelled out in eight operations, this activation costs as much as a matrix product.
-        if isinstance(module, NewGELUActivation) and not _below(name, whole.blocks, layer):
-            upper = _replaced(upper, name, nn.GELU(approximate="tanh"))
     return upper.eval(), given, selected
-
-
-def _below(name: str, blocks: str, layer: int) -> bool:
-    if not name.startswith(f"{blocks}."):
-        return False
-    return int(name.removeprefix(f"{blocks}.").partition(".")[0]) <= layer
 
 
 def _replaced(module: nn.Module, name: str, new: nn.Module) -> nn.Module:

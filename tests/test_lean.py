@@ -1,0 +1,79 @@
+"""The lean evaluator against the general one: logits and gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from probes import lean
+from probes.upper import UpperBlocks
+
+ROWS = [
+    [5, 301, 9, 44, 260, 31, 8],
+    [17, 600, 2, 90, 11],
+    [12, 13, 14, 15, 16, 18, 19, 20, 21],
+    [7, 400],
+]
+START = torch.tensor([2, 0, 5, 1])
+
+
+def constants(upper, width):
+    """What an optimisation hands over: the suffixes of ROWS from START on, padded to width."""
+    recording = upper.record(ROWS, past=True)
+    everyone = torch.arange(len(ROWS))[:, None]
+    earlier = int(START.max())
+    position = (START[:, None] + torch.arange(width)).clamp(max=recording.ids.shape[1] - 1)
+    mask = torch.zeros(len(ROWS), 1, width, earlier + width)
+    low = torch.finfo(torch.float32).min
+    mask[..., :earlier] = torch.where(torch.arange(earlier) < START[:, None], 0.0, low)[
+        :, None, None
+    ]
+    mask[..., earlier:] = torch.full((width, width), low).triu(1)
+    past = {i: (k[:, :, :earlier], v[:, :, :earlier]) for i, (k, v) in recording.past.items()}
+    return (
+        recording.residual[everyone, position],
+        recording.ids[everyone, position],
+        position,
+        mask,
+        past,
+    )
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("width", "read"),
+    [
+        (4, ([0, 1, 1, 2, 0, 3], [3, 2, 3, 3, 0, 0])),  # several positions of a row, in any order
+        (4, ([2, 1], [1, 2])),  # rows that are not read at all
+        (1, ([0, 1, 2, 3], [0, 0, 0, 0])),  # the subject ends every text
+    ],
+)
+def test_logits_and_gradients_equal_the_general_ones(tiny_model, layer, width, read):
+    upper = UpperBlocks(tiny_model("gpt2"), layer)
+    assert lean.applies(upper.plain, layer)
+    residual, ids, position, mask, past = constants(upper, width)
+    at = tuple(torch.tensor(part) for part in read)
+    blocks = lean.LeanBlocks(upper.plain, layer, residual=residual, mask=mask, past=past, read=at)
+    torch.manual_seed(layer)
+    subject = (residual[:, 0] + torch.randn(residual[:, 0].shape)).requires_grad_(True)
+    whole = torch.cat([subject[:, None], residual[:, 1:]], dim=1)
+    general = upper.logits(whole, ids, mask, at, position_ids=position, past=past)
+    ours = blocks.logits(subject)
+    torch.testing.assert_close(ours, general, atol=1e-4, rtol=1e-4)
+    weight = torch.randn(ours.shape)
+    (expected,) = torch.autograd.grad((general * weight).sum(), subject)
+    (found,) = torch.autograd.grad((ours * weight).sum(), subject)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    assert expected.norm() > 1
+
+
+def test_applies_only_where_it_computes_what_the_model_does(tiny_model):
+    assert not lean.applies(UpperBlocks(tiny_model("gptj"), 1).plain, 1)
+    plain = UpperBlocks(tiny_model("gpt2"), 1).plain
+    assert lean.applies(plain, 2)
+    assert not lean.applies(plain, 3)  # nothing above
+    plain.model.config.scale_attn_by_inverse_layer_idx = True
+    try:
+        assert not lean.applies(plain, 1)
+    finally:
+        plain.model.config.scale_attn_by_inverse_layer_idx = False
