@@ -142,24 +142,40 @@ def ratio_interval(
     Returns:
         The interval, or ``None`` with fewer than two prefixed contexts.
     """
-    n = len(keys) - 1
-    if n < 2:
+    if len(keys) < 3:
         return None
     white = moment.whiten(keys)
-    gram = white @ white.T
+    low, high = ratio_intervals((white @ white.T)[None], draws=draws, level=level, seed=seed)[0]
+    return float(low), float(high)
+
+
+def ratio_intervals(
+    gram: Float[Tensor, "m n_ctx n_ctx"], *, draws: int = 2000, level: float = 0.95, seed: int = 0
+) -> Float[Tensor, "m 2"]:
+    """:func:`ratio_interval` of many edits at once, with the same draws for all.
+
+    Args:
+        gram: Inner products of each edit's keys in the C⁻¹ metric, float64; three contexts or
+            more.
+        draws: Resamples.
+        level: Coverage of the percentile interval.
+        seed: Of the resampling.
+
+    Returns:
+        Low and high end.
+    """
+    n = gram.shape[-1] - 1
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(n, (draws, n), generator=generator)
     weights = torch.zeros(draws, n + 1, dtype=torch.float64)
     weights[:, 0] = 1.0
     weights[:, 1:].scatter_add_(1, drawn, torch.ones(draws, n, dtype=torch.float64))
     weights /= n + 1
-    mean_with_bare = weights @ gram[:, 0]
-    mean_with_mean = ((weights @ gram) * weights).sum(1)
+    mean_with_bare = gram[:, 0] @ weights.T
+    mean_with_mean = ((weights @ gram) * weights).sum(-1)
     tail = (1 - level) / 2
-    low, high = torch.quantile(
-        mean_with_bare / mean_with_mean, torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    )
-    return float(low), float(high)
+    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    return torch.quantile(mean_with_bare / mean_with_mean, ends, dim=-1).T
 
 
 def direction(

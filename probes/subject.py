@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from probes.errors import UserError
-from probes.model import LoadedModel
+from probes.model import LoadedModel, Tokens
 
 SLOT = "{}"
 
@@ -134,9 +134,26 @@ def lookup(model: LoadedModel, edit: Request, prefix: str = "") -> Lookup:
         UserError: If that token also holds later text, if no token covers the subject's last
             character, or if the text is longer than the model can read.
     """
+    return find(model, edit, prefix, model.tokens(prefix + edit.text))
+
+
+def find(model: LoadedModel, edit: Request, prefix: str, tokens: Tokens) -> Lookup:
+    """As :func:`lookup`, in a text that is already tokenised.
+
+    Args:
+        model: The model.
+        edit: The request.
+        prefix: Text in front of the prompt.
+        tokens: ``prefix + prompt``, tokenised as a whole.
+
+    Returns:
+        The lookup.
+
+    Raises:
+        UserError: As :func:`lookup`.
+    """
     text = prefix + edit.text
     end = len(prefix) + len(edit.before) + len(edit.subject)
-    tokens = model.tokens(text)
     # A character of several bytes can be split over tokens: all claim it, and the last one holds
     # its last byte. A character that normalisation merged into the one before it (a combining
     # accent) is claimed by none.
