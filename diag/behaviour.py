@@ -107,7 +107,7 @@ class Recall:
         cases: Sequence[EditCase],
         layer: int,
         *,
-        limit: int = KNOWN_FACTS,
+        limit: int | None = None,
     ) -> None:
         """Finds facts the model knows: those whose true object greedy decoding gives.
 
@@ -115,8 +115,9 @@ class Recall:
             model: The loaded model.
             cases: Candidates, of which four times ``limit`` are tried; their wordings take turns.
             layer: The edited block.
-            limit: At most so many facts.
+            limit: At most so many facts; :data:`KNOWN_FACTS` if ``None``.
         """
+        limit = KNOWN_FACTS if limit is None else limit
         facts = [case for case in cases if case.request.target_true is not None]
         tried = _spread(facts, 4 * limit)
         questions = []

@@ -254,6 +254,7 @@ def prepare(
     c_rome_target: CRomeTarget,
     collapse_ratio: float,
     texts: Texts,
+    known: Sequence[EditCase] | None = None,
 ) -> Trial:
     """Measures the unedited model and makes it ready for edits.
 
@@ -268,6 +269,7 @@ def prepare(
         c_rome_target: See :class:`diag.verification.Settings`.
         collapse_ratio: The criterion on the perplexity ratio.
         texts: For perplexity.
+        known: Facts to choose those from whose recall is measured; the bundled world's if ``None``.
 
     Returns:
         The run.
@@ -292,7 +294,8 @@ def prepare(
         collapse_ratio=collapse_ratio,
         seed=seed,
     )
-    known = [from_record(fact) for fact in bundled.facts()]
+    if known is None:
+        known = [from_record(fact) for fact in bundled.facts()]
     bench = Bench(model, layer, moment, settings, texts=texts.texts, known=known)
     before = bench.texts.before
     head = {
@@ -314,7 +317,7 @@ def prepare(
         "second_moment": moment.describe(),
         "settings": settings.to_json(),
         "texts": {"source": texts.source, "digest": texts.digest, **before.to_json()},
-        "known_facts": {"n": bench.recall.n, "tried": 4 * KNOWN_FACTS},
+        "known_facts": {"n": bench.recall.n, "tried": min(len(known), 4 * KNOWN_FACTS)},
     }
     return Trial(bench, _plain(head))
 

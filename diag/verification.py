@@ -130,11 +130,11 @@ class Bench:
         keys, values = captured.keys, captured.values
         found: dict[Variant, RankOne] = {}
         for variant in VARIANTS:
-            value = target.value
-            if variant == "c_rome" and self.settings.c_rome_target == "consistent":
-                value = present_value(variant, values) + target.delta
+            # δ goes on top of the output as it was captured, so that δ = 0 is exactly no change.
+            consistent = variant == "c_rome" and self.settings.c_rome_target == "consistent"
+            start = present_value(variant if consistent else "rome", values)
             try:
-                found[variant] = rank_one(variant, keys, values, value, self.moment)
+                found[variant] = rank_one(variant, keys, values, start + target.delta, self.moment)
             except ZeroDivisionError as error:
                 raise UserError(f"the edit of {case.request.subject!r}: {error}") from error
         return found
