@@ -1,0 +1,202 @@
+"""Keys of many texts behind one prefix, in a GPT-2 layout, with nothing computed twice.
+
+The general path (:mod:`probes.shared_prefix`) runs Hugging Face's blocks on padded rows. Of a
+GPT-2 we know more: all maps but attention act on tokens one by one, so they run on the nodes of a
+tree of texts (:mod:`probes.suffixes`); and of the edited block only the subject's last token is
+wanted, so that there the other tokens need a key and a value, but no query and no MLP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.activations import NewGELUActivation
+from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+
+from probes.plain import Plain
+from probes.suffixes import Tree, tree
+
+Past = list[tuple[Tensor, Tensor]]
+
+
+def applies(whole: Plain) -> bool:
+    """Whether a model is a plain GPT-2.
+
+    Args:
+        whole: The model.
+
+    Returns:
+        Whether :class:`PackedBlocks` computes what the model does.
+    """
+    config = whole.model.config
+    return (
+        type(whole.model) is GPT2LMHeadModel
+        and bool(config.scale_attn_weights)
+        and not config.scale_attn_by_inverse_layer_idx
+        and not config.reorder_and_upcast_attn
+        and not config.add_cross_attention
+        and isinstance(whole.block(0).get_submodule("mlp.act"), NewGELUActivation)
+    )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One block's weights, [in, out]."""
+
+    norm1: tuple[Tensor, Tensor, float]
+    qkv: tuple[Tensor, Tensor]
+    attention_out: tuple[Tensor, Tensor]
+    norm2: tuple[Tensor, Tensor, float]
+    mlp_in: tuple[Tensor, Tensor]
+    mlp_out: tuple[Tensor, Tensor]
+
+
+class PackedBlocks:
+    """The blocks up to the edited one."""
+
+    def __init__(self, whole: Plain, layer: int) -> None:
+        """Looks the weights up; none is copied.
+
+        Args:
+            whole: The model; :func:`applies` holds.
+            layer: The edited block.
+        """
+        transformer = whole.model.transformer
+        self._tokens, self._positions = transformer.wte.weight, transformer.wpe.weight
+        self._blocks = [_weights(whole.block(i)) for i in range(layer + 1)]
+        self._heads = int(whole.model.config.n_head)
+
+    @torch.no_grad()
+    def past(self, head: Sequence[int]) -> Past:
+        """Runs a prefix once.
+
+        Args:
+            head: Its tokens, possibly none.
+
+        Returns:
+            Of each block the attention's keys and values, ``[head, position, d_head]``.
+        """
+        found: Past = []
+        if head:
+            chain = tree([tuple(head)]).to(self._tokens.device)
+            x = self._embed(chain, 0)
+            for block in self._blocks:
+                joined = _affine(_norm(x, block.norm1), block.qkv)
+                _, keys, values = self._grid(joined, chain)
+                found.append((keys[0], values[0]))
+                x = self._finish(block, x, self._attend_nodes(joined, chain, None))[0]
+        return found
+
+    @torch.no_grad()
+    def run(self, texts: Tree, past: Past) -> tuple[Tensor, Tensor]:
+        """The key and the MLP's output at each text's last token.
+
+        Args:
+            texts: The texts behind the prefix.
+            past: The prefix, from :meth:`past`.
+
+        Returns:
+            Keys ``[row, d_mlp]`` and values ``[row, d_model]``, rows in the tree's order.
+        """
+        x = self._embed(texts, past[0][0].shape[1] if past else 0)
+        for i, block in enumerate(self._blocks[:-1]):
+            joined = _affine(_norm(x, block.norm1), block.qkv)
+            x = self._finish(
+                block, x, self._attend_nodes(joined, texts, past[i] if past else None)
+            )[0]
+        block, d = self._blocks[-1], x.shape[1]
+        weight, bias = block.qkv
+        normed = _norm(x, block.norm1)
+        queries = _affine(normed[texts.last], (weight[:, :d], bias[:d]))
+        keys, values = self._grid(_affine(normed, (weight[:, d:], bias[d:])), texts)
+        width = texts.table.shape[1]
+        seen = torch.arange(width, device=x.device) < texts.lengths[:, None]
+        attended = _attend(
+            queries.view(len(queries), self._heads, 1, -1), keys, values,
+            past[-1] if past else None, seen[:, None, None],
+        )  # fmt: skip
+        _, key, value = self._finish(block, x[texts.last], attended.reshape(-1, d))
+        return key, value
+
+    def _embed(self, texts: Tree, offset: int) -> Tensor:
+        return self._tokens[texts.ids] + self._positions[texts.depth + offset]
+
+    def _grid(self, joined: Tensor, texts: Tree) -> Tensor:
+        """Nodes' vectors as rows: [node, m·d_model] to [m, row, head, position, d_head]."""
+        rows, width = texts.table.shape
+        d = self._tokens.shape[1]
+        laid = joined[texts.table].view(rows, width, -1, self._heads, d // self._heads)
+        return laid.permute(2, 0, 3, 1, 4)
+
+    def _attend_nodes(
+        self, joined: Tensor, texts: Tree, past: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Every node's attention over its own beginnings and the prefix, [node, d_model]."""
+        width = texts.table.shape[1]
+        queries, keys, values = self._grid(joined, texts)
+        position = torch.arange(width, device=joined.device)
+        attended = _attend(queries, keys, values, past, position[None, :] <= position[:, None])
+        return attended.reshape(-1, self._tokens.shape[1])[texts.place]
+
+    def _finish(self, block: _Block, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The stream behind the block, the MLP's hidden layer (the key) and its output."""
+        x = x + _affine(attended, block.attention_out)
+        hidden = functional.gelu(_affine(_norm(x, block.norm2), block.mlp_in), approximate="tanh")
+        out = _affine(hidden, block.mlp_out)
+        return x + out, hidden, out
+
+
+def _attend(
+    queries: Tensor, keys: Tensor, values: Tensor, past: tuple[Tensor, Tensor] | None, seen: Tensor
+) -> Tensor:
+    """Attention over a prefix, which every query sees, and over the rows' own positions.
+
+    Args:
+        queries: ``[row, head, query, d_head]``.
+        keys: ``[row, head, position, d_head]``.
+        values: In the same shape.
+        past: Keys and values of the prefix, ``[head, position, d_head]``.
+        seen: Which own positions a query sees, broadcast to ``[row, head, query, position]``.
+
+    Returns:
+        ``[row, query, head, d_head]``.
+    """
+    rows = len(queries)
+    if past is not None:
+        earlier_keys, earlier_values = (part.expand(rows, -1, -1, -1) for part in past)
+        keys = torch.cat([earlier_keys, keys], dim=2)
+        values = torch.cat([earlier_values, values], dim=2)
+        seen = functional.pad(seen, (past[0].shape[1], 0), value=True)
+    mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+    return mixed.transpose(1, 2)
+
+
+def _weights(block: Any) -> _Block:
+    def linear(module: Any) -> tuple[Tensor, Tensor]:
+        return module.weight, module.bias
+
+    def norm(module: Any) -> tuple[Tensor, Tensor, float]:
+        return module.weight, module.bias, module.eps
+
+    return _Block(
+        norm1=norm(block.ln_1),
+        qkv=linear(block.attn.c_attn),
+        attention_out=linear(block.attn.c_proj),
+        norm2=norm(block.ln_2),
+        mlp_in=linear(block.mlp.c_fc),
+        mlp_out=linear(block.mlp.c_proj),
+    )
+
+
+def _affine(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+    return torch.addmm(weights[1], x, weights[0])
+
+
+def _norm(x: Tensor, parameters: tuple[Tensor, Tensor, float]) -> Tensor:
+    weight, bias, eps = parameters
+    return functional.layer_norm(x, weight.shape, weight, bias, eps)

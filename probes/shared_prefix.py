@@ -1,0 +1,355 @@
+"""Keys of many requests in the same contexts: each prefix is run once, its attention kept.
+
+The key at the subject's last token depends only on the tokens up to it. Many requests in one set
+of contexts therefore share the prefixes, and what the model computes for them; equal texts behind
+a prefix are computed once. A prefix and a prompt are shared so only where the tokens of the two
+together really are the tokens of the prefix and then others; elsewhere the text is run whole.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes import packed
+from probes.errors import UserError
+from probes.keys import batches, capture
+from probes.model import LoadedModel, Tokens
+from probes.plain import Plain, plain
+from probes.subject import Lookup, Request, find
+from probes.suffixes import Suffix, Tree, trees
+
+# Tokens run at once. More do not multiply any faster on a CPU and fall out of its caches; a GPU
+# wants more.
+NODES = {"cpu": 2048, "cuda": 65_536}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A request, looked up in every context.
+
+    Attributes:
+        bare: The lookup in the bare prompt.
+        suffixes: For each context 0…n the prefix's index among the shared ones (0 for none) and
+            the tokens behind it, up to the lookup token.
+    """
+
+    bare: Lookup
+    suffixes: tuple[tuple[int, Suffix], ...]
+
+
+@dataclass(frozen=True)
+class ContextKeys:
+    """What one context gives for a list of requests.
+
+    Attributes:
+        keys: Distinct keys, ``[distinct, d_mlp]`` in the model's type.
+        values: MLP outputs at the same tokens, ``[distinct, d_model]``.
+        index: Which of them each request has, ``[request]``.
+    """
+
+    keys: Float[Tensor, "distinct d_mlp"]
+    values: Float[Tensor, "distinct d_model"]
+    index: Tensor
+
+
+class Runner(Protocol):
+    """Runs texts behind prefixes it has run before."""
+
+    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
+        """Keys and values at the texts' last tokens, in the order given."""
+
+
+class SharedPrefixes:
+    """The contexts of a data set, on one model and layer."""
+
+    def __init__(self, model: LoadedModel, layer: int, prefixes: Sequence[str]) -> None:
+        """Tokenises the prefixes; they are run when the first keys are asked for.
+
+        Args:
+            model: The model.
+            layer: The edited block.
+            prefixes: Contexts 1…n, each ending in white space.
+
+        Raises:
+            UserError: If the model has no such layer.
+        """
+        model.check_layer(layer)
+        self.model, self.layer, self.prefixes = model, layer, list(prefixes)
+        self._splits = splits_at_spaces(model.tokenizer)
+        # A prefix whose only white space at the end is one space: that space goes to the prompt.
+        ending = [p.endswith(" ") and p[-2:-1].strip() != "" for p in prefixes]
+        self._joined = self._splits and all(ending)
+        self.heads: list[tuple[int, ...]] = [()]
+        for prefix in prefixes:
+            head = prefix[:-1] if self._joined else prefix.rstrip()
+            self.heads.append(tuple(model.tokens(head).ids) if head else ())
+
+    def place(self, requests: Sequence[Request]) -> list[Placed | UserError]:
+        """Looks requests up in every context.
+
+        Args:
+            requests: The requests.
+
+        Returns:
+            For each where it is looked up, or why it cannot be.
+        """
+        if not requests:
+            return []
+        # Behind a space every prefix of the joined kind gives the same tokens.
+        prefixes = ["", " "] if self._joined and self.prefixes else ["", *self.prefixes]
+        texts = [prefix + request.text for request in requests for prefix in prefixes]
+        tokens = iter(_tokenise(self.model, texts))
+        placed: list[Placed | UserError] = []
+        for request in requests:
+            own = [next(tokens) for _ in prefixes]
+            try:
+                looked = [
+                    find(self.model, request, prefix, found)
+                    for prefix, found in zip(prefixes, own, strict=True)
+                ]
+                placed.append(self._place(looked))
+            except UserError as error:
+                placed.append(error)
+        return placed
+
+    def _place(self, looked: list[Lookup]) -> Placed:
+        suffixes: list[tuple[int, Suffix]] = [(0, tuple(looked[0].ids))]
+        for i, head in enumerate(self.heads[1:], 1):
+            if self._joined:
+                # A begin-of-sequence token stands in front of the head, not of what follows.
+                suffix = tuple(looked[1].ids[int(self.model.bos) :])
+                if len(head) + len(suffix) > self.model.n_ctx:
+                    raise UserError(
+                        f"the subject's last token is at index {len(head) + len(suffix) - 1}, but "
+                        f"{self.model.name} reads only {self.model.n_ctx} tokens"
+                    )
+                suffixes.append((i, suffix))
+                continue
+            ids = tuple(looked[i].ids)
+            shared = head and len(ids) > len(head) and ids[: len(head)] == head
+            suffixes.append((i, ids[len(head) :]) if shared else (0, ids))
+        return Placed(looked[0], tuple(suffixes))
+
+    def capture(self, placed: Sequence[Placed]) -> Iterator[ContextKeys]:
+        """Captures keys and values, one context after another.
+
+        Args:
+            placed: Requests.
+
+        Yields:
+            Those of contexts 0…n.
+        """
+        for context in range(len(self.prefixes) + 1):
+            wanted = [request.suffixes[context] for request in placed]
+            distinct = list(dict.fromkeys(wanted))
+            heads = sorted({head for head, _ in distinct})
+            parts = {
+                head: self._runner.run(head, [text for which, text in distinct if which == head])
+                for head in heads
+            }
+            order = [item for head in heads for item in distinct if item[0] == head]
+            at = {item: i for i, item in enumerate(order)}
+            yield ContextKeys(
+                torch.cat([parts[head][0] for head in heads]),
+                torch.cat([parts[head][1] for head in heads]),
+                torch.tensor([at[item] for item in wanted]),
+            )
+
+    @cached_property
+    def _runner(self) -> Runner:
+        try:
+            whole = plain(self.model)
+        except UserError:  # weights that are not one matrix: they can be measured all the same
+            return WholeRunner(self.model, self.layer, self.heads)
+        if packed.applies(whole):
+            return PackedRunner(whole, self.layer, self.heads, self.model.device)
+        return CachedRunner(whole, self.layer, self.heads, self.model.device)
+
+
+class PackedRunner:
+    """For GPT-2: trees of texts through the blocks' bare arithmetic."""
+
+    def __init__(
+        self, whole: Plain, layer: int, heads: Sequence[Sequence[int]], device: torch.device
+    ) -> None:
+        self._blocks = packed.PackedBlocks(whole, layer)
+        self._pasts = [self._blocks.past(head) for head in heads]
+        self._device = device
+        self._nodes = NODES.get(device.type, NODES["cpu"])
+        # All contexts of a list of requests usually have the same texts.
+        self._made: tuple[list[Suffix], list[Tree]] | None = None
+
+    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
+        """See :class:`Runner`."""
+        if self._made is None or self._made[0] != texts:
+            made = [tree.to(self._device) for tree in trees(texts, nodes=self._nodes)]
+            self._made = (list(texts), made)
+        pasts = self._pasts[head]
+        keys = values = None
+        for tree in self._made[1]:
+            key, value = self._run(tree, texts, pasts)
+            if keys is None or values is None:
+                keys = key.new_empty(len(texts), key.shape[1])
+                values = value.new_empty(len(texts), value.shape[1])
+            rows = torch.tensor(tree.rows)
+            keys[rows], values[rows] = key, value
+        assert keys is not None and values is not None
+        return keys, values
+
+    def _run(self, tree: Tree, texts: Sequence[Suffix], past: packed.Past) -> tuple[Tensor, Tensor]:
+        try:
+            key, value = self._blocks.run(tree, past)
+            return key.cpu(), value.cpu()
+        except RuntimeError as error:
+            if not out_of_memory(error) or len(tree.rows) == 1:
+                raise
+        # Half the batch may fit; from now on batches are that small.
+        self._nodes, self._made = max(1, len(tree.ids) // 2), None
+        parts: dict[int, tuple[Tensor, Tensor]] = {}
+        for smaller in trees([texts[row] for row in tree.rows], nodes=self._nodes):
+            found = self._run(smaller.to(self._device), [texts[row] for row in tree.rows], past)
+            parts.update(zip(smaller.rows, zip(*found, strict=True), strict=True))
+        ordered = [parts[i] for i in range(len(tree.rows))]
+        return torch.stack([k for k, _ in ordered]), torch.stack([v for _, v in ordered])
+
+
+class _Reached(Exception):
+    """The edited block's MLP has run: nothing above it is wanted."""
+
+
+class CachedRunner:
+    """For any architecture: padded rows behind a copy of the prefix's cache."""
+
+    def __init__(
+        self, whole: Plain, layer: int, heads: Sequence[Sequence[int]], device: torch.device
+    ) -> None:
+        self._whole, self._layer, self._device = whole, layer, device
+        self._tokens = NODES.get(device.type, NODES["cpu"])
+        self._caches = [self._prefill(head) if head else None for head in heads]
+
+    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
+        """See :class:`Runner`."""
+        keys: dict[int, Tensor] = {}
+        values: dict[int, Tensor] = {}
+        waiting = list(range(len(texts)))
+        while waiting:
+            for batch in batches(
+                [texts[i] for i in waiting], self._device, batch_tokens=self._tokens
+            ):
+                rows = [waiting[row] for row in batch.rows]
+                try:
+                    key, value = self._forward(batch.ids, self._caches[head])
+                except RuntimeError as error:
+                    if not out_of_memory(error) or len(rows) == 1:
+                        raise
+                    self._tokens = max(1, batch.ids.numel() // 2)
+                    break
+                at = torch.arange(len(rows), device=self._device)
+                keys.update(zip(rows, key[at, batch.last].cpu(), strict=True))
+                values.update(zip(rows, value[at, batch.last].cpu(), strict=True))
+            waiting = [i for i in waiting if i not in keys]
+        order = range(len(texts))
+        return torch.stack([keys[i] for i in order]), torch.stack([values[i] for i in order])
+
+    @torch.no_grad()
+    def _prefill(self, head: Sequence[int]) -> Any:
+        ids = torch.tensor([list(head)], device=self._device)
+        return self._whole.model.base_model(ids, use_cache=True).past_key_values
+
+    @torch.no_grad()
+    def _forward(self, ids: Tensor, cache: Any) -> tuple[Tensor, Tensor]:
+        """Padding stands behind the texts, where no text's own tokens see it."""
+        seen: list[Tensor] = []
+
+        def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            seen.extend((inputs[0], output))
+            raise _Reached
+
+        past = None
+        if cache is not None:
+            past = copy.deepcopy(cache)
+            past.batch_repeat_interleave(len(ids))
+        handle = self._whole.output_projection(self._layer).register_forward_hook(hook)
+        try:
+            self._whole.model.base_model(ids, past_key_values=past, use_cache=past is not None)
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        return seen[0], seen[1]
+
+
+class WholeRunner:
+    """Where only the bridge can run the model: whole texts, nothing kept."""
+
+    def __init__(self, model: LoadedModel, layer: int, heads: Sequence[tuple[int, ...]]) -> None:
+        self._model, self._layer, self._heads = model, layer, heads
+
+    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
+        """See :class:`Runner`."""
+        whole = [[*self._heads[head], *text] for text in texts]
+        found = capture(
+            self._model, [Lookup("", ids, len(ids) - 1, "") for ids in whole], self._layer
+        )
+        return found.keys, found.values
+
+
+def splits_at_spaces(tokenizer: Any) -> bool:
+    """Whether a text is tokenised apart at a space that follows a non-space, for certain.
+
+    GPT-2's kind cuts a text into pieces before it merges anything. No piece has white space
+    inside except a run at its beginning, so one begins at such a space whatever stands around it.
+
+    Args:
+        tokenizer: The plain tokenizer.
+
+    Returns:
+        Whether it is of that kind; ``False`` only means that it is not known to be.
+    """
+    made = json.loads(tokenizer.backend_tokenizer.to_str())
+    cut = made.get("pre_tokenizer") or {}
+    return (
+        cut.get("type") == "ByteLevel"
+        and cut.get("use_regex", True)
+        and not cut.get("add_prefix_space")
+        and made.get("normalizer") is None
+        and made["model"]["type"] == "BPE"
+        and not made["model"].get("dropout")
+        # A token of the user's own could span the place, or swallow the space beside it.
+        and not any(
+            " " in token["content"] or token["lstrip"] or token["rstrip"]
+            for token in made.get("added_tokens", [])
+        )
+    )
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a batch did not fit: CUDA has a class for that, the CPU's allocator a message."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        phrase in str(error) for phrase in ("out of memory", "can't allocate memory")
+    )
+
+
+def _tokenise(model: LoadedModel, texts: list[str]) -> list[Tokens]:
+    """What :meth:`LoadedModel.tokens` gives for each text, in one call."""
+    encoded = model.tokenizer(
+        texts,
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
+    head = [int(model.tokenizer.bos_token_id)] if model.bos else []
+    return [
+        Tokens([*head, *ids], [*([(0, 0)] * len(head)), *offsets])
+        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    ]
