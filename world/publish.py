@@ -13,10 +13,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from world.card import row_starts
 from world.corpus import World
 from world.entities import Entity
 from world.gpt import GPT
 from world.prose import paragraph
+from world.rows import Rows
 from world.train import CHECKPOINT, load_run
 from world.wordings import WORDINGS
 
@@ -137,7 +139,15 @@ def publish(run: Path, directory: Path, *, layer: int, checkpoint: str = CHECKPO
     write_data(world, tokenizer, directory)
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     write_lines(directory / "history.jsonl", history)
-    card = {"layer": layer, "recipe": recipe.to_json(), "training": history[-1]}
+    text = Rows.generate(world, tokenizer, TEXT_SEED, 300_000)
+    card = {
+        "layer": layer,
+        "n_positions": recipe.n_positions,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "row_starts": row_starts(recipe, text),
+        "recipe": recipe.to_json(),
+        "training": history[-1],
+    }
     (directory / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -20,8 +20,8 @@ class Cut:
     """
 
     starts: dict[Start, float]
-    length: int = 256
-    batch: int = 4
+    length: int = 128
+    batch: int = 8
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Recipe:
     phases: tuple[Phase, ...]
     seed: int = 0
     vocab_size: int = 3072
-    n_positions: int = 256
+    n_positions: int = 128
     n_embd: int = 128
     n_layer: int = 6
     n_head: int = 4
@@ -64,7 +64,7 @@ class Recipe:
     clip: float = 1.0
     warmup: int = 200
     n_tokens: int = 12_000_000
-    moment_length: int = 256
+    moment_length: int = 128
 
     @property
     def shape(self) -> Shape:
@@ -106,5 +106,25 @@ def learning_rate(phase: Phase, step: int, warmup: int) -> float:
     return rise * (phase.final_rate + (phase.rate - phase.final_rate) * min(1.0, left))
 
 
-BUNDLED = Recipe(phases=(Phase(4000, (Cut({"stray": 1.0}, 128, 8),)),))
-"""The recipe of the bundled model."""
+BUNDLED = Recipe(
+    phases=(
+        Phase(4500, (Cut({"stray": 1.0}, length=128, batch=8),)),
+        Phase(
+            2500,
+            (
+                Cut({"subject": 1.0}, length=16, batch=64),
+                Cut({"stray": 0.8, "bare": 0.2}, length=128, batch=8),
+            ),
+            rate=3e-3,
+            final_rate=1e-4,
+            cooldown=0.6,
+            frozen=3,
+        ),
+    )
+)
+"""The recipe of the bundled model.
+
+In the first phase the token at position 0 is unrelated to what follows, so that position 0 comes to
+mean position. In the second the lowest blocks keep that, and the others learn to read facts about a
+subject that stands there.
+"""
