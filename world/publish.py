@@ -127,8 +127,25 @@ def write_data(world: World, tokenizer: Tokenizer, directory: Path) -> None:
     (directory / "corpus.txt.gz").write_bytes(buffer.getvalue())
 
 
+def save_moment(directory: Path, layer: int) -> None:
+    """Estimates the second moment at the edited layer over the whole packaged corpus."""
+    from probes.corpus import Corpus
+    from probes.covariance import estimate, save
+    from probes.model import load
+
+    model = load(directory / "model", name="bundled")
+    text = gzip.decompress((directory / "corpus.txt.gz").read_bytes()).decode()
+    moment = estimate(model, layer, Corpus.of("packaged text", text.splitlines()))
+    moments = directory / "second_moments"
+    for outdated in moments.glob("*.safetensors"):
+        outdated.unlink()
+    path = moments / f"{model.fingerprint}-L{layer}.safetensors"
+    save(moment, path)
+    path.chmod(0o644)
+
+
 def publish(run: Path, directory: Path, *, layer: int, checkpoint: str = CHECKPOINT) -> None:
-    """Writes model, data and the history that the card quotes."""
+    """Writes model, data, second moment, and the history that the card quotes."""
     import torch
 
     model, tokenizer, recipe = load_run(run, checkpoint)
@@ -148,6 +165,7 @@ def publish(run: Path, directory: Path, *, layer: int, checkpoint: str = CHECKPO
         "recipe": recipe.to_json(),
         "training": history[-1],
     }
+    save_moment(directory, layer)
     (directory / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
 
 
