@@ -134,25 +134,26 @@ def rescue(edits: Sequence[Edit]) -> Figure:
     }
 
 
-def damage_against_perplexity(edits: Sequence[Edit], *, arm: str = "rome") -> Figure:
+def damage_against_perplexity(edits: Sequence[Edit], arms: Sequence[str] = ("rome",)) -> Figure:
     """How well the closed-form damage tells what happens to perplexity.
 
     Args:
         edits: The contract's objects, those with an ``error`` left out.
-        arm: Which arm's damage and perplexity.
+        arms: Whose damage and perplexity, pooled.
 
     Returns:
-        ``spearman`` over edits whose predicted relative damage is at least :data:`NOTICEABLE`
+        ``spearman`` over updates whose predicted relative damage is at least :data:`NOTICEABLE`
         (``n_ranked`` of them), and ``auc`` with which the damage separates collapsed models from
         the others; each is ``None`` where there is nothing to rank or separate.
     """
     rows = []
     for edit in edits:
-        found = edit["arms"][arm]
-        if found["damage"]["relative"] is not None:
-            ratio = found["perplexity"]["ratio"]
-            size = float("inf") if ratio is None else ratio
-            rows.append((found["damage"]["relative"], size, edit["collapsed"][arm]))
+        for arm in arms:
+            found = edit["arms"][arm]
+            if found["damage"]["relative"] is not None:
+                ratio = found["perplexity"]["ratio"]
+                size = float("inf") if ratio is None else ratio
+                rows.append((found["damage"]["relative"], size, edit["collapsed"][arm]))
     ranked = [(damage, ratio) for damage, ratio, _ in rows if damage >= NOTICEABLE]
     positive = np.array([damage for damage, _, broken in rows if broken])
     negative = np.array([damage for damage, _, broken in rows if not broken])

@@ -21,7 +21,7 @@ from diag import command, groups
 from diag.behaviour import KNOWN_FACTS
 from diag.cases import Cases, EditCase, from_record
 from diag.journal import Journal
-from diag.update import Variant
+from diag.update import VARIANTS, Variant
 from diag.verification import ARMS, Bench, CRomeTarget, Settings
 from diag.verified import Comparison, Verification
 from probes import bundled, contexts
@@ -228,7 +228,8 @@ class Trial:
                     arm: sum(edit["collapsed"][arm] for edit in performed) for arm in ARMS
                 },
                 "rescue": groups.rescue(performed),
-                "damage_against_perplexity": groups.damage_against_perplexity(performed),
+                "damage_against_perplexity": groups.damage_against_perplexity(performed)
+                | {"pooled": groups.damage_against_perplexity(performed, VARIANTS)},
             },
         }
 

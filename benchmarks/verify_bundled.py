@@ -1,0 +1,192 @@
+"""Performs edits of facts the bundled model knows, and holds what happens against the claims.
+
+    python -m benchmarks.verify_bundled --edits 200 --output verify.json
+
+Half of the edits look their subject up at the first token. The others are split between subjects
+of several tokens at the start of the prompt and subjects further behind. An interrupted run goes
+on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diag import command
+from diag.cases import Cases, EditCase, from_record
+from diag.trial import Texts, Trial, prepare
+from diag.update import VARIANTS, RankOne
+from probes import bundled, corpus
+from probes.answers import AnswerMeter, Question
+from probes.covariance import for_model
+from probes.hyperparameters import Hyperparameters
+from probes.keys import batches, run_to
+from probes.model import LoadedModel, load
+from reports.verify_text import show
+
+
+def known(model: LoadedModel, facts: list[dict[str, Any]], layer: int) -> list[dict[str, Any]]:
+    """Facts whose true object greedy decoding gives in a wording with the subject further on."""
+    asked = [
+        (fact, Question(wording.replace("{}", fact["subject"]), (fact["target_true"],)))
+        for fact in facts
+        for wording in fact["paraphrases"]
+        if not wording.startswith("{}")
+    ]
+    replies = AnswerMeter(model, [question for _, question in asked], layer).before
+    right: dict[int, int] = {}
+    for (fact, _), reply in zip(asked, replies, strict=True):
+        right[id(fact)] = right.get(id(fact), 0) + reply.scores[0].greedy
+    return [fact for fact in facts if right.get(id(fact), 0) > 0]
+
+
+def later(fact: dict[str, Any]) -> dict[str, Any]:
+    """The fact, edited under its first wording in which something stands in front."""
+    wording = next(text for text in fact["paraphrases"] if not text.startswith("{}"))
+    others = [fact["prompt"], *(text for text in fact["paraphrases"] if text != wording)]
+    return fact | {"prompt": wording, "paraphrases": others}
+
+
+def choose(facts: list[dict[str, Any]], n: int, seed: int) -> list[EditCase]:
+    """``n`` edits, half of them of one-token subjects at the start of the prompt."""
+    shuffled = random.Random(seed).sample(facts, len(facts))
+    single = [fact for fact in shuffled if fact["single_token"] and fact["prompt"][:2] == "{}"]
+    several = [fact for fact in shuffled if not fact["single_token"]]
+    first = single[: n // 2]
+    start = several[: n // 4]
+    behind = [later(fact) for fact in [*several[n // 4 :], *single[n // 2 :]]]
+    chosen = [*first, *start, *behind[: n - len(first) - len(start)]]
+    return [from_record(fact) for fact in chosen]
+
+
+def on_the_corpus(trial: Trial, changes: list[RankOne]) -> list[float]:
+    """RMS change of the MLP's output over the very tokens that C was estimated on."""
+    bench = trial.bench
+    moment, model = bench.moment, bench.model
+    assert moment.provenance is not None
+    made = moment.provenance
+    directions = torch.stack([change.u / change.u.norm() for change in changes], dim=1)
+    total, n = torch.zeros(len(changes), dtype=torch.float64), 0
+    rows: list[list[int]] = []
+    for row in corpus.rows(model, corpus.packaged(), length=made.row_length):
+        if n + sum(map(len, rows)) >= made.n_tokens:
+            break
+        rows.append(row)
+
+    def add(key: torch.Tensor, hook: Any) -> None:
+        nonlocal total, n
+        flat = key.flatten(0, 1).double()
+        total += (flat @ directions).square().sum(0)
+        n += len(flat)
+
+    for start in range(0, len(rows), 64):
+        for batch in batches(rows[start : start + 64], model.device):
+            run_to(model, batch, bench.layer, [(model.hook(bench.layer, "key"), add)])
+    assert n == made.n_tokens, f"{n} tokens of the corpus, but C rests on {made.n_tokens}"
+    sizes = torch.stack([change.r.norm() * change.u.norm() for change in changes])
+    return ((total / n).sqrt() * sizes).tolist()
+
+
+def closed_form(trial: Trial, cases: list[EditCase]) -> float:
+    """Largest relative difference between predicted and actual change on C's own corpus."""
+    bench = trial.bench
+    changes, predicted = [], []
+    for case, target in zip(cases, bench.target_values(cases), strict=True):
+        for change in bench.factors(case, target).values():
+            changes.append(change)
+            numerator = float(change.r.norm()) * abs(change.denominator)
+            predicted.append(bench._damage(change, numerator)["predicted"])
+    actual = on_the_corpus(trial, changes)
+    return max(abs(a / p - 1) for a, p in zip(actual, predicted, strict=True))
+
+
+def killed(n_edits: int, kills: int, seed: int) -> tuple[int, bool]:
+    """Kills a run at random moments until it ends; whether it ends like an undisturbed one."""
+    generator = random.Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        words = [
+            sys.executable, "-m", "diag.verify", "--edits", str(bundled.facts_path()),
+            "--limit", str(n_edits), "--max-texts", "5", "--quiet", "--json",
+        ]  # fmt: skip
+        start = time.monotonic()
+        subprocess.run([*words, f"{folder}/undisturbed.json"], check=True)
+        duration = time.monotonic() - start
+        n = 0
+        while n < kills:
+            process = subprocess.Popen([*words, f"{folder}/killed.json"])
+            try:
+                process.wait(timeout=generator.uniform(0.3, 1.0) * duration)
+                Path(f"{folder}/killed.json").unlink()  # it got through: begin again
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                n += 1
+        subprocess.run([*words, f"{folder}/killed.json"], check=True)
+        one, other = (
+            json.loads(Path(f"{folder}/{name}.json").read_text())
+            for name in ("undisturbed", "killed")
+        )
+    for document in (one, other):
+        del document["created"], document["command"]
+    return n, one == other
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--edits", type=int, default=200)
+    parser.add_argument("--texts", type=int, default=30, help="texts for perplexity")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=0, help="also kill a run so many times")
+    parser.add_argument("--output", metavar="FILE", required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    layer = bundled.edit_layer()
+    model = load(bundled.model_path(), name="bundled")
+    moment = for_model(model, layer)
+    facts = known(model, bundled.facts(), layer)
+    cases = choose(facts, options.edits, options.seed)
+    print(f"{len(facts)} of {len(bundled.facts())} facts are known; {len(cases)} are edited")
+    trial = prepare(
+        model, layer, moment, prefixes=None, n_prefixes=20, seed=options.seed,
+        hyperparameters=Hyperparameters(), c_rome_target="published", collapse_ratio=10.0,
+        texts=Texts.read(limit=options.texts),
+    )  # fmt: skip
+    start = time.perf_counter()
+    result = trial.many(
+        Cases(tuple(cases)),
+        journal=f"{options.output}.journal",
+        progress=lambda done: print(f"\r{done}", end="", file=sys.stderr, flush=True),
+    )
+    seconds = time.perf_counter() - start
+    command.write_text(options.output, result.to_json())
+    show(result.document)
+    performed = [edit for edit in result.edits if "error" not in edit]
+    told = result.summary["damage_against_perplexity"]
+    print(f"\n{len(performed)} edits in {seconds:.0f} s")
+    print("collapsed:", result.summary["collapsed"])
+    print("largest ratio under c_rome where rome collapsed:", result.summary["rescue"])
+    for variant in VARIANTS:
+        ratios = sorted(edit["arms"][variant]["perplexity"]["ratio"] for edit in performed)
+        print(f"perplexity ratio, {variant}: median {ratios[len(ratios) // 2]:.3f}, "
+              f"largest {ratios[-1]:.3f}")  # fmt: skip
+    print("damage against perplexity:", told)
+    print(f"closed form on C's own corpus, largest relative difference: "
+          f"{closed_form(trial, cases[:3] + cases[-3:]):.2e}")  # fmt: skip
+    if options.kills:
+        n, same = killed(6, options.kills, options.seed)
+        print(f"killed {n} times, then like an undisturbed run: {same}")
+
+
+if __name__ == "__main__":
+    main()
