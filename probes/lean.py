@@ -1,16 +1,16 @@
 """GPT-2's upper blocks with nothing in them that the optimisation of v* does not need.
 
 The general path (:mod:`probes.upper`) runs Hugging Face's blocks on every position behind the
-subject. Of a GPT-2 layout we know more. In the first block above the edited one all positions but
-the subject's still carry a constant residual stream, so their queries, keys and values are
-computed once. In the last block only the positions that the loss reads need a query and an MLP.
-And the blocks' own arithmetic is a dozen operations, which the modules spread over many more.
+subject and leaves the gradient to PyTorch. Of a GPT-2 layout we know more. In the first block
+above the edited one all positions but the subject's still carry a constant residual stream, so
+their queries, keys and values are computed once. In the last block only the positions that the
+loss reads need a query and an MLP. And as no weight has a gradient, the backward pass is written
+out in some ten operations a block; on small models most of PyTorch's own is bookkeeping.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,9 +21,11 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
 from probes.plain import Plain
 
+Affine = tuple[Tensor, Tensor]
+
 
 def applies(whole: Plain, layer: int) -> bool:
-    """Whether the upper part is a plain GPT-2's with at least one block.
+    """Whether the upper part is a plain GPT-2's with at least a first and a last block.
 
     Args:
         whole: The model.
@@ -35,7 +37,7 @@ def applies(whole: Plain, layer: int) -> bool:
     config = whole.model.config
     return (
         type(whole.model) is GPT2LMHeadModel
-        and layer + 1 < config.n_layer
+        and layer + 2 < config.n_layer
         and bool(config.scale_attn_weights)
         and not config.scale_attn_by_inverse_layer_idx
         and not config.reorder_and_upcast_attn
@@ -44,61 +46,8 @@ def applies(whole: Plain, layer: int) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _Block:
-    """One block's weights, [in, out], and how it attends."""
-
-    heads: int
-    norm1: tuple[Tensor, Tensor, float]
-    qkv: tuple[Tensor, Tensor]
-    attention_out: tuple[Tensor, Tensor]
-    norm2: tuple[Tensor, Tensor, float]
-    mlp_in: tuple[Tensor, Tensor]
-    mlp_out: tuple[Tensor, Tensor]
-
-    def normed_qkv(self, residual: Tensor) -> Tensor:
-        """Queries, keys and values of [n, d_model] positions, side by side."""
-        return _affine(_norm(residual, self.norm1), self.qkv)
-
-    def split(self, joined: Tensor, rows: int) -> tuple[Tensor, ...]:
-        """[rows·positions, m·d_model] as m times [rows, head, position, d_head]."""
-        width = self.qkv[0].shape[0]
-        parts = joined.shape[-1] // width
-        shape = (rows, -1, parts, self.heads, width // self.heads)
-        return joined.view(shape).permute(2, 0, 3, 1, 4).unbind(0)
-
-    def attend(
-        self,
-        queries: Tensor,
-        keys: Tensor,
-        values: Tensor,
-        past: tuple[Tensor, Tensor],
-        mask: Tensor,
-    ) -> Tensor:
-        """The attention's output before its projection, [rows·queries, d_model]."""
-        earlier_keys, earlier_values = past
-        scale = 1 / math.sqrt(queries.shape[-1])
-        queries = queries * scale
-        scores = torch.cat(
-            [queries @ earlier_keys.transpose(-1, -2), queries @ keys.transpose(-1, -2)], dim=-1
-        )
-        pattern = (scores + mask).softmax(-1)
-        # Parts by split() and unbind(), not by slicing, whose gradient fills a tensor for each.
-        before, own = pattern.split([earlier_keys.shape[2], keys.shape[2]], dim=-1)
-        mixed = before @ earlier_values + own @ values
-        return mixed.transpose(1, 2).reshape(-1, self.qkv[0].shape[0])
-
-    def finish(self, residual: Tensor, attended: Tensor) -> Tensor:
-        """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
-        residual = residual + _affine(attended, self.attention_out)
-        hidden = functional.gelu(
-            _affine(_norm(residual, self.norm2), self.mlp_in), approximate="tanh"
-        )
-        return residual + _affine(hidden, self.mlp_out)
-
-
 class LeanBlocks:
-    """The blocks above one block's MLP, for texts that differ only at their first position."""
+    """The blocks above one block's MLP, for texts that change only at their first position."""
 
     def __init__(
         self,
@@ -118,39 +67,48 @@ class LeanBlocks:
             residual: The unedited stream behind it; position 0 is the subject's last token.
             mask: Additive, each row's own earlier positions first.
             past: Keys and values of earlier positions, for each block above.
-            read: Rows and positions whose logits are wanted.
+            read: Rows and positions whose logits are wanted, each pair once.
         """
         model = whole.model
-        self._blocks = [_weights(whole.block(i)) for i in range(layer + 1, model.config.n_layer)]
-        self._past = [past[i] for i in range(layer + 1, model.config.n_layer)]
-        final = model.get_submodule(whole.blocks.rpartition(".")[0]).ln_f
-        self._final = (final.weight, final.bias, final.eps)
-        self._head = model.get_output_embeddings().weight
-        self._mask = mask
-        self._rows, self._width, self._d_model = residual.shape
+        n_layer = model.config.n_layer
+        self._rows, self._width, d_model = residual.shape
         self._later = residual[:, 1:]
-        first = self._blocks[0]
-        with torch.no_grad():
-            joined = first.normed_qkv(self._later.reshape(-1, self._d_model))
-            self._later_qkv = joined.view(self._rows, self._width - 1, joined.shape[1])
-        # A row reads at few positions: slots for as many as any row has, filled up with repeats.
+        # A row is read at few positions: slots for as many as any row has, filled up with repeats.
         row, position = read
         count = torch.bincount(row, minlength=self._rows)
         slots = int(count.max())
         order = row.argsort(stable=True)
         slot = torch.empty_like(row)
-        slot[order] = (
-            torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row[order]]
-        )
-        self._places = position.new_zeros(self._rows, slots)
-        self._places[row, slot] = position
+        index = torch.arange(len(row), device=row.device)
+        slot[order] = index - (count.cumsum(0) - count)[row[order]]
+        places = position.new_zeros(self._rows, slots)
+        places[row, slot] = position
         self._chosen = row * slots + slot
         everyone = torch.arange(self._rows, device=row.device)[:, None]
-        self._flat = (everyone * self._width + self._places).flatten()
-        self._read_mask = mask[everyone, 0, self._places][:, None]
+        self._flat = (everyone * self._width + places).flatten()
+        read_mask = mask[everyone, 0, places][:, None]
+
+        blocks = [_Block(whole.block(i)) for i in range(layer + 1, n_layer)]
+        attentions = [
+            _Attention(blocks[0].heads, past[i], read_mask if i == n_layer - 1 else mask)
+            for i in range(layer + 1, n_layer)
+        ]
+        self._first, self._middle = (
+            (blocks[0], attentions[0]),
+            [*zip(blocks[1:-1], attentions[1:-1], strict=True)],
+        )
+        self._last = (blocks[-1], attentions[-1])
+        with torch.no_grad():
+            later = self._later.reshape(-1, d_model)
+            joined = _affine(blocks[0].norm1(later).out, blocks[0].qkv)
+            self._later_qkv = joined.view(self._rows, self._width - 1, 3 * d_model)
+        self._final = _Norm(model.get_submodule(whole.blocks.rpartition(".")[0]).ln_f)
+        self._head = model.get_output_embeddings().weight
+        self._tape: list[Any] = []
+        self._calls = 0
 
     def logits(self, subject: Float[Tensor, "row d_model"]) -> Float[Tensor, "n vocabulary"]:
-        """Runs the blocks.
+        """Runs the blocks; differentiable in ``subject``, once, before the next call.
 
         Args:
             subject: The residual stream behind the edited block at position 0.
@@ -158,68 +116,190 @@ class LeanBlocks:
         Returns:
             Logits at the positions to read, in their order.
         """
-        rows, width = self._rows, self._width
-        residual = torch.cat([subject[:, None], self._later], dim=1).view(-1, self._d_model)
-        for i, block in enumerate(self._blocks):
-            if i == 0:
-                own = block.normed_qkv(subject)[:, None]
-                joined = torch.cat([own, self._later_qkv], dim=1).view(rows * width, -1)
-            elif i == len(self._blocks) - 1:
-                return self._last(block, residual, i)
-            else:
-                joined = block.normed_qkv(residual)
-            queries, keys, values = block.split(joined, rows)
-            if i == len(self._blocks) - 1:  # first and last in one
-                return self._read(block, residual, queries, keys, values, i)
-            attended = block.attend(queries, keys, values, self._past[i], self._mask)
-            residual = block.finish(residual, attended)
-        raise AssertionError("there is no block above the edited one")
+        found: Tensor = _Differentiable.apply(subject, self)
+        return found
 
-    def _last(self, block: _Block, residual: Tensor, i: int) -> Tensor:
-        """The last block: keys and values everywhere, the rest where the loss reads."""
-        normed = _norm(residual, block.norm1)
+    def forward(self, subject: Tensor) -> Tensor:
+        """The logits, intermediate results kept for :meth:`backward`."""
+        self._calls += 1
+        tape = self._tape = []
+        rows, width, d = self._rows, self._width, subject.shape[1]
+
+        block, attention = self._first
+        x = torch.cat([subject[:, None], self._later], dim=1).view(-1, d)
+        normed = block.norm1(subject)
+        own = _affine(normed.out, block.qkv)[:, None]
+        joined = torch.cat([own, self._later_qkv], dim=1).view(rows, width, 3, -1).unbind(2)
+        x, mlp = block.finish(x, attention.forward(*joined))
+        tape.append((normed, mlp))
+
+        for block, attention in self._middle:
+            normed = block.norm1(x)
+            joined = _affine(normed.out, block.qkv).view(rows, width, 3, -1).unbind(2)
+            x, mlp = block.finish(x, attention.forward(*joined))
+            tape.append((normed, mlp))
+
+        block, attention = self._last
+        normed = block.norm1(x)
         weight, bias = block.qkv
-        d = self._d_model
-        keys, values = block.split(_affine(normed, (weight[:, d:], bias[d:])), self._rows)
-        queries = block.split(_affine(normed[self._flat], (weight[:, :d], bias[:d])), self._rows)[0]
-        attended = block.attend(queries, keys, values, self._past[i], self._read_mask)
-        return self._unembed(block.finish(residual[self._flat], attended))
-
-    def _read(
-        self, block: _Block, residual: Tensor, queries: Tensor, keys: Tensor, values: Tensor, i: int
-    ) -> Tensor:
-        places = self._places[:, None, :, None].expand(-1, queries.shape[1], -1, queries.shape[3])
-        attended = block.attend(
-            queries.gather(2, places), keys, values, self._past[i], self._read_mask
+        queries = _affine(normed.out[self._flat], (weight[:, :d], bias[:d]))
+        keys, values = (
+            _affine(normed.out, (weight[:, d:], bias[d:])).view(rows, width, 2, -1).unbind(2)
         )
-        return self._unembed(block.finish(residual[self._flat], attended))
+        attended = attention.forward(queries.view(rows, -1, d), keys, values)
+        x, mlp = block.finish(x[self._flat], attended)
+        final = self._final(x[self._chosen])
+        tape.append((normed, mlp, final))
+        return final.out @ self._head.T
 
-    def _unembed(self, residual: Tensor) -> Tensor:
-        return _norm(residual[self._chosen], self._final) @ self._head.T
+    def backward(self, gradient: Tensor) -> Tensor:
+        """The gradient at the subject from the one at the logits."""
+        tape, rows, width = self._tape, self._rows, self._width
+        block, attention = self._last
+        normed, mlp, final = tape[-1]
+        d = self._head.shape[1]
+        g = gradient.new_zeros(len(self._flat), d)
+        g[self._chosen] = final.backward(gradient @ self._head)
+        g, g_attended = block.finish_backward(g, mlp)
+        g_queries, *g_both = attention.backward(g_attended)
+        g_normed = torch.stack(g_both, dim=2).view(-1, 2 * d) @ block.qkv[0][:, d:].T
+        g_normed.index_add_(0, self._flat, g_queries.view(-1, d) @ block.qkv[0][:, :d].T)
+        g = normed.backward(g_normed).index_add_(0, self._flat, g)
+
+        for (block, attention), (normed, mlp) in zip(
+            reversed(self._middle), reversed(tape[1:-1]), strict=True
+        ):
+            g, g_attended = block.finish_backward(g, mlp)
+            joined = torch.stack(attention.backward(g_attended), dim=2).view(-1, 3 * d)
+            g = normed.backward(joined @ block.qkv[0].T).add_(g)
+
+        block, attention = self._first
+        normed, mlp = tape[0]
+        g, g_attended = block.finish_backward(g, mlp)
+        own = torch.stack([part[:, 0] for part in attention.backward(g_attended)], dim=1)
+        g_subject = normed.backward(own.view(rows, -1) @ block.qkv[0].T)
+        return g_subject.add_(g.view(rows, width, d)[:, 0])
 
 
-def _weights(block: Any) -> _Block:
-    def linear(module: Any) -> tuple[Tensor, Tensor]:
-        return module.weight, module.bias
+class _Differentiable(torch.autograd.Function):
+    """Tells PyTorch that the blocks bring their own backward pass."""
 
-    def norm(module: Any) -> tuple[Tensor, Tensor, float]:
-        return module.weight, module.bias, module.eps
+    @staticmethod
+    def forward(context: Any, subject: Tensor, blocks: LeanBlocks) -> Tensor:
+        result = blocks.forward(subject)
+        context.blocks, context.call = blocks, blocks._calls
+        return result
 
-    return _Block(
-        heads=block.attn.num_heads,
-        norm1=norm(block.ln_1),
-        qkv=linear(block.attn.c_attn),
-        attention_out=linear(block.attn.c_proj),
-        norm2=norm(block.ln_2),
-        mlp_in=linear(block.mlp.c_fc),
-        mlp_out=linear(block.mlp.c_proj),
-    )
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        if context.call != context.blocks._calls:
+            raise RuntimeError("these blocks have been run again since: their results are gone")
+        return context.blocks.backward(gradient), None
 
 
-def _affine(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+class _Normed:
+    """The output of a layer norm, and its gradient."""
+
+    def __init__(self, x: Tensor, norm: _Norm) -> None:
+        self._x, self._norm = x, norm
+        self.out, self._mean, self._rstd = torch.native_layer_norm(
+            x, norm.weight.shape, norm.weight, norm.bias, norm.eps
+        )
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        norm = self._norm
+        found: Tensor = torch.ops.aten.native_layer_norm_backward(
+            gradient, self._x, norm.weight.shape, self._mean, self._rstd, norm.weight, norm.bias,
+            [True, False, False],
+        )[0]  # fmt: skip
+        return found
+
+
+class _Norm:
+    """A layer norm."""
+
+    def __init__(self, module: Any) -> None:
+        self.weight, self.bias, self.eps = module.weight, module.bias, module.eps
+
+    def __call__(self, x: Tensor) -> _Normed:
+        return _Normed(x, self)
+
+
+class _Block:
+    """One block's weights, [in, out], and all of it but the attention."""
+
+    def __init__(self, block: Any) -> None:
+        self.heads = block.attn.num_heads
+        self.norm1, self._norm2 = _Norm(block.ln_1), _Norm(block.ln_2)
+        self.qkv: Affine = (block.attn.c_attn.weight, block.attn.c_attn.bias)
+        self._attention_out: Affine = (block.attn.c_proj.weight, block.attn.c_proj.bias)
+        self._mlp_in: Affine = (block.mlp.c_fc.weight, block.mlp.c_fc.bias)
+        self._mlp_out: Affine = (block.mlp.c_proj.weight, block.mlp.c_proj.bias)
+
+    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Tensor]]:
+        """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
+        x = _affine(attended, self._attention_out).add_(x)
+        normed = self._norm2(x)
+        before = _affine(normed.out, self._mlp_in)
+        hidden = functional.gelu(before, approximate="tanh")
+        return _affine(hidden, self._mlp_out).add_(x), (normed, before)
+
+    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Tensor]) -> tuple[Tensor, Tensor]:
+        """Gradients at the residual stream and at what the attention mixed."""
+        normed, before = kept
+        hidden = torch.ops.aten.gelu_backward(g @ self._mlp_out[0].T, before, approximate="tanh")
+        g = normed.backward(hidden @ self._mlp_in[0].T).add_(g)
+        return g, g @ self._attention_out[0].T
+
+
+class _Attention:
+    """Attention of some positions over constant earlier ones and over each other."""
+
+    def __init__(self, heads: int, past: tuple[Tensor, Tensor], mask: Tensor) -> None:
+        keys, values = past
+        rows, _, self._earlier, d_head = keys.shape
+        self._shape = (rows, heads, d_head)
+        self._scale = 1 / math.sqrt(d_head)
+        total = mask.shape[-1]
+        # Earlier positions stand in front for good; own ones are written behind them each time.
+        self._keys = keys.new_zeros(rows, heads, total, d_head)
+        self._values = torch.zeros_like(self._keys)
+        self._keys[:, :, : self._earlier], self._values[:, :, : self._earlier] = keys, values
+        self._mask = mask.expand(-1, heads, -1, -1).reshape(rows * heads, -1, total)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What [row, position, d_model] queries take from the values, [row·position, d_model]."""
+        self._keys[:, :, self._earlier :] = self._by_head(keys)
+        self._values[:, :, self._earlier :] = self._by_head(values)
+        self._queries = self._by_head(queries).flatten(0, 1)
+        scores = torch.baddbmm(
+            self._mask, self._queries, self._keys.flatten(0, 1).mT, alpha=self._scale
+        )
+        self._pattern = scores.softmax(-1)
+        return self._joined(self._pattern @ self._values.flatten(0, 1)).flatten(0, 1)
+
+    def backward(self, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients at queries, keys and values, each [row, position, d_model]."""
+        mixed = self._by_head(g.view(self._shape[0], -1, g.shape[1])).flatten(0, 1)
+        pattern = self._pattern
+        scores = torch.ops.aten._softmax_backward_data(
+            mixed @ self._values.flatten(0, 1).mT, pattern, -1, pattern.dtype
+        ).mul_(self._scale)
+        own = slice(self._earlier, None)
+        return (
+            self._joined(scores @ self._keys.flatten(0, 1)),
+            self._joined(scores[..., own].mT @ self._queries),
+            self._joined(pattern[..., own].mT @ mixed),
+        )
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        rows, heads, d_head = self._shape
+        return x.view(rows, -1, heads, d_head).transpose(1, 2)
+
+    def _joined(self, x: Tensor) -> Tensor:
+        rows, heads, d_head = self._shape
+        return x.view(rows, heads, -1, d_head).transpose(1, 2).reshape(rows, -1, heads * d_head)
+
+
+def _affine(x: Tensor, weights: Affine) -> Tensor:
     return torch.addmm(weights[1], x, weights[0])
-
-
-def _norm(x: Tensor, parameters: tuple[Tensor, Tensor, float]) -> Tensor:
-    weight, bias, eps = parameters
-    return functional.layer_norm(x, weight.shape, weight, bias, eps)

@@ -39,7 +39,7 @@ def constants(upper, width):
     )
 
 
-@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize(
     ("width", "read"),
     [
@@ -67,11 +67,25 @@ def test_logits_and_gradients_equal_the_general_ones(tiny_model, layer, width, r
     assert expected.norm() > 1
 
 
+def test_gradients_of_an_earlier_run_are_refused(tiny_model):
+    """The blocks keep one run's results: a later run's must not be taken for them."""
+    upper = UpperBlocks(tiny_model("gpt2"), 1)
+    residual, _, _, mask, past = constants(upper, 4)
+    at = (torch.tensor([0]), torch.tensor([3]))
+    blocks = lean.LeanBlocks(upper.plain, 1, residual=residual, mask=mask, past=past, read=at)
+    subject = residual[:, 0].clone().requires_grad_(True)
+    first, second = blocks.logits(subject), blocks.logits(2 * subject)
+    with pytest.raises(RuntimeError, match="run again"):
+        first.sum().backward()
+    second.sum().backward()
+    assert subject.grad.norm() > 0
+
+
 def test_applies_only_where_it_computes_what_the_model_does(tiny_model):
     assert not lean.applies(UpperBlocks(tiny_model("gptj"), 1).plain, 1)
     plain = UpperBlocks(tiny_model("gpt2"), 1).plain
-    assert lean.applies(plain, 2)
-    assert not lean.applies(plain, 3)  # nothing above
+    assert lean.applies(plain, 1)
+    assert not lean.applies(plain, 2)  # the first block above is the last
     plain.model.config.scale_attn_by_inverse_layer_idx = True
     try:
         assert not lean.applies(plain, 1)
