@@ -18,12 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diag import command, damage, findings, population, update
+from diag.plane import plane
 from diag.summary import paragraph
 from diag.verdict import verdict
-from probes import first_token
 from probes.errors import UserError
 from probes.keys import capture
 from probes.model import LoadedModel, describe
+from probes.profile import Profile, cosine
+from probes.profile import profile as first_token_profile
 from probes.second_moment import SecondMoment
 from probes.subject import Lookup, Request, lookup
 
@@ -177,7 +179,7 @@ def measure(
     )
     bounds = damage.bounds(keys, values, found, moment, clamp=clamp, residual_norm=residual_norm)
     relative = {variant: _finite(bounds[variant].relative_bound) for variant in update.VARIANTS}
-    profile = first_token.profile(model, lookups, layer)
+    profile = first_token_profile(model, lookups, layer)
     samples = {
         "first": background.first_keys if background else None,
         "later": background.later_keys if background else None,
@@ -221,6 +223,7 @@ def measure(
                 "token": lookups[0].token,
                 "index": lookups[0].index,
                 "is_first_token": lookups[0].is_first_token,
+                "tokens": [model.token_text(token) for token in lookups[0].ids],
             },
             "prefixed": [
                 {"prefix": at.prefix, "token": at.token, "index": at.index} for at in lookups
@@ -230,7 +233,7 @@ def measure(
         "keys": {
             "norm_unprefixed": float(keys[0].norm()),
             "norm_prefixed_mean": float(keys.mean(0).norm()),
-            "cosine": first_token.cosine(keys[0], keys.mean(0)),
+            "cosine": cosine(keys[0], keys.mean(0)),
             "whitened_norm_unprefixed": found.norm_unprefixed,
             "whitened_norm_prefixed_mean": found.norm_mean,
             "whitened_length_ratio": found.length_ratio,
@@ -268,6 +271,7 @@ def measure(
             if background and len(background.first_keys) > 1
             else None,
             "longest_later_position": None if sink is None else sink[1],
+            "projection": plane(keys, moment),
         },
         "findings": [asdict(finding) for finding in checked],
         "verdict": outcome,
@@ -333,9 +337,7 @@ def _findings(
     ]
 
 
-def _longest_later(
-    profile: first_token.Profile, typical: float | None
-) -> tuple[float, dict[str, Any]] | None:
+def _longest_later(profile: Profile, typical: float | None) -> tuple[float, dict[str, Any]] | None:
     """The position behind the first with the longest residual stream, over the corpus median."""
     later = [position for position in profile.positions if position.index > 0]
     if not later or not typical:

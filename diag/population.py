@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.first_token import cosine
+from probes.profile import cosine
 from probes.second_moment import SecondMoment
 
 

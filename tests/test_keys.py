@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from probes import contexts, first_token
+from probes import contexts
 from probes.errors import UserError
 from probes.keys import batches, capture, run_to
 from probes.model import LoadedModel
+from probes.profile import cosine, profile
 from probes.subject import lookup, request
 from tests import oracle, tiny
 
@@ -123,11 +124,11 @@ def test_profile_agrees_with_captured_keys_and_plain_residuals(
 ) -> None:
     model, layer = tiny_model(name), 2
     lookups = [lookup(model, request("Apple", "{} was"), p) for p in PREFIXES]
-    profile = first_token.profile(model, lookups, layer)
-    for statistics in profile.layers:
+    measured = profile(model, lookups, layer)
+    for statistics in measured.layers:
         keys = capture(model, lookups, statistics.layer).keys
         assert statistics.key_norm_unprefixed == pytest.approx(float(keys[0].norm()), rel=1e-5)
-        expected = first_token.cosine(keys[0], keys[1:].mean(0))
+        expected = cosine(keys[0], keys[1:].mean(0))
         assert statistics.cosine == pytest.approx(expected, abs=1e-5)
     # The residual stream entering a block, by the Hugging Face model's own hidden states.
     hidden = []
@@ -138,10 +139,10 @@ def test_profile_agrees_with_captured_keys_and_plain_residuals(
         hidden.append([state[0].double() for state in out.hidden_states])
     first = torch.stack([states[layer][0].norm() for states in hidden]).mean()
     later = torch.cat([states[layer][1:].norm(dim=-1) for states in hidden]).median()
-    assert profile.layers[layer].residual_norm_first == pytest.approx(float(first), rel=1e-4)
-    assert profile.layers[layer].residual_norm_later == pytest.approx(float(later), rel=1e-4)
-    assert len(profile.positions) == sum(len(found.ids) for found in lookups)
-    for position in profile.positions:
+    assert measured.layers[layer].residual_norm_first == pytest.approx(float(first), rel=1e-4)
+    assert measured.layers[layer].residual_norm_later == pytest.approx(float(later), rel=1e-4)
+    assert len(measured.positions) == sum(len(found.ids) for found in lookups)
+    for position in measured.positions:
         expected = float(hidden[position.context][layer][position.index].norm())
         assert position.residual_norm == pytest.approx(expected, rel=1e-4)
         is_last = position.index == lookups[position.context].index
@@ -155,7 +156,7 @@ def test_attention_to_first_is_that_of_the_plain_model(
 
     model, layer = tiny_model("gpt2"), 1
     found = lookup(model, request("Paris", "{} lies on"), "The weather was fine. ")
-    statistics = first_token.profile(model, [found], layer).layers[layer]
+    statistics = profile(model, [found], layer).layers[layer]
     plain = AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2"), attn_implementation="eager")
     with torch.no_grad():
         pattern = plain(torch.tensor([found.ids]), output_attentions=True).attentions[layer][0]
