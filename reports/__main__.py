@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from reports.document import ReportError, check, read
 
@@ -27,19 +28,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         document = read(options.result)
-        check(document, ("diag.keys/1",))
+        check(document, ("diag.keys/1", "diag.verify/1"))
+        page, text = _renderers(document["schema"])
         if options.output:
-            from reports.page import render
-
-            _write(Path(options.output), render(document))
+            _write(Path(options.output), page(document))
         else:
-            from reports.terminal import show
-
-            show(document)
+            text(document)
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _renderers(schema: str) -> tuple[Callable[[Any], str], Callable[[Any], None]]:
+    """What makes a page and what prints text of a document of this kind."""
+    if schema == "diag.verify/1":
+        from reports import verify_text
+
+        return verify_text.to_html, verify_text.show
+    from reports import page, terminal
+
+    return page.render, terminal.show
 
 
 def _write(path: Path, text: str) -> None:

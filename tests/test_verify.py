@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 
+import reports.__main__
 from diag.cases import Cases, EditCase, Neighbour
 from diag.trial import Texts, prepare
 from diag.verify import main, verify, verify_list
@@ -306,6 +307,20 @@ def test_library_calls(tiny_model, moment):
     assert "identity" in identity.arms["rome"]["damage"]["not_checked"]
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_other_architectures(tiny_model, name):
+    model = tiny_model(name)
+    before = {key: value.clone() for key, value in model.state_dict.items()}
+    of_model = estimate(model, 1, shuffled_corpus(), row_length=16)
+    found = trial(model, of_model).one(CASES[0])
+    for arm in found.arms.values():
+        assert arm["perplexity"]["ratio"] is not None
+        assert arm["damage"]["predicted"] > 0
+        assert (arm["damage"]["relative"] is None) == (name == "gemma2")
+    assert found.document["model"]["bos_prepended"]
+    assert all(torch.equal(model.state_dict[key], before[key]) for key in before)
+
+
 def run(tiny_dir, *words):
     return main(
         ["--model", str(tiny_dir("gpt2")), "--layer", "1", "--second-moment", "identity",
@@ -326,6 +341,10 @@ def test_command_for_one_edit(tiny_dir, tmp_path, capsys):
     assert "Perplexity rose" in shown
     assert "&lt;b&gt;you" in page.read_text()
     document = json.loads(out.read_text())
+    assert reports.__main__.main([str(out), "-o", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").read_text() == page.read_text()
+    assert reports.__main__.main([str(out)]) == 0
+    assert capsys.readouterr().out == shown
     assert document["optimisation"]["steps"] <= 2
     assert document["command"].startswith("python -m diag.verify --model")
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "edited")
