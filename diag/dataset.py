@@ -105,7 +105,8 @@ def edit(record: Any) -> Request:
 def case_id(record: Any) -> str | None:
     """The data set's own name for a record, where it has one."""
     found = record.get("case_id") if isinstance(record, Mapping) else None
-    return None if found is None else str(found)
+    # JSON can escape half a character, which no table can hold.
+    return None if found is None else str(found).encode("utf-8", "replace").decode("utf-8")
 
 
 def for_verify(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -339,5 +339,5 @@ def _write_riskiest(plan: Plan, ranked: list[dict[str, Any]]) -> None:
             screened = {name: found[name] for name in ("row", "verdict", *FLOATS)}
             records[row.row] = {**dataset.for_verify(row.record), "screen": screened}
     assert plan.riskiest is not None
-    lines = [json.dumps(records[row], ensure_ascii=False) + "\n" for row in wanted]
+    lines = [json.dumps(records[row]) + "\n" for row in wanted]
     command.write_text(plan.riskiest, "".join(lines))
