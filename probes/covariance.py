@@ -10,90 +10,23 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from probes import bundled, corpus
+from probes.accumulate import Accumulator, Progress, feed
+from probes.accumulate import Sample as Sample
 from probes.errors import UserError
-from probes.keys import batches, run_to, to_float64
-from probes.model import LoadedModel, Site
+from probes.model import LoadedModel
 from probes.second_moment import Background, Provenance, SecondMoment, of_moment
 
 SCHEMA = "second_moment/1"
 CACHE_VARIABLE = "ROME_DIAGNOSIS_CACHE"
-SAMPLED_FIRST, SAMPLED_LATER, SAMPLED_NORMS = 256, 768, 65_536
 BATCH_TOKENS = 8192
-
-Progress = Callable[[int], None]
-
-
-class Sample:
-    """A uniform sample of a stream whose length is not known beforehand.
-
-    Every row draws a number; those with the smallest are kept.
-    """
-
-    def __init__(self, size: int, generator: torch.Generator) -> None:
-        self.size = size
-        self.generator = generator
-        self.rows: Tensor | None = None
-        self.lots = torch.empty(0, dtype=torch.float64)
-
-    def add(self, rows: Tensor) -> None:
-        """Draws lots for more rows."""
-        lots = torch.rand(len(rows), dtype=torch.float64, generator=self.generator)
-        self.rows = rows if self.rows is None else torch.cat([self.rows, rows])
-        self.lots = torch.cat([self.lots, lots])
-        if len(self.lots) > self.size:
-            kept = self.lots.topk(self.size, largest=False).indices.sort().values
-            self.rows, self.lots = self.rows[kept], self.lots[kept]
-
-
-@dataclass
-class Accumulator:
-    """Sums over the tokens seen so far, for one layer."""
-
-    total: Tensor
-    first: Sample
-    later: Sample
-    norms_before: Sample
-    norms_behind: Sample
-    n_tokens: int = 0
-    n_first: int = 0
-
-    @classmethod
-    def empty(cls, d_mlp: int, seed: int) -> Accumulator:
-        """Nothing seen yet."""
-        generator = torch.Generator().manual_seed(seed)
-        return cls(
-            total=torch.zeros(d_mlp, d_mlp, dtype=torch.float64),
-            first=Sample(SAMPLED_FIRST, generator),
-            later=Sample(SAMPLED_LATER, generator),
-            norms_before=Sample(SAMPLED_NORMS, generator),
-            norms_behind=Sample(SAMPLED_NORMS, generator),
-        )
-
-    def add(self, seen: dict[str, Tensor], mask: Tensor) -> None:
-        """Adds a batch of activations ``[row, token, …]``; padding is masked out."""
-        real = mask.bool()
-        later = real.clone()
-        later[:, 0] = False
-        keys = seen["key"][real.to(seen["key"].device)]
-        wide = keys.to(torch.float64) if keys.device.type != "mps" else to_float64(keys)
-        self.total += (wide.T @ wide).cpu()
-        self.n_tokens += len(keys)
-        self.n_first += len(mask)
-        all_keys = seen["key"].to("cpu", torch.float32)
-        self.first.add(all_keys[:, 0])
-        self.later.add(all_keys[later])
-        for sample, site in ((self.norms_before, "resid_pre"), (self.norms_behind, "resid_post")):
-            sample.add(to_float64(seen[site]).norm(dim=-1)[later])
 
 
 def estimate(
@@ -127,24 +60,30 @@ def estimate(
     length = row_length or corpus.row_length(model)
     sums = Accumulator.empty(int(model.config.d_mlp), seed)
     for chunk in _chunks(corpus.rows(model, text, length=length), max_tokens):
-        for batch in batches(chunk, model.device, batch_tokens=BATCH_TOKENS):
-            seen: dict[str, Tensor] = {}
+        feed(model, {layer: sums}, chunk, batch_tokens=BATCH_TOKENS, progress=progress)
+    return of_sums(sums, model, layer, text, row_length=length)
 
-            def keep(site: str, seen: dict[str, Tensor] = seen) -> Callable[[Tensor, Any], None]:
-                def hook(activation: Tensor, hook: Any) -> None:
-                    seen[site] = activation.detach()
 
-                return hook
+def of_sums(
+    sums: Accumulator, model: LoadedModel, layer: int, text: corpus.Corpus, *, row_length: int
+) -> SecondMoment:
+    """The second moment that sums over a corpus come to.
 
-            sites: tuple[Site, ...] = ("key", "resid_pre", "resid_post")
-            run_to(model, batch, layer, [(model.hook(layer, site), keep(site)) for site in sites])
-            sums.add(seen, batch.mask.cpu())
-            if progress:
-                progress(int(batch.mask.sum()))
+    Args:
+        sums: The sums.
+        model: The model.
+        layer: The block.
+        text: The corpus.
+        row_length: Tokens in a row.
+
+    Returns:
+        The second moment, with its provenance and background.
+
+    Raises:
+        UserError: If nothing was summed.
+    """
     if not sums.n_tokens:
         raise UserError(f"the corpus {text.name} holds no text to estimate a second moment from")
-    assert sums.first.rows is not None and sums.later.rows is not None
-    assert sums.norms_before.rows is not None and sums.norms_behind.rows is not None
     return of_moment(
         sums.total / sums.n_tokens,
         source="estimated",
@@ -156,16 +95,11 @@ def estimate(
             corpus=text.name,
             corpus_digest=text.digest,
             n_tokens=sums.n_tokens,
-            row_length=length,
+            row_length=row_length,
             position0_share=sums.n_first / sums.n_tokens,
             dtype=model.dtype,
         ),
-        background=Background(
-            first_keys=sums.first.rows,
-            later_keys=sums.later.rows,
-            residual_norm=float(sums.norms_behind.rows.median()),
-            residual_norm_before=float(sums.norms_before.rows.median()),
-        ),
+        background=sums.background(),
     )
 
 
@@ -186,6 +120,7 @@ def save(moment: SecondMoment, path: str | os.PathLike[str]) -> None:
         "schema": SCHEMA,
         "provenance": asdict(moment.provenance),
         "eigenvalues": list(moment.eigenvalues),
+        "least_ridge": moment.least_ridge,
         "residual_norm": moment.background.residual_norm,
         "residual_norm_before": moment.background.residual_norm_before,
     }
@@ -249,6 +184,7 @@ def load(path: str | os.PathLike[str], *, source: str | None = None) -> SecondMo
                 first, later, header["residual_norm"], header["residual_norm_before"]
             ),
             eigenvalues=(float(low), float(high)),
+            least_ridge=float(header.get("least_ridge", 0.0)),
         )
     except FileNotFoundError as error:
         raise UserError(f"there is no second moment file {path}") from error

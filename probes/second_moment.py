@@ -34,8 +34,8 @@ class Provenance:
         corpus: Name of the corpus.
         corpus_digest: SHA-256 of its documents.
         n_tokens: Tokens counted.
-        row_length: Tokens in a row.
-        position0_share: Share of the tokens that were the first of their row.
+        row_length: Tokens in a row; ``None`` where that is not known (imported statistics).
+        position0_share: Share of the tokens that were the first of their row, or ``None``.
         dtype: The weights' type when the keys were captured.
     """
 
@@ -46,8 +46,8 @@ class Provenance:
     corpus: str
     corpus_digest: str
     n_tokens: int
-    row_length: int
-    position0_share: float
+    row_length: int | None
+    position0_share: float | None
     dtype: str
 
 
@@ -82,6 +82,8 @@ class SecondMoment:
         provenance: The measurement; ``None`` for the identity.
         background: Ordinary tokens at this layer; ``None`` for the identity.
         eigenvalues: Smallest and largest eigenvalue of C.
+        least_ridge: What whoever made C wants added to its diagonal in the solve, because few
+            tokens stand behind it.
     """
 
     moment: Float[Tensor, "d_mlp d_mlp"] | None
@@ -90,6 +92,7 @@ class SecondMoment:
     provenance: Provenance | None = None
     background: Background | None = None
     eigenvalues: tuple[float, float] = field(default=(1.0, 1.0))
+    least_ridge: float = 0.0
 
     @classmethod
     def identity(cls, d_mlp: int) -> SecondMoment:
@@ -105,12 +108,14 @@ class SecondMoment:
     def ridge(self) -> float:
         """What the solve adds to C's diagonal: 0 unless C is too ill-conditioned to solve with.
 
-        Then it is the least that brings the condition number down to 10¹².
+        Then it is the least that brings the condition number down to 10¹²; more where
+        :attr:`least_ridge` is.
         """
         low, high = self.eigenvalues
         if low * LARGEST_CONDITION >= high:
-            return 0.0
-        return (high - low * LARGEST_CONDITION) / (LARGEST_CONDITION - 1)
+            return self.least_ridge
+        needed = (high - low * LARGEST_CONDITION) / (LARGEST_CONDITION - 1)
+        return max(needed, self.least_ridge)
 
     @property
     def condition_number(self) -> float:
