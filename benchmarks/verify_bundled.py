@@ -145,6 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--texts", type=int, default=30, help="texts for perplexity")
+    parser.add_argument("--generated-tokens", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--kills", type=int, default=0, help="also kill a run so many times")
@@ -160,7 +161,7 @@ def main() -> None:
     trial = prepare(
         model, layer, moment, prefixes=None, n_prefixes=20, seed=options.seed,
         hyperparameters=Hyperparameters(), c_rome_target="published", collapse_ratio=10.0,
-        texts=Texts.read(limit=options.texts),
+        texts=Texts.read(limit=options.texts), generated_tokens=options.generated_tokens,
     )  # fmt: skip
     start = time.perf_counter()
     result = trial.many(

@@ -22,7 +22,7 @@ from diag.behaviour import KNOWN_FACTS
 from diag.cases import Cases, EditCase, from_record
 from diag.journal import Journal
 from diag.update import VARIANTS, Variant
-from diag.verification import ARMS, Bench, CRomeTarget, Settings
+from diag.verification import ARMS, GENERATED_TOKENS, Bench, CRomeTarget, Settings
 from diag.verified import Comparison, Verification
 from probes import bundled, contexts
 from probes.edit import save_edited
@@ -256,6 +256,7 @@ def prepare(
     collapse_ratio: float,
     texts: Texts,
     known: Sequence[EditCase] | None = None,
+    generated_tokens: int = GENERATED_TOKENS,
 ) -> Trial:
     """Measures the unedited model and makes it ready for edits.
 
@@ -271,6 +272,7 @@ def prepare(
         collapse_ratio: The criterion on the perplexity ratio.
         texts: For perplexity.
         known: Facts to choose those from whose recall is measured; the bundled world's if ``None``.
+        generated_tokens: Length of the generated texts.
 
     Returns:
         The run.
@@ -278,6 +280,8 @@ def prepare(
     Raises:
         UserError: If weights, texts or contexts cannot be used.
     """
+    if generated_tokens < 1:
+        raise UserError(f"the generated texts need a token or more, not {generated_tokens}")
     if not collapse_ratio > 1:
         raise UserError(f"the collapse criterion must be above 1, not {collapse_ratio:g}")
     taken = (
@@ -285,15 +289,14 @@ def prepare(
         if prefixes is None
         else contexts.given(prefixes)
     )
-    # Ten from another seed: enough to find one that is not among those the edit is made with.
-    others = [text for text in contexts.sample(model, n=10, seed=seed + 1) if text not in taken]
     settings = Settings(
         prefixes=tuple(taken),
-        unseen_prefix=others[0] if others else "Meanwhile. ",
+        unseen_prefix=_unseen_prefix(model, taken, seed),
         hyperparameters=hyperparameters,
         c_rome_target=c_rome_target,
         collapse_ratio=collapse_ratio,
         seed=seed,
+        generated_tokens=generated_tokens,
     )
     if known is None:
         known = [from_record(fact) for fact in bundled.facts()]
@@ -321,6 +324,15 @@ def prepare(
         "known_facts": {"n": bench.recall.n, "tried": min(len(known), 4 * KNOWN_FACTS)},
     }
     return Trial(bench, _plain(head))
+
+
+def _unseen_prefix(model: LoadedModel, taken: Sequence[str], seed: int) -> str:
+    """A prefix from another seed than the edit's, and not among them."""
+    for other in range(seed + 1, seed + 11):
+        (text,) = contexts.sample(model, n=1, seed=other)
+        if text not in taken:
+            return text
+    return "Meanwhile. "
 
 
 def _plain(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Settings:
             v̄ + δ, so that δ = 0 edits nothing.
         collapse_ratio: The criterion on the perplexity ratio.
         seed: Of the sampled generations.
+        generated_tokens: Their length.
     """
 
     prefixes: tuple[str, ...]
@@ -56,6 +57,7 @@ class Settings:
     c_rome_target: CRomeTarget
     collapse_ratio: float
     seed: int
+    generated_tokens: int = GENERATED_TOKENS
 
     def to_json(self) -> dict[str, Any]:
         """The settings as a JSON object."""
@@ -257,7 +259,7 @@ class Bench:
         texts = generate(
             self.model,
             [*greedy, *sampled],
-            n_tokens=GENERATED_TOKENS,
+            n_tokens=self.settings.generated_tokens,
             top_k=[1] * len(greedy) + [TOP_K] * len(sampled),
             seed=self.settings.seed,
         )

@@ -190,6 +190,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-texts", type=int, default=MAX_TEXTS, help="at most the first so many of them"
     )
     group.add_argument(
+        "--generated-tokens", type=int, default=40, help="length of the generated texts"
+    )
+    group.add_argument(
         "--collapse-ratio", type=float, default=COLLAPSE_RATIO.value,
         help="perplexity ratio from which on a model counts as collapsed",
     )  # fmt: skip
@@ -250,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prefixes=asked.get("prefix"), n_prefixes=options.n_prefixes, seed=options.seed,
         hyperparameters=chosen, c_rome_target=options.c_rome_target,
         collapse_ratio=options.collapse_ratio, texts=texts,
+        generated_tokens=options.generated_tokens,
     )  # fmt: skip
     line = shlex.join(["python", "-m", "diag.verify", *words])
     result: Verification | Comparison

@@ -47,9 +47,13 @@ CASES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def few_tokens():
-    """Generates little: what is generated is tested elsewhere."""
+    """Generates little and samples nothing: both are tested elsewhere."""
+
+    def sample(model, *, n, seed):
+        return [f"Seed {seed} text {i}. " for i in range(n)]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("diag.verification.GENERATED_TOKENS", 4)
+        patch.setattr("probes.contexts.sample", sample)
         patch.setattr("diag.behaviour.KNOWN_FACTS", 2)
         yield
 
@@ -73,7 +77,7 @@ def trial(model, moment, **options):
         **{
             "prefixes": PREFIXES, "n_prefixes": 20, "seed": 0, "hyperparameters": SETTINGS,
             "c_rome_target": "published", "collapse_ratio": 10.0,
-            "texts": Texts("a few texts", tuple(TEXTS)), "known": [],
+            "texts": Texts("a few texts", tuple(TEXTS)), "known": [], "generated_tokens": 4,
         } | options,
     )  # fmt: skip
 
@@ -324,7 +328,8 @@ def test_other_architectures(tiny_model, name):
 def run(tiny_dir, *words):
     return main(
         ["--model", str(tiny_dir("gpt2")), "--layer", "1", "--second-moment", "identity",
-         "--n-prefixes", "2", "--max-texts", "2", "--evaluations", "3", *words]
+         "--n-prefixes", "2", "--max-texts", "2", "--evaluations", "3",
+         "--generated-tokens", "4", *words]
     )  # fmt: skip
 
 
