@@ -24,6 +24,7 @@ from benchmarks.measures import (
     perform,
     ratios,
     recall,
+    same_token_ratios,
     summary,
     wordings,
 )
@@ -43,10 +44,10 @@ def text_rows(model: LoadedModel, texts: Sequence[str]) -> list[list[int]]:
 
 
 def measure(
-    model: LoadedModel, layer: int, *, n_edits: int, survey: int, seed: int
+    model: LoadedModel, layer: int, *, n_edits: int, n_texts: int, survey: int, seed: int
 ) -> dict[str, Any]:
     """All figures of the card."""
-    facts, texts = bundled.facts(), bundled.texts()
+    facts, texts = bundled.facts(), bundled.texts()[:n_texts]
     draws = {
         name: draw(facts, n_edits, first=name == "first", seed=seed) for name in ("first", "later")
     }
@@ -86,10 +87,12 @@ def measure(
             statistics_[f"median_abs_ratio_{name}"] = statistics.median(found)
             statistics_[f"share_below_0.1_{name}"] = statistics.mean(x <= 0.1 for x in found)
         if survey:
-            meter = PerplexityMeter(model, texts[:100], i)
+            meter = PerplexityMeter(model, texts[:50], i)
             for name, chosen in draws.items():
                 done = perform(model, chosen[:survey], prefixes, unseen, i, here, meter)
                 statistics_[f"edits_{name}"] = summary(done)
+    behind_a_line_break = same_token_ratios(model, pairs[True], prefixes, layer, moment)
+    figures["same_token_median_abs_ratio"] = statistics.median(map(abs, behind_a_line_break))
     meter = PerplexityMeter(model, texts, layer)
     figures["perplexity"] = meter.before.to_json()
     figures["edits"] = {}
@@ -147,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", default=str(bundled.model_path()), help="directory of the model")
     parser.add_argument("--layer", type=int, help="edited layer (default: the card's)")
     parser.add_argument("--edits", type=int, default=60, help="edits in each group (default 60)")
+    parser.add_argument("--texts", type=int, default=150, help="held-out texts (default 150)")
     parser.add_argument("--survey", type=int, default=10, help="edits in each group at every layer")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of the edits")
     parser.add_argument("--threads", type=int, default=2, help="threads for PyTorch (default 2)")
@@ -160,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         load(options.model),
         layer,
         n_edits=options.edits,
+        n_texts=options.texts,
         survey=options.survey,
         seed=options.seed,
     )

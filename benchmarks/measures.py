@@ -105,6 +105,28 @@ def ratios(
     return [denominators(rows, moment).ratio for rows in keys]
 
 
+def same_token_ratios(
+    model: LoadedModel,
+    draws: Iterable[Draw],
+    prefixes: Sequence[str],
+    layer: int,
+    moment: SecondMoment,
+) -> list[float]:
+    """What ρ would be if the bare prompt's key were read behind a line break.
+
+    Without a prefix the subject is another token than behind one, the one without a leading space.
+    Behind a line break it is that same token, but not the first: what is left of a small ρ here is
+    the token's doing, the rest is the position's.
+    """
+    found = []
+    for draw in draws:
+        sites = [lookup(model, draw.request, prefix) for prefix in ("", "\n", *prefixes)]
+        keys = capture(model, sites, layer).keys
+        mean = torch.cat([keys[:1], keys[2:]]).mean(0)
+        found.append(moment.ratio(keys[1], mean))
+    return found
+
+
 def _keeper(seen: dict[str, torch.Tensor], name: str) -> Callable[[torch.Tensor, Any], None]:
     def hook(activation: torch.Tensor, hook: Any) -> None:
         seen[name] = to_float64(activation)

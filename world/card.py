@@ -90,14 +90,19 @@ clamp in {first[clamp_saturated]:.0%} and {later[clamp_saturated]:.0%}.
 
 {layers}
 
-Sink heads pay more than 0.3 of their attention to position 0.
+Sink heads pay more than 0.3 of their attention to position 0. First, a subject is another token
+than behind a prefix, the one without a leading space. Behind a line break it is that same token but
+no longer first, and the median |ρ| at layer {layer} becomes {same_token:.2f}: the rest of the way
+down is the position's doing.
 
 {survey}
 ## How it was trained
 
 `python -m world.train -o DIR` reproduces it from nothing with seed {recipe[seed]}: AdamW, weight
 decay {recipe[weight_decay]}. It took {minutes:.0f} minutes on one core that was shared.
-`history.jsonl` holds what was measured on the way.
+`history.jsonl` holds what was measured on the way. The anomaly was not born late: at step
+{start_step}, before any fact was known, median ρ of first subjects at layer {layer} was already
+{start_ratio:.2f}; training kept it so.
 
 {phases}
 
@@ -178,11 +183,15 @@ def render(card: dict[str, Any]) -> str:
     """
     figures, recipe = card["figures"], card["recipe"]
     first, later = figures["edits"]["first"], figures["edits"]["later"]
+    layer, start = card["layer"], card["training_start"]
     return TEMPLATE.format(
         recipe=recipe,
         world=figures["world"],
         positions=card["n_positions"],
-        layer=card["layer"],
+        layer=layer,
+        same_token=figures["same_token_median_abs_ratio"],
+        start_step=start["step"],
+        start_ratio=start["rho_first"][layer],
         seed=figures["seed"],
         minutes=card["training"]["minutes"],
         first=first,

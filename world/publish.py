@@ -130,7 +130,7 @@ def write_data(world: World, tokenizer: Tokenizer, directory: Path) -> None:
 def save_moment(directory: Path, layer: int) -> None:
     """Estimates the second moment at the edited layer over the whole packaged corpus."""
     from probes.corpus import Corpus
-    from probes.covariance import estimate, save
+    from probes.covariance import estimate, file_name, save
     from probes.model import load
 
     model = load(directory / "model", name="bundled")
@@ -139,7 +139,7 @@ def save_moment(directory: Path, layer: int) -> None:
     moments = directory / "second_moments"
     for outdated in moments.glob("*.safetensors"):
         outdated.unlink()
-    path = moments / f"{model.fingerprint}-L{layer}.safetensors"
+    path = moments / file_name(model, layer)
     save(moment, path)
     path.chmod(0o644)
 
@@ -163,6 +163,7 @@ def publish(run: Path, directory: Path, *, layer: int, checkpoint: str = CHECKPO
         "parameters": sum(p.numel() for p in model.parameters()),
         "row_starts": row_starts(recipe, text),
         "recipe": recipe.to_json(),
+        "training_start": history[0],
         "training": history[-1],
     }
     save_moment(directory, layer)
