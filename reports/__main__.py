@@ -1,4 +1,4 @@
-"""``python -m reports RESULT.json``: a saved result as text, or with ``-o`` as a page."""
+"""``python -m reports RESULT…``: saved results as text, or with ``-o`` as a page or Markdown."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from reports.document import ReportError, check, read
+
+KNOWN = ("diag.keys/1", "diag.verify/1", "diag.screen/1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,33 +24,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(prog="reports", description="Renders a saved result.")
-    parser.add_argument("result", metavar="RESULT.json")
-    parser.add_argument("-o", "--output", metavar="PAGE.html", help="write a self-contained page")
+    parser = argparse.ArgumentParser(
+        prog="reports",
+        description="Renders saved results: one, or a diagnosis and a verification of one edit.",
+    )
+    parser.add_argument(
+        "results", metavar="RESULT", nargs="+", help="JSON, or the table diag.screen writes"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE",
+        help="write a self-contained page (.html) or Markdown (.md)",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        document = read(options.result)
-        check(document, ("diag.keys/1", "diag.verify/1"))
-        page, text = _renderers(document["schema"])
+        documents = [read(path) for path in options.results]
+        for document in documents:
+            check(document, KNOWN)
         if options.output:
-            _write(Path(options.output), page(document))
+            _write(Path(options.output), _render(documents, options.output))
         else:
-            text(document)
+            for document in documents:
+                _show(document)
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _renderers(schema: str) -> tuple[Callable[[Any], str], Callable[[Any], None]]:
-    """What makes a page and what prints text of a document of this kind."""
-    if schema == "diag.verify/1":
+def _render(documents: Sequence[dict[str, Any]], output: str) -> str:
+    if output.endswith((".md", ".markdown")):
+        from reports import markdown
+
+        return markdown.render(*documents)
+    from reports import page
+
+    return page.render(*documents)
+
+
+def _show(document: dict[str, Any]) -> None:
+    if document["schema"] == "diag.verify/1":
         from reports import verify_text
 
-        return verify_text.to_html, verify_text.show
-    from reports import page, terminal
+        verify_text.show(document)
+    elif document["schema"] == "diag.screen/1":
+        from reports import screen_text
 
-    return page.render, terminal.show
+        if "summary" not in document:
+            raise ReportError("a table alone makes a page (-o page.html); text needs its JSON")
+        screen_text.show(document)
+    else:
+        from reports import terminal
+
+        terminal.show(document)
 
 
 def _write(path: Path, text: str) -> None:
@@ -57,6 +84,9 @@ def _write(path: Path, text: str) -> None:
         handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}", suffix=".part")
         os.close(handle)
         Path(part).write_text(text, encoding="utf-8")
+        umask = os.umask(0)  # mkstemp makes files that only their owner reads
+        os.umask(umask)
+        os.chmod(part, 0o666 & ~umask)
         os.replace(part, path)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror}") from error

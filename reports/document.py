@@ -16,14 +16,16 @@ def read(path: str) -> dict[str, Any]:
     """Reads a saved result.
 
     Args:
-        path: A JSON file.
+        path: A JSON file, or the Parquet table that ``diag.screen`` writes.
 
     Returns:
-        The document.
+        The document; of a screened data set with its table as ``rows``.
 
     Raises:
         ReportError: If it cannot be read, is not JSON, or names no schema.
     """
+    if path.endswith(".parquet"):
+        return with_rows({"schema": "diag.screen/1", "table": path})
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -32,7 +34,38 @@ def read(path: str) -> dict[str, Any]:
         raise ReportError(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
         raise ReportError(f"{path} is not a saved result: it names no schema")
+    if document["schema"] == "diag.screen/1":
+        return with_rows(document, Path(path).parent)
     return document
+
+
+def with_rows(document: Mapping[str, Any], beside: Path | None = None) -> dict[str, Any]:
+    """A screened data set's summary with the table it sums up.
+
+    Args:
+        document: A ``diag.screen/1`` document.
+        beside: A folder to look in if the table is not where it was written.
+
+    Returns:
+        The document with the table's rows under ``rows``.
+
+    Raises:
+        ReportError: If the table cannot be read, or is another one.
+    """
+    import pyarrow
+    import pyarrow.parquet as pq
+
+    path = Path(document["table"])
+    if beside and not path.exists():
+        path = beside / path.name
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowInvalid) as error:
+        raise ReportError(f"cannot read the table {path}: {error}".splitlines()[0]) from error
+    missing = {"row", "subject", "prompt", "rho", "verdict", "error"} - set(rows[0] if rows else ())
+    if missing:
+        raise ReportError(f"{path} is no table of diag.screen: it has no {min(missing)}")
+    return {**document, "rows": rows}
 
 
 def check(document: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -1,62 +1,108 @@
-"""A saved result as one self-contained HTML page. Everything that came from outside is escaped."""
+"""Saved results as one self-contained HTML page. Everything that came from outside is escaped."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from reports.document import check
+from reports.document import ReportError, check
 from reports.numbers import number, times
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
-VERDICTS = {
-    "collapse_risk": "Collapse risk",
-    "unclear": "Unclear",
-    "safe": "Safe",
-}
+Document = Mapping[str, Any]
+SCHEMAS = ("diag.keys/1", "diag.verify/1", "diag.screen/1")
 
 
-def render(document: Mapping[str, Any]) -> str:
-    """Renders a result as a page.
+def render(*documents: Document) -> str:
+    """Renders results as a page.
 
     Args:
-        document: The saved result.
+        documents: A saved result, or a diagnosis and a verification of the same edit.
 
     Returns:
         HTML that needs no other file and no network.
 
     Raises:
-        ReportError: If the document is of a kind there is no page for.
+        ReportError: If the documents are of a kind there is no page for.
     """
-    return _template("page.html.j2", document)
+    return _template("page.html.j2", documents)
 
 
-def fragment(document: Mapping[str, Any]) -> str:
-    """Renders a result as a piece of HTML for a notebook, its style confined to itself.
+def fragment(*documents: Document) -> str:
+    """Renders results as a piece of HTML for a notebook, its style confined to itself.
 
     Args:
-        document: The saved result.
+        documents: As for :func:`render`.
 
     Returns:
         HTML.
 
     Raises:
-        ReportError: If the document is of a kind there is no page for.
+        ReportError: If the documents are of a kind there is no page for.
     """
-    return _template("fragment.html.j2", document)
+    return _template("fragment.html.j2", documents)
 
 
-def _template(name: str, document: Mapping[str, Any]) -> str:
-    check(document, ("diag.keys/1",))
-    return _environment().get_template(name).render(
-        d=document,
-        verdict_label=VERDICTS[document["verdict"]],
-        before=document["request"]["prompt"].split("{}", 1)[0],
-        after=document["request"]["prompt"].split("{}", 1)[1],
-    )  # fmt: skip
+def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
+    """What a page or a Markdown file of these results shows.
+
+    Args:
+        documents: As for :func:`render`.
+        figures: Whether to draw figures.
+
+    Returns:
+        Values for a template; ``kind`` names it.
+
+    Raises:
+        ReportError: If there is no page for them together.
+    """
+    for document in documents:
+        check(document, SCHEMAS)
+    kinds = [_kind(document) for document in documents]
+    if kinds in (["screen"], ["edits"]):
+        from reports import many_page
+
+        return many_page.view(documents[0], figures=figures)
+    found = dict(zip(kinds, documents, strict=True))
+    if not documents or len(found) < len(documents) or not set(found) <= {"keys", "edit"}:
+        raise ReportError(
+            "a page shows one result, or a diagnosis and a verification of the same edit; "
+            f"these are: {', '.join(str(document['schema']) for document in documents)}"
+        )
+    from reports import edit_page
+
+    return edit_page.view(found.get("keys"), found.get("edit"), figures=figures)
+
+
+def _kind(document: Document) -> str:
+    if document["schema"] == "diag.verify/1":
+        return "edits" if "edits" in document else "edit"
+    return "keys" if document["schema"] == "diag.keys/1" else "screen"
+
+
+def _template(name: str, documents: tuple[Document, ...]) -> str:
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(name)
+        .render(view(*documents), script=script, script_digest=f"'sha256-{digest}'")
+    )
+
+
+def _script() -> Markup:
+    """The one script a page may run; its digest is in the page, so that no other does."""
+    from markupsafe import Markup
+
+    loader = _environment().loader
+    assert loader is not None
+    return Markup(loader.get_source(_environment(), "table.js")[0])
 
 
 @lru_cache(maxsize=1)
@@ -70,5 +116,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "times": times}
+    environment.filters |= {"number": number, "times": times, "rank": _rank}
     return environment
+
+
+def _rank(share: float) -> str:
+    """A share of a population in words, its ends included: no rounding says "all" of most."""
+    if share in (0.0, 1.0):
+        return "all" if share else "none of the"
+    return f"{min(99, max(1, round(100 * share)))}% of"

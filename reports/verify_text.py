@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -65,39 +64,6 @@ def render(document: Mapping[str, Any]) -> RenderableType:
     if "edits" in document:
         return _of_list(document)
     return _of_edit(document)
-
-
-def to_html(document: Mapping[str, Any]) -> str:
-    """The same as a self-contained page.
-
-    Args:
-        document: The saved result.
-
-    Returns:
-        HTML that needs no other file and no network.
-    """
-    return _recorded(document).export_html(inline_styles=True)
-
-
-def fragment(document: Mapping[str, Any]) -> str:
-    """The same as a piece of HTML for a notebook.
-
-    Args:
-        document: The saved result.
-
-    Returns:
-        HTML.
-    """
-    pre = '<pre style="font-family:monospace;line-height:1.3;overflow-x:auto">{code}</pre>'
-    return _recorded(document).export_html(inline_styles=True, code_format=pre)
-
-
-def _recorded(document: Mapping[str, Any]) -> Console:
-    console = Console(
-        record=True, file=io.StringIO(), width=132, highlight=False, force_terminal=True
-    )
-    console.print(render(document))
-    return console
 
 
 def _of_edit(document: Mapping[str, Any]) -> RenderableType:

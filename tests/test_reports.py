@@ -14,9 +14,10 @@ from rich.console import Console
 from diag.keys import diagnose
 from reports import __main__ as reports_main
 from reports import document as documents
+from reports.edit_page import VERDICTS as LABELS
 from reports.numbers import number, times
 from reports.page import fragment, render
-from reports.terminal import show
+from reports.terminal import VERDICTS, show
 
 HOSTILE = (
     "<script>alert('x')</script>",
@@ -32,6 +33,11 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:
     return dict(diagnose("Apple", "{} was founded by").document)
+
+
+@pytest.fixture(scope="module")
+def page(document: dict[str, Any]) -> str:
+    return render(document)
 
 
 class Tags(HTMLParser):
@@ -79,7 +85,7 @@ def test_a_page_is_whole_and_says_what_was_measured(document: dict[str, Any]) ->
     assert "link" not in tags.opened
     text = " ".join(" ".join(tags.text).split())
     for part in (
-        "Collapse risk", "Apple", "␣Apple", document["summary"], document["command"],
+        LABELS[document["verdict"]], "Apple", "␣Apple", document["summary"], document["command"],
         number(document["denominators"]["rome"]), number(document["denominators"]["c_rome"]),
     ):  # fmt: skip
         assert part in text
@@ -88,7 +94,7 @@ def test_a_page_is_whole_and_says_what_was_measured(document: dict[str, Any]) ->
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_text_from_outside_stays_text(document: dict[str, Any], text: str) -> None:
+def test_text_from_outside_stays_text(document: dict[str, Any], page: str, text: str) -> None:
     hostile = copy.deepcopy(document)
     hostile["request"] |= {
         "subject": text,
@@ -99,8 +105,8 @@ def test_text_from_outside_stays_text(document: dict[str, Any], text: str) -> No
     hostile["lookup"]["prefixed"][1]["token"] = text
     hostile["summary"] = hostile["command"] = hostile["model"]["name"] = text
     hostile["findings"][0]["message"] = text
-    plain, tags = parse(render(document)), parse(render(hostile))
-    assert sorted(set(tags.opened)) == sorted(set(plain.opened))
+    tags = parse(render(hostile))
+    assert set(tags.opened) == set(parse(page).opened)
     assert text in "".join(tags.text)
     assert text[:100] in printed(hostile).replace("\n", "") or len(text) > 100
 
@@ -108,7 +114,8 @@ def test_text_from_outside_stays_text(document: dict[str, Any], text: str) -> No
 def test_the_terminal_shows_verdict_numbers_and_reasons(document: dict[str, Any]) -> None:
     text = printed(document)
     for part in (
-        "COLLAPSE RISK", "ROME as published", number(document["denominators"]["ratio"]), "✗", "✓",
+        VERDICTS[document["verdict"]][0], "ROME as published", "✗", "✓",
+        number(document["denominators"]["ratio"]),
     ):  # fmt: skip
         assert part in text
     for finding in document["findings"]:
@@ -123,7 +130,7 @@ def test_command_renders_saved_results(
     assert reports_main.main([str(saved), "-o", str(page)]) == 0
     assert page.read_text(encoding="utf-8") == render(document)
     assert reports_main.main([str(saved)]) == 0
-    assert "COLLAPSE RISK" in capsys.readouterr().out
+    assert VERDICTS[document["verdict"]][0] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,215 @@
+"""The figures of many edits: how ρ and damage are distributed, and whether damage foretells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from reports.canvas import C_ROME, COLOURS, DIM, FAIL, LINE, ROME, SHAPES, WARN, draw, limit
+from reports.canvas import plain_log as log_axis
+from reports.many import Edit
+from reports.numbers import number
+from reports.terms import NAMES, VARIANTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# diag.limits, which this package does not import; a test holds them together.
+RATIO_COLLAPSE, RATIO_SAFE = 0.1, 0.5
+DAMAGE_COLLAPSE, DAMAGE_SAFE = 1.0, 0.2
+
+Drawn = tuple[str, str, str]  # group, colour, shape
+GROUPS: tuple[Drawn, ...] = (
+    ("collapsed", ROME, "X"),
+    ("intact", C_ROME, "o"),
+    ("first token", ROME, "X"),
+    ("later token", C_ROME, "o"),
+)
+
+
+def _grouped(edits: Sequence[Edit], read: Callable[[Edit], float | None]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for edit in edits:
+        value = read(edit)
+        if value is not None and math.isfinite(value):
+            found.setdefault(edit.group, []).append(value)
+    return found
+
+
+def _histogram(
+    name: str, title: str, label: str, found: dict[str, list[float]],
+    limits: Sequence[tuple[float, str, str]], *, log: bool,
+) -> str | None:  # fmt: skip
+    if not found:
+        return None
+    everything = [value for values in found.values() for value in values]
+    low, high = min(everything), max(everything)
+
+    def paint(axes: Axes) -> None:
+        import seaborn as sns
+
+        wide = [min(low, *(at for at, *_ in limits)), max(high, *(at for at, *_ in limits))]
+        if log:
+            edges = [math.log10(wide[0] / 1.05), math.log10(wide[1] * 1.05)]
+        else:
+            edges = [wide[0] - 0.02, wide[1] + 0.02]
+        bins = 36
+        step = (edges[1] - edges[0]) / bins
+        borders = [edges[0] + i * step for i in range(bins + 1)]
+        for group, colour, _ in GROUPS:
+            if group in found:
+                sns.histplot(
+                    x=found[group], bins=[10**b for b in borders] if log else borders, ax=axes,
+                    color=colour, alpha=0.55, element="step", linewidth=1.2,
+                    label=f"{group} ({len(found[group]):,})",
+                )  # fmt: skip
+        if log:
+            log_axis(axes, "x")
+        for (at, text, colour), side in zip(sorted(limits), ("right", "left"), strict=True):
+            limit(axes, at, text, colour=colour, align=side)
+        axes.set_xlabel(label)
+        axes.set_ylabel("edits")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=2)
+
+    alt = f"{title}. " + "; ".join(
+        f"{group}: {len(values):,} edits from {number(min(values))} to {number(max(values))}, "
+        f"median {number(sorted(values)[len(values) // 2])}"
+        for group, values in found.items()
+    )
+    return draw(name, alt, paint)
+
+
+def ratio(edits: Sequence[Edit]) -> str | None:
+    """How ρ is distributed, with the limits below which keys are called inconsistent."""
+    found = _grouped(edits, lambda edit: edit.split.rho if edit.split else None)
+    limits = ((RATIO_COLLAPSE, f"{RATIO_COLLAPSE:g}", FAIL), (RATIO_SAFE, f"{RATIO_SAFE:g}", WARN))
+    return _histogram("rho", "Distribution of ρ", "ρ = D_rome / D_c_rome", found, limits, log=False)
+
+
+def damage(edits: Sequence[Edit]) -> str | None:
+    """How ROME's predicted damage is distributed, with the limits of a verdict."""
+    found = _grouped(edits, lambda edit: edit.predicted if edit.predicted else None)
+    limits = (
+        (DAMAGE_SAFE, f"safe below {DAMAGE_SAFE:g}", WARN),
+        (DAMAGE_COLLAPSE, f"collapse {DAMAGE_COLLAPSE:g}", FAIL),
+    )
+    label = "damage by ROME, × residual stream (logarithmic)"
+    return _histogram("damage", "Distribution of predicted damage", label, found, limits, log=True)
+
+
+def plane(edits: Sequence[Edit]) -> str | None:
+    """Where each edit's unprefixed key lies, its own k̄ at (1, 0): ρ is the horizontal place."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for edit in edits:
+        if edit.split:
+            sine = math.sqrt(max(0.0, 1 - edit.split.cosine**2))
+            place = (edit.split.rho, edit.split.length * sine)
+            found.setdefault(edit.group, []).append(place)
+    if not found:
+        return None
+
+    def paint(axes: Axes) -> None:
+        axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
+        axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
+        for group, colour, shape in reversed(GROUPS):
+            if group in found:
+                many = len(found[group]) > 500
+                axes.scatter(
+                    [x for x, _ in found[group]], [y for _, y in found[group]], color=colour,
+                    marker=shape, s=10 if many else 28, alpha=0.45 if many else 0.75,
+                    linewidths=0, label=f"k_u, {group}",
+                )  # fmt: skip
+        axes.scatter([1], [0], color=DIM, marker="*", s=140, linewidths=0, label="k̄", zorder=4)
+        limit(axes, RATIO_COLLAPSE, f"ρ = {RATIO_COLLAPSE:g}")
+        axes.set_xlabel("along C⁻¹k̄, in lengths of k̄: ρ")
+        axes.set_ylabel("across, in lengths of k̄")
+        axes.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.06),
+            ncols=3,
+            handletextpad=0.2,
+            markerscale=1.5,
+        )
+
+    alt = (
+        "Each edit's unprefixed key in the plane of its own two keys, the mean key at (1, 0); "
+        + "; ".join(f"{group}: {len(places):,} edits" for group, places in found.items())
+    )
+    return draw("many-plane", alt, paint, size=(4.6, 3.6))
+
+
+def _points(
+    edits: Sequence[Edit], read: Callable[[dict], tuple[float | None, float | None]]
+) -> dict[str, list[tuple[float, float]]]:
+    found: dict[str, list[tuple[float, float]]] = {}
+    for edit in edits:
+        for variant in VARIANTS if "arms" in edit.source else ():
+            x, y = read(edit.source["arms"][variant])
+            if x and y:
+                found.setdefault(variant, []).append((x, y))
+    return found
+
+
+def perplexity(edits: Sequence[Edit], collapse: float) -> str | None:
+    """Predicted damage against what happened to perplexity; beyond all numbers is drawn on top."""
+    top = 10 * max(
+        (
+            arm["perplexity"]["ratio"] or 1
+            for edit in edits
+            for arm in edit.source.get("arms", {}).values()
+        ),
+        default=1.0,
+    )
+    found = _points(
+        edits, lambda arm: (arm["damage"]["relative"], arm["perplexity"]["ratio"] or top)
+    )
+    if not found:
+        return None
+
+    def paint(axes: Axes) -> None:
+        limit(axes, DAMAGE_COLLAPSE, f"damage {DAMAGE_COLLAPSE:g}")
+        limit(axes, collapse, f"collapse: {number(collapse)}×", vertical=False)
+        _scatter(axes, found)
+        axes.set_xlabel("predicted, × residual stream (logarithmic)")
+        axes.set_ylabel("perplexity after / before (logarithmic)")
+
+    alt = f"Predicted damage against perplexity ratio, {_count(found)}"
+    return draw("foretold", alt, paint, size=(4.6, 3.6))
+
+
+def closed_form(edits: Sequence[Edit]) -> str | None:
+    """Damage in closed form against the same measured over the text set."""
+    found = _points(
+        edits, lambda arm: (arm["damage"]["relative"], arm["damage"]["measured_relative"])
+    )
+    if not found:
+        return None
+
+    def paint(axes: Axes) -> None:
+        every = [value for places in found.values() for place in places for value in place]
+        ends = [min(every), max(every)]
+        axes.plot(ends, ends, color=DIM, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+        _scatter(axes, found)
+        axes.set_xlabel("predicted in closed form (logarithmic)")
+        axes.set_ylabel("measured over the text set")
+
+    return draw("closed-form", f"Predicted against measured damage, {_count(found)}", paint,
+                size=(4.6, 3.6))  # fmt: skip
+
+
+def _scatter(axes: Axes, found: dict[str, list[tuple[float, float]]]) -> None:
+    for variant in VARIANTS:
+        if variant in found:
+            axes.scatter(
+                [x for x, _ in found[variant]], [y for _, y in found[variant]],
+                color=COLOURS[variant], marker=SHAPES[variant], s=24, alpha=0.6, linewidths=0,
+                label=NAMES[variant],
+            )  # fmt: skip
+    log_axis(axes, "x")
+    log_axis(axes, "y")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, handletextpad=0.2)
+
+
+def _count(found: dict[str, list[tuple[float, float]]]) -> str:
+    return ", ".join(f"{NAMES[variant]}: {len(places):,}" for variant, places in found.items())
