@@ -41,7 +41,10 @@ def plane(keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment) -> dict[str,
     axes = torch.stack([along, across])
 
     def at(vectors: Tensor) -> list[list[float]]:
-        return [[float(f"{x:.4g}") for x in row] for row in (vectors @ axes.T).tolist()]
+        # Beside the keys' own length, what is left of rounding is nothing.
+        found = vectors @ axes.T
+        found[found.abs() < 1e-9 * mean.norm()] = 0.0
+        return [[float(f"{x:.4g}") for x in row] for row in found.tolist()]
 
     def ordinary(population: Tensor | None) -> list[list[float]]:
         if population is None or not len(population):

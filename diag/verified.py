@@ -40,9 +40,9 @@ class Verification:
 
     def to_html(self) -> str:
         """The document as a self-contained page."""
-        from reports.verify_text import to_html
+        from reports.page import render
 
-        return to_html(self.document)
+        return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each arm."""
@@ -61,7 +61,7 @@ class Verification:
         )
 
     def _repr_html_(self) -> str:
-        from reports.verify_text import fragment
+        from reports.page import fragment
 
         return fragment(self.document)
 
@@ -100,9 +100,9 @@ class Comparison:
 
     def to_html(self) -> str:
         """The document as a self-contained page."""
-        from reports.verify_text import to_html
+        from reports.page import render
 
-        return to_html(self.document)
+        return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each edit and arm; edits that could not be performed are left out."""
@@ -117,7 +117,7 @@ class Comparison:
         return f"Comparison({self.summary['n']} edits; collapsed: {broken})"
 
     def _repr_html_(self) -> str:
-        from reports.verify_text import fragment
+        from reports.page import fragment
 
         return fragment(self.document)
 
