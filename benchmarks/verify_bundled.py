@@ -10,14 +10,9 @@ on where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,37 +105,6 @@ def closed_form(trial: Trial, cases: list[EditCase]) -> float:
     return max(abs(a / p - 1) for a, p in zip(actual, predicted, strict=True))
 
 
-def killed(n_edits: int, kills: int, seed: int) -> tuple[int, bool]:
-    """Kills a run at random moments until it ends; whether it ends like an undisturbed one."""
-    generator = random.Random(seed)
-    with tempfile.TemporaryDirectory() as folder:
-        words = [
-            sys.executable, "-m", "diag.verify", "--edits", str(bundled.facts_path()),
-            "--limit", str(n_edits), "--max-texts", "5", "--quiet", "--json",
-        ]  # fmt: skip
-        start = time.monotonic()
-        subprocess.run([*words, f"{folder}/undisturbed.json"], check=True)
-        duration = time.monotonic() - start
-        n = 0
-        while n < kills:
-            process = subprocess.Popen([*words, f"{folder}/killed.json"])
-            try:
-                process.wait(timeout=generator.uniform(0.3, 1.0) * duration)
-                Path(f"{folder}/killed.json").unlink()  # it got through: begin again
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                n += 1
-        subprocess.run([*words, f"{folder}/killed.json"], check=True)
-        one, other = (
-            json.loads(Path(f"{folder}/{name}.json").read_text())
-            for name in ("undisturbed", "killed")
-        )
-    for document in (one, other):
-        del document["created"], document["command"]
-    return n, one == other
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--edits", type=int, default=200)
@@ -148,7 +112,6 @@ def main() -> None:
     parser.add_argument("--generated-tokens", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--kills", type=int, default=0, help="also kill a run so many times")
     parser.add_argument("--output", metavar="FILE", required=True)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -184,9 +147,6 @@ def main() -> None:
     print("damage against perplexity:", told)
     print(f"closed form on C's own corpus, largest relative difference: "
           f"{closed_form(trial, cases[:3] + cases[-3:]):.2e}")  # fmt: skip
-    if options.kills:
-        n, same = killed(6, options.kills, options.seed)
-        print(f"killed {n} times, then like an undisturbed run: {same}")
 
 
 if __name__ == "__main__":
