@@ -1,6 +1,8 @@
 """Kills runs of diag.verify at random moments: do they end like an undisturbed one?
 
-python -m benchmarks.verify_killed --kills 10 --edits 6
+    python -m benchmarks.verify_killed --kills 10 --edits 6
+
+A killed run goes on from its journal; one that gets through begins again.
 """
 
 from __future__ import annotations
