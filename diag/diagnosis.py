@@ -32,6 +32,8 @@ from probes.subject import Lookup, Request, lookup
 if TYPE_CHECKING:
     import pandas
 
+    from reports.picture import Picture
+
 SCHEMA = "diag.keys/1"
 
 
@@ -101,6 +103,24 @@ class KeyDiagnosis:
                 }
             ]
         )
+
+    def plot_terms(self) -> Picture:
+        """Each variant's terms of the update equation over C-ROME's."""
+        from reports.picture import of_edit
+
+        return of_edit("terms", self.document)
+
+    def plot_split(self) -> Picture:
+        """ρ to scale: a length times a cosine."""
+        from reports.picture import of_edit
+
+        return of_edit("split", self.document)
+
+    def plot_plane(self) -> Picture:
+        """Where k_u, the prefixed keys and C⁻¹k̄ lie, ordinary keys behind them."""
+        from reports.picture import of_edit
+
+        return of_edit("plane", self.document)
 
     def save_tensors(self, path: str) -> None:
         """Writes ``unprefixed``, ``prefixed`` and ``second_moment`` as safetensors.

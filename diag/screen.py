@@ -154,6 +154,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_model_options(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--json", metavar="FILE|-", default=unset, help="the summary as JSON")
+    group.add_argument("--html", metavar="FILE", default=unset, help="the result as a page")
     group.add_argument("--quiet", action="store_true", default=unset, help="print no text")
     group.add_argument(
         "--fail-on", choices=("collapse_risk", "unclear"), default=unset,
@@ -177,7 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = build_parser().parse_args(words)
     asked = vars(options)
-    command.check_writable(options.output, asked.get("json"), asked.get("riskiest"))
+    command.check_writable(
+        options.output, asked.get("json"), asked.get("html"), asked.get("riskiest")
+    )
     from diag.screen_run import scan
     from probes.distributed import ranks
 
@@ -196,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         first = group.is_first
     if first and "json" in asked:
         command.write_text(asked["json"], result.to_json())
+    if first and "html" in asked:
+        command.write_text(asked["html"], result.to_html())
     if first and not quiet and asked.get("json") != "-":
         import reports.screen_text
 

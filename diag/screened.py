@@ -11,6 +11,8 @@ from diag import command
 if TYPE_CHECKING:
     import pandas
 
+    from reports.picture import Picture
+
 
 @dataclass(frozen=True, repr=False)
 class Screening:
@@ -34,6 +36,30 @@ class Screening:
         """The summary as text."""
         return command.dumps(self.document)
 
+    def to_html(self) -> str:
+        """The table and its summary as a self-contained page."""
+        from reports.page import render
+
+        return render(self._with_rows())
+
+    def plot_ratio(self) -> Picture:
+        """How ρ is distributed, with its limits."""
+        from reports.picture import of_many
+
+        return of_many("ratio", self._with_rows())
+
+    def plot_damage(self) -> Picture:
+        """How ROME's damage is distributed, with its limits."""
+        from reports.picture import of_many
+
+        return of_many("damage", self._with_rows())
+
+    def plot_plane(self) -> Picture:
+        """Each edit's unprefixed key in the plane of its own two keys."""
+        from reports.picture import of_many
+
+        return of_many("plane", self._with_rows())
+
     def __repr__(self) -> str:
         found = self.document["summary"]
         counts = ", ".join(f"{name} {n:,}" for name, n in found["verdicts"].items())
@@ -42,6 +68,11 @@ class Screening:
         )
 
     def _repr_html_(self) -> str:
-        from reports.screen_text import fragment
+        from reports.page import fragment
 
-        return fragment(self.document)
+        return fragment(self._with_rows())
+
+    def _with_rows(self) -> dict[str, Any]:
+        from reports.document import with_rows
+
+        return with_rows({**self.document, "table": self.path})

@@ -11,6 +11,8 @@ from diag import command
 if TYPE_CHECKING:
     import pandas
 
+    from reports.picture import Picture
+
 
 @dataclass(frozen=True, repr=False)
 class Verification:
@@ -49,6 +51,30 @@ class Verification:
         import pandas as pd
 
         return pd.DataFrame(_rows(self.document))
+
+    def plot_terms(self) -> Picture:
+        """Each variant's terms of the update equation over C-ROME's."""
+        from reports.picture import of_edit
+
+        return of_edit("terms", verify=self.document)
+
+    def plot_split(self) -> Picture:
+        """ρ to scale: a length times a cosine."""
+        from reports.picture import of_edit
+
+        return of_edit("split", verify=self.document)
+
+    def plot_perplexity(self) -> Picture:
+        """Perplexity before and after each edit, with the limit of collapse."""
+        from reports.picture import of_edit
+
+        return of_edit("perplexity", verify=self.document)
+
+    def plot_shares(self) -> Picture:
+        """The new fact, its paraphrases, neighbours and other facts after each edit."""
+        from reports.picture import of_edit
+
+        return of_edit("shares", verify=self.document)
 
     def __repr__(self) -> str:
         ratios = ", ".join(
@@ -111,6 +137,36 @@ class Comparison:
         return pd.DataFrame(
             [row for edit in self.edits if "error" not in edit for row in _rows(edit)]
         )
+
+    def plot_ratio(self) -> Picture:
+        """How ρ is distributed, with its limits."""
+        from reports.picture import of_many
+
+        return of_many("ratio", self.document)
+
+    def plot_damage(self) -> Picture:
+        """How ROME's damage is distributed, with its limits."""
+        from reports.picture import of_many
+
+        return of_many("damage", self.document)
+
+    def plot_plane(self) -> Picture:
+        """Each edit's unprefixed key in the plane of its own two keys."""
+        from reports.picture import of_many
+
+        return of_many("plane", self.document)
+
+    def plot_perplexity(self) -> Picture:
+        """Predicted damage against what became of perplexity."""
+        from reports.picture import of_many
+
+        return of_many("perplexity", self.document)
+
+    def plot_closed_form(self) -> Picture:
+        """Damage in closed form against the same measured."""
+        from reports.picture import of_many
+
+        return of_many("closed_form", self.document)
 
     def __repr__(self) -> str:
         broken = ", ".join(f"{arm} {n}" for arm, n in self.summary["collapsed"].items())

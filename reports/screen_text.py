@@ -1,8 +1,7 @@
-"""A screened data set as text in a terminal, and as a fragment of a page."""
+"""A screened data set as text in a terminal."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,20 +40,6 @@ def render(document: Mapping[str, Any]) -> RenderableType:
     if document["errors"]:
         parts.append(_section("Rows that are no edits", _errors(document)))
     return Group(_headline(document), *parts, _section("Measured with", _measured_with(document)))
-
-
-def fragment(document: Mapping[str, Any]) -> str:
-    """The same as HTML, for a notebook.
-
-    Args:
-        document: The saved summary.
-
-    Returns:
-        HTML without scripts.
-    """
-    console = Console(record=True, file=io.StringIO(), width=110, highlight=False)
-    console.print(render(document))
-    return console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
 
 
 def _section(title: str, *parts: RenderableType) -> RenderableType:
