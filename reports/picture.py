@@ -1,0 +1,125 @@
+"""One figure of a result, as notebooks show it and as a file for a paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from reports import edit_figures, many_figures, terms
+from reports.document import ReportError
+from reports.many import edits
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """A figure that shows itself.
+
+    Attributes:
+        svg: An ``<svg>`` element in the page's colours.
+    """
+
+    svg: str
+
+    def save(self, path: str) -> None:
+        """Writes the figure as an SVG file, its text as text.
+
+        Args:
+            path: The file.
+        """
+        Path(path).write_text(self.standalone() + "\n", encoding="utf-8")
+
+    def standalone(self) -> str:
+        """The figure in the colours of a light page, for where there is no page."""
+        colours = _light()
+        svg = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], self.svg)
+        return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '
+                           'font-family="sans-serif" ', 1)  # fmt: skip
+
+    def __repr__(self) -> str:
+        alt = re.search(r"<title[^>]*>(.*?)</title>", self.svg, re.DOTALL)
+        return f"Picture({alt[1] if alt else ''!r})"
+
+    def _repr_html_(self) -> str:
+        return (
+            f"<style>{_style()}</style><div class='rome-diagnosis'>"
+            f"<figure>{self.svg}</figure></div>"
+        )
+
+
+def of_edit(name: str, keys: Document | None = None, verify: Document | None = None) -> Picture:
+    """A figure of one edit.
+
+    Args:
+        name: ``terms``, ``split``, ``plane``, ``perplexity`` or ``shares``.
+        keys: A ``diag.keys/1`` document, or
+        verify: a ``diag.verify/1`` document of one edit.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ReportError: If what it would show was not measured.
+    """
+    document = keys or verify
+    assert document is not None
+    found = terms.of_keys(document) if keys else terms.of_edit(document)
+    split = terms.split(found)
+    makers: dict[str, Callable[[], str | None]] = {
+        "terms": lambda: edit_figures.terms(found),
+        "split": lambda: edit_figures.split(split) if split else None,
+        "plane": lambda: edit_figures.plane(document["first_token"]["projection"]),
+        "perplexity": lambda: edit_figures.perplexity(
+            document, float(document["settings"]["collapse_ratio"])
+        ),
+        "shares": lambda: edit_figures.shares(document),
+    }
+    return _made(name, makers[name]())
+
+
+def of_many(name: str, document: Document) -> Picture:
+    """A figure of many edits.
+
+    Args:
+        name: ``ratio``, ``damage``, ``plane``, ``perplexity`` or ``closed_form``.
+        document: As for :func:`reports.many.edits`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ReportError: If what it would show was not measured.
+    """
+    found = edits(document)
+    collapse = float(document.get("settings", {}).get("collapse_ratio", 1.0))
+    makers: dict[str, Callable[[], str | None]] = {
+        "ratio": lambda: many_figures.ratio(found),
+        "damage": lambda: many_figures.damage(found),
+        "plane": lambda: many_figures.plane(found),
+        "perplexity": lambda: many_figures.perplexity(found, collapse),
+        "closed_form": lambda: many_figures.closed_form(found),
+    }
+    return _made(name, makers[name]())
+
+
+def _made(name: str, svg: str | None) -> Picture:
+    if svg is None:
+        raise ReportError(f"there is no figure {name!r}: what it shows was not measured")
+    return Picture(svg)
+
+
+@lru_cache(maxsize=1)
+def _style() -> str:
+    return resources.files("reports").joinpath("templates/style.css").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _light() -> dict[str, str]:
+    """The variables of the style's first rule."""
+    return dict(re.findall(r"(--[\w-]+): (#\w+)", _style().split("}", 1)[0]))
