@@ -27,12 +27,12 @@ class Corpus:
 
     Attributes:
         name: What to call it in results.
-        documents: The texts.
+        documents: The texts; what can be iterated over again and again.
         digest: SHA-256 over them.
     """
 
     name: str
-    documents: list[str]
+    documents: Iterable[str]
     digest: str
 
     @classmethod

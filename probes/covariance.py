@@ -249,7 +249,7 @@ def for_model(
         moment = load(choice)
         check(moment, model, layer)
         return moment
-    name = f"{model.fingerprint}-L{layer}{'-bos' if model.bos else ''}.safetensors"
+    name = file_name(model, layer)
     for folder, source in ((bundled.DATA / "second_moments", "shipped"), (cache(), "estimated")):
         if (folder / name).is_file():
             moment = load(folder / name, source=source)
@@ -273,6 +273,11 @@ def for_model(
         if notice:
             notice(f"the estimate is not kept: {error}")
     return moment
+
+
+def file_name(model: LoadedModel, layer: int) -> str:
+    """What the file of a model's and layer's second moment is called where ``auto`` looks."""
+    return f"{model.fingerprint}-L{layer}{'-bos' if model.bos else ''}.safetensors"
 
 
 def cache() -> Path:
