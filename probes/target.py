@@ -16,22 +16,19 @@ published code.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from probes import lean
-from probes.answers import target_tokens
-from probes.errors import UserError
 from probes.hyperparameters import Hyperparameters
 from probes.model import LoadedModel
-from probes.subject import Request, lookup, request
-from probes.upper import Recording, UpperBlocks
+from probes.subject import Request
+from probes.target_constants import Constants, prepare, rows_of
+from probes.upper import UpperBlocks
 
-# How the published code states the prompt whose prediction must not move.
-KL_PROMPT = "{} is a"
 # Adam's, as in the published code (PyTorch's defaults).
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -73,66 +70,6 @@ class TargetValue:
         )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One text of one edit, and where the loss reads it."""
-
-    ids: list[int]
-    lookup: int
-    positions: list[int]
-    targets: list[int]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """The constants of several edits' optimisation, rows of one edit side by side.
-
-    ``rows`` texts belong to each edit, the last one being the KL prompt. Everything starts at the
-    subject's last token, position 0 here.
-    """
-
-    rows: int
-    residual: Float[Tensor, "row position d_model"]
-    output: Float[Tensor, "row d_model"]
-    ids: Int[Tensor, "row position"]
-    mask: Float[Tensor, "row 1 position key_position"]
-    position_ids: Int[Tensor, "row position"]
-    past: dict[int, tuple[Tensor, Tensor]]
-    read_row: Int[Tensor, " n"]
-    read_position: Int[Tensor, " n"]
-    target: Int[Tensor, " n"]
-    weight: Float[Tensor, " n"]
-    kl_initial: Float[Tensor, "edit vocabulary"]
-    initial: Float[Tensor, "edit d_model"]
-
-    @property
-    def edits(self) -> int:
-        return self.initial.shape[0]
-
-    def keep(self, edits: Int[Tensor, " kept"]) -> _Batch:
-        """The same for some of the edits only."""
-        offsets = torch.arange(self.rows, device=edits.device)
-        rows = (edits[:, None] * self.rows + offsets).flatten()
-        new_row = torch.full((self.residual.shape[0],), -1, device=edits.device)
-        new_row[rows] = torch.arange(len(rows), device=edits.device)
-        read = new_row[self.read_row] >= 0
-        return replace(
-            self,
-            residual=self.residual[rows],
-            output=self.output[rows],
-            ids=self.ids[rows],
-            mask=self.mask[rows],
-            position_ids=self.position_ids[rows],
-            past={i: (k[rows], v[rows]) for i, (k, v) in self.past.items()},
-            read_row=new_row[self.read_row[read]],
-            read_position=self.read_position[read],
-            target=self.target[read],
-            weight=self.weight[read],
-            kl_initial=self.kl_initial[edits],
-            initial=self.initial[edits],
-        )
-
-
 def optimise(
     model: LoadedModel,
     requests: Sequence[Request],
@@ -161,7 +98,7 @@ def optimise(
     """
     chosen = hyperparameters or Hyperparameters()
     upper = UpperBlocks(model, layer)
-    texts = [_rows(model, edit, prefixes, upper.longest_text) for edit in requests]
+    texts = [rows_of(model, edit, prefixes, upper.longest_text) for edit in requests]
     # Edits whose texts go on equally long behind the subject waste no padding on one another.
     order = sorted(
         range(len(requests)), key=lambda i: max(len(row.ids) - row.lookup for row in texts[i])
@@ -169,99 +106,15 @@ def optimise(
     found: dict[int, TargetValue] = {}
     for start in range(0, len(order), batch):
         chunk = order[start : start + batch]
-        constants = _prepare(upper, [texts[i] for i in chunk])
+        constants = prepare(upper, [texts[i] for i in chunk])
         results = _descend(upper, constants, chosen, [requests[i] for i in chunk])
         found.update(zip(chunk, results, strict=True))
     return [found[i] for i in range(len(requests))]
 
 
-def _rows(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: int) -> list[_Row]:
-    if edit.target_new is None:
-        raise UserError(f"the edit of {edit.subject!r} has no target: give --target-new")
-    rows = []
-    for prefix in ["", *prefixes]:
-        site = lookup(model, edit, prefix)
-        prompt, target = target_tokens(model, prefix + edit.text, edit.target_new)
-        ids = [*prompt, *target[:-1]]
-        if ids[: site.index + 1] != site.ids:
-            raise UserError(
-                f"the subject {edit.subject!r} is tokenised differently in front of "
-                f"{edit.target_new!r}: reword the prompt"
-            )
-        last = len(prompt) - 1
-        rows.append(_Row(ids, site.index, list(range(last, last + len(target))), target))
-    held = request(edit.subject, KL_PROMPT)
-    site = lookup(model, held)
-    rows.append(_Row(site.ids, site.index, [site.index], []))
-    longest = max(len(row.ids) for row in rows)
-    if longest > limit:
-        raise UserError(
-            f"the prompt of {edit.subject!r} has {longest} tokens with its longest prefix, but "
-            f"{model.name} reads only {limit}"
-        )
-    return rows
-
-
-@torch.no_grad()
-def _prepare(upper: UpperBlocks, edits: Sequence[Sequence[_Row]]) -> _Batch:
-    """Runs the unedited model once and keeps what every step needs."""
-    flat = [row for rows in edits for row in rows]
-    recording: Recording = upper.record([row.ids for row in flat], past=True)
-    device = recording.ids.device
-    n = len(flat)
-    everyone = torch.arange(n, device=device)
-    start = torch.tensor([row.lookup for row in flat], device=device)
-    width = max(len(row.ids) - row.lookup for row in flat)
-    earlier = int(start.max())
-    index = start[:, None] + torch.arange(width, device=device)
-    position_ids = index.clamp(max=recording.ids.shape[1] - 1)
-    read_row, read_position, target, weight = [], [], [], []
-    for i, row in enumerate(flat):
-        for position, token in zip(row.positions, row.targets, strict=False):
-            read_row.append(i)
-            read_position.append(position - row.lookup)
-            target.append(token)
-            weight.append(1.0 / len(row.targets))
-    count = len(edits[0])
-    first = torch.arange(0, n, count, device=device)
-    held = first + count - 1
-    kl_logits = upper.head(recording.final[held, start[held]])
-    output = recording.output[everyone, start]
-    return _Batch(
-        rows=count,
-        residual=recording.residual[everyone[:, None], position_ids],
-        output=output,
-        ids=recording.ids[everyone[:, None], position_ids],
-        mask=_mask(start, earlier, width, recording.residual.dtype),
-        position_ids=position_ids,
-        past={
-            i: (keys[:, :, :earlier].clone(), values[:, :, :earlier].clone())
-            for i, (keys, values) in recording.past.items()
-        },
-        read_row=torch.tensor(read_row, device=device),
-        read_position=torch.tensor(read_position, device=device),
-        target=torch.tensor(target, device=device),
-        weight=torch.tensor(weight, device=device),
-        kl_initial=torch.log_softmax(kl_logits.float(), dim=-1),
-        initial=output[first],
-    )
-
-
-def _mask(start: Tensor, earlier: int, width: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask: each row sees its own earlier positions, then causally."""
-    device = start.device
-    own = torch.arange(earlier, device=device) < start[:, None]
-    causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
-    visible = torch.cat(
-        [own[:, None].expand(-1, width, -1), causal.expand(len(start), -1, -1)], dim=2
-    )
-    zero = torch.zeros((), dtype=dtype, device=device)
-    return torch.where(visible, zero, torch.finfo(dtype).min)[:, None]
-
-
 def _descend(
     upper: UpperBlocks,
-    constants: _Batch,
+    constants: Constants,
     chosen: Hyperparameters,
     requests: Sequence[Request],
 ) -> list[TargetValue]:
@@ -321,7 +174,7 @@ def _descend(
     ]
 
 
-def _evaluator(upper: UpperBlocks, batch: _Batch) -> Callable[[Tensor], Tensor]:
+def _evaluator(upper: UpperBlocks, batch: Constants) -> Callable[[Tensor], Tensor]:
     """How the logits that the loss reads follow from the residual stream at the subject."""
     rows = len(batch.residual)
     held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
@@ -355,7 +208,7 @@ def _evaluator(upper: UpperBlocks, batch: _Batch) -> Callable[[Tensor], Tensor]:
 def _loss(
     upper: UpperBlocks,
     logits_of: Callable[[Tensor], Tensor],
-    batch: _Batch,
+    batch: Constants,
     chosen: Hyperparameters,
     delta: Tensor,
 ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
