@@ -381,6 +381,22 @@ def test_command_for_a_list(tiny_dir, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["edits"]) == 1
 
 
+def test_hyperparameter_file_decides_layer_and_second_moment(tiny_dir, tmp_path, capsys):
+    path = tmp_path / "hparams.yaml"
+    path.write_text("layers: [2]\nv_num_grad_steps: 20\nv_lr: 1e-1\nmom2_adjustment: false\n")
+    code = main(
+        ["--model", str(tiny_dir("gpt2")), "--subject", "Apple", "--prompt", "{} is",
+         "--target-new", "you", "--hyperparameters", str(path), "--evaluations", "2",
+         "--n-prefixes", "2", "--max-texts", "2", "--generated-tokens", "2", "--json", "-"]
+    )  # fmt: skip
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["site"]["layer"] == 2
+    assert document["second_moment"]["source"] == "identity"
+    assert document["settings"]["hyperparameters"]["learning_rate"] == 0.1
+    assert document["optimisation"]["steps"] == 1  # the option has precedence over the file
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
