@@ -162,6 +162,8 @@ def logistic_probe(
     Raises:
         ValueError: If the subjects do not match the keys.
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     if [len(one), len(other)] != [len(names) for names in subjects]:
         raise ValueError("one subject is needed for each key")
     x = torch.cat([one, other]).numpy()
@@ -178,9 +180,11 @@ def logistic_probe(
     if x.shape[1] > len(x):
         centred = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
     scale = float(np.sqrt((centred**2).mean())) or 1.0
-    nulls = [_auc(centred / scale, random.permutation(y), folds) for _ in range(n_shuffles)]
+    # Threads would spend their time waiting for one another over matrices as small as these.
+    with threadpool_limits(1):
+        nulls = [_auc(centred / scale, random.permutation(y), folds) for _ in range(n_shuffles)]
+        auc = _auc(centred / scale, y, folds)
     kept = [null for null in nulls if null is not None]
-    auc = _auc(centred / scale, y, folds)
     if auc is None or not kept:
         return None
     return Probe(auc, float(np.mean(kept)), max(kept), FOLDS, n_shuffles)
