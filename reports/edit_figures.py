@@ -78,7 +78,7 @@ def terms(found: Sequence[Terms]) -> str | None:
         )
         for label, values in rows
     )  # fmt: skip
-    return draw("terms", alt, paint)
+    return draw("terms", alt, paint, left=0.85)
 
 
 def split(found: Split) -> str:
@@ -133,7 +133,7 @@ def split(found: Split) -> str:
         f"{math.degrees(angle):.0f} degrees to it; its part along the mean key is ρ = "
         f"{number(found.rho)}"
     )
-    return draw("split", alt, paint)
+    return draw("split", alt, paint, top=0.15)
 
 
 def plane(points: Mapping[str, Any]) -> str:
@@ -183,7 +183,7 @@ def plane(points: Mapping[str, Any]) -> str:
         f"across it, k̄ at {number(mx)}; behind them {len(points['prefixed'])} prefixed keys, "
         f"{len(points['first'])} of ordinary first tokens and {len(points['later'])} of later ones"
     )
-    return draw("plane", alt, paint, size=(4.6, 3.8))
+    return draw("plane", alt, paint, size=(4.6, 3.8), top=0.75)
 
 
 PROFILES: tuple[tuple[str, str, str, tuple[tuple[str, str, str, str], ...], bool], ...] = (
@@ -253,7 +253,7 @@ def _profile(
         f"{text or label}: " + ", ".join(number(value) for value in values)
         for values, (_, text, *_) in zip(series, lines, strict=True)
     )
-    return draw(f"profile-{name}", alt, paint, size=(4.6, 2.8))
+    return draw(f"profile-{name}", alt, paint, size=(4.6, 2.8), top=0.35)
 
 
 def perplexity(edit: Mapping[str, Any], ratio: float) -> str:
@@ -296,7 +296,7 @@ def perplexity(edit: Mapping[str, Any], ratio: float) -> str:
         f"{NAMES[arm]} {'overflowed' if value is None else number(value)}"
         for arm, value in after.items()
     )
-    return draw("perplexity", alt, paint, size=(4.6, 2.6))
+    return draw("perplexity", alt, paint, size=(4.6, 2.6), left=0.85)
 
 
 def shares(edit: Mapping[str, Any]) -> str:
@@ -345,4 +345,4 @@ def shares(edit: Mapping[str, Any]) -> str:
         )
         for label, found in rows
     )  # fmt: skip
-    return draw("shares", alt, paint, size=(4.6, 3.2))
+    return draw("shares", alt, paint, left=1.25, top=0.55)

@@ -77,7 +77,7 @@ def _histogram(
         f"median {number(sorted(values)[len(values) // 2])}"
         for group, values in found.items()
     )
-    return draw(name, alt, paint)
+    return draw(name, alt, paint, top=0.5)
 
 
 def ratio(edits: Sequence[Edit]) -> str | None:
@@ -136,7 +136,7 @@ def plane(edits: Sequence[Edit]) -> str | None:
         "Each edit's unprefixed key in the plane of its own two keys, the mean key at (1, 0); "
         + "; ".join(f"{group}: {len(places):,} edits" for group, places in found.items())
     )
-    return draw("many-plane", alt, paint, size=(4.6, 3.6))
+    return draw("many-plane", alt, paint, size=(4.6, 3.6), top=0.5)
 
 
 def _points(
@@ -175,7 +175,7 @@ def perplexity(edits: Sequence[Edit], collapse: float) -> str | None:
         axes.set_ylabel("perplexity after / before (logarithmic)")
 
     alt = f"Predicted damage against perplexity ratio, {_count(found)}"
-    return draw("foretold", alt, paint, size=(4.6, 3.6))
+    return draw("foretold", alt, paint, size=(4.6, 3.6), top=0.5)
 
 
 def closed_form(edits: Sequence[Edit]) -> str | None:
@@ -195,7 +195,7 @@ def closed_form(edits: Sequence[Edit]) -> str | None:
         axes.set_ylabel("measured over the text set")
 
     return draw("closed-form", f"Predicted against measured damage, {_count(found)}", paint,
-                size=(4.6, 3.6))  # fmt: skip
+                size=(4.6, 3.6), top=0.5)  # fmt: skip
 
 
 def _scatter(axes: Axes, found: dict[str, list[tuple[float, float]]]) -> None:
