@@ -194,10 +194,39 @@ class Screener:
             rows = safe[start : start + INTERVALS_AT_ONCE]
             keys = torch.stack([c.keys[c.index[rows]] for c in contexts], dim=1)
             white = self.moment.whiten(keys.to(torch.float64))
-            intervals = update.ratio_intervals(white @ white.mT, seed=self.seed)
-            for i, (low, high) in zip(rows, intervals.tolist(), strict=True):
-                row = results[i]
+            gram = white @ white.mT
+            doubtful = [
+                place
+                for place, (i, floor) in enumerate(zip(rows, _lowest(gram), strict=True))
+                if not _stays_safe(results[i], floor)
+            ]
+            if not doubtful:
+                continue
+            intervals = update.ratio_intervals(gram[doubtful], seed=self.seed)
+            for place, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
+                row = results[rows[place]]
                 assert isinstance(row, dict)
                 rho, relative = row["rho"], row["relative_bound_rome"]
                 status = findings.contexts(rho, (low, high), relative).status
                 row["verdict"] = verdict(rho, relative, fragile=status in ("warn", "fail"))
+
+
+def _lowest(gram: Float[Tensor, "request n_ctx n_ctx"]) -> list[float]:
+    """A bound below which no draw of the contexts takes ρ; below 0 where there is none.
+
+    With the bare prompt's share fixed, k̄ᵀC⁻¹k_u is least when every other draw is the context
+    that is least like the bare prompt, and ‖k̄‖ is at most the longest key's.
+    """
+    n = gram.shape[-1]
+    least = (gram[:, 0, 0] + (n - 1) * gram[:, 0, 1:].amin(1)) / n
+    longest = gram.diagonal(dim1=1, dim2=2).amax(1)
+    return (least / longest).tolist()
+
+
+def _stays_safe(row: dict[str, Any] | UserError, floor: float) -> bool:
+    """Whether even that ρ leaves a safe verdict what it is: then no draws need be made."""
+    assert isinstance(row, dict)
+    relative = row["relative_bound_rome"]
+    if floor <= 0.0 or relative is None:
+        return False
+    return verdict_of(floor, relative * abs(row["rho"]) / floor) == "safe"

@@ -8,6 +8,7 @@ wanted, so that there the other tokens need a key and a value, but no query and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,56 +73,92 @@ class PackedBlocks:
         self._heads = int(whole.model.config.n_head)
 
     @torch.no_grad()
-    def past(self, head: Sequence[int]) -> Past:
-        """Runs a prefix once.
+    def pasts(self, heads: Sequence[Sequence[int]]) -> list[Past]:
+        """Runs prefixes once, all together.
 
         Args:
-            head: Its tokens, possibly none.
+            heads: Their tokens, possibly none.
 
         Returns:
-            Of each block the attention's keys and values, ``[head, position, d_head]``.
+            For each and every block the attention's keys and values,
+            ``[head, position, d_head]``; nothing for a prefix without tokens.
         """
-        found: Past = []
-        if head:
-            chain = tree([tuple(head)]).to(self._tokens.device)
-            x = self._embed(chain, 0)
-            for block in self._blocks:
-                joined = _affine(_norm(x, block.norm1), block.qkv)
-                _, keys, values = self._grid(joined, chain)
-                found.append((keys[0], values[0]))
-                x = self._finish(block, x, self._attend_nodes(joined, chain, None))[0]
+        found: list[Past] = [[] for _ in heads]
+        able = [i for i, head in enumerate(heads) if head]
+        if not able:
+            return found
+        texts = tree([tuple(heads[i]) for i in able]).to(self._tokens.device)
+        x = self._embed(texts, 0)
+        for block in self._blocks:
+            joined = _affine(_norm(x, block.norm1), block.qkv)
+            _, keys, values = self._grid(joined, texts)
+            for row, i in enumerate(able):
+                length = len(heads[i])
+                found[i].append((keys[row, :, :length], values[row, :, :length]))
+            x = self._finish(block, x, self._attend_nodes(joined, texts, None))[0]
         return found
 
     @torch.no_grad()
-    def run(self, texts: Tree, past: Past) -> tuple[Tensor, Tensor]:
-        """The key and the MLP's output at each text's last token.
+    def run(self, texts: Tree, pasts: Sequence[Past]) -> list[tuple[Tensor, Tensor]]:
+        """The key and the MLP's output at each text's last token, behind several prefixes.
+
+        Up to the first attention a token depends on its own position only, so behind prefixes of
+        equal length that part is computed once.
 
         Args:
             texts: The texts behind the prefix.
-            past: The prefix, from :meth:`past`.
+            pasts: The prefixes, from :meth:`pasts`.
 
         Returns:
-            Keys ``[row, d_mlp]`` and values ``[row, d_model]``, rows in the tree's order.
+            For each prefix keys ``[row, d_mlp]`` and values ``[row, d_model]``, rows in the
+            tree's order.
         """
-        x = self._embed(texts, past[0][0].shape[1] if past else 0)
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        lengths = [past[0][0].shape[1] if past else 0 for past in pasts]
+        for length in set(lengths):
+            x = self._embed(texts, length)
+            joined = self._queries_keys_values(0, x, texts)
+            for i, past in enumerate(pasts):
+                if lengths[i] == length:
+                    found[i] = self._run(texts, past, x, joined)
+        return [found[i] for i in range(len(pasts))]
+
+    def _run(
+        self, texts: Tree, past: Past, x: Tensor, joined: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         for i, block in enumerate(self._blocks[:-1]):
-            joined = _affine(_norm(x, block.norm1), block.qkv)
-            x = self._finish(
-                block, x, self._attend_nodes(joined, texts, past[i] if past else None)
-            )[0]
-        block, d = self._blocks[-1], x.shape[1]
-        weight, bias = block.qkv
-        normed = _norm(x, block.norm1)
-        queries = _affine(normed[texts.last], (weight[:, :d], bias[:d]))
-        keys, values = self._grid(_affine(normed, (weight[:, d:], bias[d:])), texts)
+            if i > 0:
+                joined = self._queries_keys_values(i, x, texts)
+            attended = self._attend_nodes(joined[0], texts, past[i] if past else None)
+            x = self._finish(block, x, attended)[0]
+        if len(self._blocks) > 1:
+            joined = self._queries_keys_values(len(self._blocks) - 1, x, texts)
+        both, queries = joined
+        keys, values = self._grid(both, texts)
         width = texts.table.shape[1]
         seen = torch.arange(width, device=x.device) < texts.lengths[:, None]
         attended = _attend(
             queries.view(len(queries), self._heads, 1, -1), keys, values,
             past[-1] if past else None, seen[:, None, None],
         )  # fmt: skip
-        _, key, value = self._finish(block, x[texts.last], attended.reshape(-1, d))
+        attended = attended.reshape(len(queries), -1)
+        _, key, value = self._finish(self._blocks[-1], x[texts.last], attended)
         return key, value
+
+    def _queries_keys_values(self, i: int, x: Tensor, texts: Tree) -> tuple[Tensor, Tensor]:
+        """All three of every node; in the edited block queries of the texts' last tokens only.
+
+        Returns:
+            ``[node, 3·d_model]`` and nothing more, or keys and values ``[node, 2·d_model]`` and
+            queries ``[row, d_model]``.
+        """
+        block = self._blocks[i]
+        normed = _norm(x, block.norm1)
+        if i < len(self._blocks) - 1:
+            return _affine(normed, block.qkv), normed
+        (weight, bias), d = block.qkv, x.shape[1]
+        queries = _affine(normed[texts.last], (weight[:, :d], bias[:d]))
+        return _affine(normed, (weight[:, d:], bias[d:])), queries
 
     def _embed(self, texts: Tree, offset: int) -> Tensor:
         return self._tokens[texts.ids] + self._positions[texts.depth + offset]
@@ -166,14 +203,16 @@ def _attend(
     Returns:
         ``[row, query, head, d_head]``.
     """
-    rows = len(queries)
+    hidden = torch.zeros(seen.shape, dtype=queries.dtype, device=queries.device)
+    hidden.masked_fill_(~seen, -math.inf)
     if past is not None:
-        earlier_keys, earlier_values = (part.expand(rows, -1, -1, -1) for part in past)
+        earlier_keys, earlier_values = (part.expand(len(queries), -1, -1, -1) for part in past)
         keys = torch.cat([earlier_keys, keys], dim=2)
         values = torch.cat([earlier_values, values], dim=2)
-        seen = functional.pad(seen, (past[0].shape[1], 0), value=True)
-    mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
-    return mixed.transpose(1, 2)
+        hidden = functional.pad(hidden, (past[0].shape[1], 0))
+    # Rows are so short that the fused kernel's preparations would cost more than it saves.
+    scores = (queries * (1 / math.sqrt(queries.shape[-1]))) @ keys.transpose(-1, -2)
+    return ((scores + hidden).softmax(-1) @ values).transpose(1, 2)
 
 
 def _weights(block: Any) -> _Block:

@@ -9,6 +9,7 @@ together really are the tokens of the prefix and then others; elsewhere the text
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from probes.keys import batches, capture
 from probes.model import LoadedModel, Tokens
 from probes.plain import Plain, plain
 from probes.subject import Lookup, Request, find
-from probes.suffixes import Suffix, Tree, trees
+from probes.suffixes import Suffix, trees
 
 # Tokens run at once. More do not multiply any faster on a CPU and fall out of its caches; a GPU
 # wants more.
@@ -64,8 +65,8 @@ class ContextKeys:
 class Runner(Protocol):
     """Runs texts behind prefixes it has run before."""
 
-    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
-        """Keys and values at the texts' last tokens, in the order given."""
+    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
+        """For each prefix keys and values at the texts' last tokens, in the order given."""
 
 
 class SharedPrefixes:
@@ -148,20 +149,31 @@ class SharedPrefixes:
         Yields:
             Those of contexts 0…n.
         """
-        for context in range(len(self.prefixes) + 1):
-            wanted = [request.suffixes[context] for request in placed]
-            distinct = list(dict.fromkeys(wanted))
-            heads = sorted({head for head, _ in distinct})
-            parts = {
-                head: self._runner.run(head, [text for which, text in distinct if which == head])
-                for head in heads
-            }
-            order = [item for head in heads for item in distinct if item[0] == head]
-            at = {item: i for i, item in enumerate(order)}
+        wanted = [
+            [request.suffixes[context] for request in placed]
+            for context in range(len(self.prefixes) + 1)
+        ]
+        texts: dict[int, dict[Suffix, int]] = {}
+        for items in wanted:
+            for head, text in items:
+                own = texts.setdefault(head, {})
+                own.setdefault(text, len(own))
+        # Prefixes that stand in front of the same texts are run together.
+        together: dict[tuple[Suffix, ...], list[int]] = {}
+        for head, own in texts.items():
+            together.setdefault(tuple(own), []).append(head)
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for list_of_texts, heads in together.items():
+            found.update(zip(heads, self._runner.run(heads, list_of_texts), strict=True))
+        for items in wanted:
+            heads = sorted({head for head, _ in items})
+            start = dict(
+                zip(heads, itertools.accumulate([0, *(len(texts[h]) for h in heads)]), strict=False)
+            )
             yield ContextKeys(
-                torch.cat([parts[head][0] for head in heads]),
-                torch.cat([parts[head][1] for head in heads]),
-                torch.tensor([at[item] for item in wanted]),
+                torch.cat([found[head][0] for head in heads]),
+                torch.cat([found[head][1] for head in heads]),
+                torch.tensor([start[head] + texts[head][text] for head, text in items]),
             )
 
     @cached_property
@@ -182,44 +194,41 @@ class PackedRunner:
         self, whole: Plain, layer: int, heads: Sequence[Sequence[int]], device: torch.device
     ) -> None:
         self._blocks = packed.PackedBlocks(whole, layer)
-        self._pasts = [self._blocks.past(head) for head in heads]
+        self._pasts = self._blocks.pasts(heads)
         self._device = device
         self._nodes = NODES.get(device.type, NODES["cpu"])
-        # All contexts of a list of requests usually have the same texts.
-        self._made: tuple[list[Suffix], list[Tree]] | None = None
 
-    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
+    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
         """See :class:`Runner`."""
-        if self._made is None or self._made[0] != texts:
-            made = [tree.to(self._device) for tree in trees(texts, nodes=self._nodes)]
-            self._made = (list(texts), made)
-        pasts = self._pasts[head]
-        keys = values = None
-        for tree in self._made[1]:
-            key, value = self._run(tree, texts, pasts)
-            if keys is None or values is None:
-                keys = key.new_empty(len(texts), key.shape[1])
-                values = value.new_empty(len(texts), value.shape[1])
-            rows = torch.tensor(tree.rows)
-            keys[rows], values[rows] = key, value
-        assert keys is not None and values is not None
-        return keys, values
-
-    def _run(self, tree: Tree, texts: Sequence[Suffix], past: packed.Past) -> tuple[Tensor, Tensor]:
-        try:
-            key, value = self._blocks.run(tree, past)
-            return key.cpu(), value.cpu()
-        except RuntimeError as error:
-            if not out_of_memory(error) or len(tree.rows) == 1:
-                raise
-        # Half the batch may fit; from now on batches are that small.
-        self._nodes, self._made = max(1, len(tree.ids) // 2), None
-        parts: dict[int, tuple[Tensor, Tensor]] = {}
-        for smaller in trees([texts[row] for row in tree.rows], nodes=self._nodes):
-            found = self._run(smaller.to(self._device), [texts[row] for row in tree.rows], past)
-            parts.update(zip(smaller.rows, zip(*found, strict=True), strict=True))
-        ordered = [parts[i] for i in range(len(tree.rows))]
-        return torch.stack([k for k, _ in ordered]), torch.stack([v for _, v in ordered])
+        pasts = [self._pasts[head] for head in heads]
+        found: list[tuple[Tensor, Tensor]] = []
+        done: set[int] = set()
+        waiting = list(range(len(texts)))
+        while waiting:
+            for tree in trees([texts[i] for i in waiting], nodes=self._nodes):
+                rows = torch.tensor([waiting[row] for row in tree.rows])
+                try:
+                    parts = [
+                        (key.cpu(), value.cpu())
+                        for key, value in self._blocks.run(tree.to(self._device), pasts)
+                    ]
+                except RuntimeError as error:
+                    if not out_of_memory(error) or len(tree.rows) == 1:
+                        raise
+                    # Half the batch may fit; from now on batches are that small.
+                    self._nodes = max(1, len(tree.ids) // 2)
+                    break
+                if not found:
+                    found = [
+                        (key.new_empty(len(texts), key.shape[1]),
+                         value.new_empty(len(texts), value.shape[1]))
+                        for key, value in parts
+                    ]  # fmt: skip
+                for (keys, values), (key, value) in zip(found, parts, strict=True):
+                    keys[rows], values[rows] = key, value
+                done.update(rows.tolist())
+            waiting = [i for i in waiting if i not in done]
+        return found
 
 
 class _Reached(Exception):
@@ -236,8 +245,11 @@ class CachedRunner:
         self._tokens = NODES.get(device.type, NODES["cpu"])
         self._caches = [self._prefill(head) if head else None for head in heads]
 
-    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
+    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
         """See :class:`Runner`."""
+        return [self._run(head, texts) for head in heads]
+
+    def _run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
         keys: dict[int, Tensor] = {}
         values: dict[int, Tensor] = {}
         waiting = list(range(len(texts)))
@@ -294,8 +306,11 @@ class WholeRunner:
     def __init__(self, model: LoadedModel, layer: int, heads: Sequence[tuple[int, ...]]) -> None:
         self._model, self._layer, self._heads = model, layer, heads
 
-    def run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
+    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
         """See :class:`Runner`."""
+        return [self._run(head, texts) for head in heads]
+
+    def _run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
         whole = [[*self._heads[head], *text] for text in texts]
         found = capture(
             self._model, [Lookup("", ids, len(ids) - 1, "") for ids in whole], self._layer

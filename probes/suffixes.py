@@ -16,9 +16,11 @@ from torch import Tensor
 
 Suffix = tuple[int, ...]
 
-# Texts of up to so many different lengths share a batch: longer rows cost attention on padding,
-# and a batch for each length would share fewer beginnings.
+# Texts of up to so many different lengths stand side by side: longer rows cost attention on
+# padding, and a batch for each length would share fewer beginnings.
 LENGTH_STEP = 4
+# A tree of fewer nodes goes on to longer texts all the same.
+FEWEST_NODES = 256
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def trees(texts: Sequence[Suffix], *, nodes: int) -> Iterator[Tree]:
     Yields:
         Trees that together hold every sequence once.
     """
-    order = sorted(range(len(texts)), key=lambda i: (-(-len(texts[i]) // LENGTH_STEP), texts[i]))
+    order = sorted(range(len(texts)), key=lambda i: (_step(texts[i]), texts[i]))
     start = 0
     while start < len(order):
         stop, count = start, 0
@@ -71,6 +73,8 @@ def trees(texts: Sequence[Suffix], *, nodes: int) -> Iterator[Tree]:
             text = texts[order[stop]]
             shared = _common(text, texts[order[stop - 1]]) if stop > start else 0
             if stop > start and count + len(text) - shared > nodes:
+                break
+            if count >= FEWEST_NODES and _step(text) > _step(texts[order[stop - 1]]):
                 break
             count += len(text) - shared
             stop += 1
@@ -116,6 +120,10 @@ def tree(texts: Sequence[Suffix], rows: Sequence[int] | None = None) -> Tree:
         last=grid[:, -1].clone(),
         lengths=lengths,
     )
+
+
+def _step(text: Suffix) -> int:
+    return -(-len(text) // LENGTH_STEP)
 
 
 def _common(x: Suffix, y: Suffix) -> int:

@@ -252,6 +252,24 @@ def test_many_intervals_are_the_single_ones(moment: SecondMoment) -> None:
         assert update.ratio_interval(one, moment, seed=4) == pytest.approx(tuple(interval))
 
 
+def test_no_draw_falls_below_the_bound_that_spares_drawing(moment: SecondMoment) -> None:
+    from diag import update
+
+    generator = torch.Generator().manual_seed(5)
+    keys = torch.randn(40, 7, moment.d_mlp, dtype=torch.float64, generator=generator)
+    keys += torch.linspace(0, 3, 40, dtype=torch.float64)[:, None, None]
+    white = moment.whiten(keys)
+    gram = white @ white.mT
+    everything = update.ratio_intervals(gram, draws=4000, level=1.0)[:, 0].tolist()
+    floors = screening._lowest(gram)
+    assert all(floor <= least for floor, least in zip(floors, everything, strict=True) if least > 0)
+    assert sum(floor > 0 for floor in floors) > 10  # or nothing would be spared
+    row = {"rho": 0.8, "relative_bound_rome": 0.05}
+    assert screening._stays_safe(row, 0.3)
+    assert not screening._stays_safe(row, 0.15)
+    assert not screening._stays_safe(row, -0.5)
+
+
 ROME_RECORD = {
     "case_id": 12,
     "requested_rewrite": {
@@ -465,7 +483,8 @@ def test_shards_and_batches_change_nothing(
     )  # fmt: skip
     assert_same_rows(table(tmp_path / "out.parquet"), table(screened))
     assert len(result.to_pandas()) == result.document["summary"]["n"]
-    assert "rows" in repr(result) and "Verdicts" in result._repr_html_()
+    assert "30 rows" in repr(result)
+    assert "edits.jsonl" in result._repr_html_()
 
 
 def assert_same_rows(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:

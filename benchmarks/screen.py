@@ -1,0 +1,193 @@
+"""Screening beside the published way: same model, contexts and second moment, in one run.
+
+    python benchmarks/screen.py --rome CHECKOUT_OF_kmeng01/rome --dataset COUNTERFACT.json
+
+The published way finds key and denominator of one request after the other: all contexts of each
+through the whole model, then the bare prompt once more. Measured are requests per second of both,
+how far the denominators are apart, and which share of the machine's speed at multiplying matrices
+the screening reaches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.denominators import PublishedDenominator
+from benchmarks.reference import Reference
+from diag import dataset
+from diag.screening import LARGEST_SHARD, Screener
+from probes import bundled, contexts, covariance
+from probes.errors import UserError
+from probes.model import LoadedModel, load
+from probes.shared_prefix import SharedPrefixes
+from probes.subject import Request
+from probes.suffixes import trees
+
+FLOOR = {"bundled": 25.0, "random": 15.0}
+END_TO_END = 1e-4  # of the key's length, the bound of benchmarks/denominators.py
+NODES = 2048
+
+
+def random_gpt2(folder: Path) -> Path:
+    """GPT-2 small's shape with random weights and the bundled model's tokenizer."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bundled.model_path())
+    torch.manual_seed(0)
+    # GPT-2's own vocabulary: the published way computes logits over all of it.
+    transformers.GPT2LMHeadModel(transformers.GPT2Config()).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def draw(path: Path, n: int, seed: int) -> list[Request]:
+    """Random requests of a data set."""
+    found = []
+    for row in dataset.rows(path):
+        try:
+            found.append(dataset.edit(row.record))
+        except UserError:
+            continue
+    return random.Random(seed).sample(found, n)
+
+
+def multiply_speed(d: int, seconds: float = 2.0) -> float:
+    """Floating point operations a second of a large float32 product of the model's width."""
+    x, w = torch.randn(NODES, d), torch.randn(d, 4 * d)
+    best, until = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        began = time.perf_counter()
+        for _ in range(10):
+            x @ w
+        best = max(best, 10 * 2 * NODES * 4 * d * d / (time.perf_counter() - began))
+    return best
+
+
+def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
+    """Floating point operations of the matrix products that screening cannot do without."""
+    d, m = int(shared.model.config.d_model), int(shared.model.config.d_mlp)
+    total = 0.0
+    placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
+    for start in range(0, len(placed), LARGEST_SHARD):
+        shard = placed[start : start + LARGEST_SHARD]
+        for context in range(len(shared.prefixes) + 1):
+            texts = list(dict.fromkeys(at.suffixes[context][1] for at in shard))
+            for tree in trees(texts, nodes=NODES):
+                nodes, rows = len(tree.ids), len(tree.rows)
+                total += 2 * nodes * (4 * d * d + 2 * d * m) * shared.layer
+                total += 2 * nodes * 2 * d * d + 2 * rows * (2 * d * d + 2 * d * m)
+    return total
+
+
+def compare(
+    name: str, model: LoadedModel, layer: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Both ways on the same requests."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    moment = covariance.for_model(model, layer)
+    assert moment.moment is not None
+    prefixes = contexts.sample(model, seed=options.seed)
+    edits = draw(options.dataset, options.n, options.seed)
+    checkout = options.rome.resolve()
+    plain = AutoModelForCausalLM.from_pretrained(model.path).eval()
+    published = PublishedDenominator(
+        Reference(checkout, plain, AutoTokenizer.from_pretrained(model.path)), checkout, layer
+    )
+    inverse = torch.inverse(moment.moment).float()
+    published.hand_in(inverse)
+    templates = ["{}", *(p.replace("{", "(").replace("}", ")") + "{}" for p in prefixes)]
+    published(edits[0], templates)  # what is only done once is not counted, on neither side
+    Screener(SharedPrefixes(model, layer, prefixes), moment).screen(edits[:2])
+
+    began = time.perf_counter()
+    shared = SharedPrefixes(model, layer, prefixes)  # running the prefixes is counted
+    rows = Screener(shared, moment).screen(edits)
+    ours = time.perf_counter() - began
+    began = time.perf_counter()
+    theirs = [published(edit, templates) for edit in edits]
+    published_seconds = time.perf_counter() - began
+
+    # The reference divides by the length of its direction, which a table of raw numbers has not.
+    placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
+    sums = [c.keys[c.index].to(torch.float64) for c in shared.capture(placed)]
+    means = torch.stack(sums).mean(0)
+    lengths = moment.solve(means).norm(dim=1)
+    bare = sums[0].norm(dim=1)
+    apart, relative = [], []
+    for i, (row, (found, _)) in enumerate(zip(rows, theirs, strict=True)):
+        assert isinstance(row, dict), row
+        own = row["d_rome"] / float(lengths[i])
+        apart.append(abs(found - own) / float(bare[i]))
+        relative.append(abs(found - own) / abs(own))
+    floor = FLOOR[name]
+    return {
+        "model": name, "layer": layer, "requests": len(edits), "threads": torch.get_num_threads(),
+        "seconds": ours, "published_seconds": published_seconds,
+        "per_second": len(edits) / ours, "published_per_second": len(edits) / published_seconds,
+        "times": published_seconds / ours, "floor": floor,
+        "largest_difference_over_key": max(apart),
+        "median_relative_difference": sorted(relative)[len(relative) // 2],
+        "condition_number": moment.condition_number,
+        "held": published_seconds / ours >= floor and max(apart) <= END_TO_END,
+    }  # fmt: skip
+
+
+def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[str, Any]:
+    """How fast many requests are, and what of the machine that takes."""
+    moment = covariance.for_model(model, layer)
+    shared = SharedPrefixes(model, layer, contexts.sample(model, seed=options.seed))
+    screener = Screener(shared, moment)
+    edits = draw(options.dataset, options.many, options.seed)
+    screener.screen(edits[:2])
+    speed = multiply_speed(int(model.config.d_model))
+    began = time.perf_counter()
+    for start in range(0, len(edits), LARGEST_SHARD):
+        screener.screen(edits[start : start + LARGEST_SHARD])
+    seconds = time.perf_counter() - began
+    needed = operations(shared, edits)
+    return {
+        "requests": len(edits), "seconds": seconds, "per_second": len(edits) / seconds,
+        "operations": needed, "operations_per_second": needed / seconds,
+        "machine": speed, "share_of_machine": needed / seconds / speed,
+        "peak_memory_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--rome", type=Path, required=True, help="a checkout of kmeng01/rome")
+    parser.add_argument("--dataset", type=Path, required=True, help="e.g. COUNTERFACT")
+    parser.add_argument("--n", type=int, default=200, help="requests of the comparison")
+    parser.add_argument("--many", type=int, default=2048, help="requests of the measurement alone")
+    parser.add_argument("--models", nargs="+", choices=tuple(FLOOR), default=list(FLOOR))
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    held = True
+    for name in options.models:
+        with tempfile.TemporaryDirectory() as folder:
+            path = bundled.model_path() if name == "bundled" else random_gpt2(Path(folder))
+            model = load(path)
+            layer = bundled.edit_layer() if name == "bundled" else 5
+            found = compare(name, model, layer, options)
+            print(json.dumps(found, indent=1), flush=True)
+            held &= found["held"]
+            if options.many:
+                print(json.dumps(whole(model, layer, options), indent=1), flush=True)
+    sys.exit(not held)
+
+
+if __name__ == "__main__":
+    main()
