@@ -83,7 +83,7 @@ def draw(
     with _figure(name, size) as figure:
         width, height = size
         figure.subplots_adjust(
-            left=left / width, right=1 - 0.15 / width, bottom=0.55 / height, top=1 - top / height
+            left=left / width, right=1 - 0.25 / width, bottom=0.55 / height, top=1 - top / height
         )
         paint(figure.subplots())
         return _inline(figure, name, alt)

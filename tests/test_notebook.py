@@ -42,7 +42,7 @@ def test_results_show_themselves(executed: tuple[Any, Path]) -> None:
     notebook, folder = executed
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     shown = outputs(cells[0])
-    assert "KeyDiagnosis('Cairo'" in shown["text/plain"]
+    assert "KeyDiagnosis('Vienna'" in shown["text/plain"]
     assert shown["text/html"].count("<svg") >= 5
     assert "<table" in outputs(cells[1])["text/html"]
     assert outputs(cells[2])["text/html"].count("<svg") == 1
