@@ -15,7 +15,7 @@ from probes.subject import request
 from tests import oracle
 
 PREFIXES = ("The weather was fine. ", "I think you should read this. ", "Paris. ")
-NAMES = ("Apple", "Paris", "France", "California", "Steve Jobs", "Danielle Darrieux")
+NAMES = ("Apple", "Paris", "The", "fine", "Apple Paris", "Danielle Darrieux")
 CASES = [
     subject_set.Case(request(name, "{} was founded by"), request(name, "They read that {} is"))
     for name in NAMES
