@@ -12,7 +12,7 @@ from typing import Any
 
 from reports.document import ReportError, check, read
 
-KNOWN = ("diag.keys/1", "diag.verify/1", "diag.screen/1")
+KNOWN = ("diag.keys/1", "diag.verify/1", "diag.screen/1", "probes.first_token/1")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +72,8 @@ def _show(document: dict[str, Any]) -> None:
         if "summary" not in document:
             raise ReportError("a table alone makes a page (-o page.html); text needs its JSON")
         screen_text.show(document)
+    elif document["schema"] == "probes.first_token/1":
+        raise ReportError("first-token probes make a page or Markdown (-o FILE), no text")
     else:
         from reports import terminal
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from reports import edit_figures, terms
+from reports import edit_figures, terms, why
 from reports.arms import rows as arm_rows
 from reports.arms import sayings, sentence
 from reports.document import ReportError
@@ -20,12 +20,19 @@ Document = Mapping[str, Any]
 VERDICTS = {"collapse_risk": "Collapse risk", "unclear": "Unclear", "safe": "Safe"}
 
 
-def view(keys: Document | None, verify: Document | None, *, figures: bool = True) -> dict[str, Any]:
+def view(
+    keys: Document | None,
+    verify: Document | None,
+    probes: Document | None = None,
+    *,
+    figures: bool = True,
+) -> dict[str, Any]:
     """Everything the page of one edit shows.
 
     Args:
         keys: The diagnosis, if there is one.
         verify: The verification of the same edit, if there is one.
+        probes: First-token probes of the same model and block, if there are some.
         figures: Whether to draw figures.
 
     Returns:
@@ -38,11 +45,13 @@ def view(keys: Document | None, verify: Document | None, *, figures: bool = True
         _check_same(keys, verify)
     d = keys or verify
     assert d is not None
+    if probes and _site(probes) != _site(d):
+        raise ReportError("the first-token probes are about different weights or another block")
     found = terms.of_edit(verify) if verify else terms.of_keys(d)
     before, after = d["request"]["prompt"].split("{}", 1)
     split = terms.split(found)
     return {
-        "kind": "edit", "title": _title(d), "d": d, "k": keys, "v": verify,
+        "k": keys, "v": verify,
         "before": before, "after": after,
         "terms": found, "split": split, "figures": _figures(keys, verify, found) if figures else {},
         "explained": terms.EXPLAINED,
@@ -57,7 +66,8 @@ def view(keys: Document | None, verify: Document | None, *, figures: bool = True
                             f"--layer {d['site']['layer']}",
                      "instead": command(d, "diag.verify", "--save-variant c_rome "
                                                           "--save-model DIR")},
-        **_headline(keys, verify),
+        **(why.view(probes, figures=figures) if probes else {"w": None}),
+        **_headline(keys, verify), "kind": "edit", "title": _title(d), "d": d,
     }  # fmt: skip
 
 
@@ -99,6 +109,10 @@ def _check_same(keys: Document, verify: Document) -> None:
                 )
     if keys["model"]["fingerprint"] != verify["model"]["fingerprint"]:
         raise ReportError("the results are about different weights: make both with the same model")
+
+
+def _site(document: Document) -> tuple[Any, Any]:
+    return document["model"]["fingerprint"], document["site"]["layer"]
 
 
 def _headline(keys: Document | None, verify: Document | None) -> dict[str, Any]:

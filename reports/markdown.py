@@ -30,14 +30,15 @@ def render(*documents: Mapping[str, Any]) -> str:
         ReportError: If there is no page for them.
     """
     shown = view(*documents, figures=False)
-    lines = _edit(shown) if shown["kind"] == "edit" else _many(shown)
+    kinds = {"edit": _edit, "many": _many, "first_token": _first_token}
+    lines = kinds[shown["kind"]](shown)
     return "\n".join(lines).rstrip() + "\n"
 
 
 def text(value: object) -> str:
     """A text from outside on one line, every mark of Markdown or HTML in it made harmless."""
     line = SPECIAL.sub(lambda mark: "\\" + mark[0], " ".join(str(value).split()))
-    return re.sub(r"^(\d+)([.)])", r"\1\\\2", line)
+    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
 
 
 def _edited(before: str, subject: str, after: str) -> str:
@@ -109,6 +110,8 @@ def _edit(shown: dict[str, Any]) -> list[str]:
         )  # fmt: skip
     else:
         lines += _missing(shown["commands"]["keys"])
+    lines += ["## Why the first token's key is different", ""]
+    lines += _why(shown) if shown["w"] else _missing(shown["commands"]["why"])
     lines += ["## What the four edits did", ""]
     if verify:
         lines += table(
@@ -133,6 +136,24 @@ def _edit(shown: dict[str, Any]) -> list[str]:
     else:
         lines += _missing(shown["commands"]["keys"])
     return lines + _repeat([keys, verify])
+
+
+def _first_token(shown: dict[str, Any]) -> list[str]:
+    return [f"# {text(shown['title'])}", "", *_why(shown), *_repeat([shown["d"]])]
+
+
+def _why(shown: dict[str, Any]) -> list[str]:
+    """The inquiry into first tokens: findings, shares of Δρ, interventions."""
+    lines = [text(shown["headline"]), ""]
+    lines += [f"- {text(finding['message'])}" for finding in shown["w"]["findings"]] + [""]
+    lines += table(
+        ("Factor", "Shapley value (95%)", "alone", "last"),
+        [list(map(text, row)) for row in shown["shares"]],
+    )
+    return lines + table(
+        ("Hypothesis", "Intervention", "on", "ρ before → after", "of the way"),
+        [list(map(text, effect)) for effect in shown["effects"]],
+    )
 
 
 def _many(shown: dict[str, Any]) -> list[str]:

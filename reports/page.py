@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 Document = Mapping[str, Any]
-SCHEMAS = ("diag.keys/1", "diag.verify/1", "diag.screen/1")
+SCHEMAS = ("diag.keys/1", "diag.verify/1", "diag.screen/1", "probes.first_token/1")
 
 
 def render(*documents: Document) -> str:
     """Renders results as a page.
 
     Args:
-        documents: A saved result, or a diagnosis and a verification of the same edit.
+        documents: A saved result, or a diagnosis and a verification of the same edit, and the
+            first-token probes of its model.
 
     Returns:
         HTML that needs no other file and no network.
@@ -70,20 +71,33 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
 
         return many_page.view(documents[0], figures=figures)
     found = dict(zip(kinds, documents, strict=True))
-    if not documents or len(found) < len(documents) or not set(found) <= {"keys", "edit"}:
+    if kinds == ["first_token"]:
+        from reports import why
+
+        return why.view(documents[0], figures=figures)
+    of_edit = set(found) & {"keys", "edit"}
+    if not of_edit or len(found) < len(documents) or set(found) - of_edit - {"first_token"}:
         raise ReportError(
-            "a page shows one result, or a diagnosis and a verification of the same edit; "
-            f"these are: {', '.join(str(document['schema']) for document in documents)}"
+            "a page shows one result, or a diagnosis and a verification of the same edit (and "
+            "the first-token probes of its model); these are: "
+            f"{', '.join(str(document['schema']) for document in documents)}"
         )
     from reports import edit_page
 
-    return edit_page.view(found.get("keys"), found.get("edit"), figures=figures)
+    return edit_page.view(
+        found.get("keys"), found.get("edit"), found.get("first_token"), figures=figures
+    )
 
 
 def _kind(document: Document) -> str:
     if document["schema"] == "diag.verify/1":
         return "edits" if "edits" in document else "edit"
-    return "keys" if document["schema"] == "diag.keys/1" else "screen"
+    kinds = {
+        "diag.keys/1": "keys",
+        "diag.screen/1": "screen",
+        "probes.first_token/1": "first_token",
+    }
+    return kinds[document["schema"]]
 
 
 def _template(name: str, documents: tuple[Document, ...]) -> str:

@@ -297,6 +297,62 @@ def test_text_from_outside_stays_text_in_a_table(group: Document) -> None:
             assert len(re.findall(r"(?<!\\)\|", line)) in (6, 8)
 
 
+def share(mean: float) -> Document:
+    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 3}
+
+
+@pytest.fixture
+def probes(collapse: Document) -> Document:
+    """What a page reads of first-token probes."""
+    factors = ("token form", "position", "attention")
+    effect = {"hypothesis": "position", "name": "later position", "starts_from": "bare", "n": 3,
+              "rho_before": share(0.1), "rho_after": share(0.7), "recovered": 0.66}  # fmt: skip
+    return {
+        "schema": "probes.first_token/1", "version": "0", "created": "2026-01-01",
+        "command": "python -m probes.first_token", "model": collapse["model"],
+        "site": collapse["site"],
+        "subjects": {"n": 3, "source": "<b>given</b>"},
+        "rho": {"unprefixed": share(0.1), "prefixed": share(1.0), "below_limit": 0.5,
+                "collapse_limit": 0.1},
+        "layers": [{"layer": 0, "cells": {"first_bare": {
+            "n": 3, "norm": 1.0, "spread": 0.1, "effective_rank": 1.5}}}],
+        "interventions": {"effects": [effect | {"reason": None}, effect | {
+            "name": "begin of sequence", "reason": "it is the end-of-text token"}]},
+        "attribution": {"shapley": {f: share(0.3) for f in factors},
+                        "alone": {f: share(0.2) for f in factors},
+                        "last": {f: share(0.4) for f in factors}, "delta": share(0.9)},
+        "patching": {"patches": [
+            {"block": b, "site": site, "direction": "into_bare", "recovered": 0.5}
+            for b in (0, 1) for site in ("resid_pre", "attention_up_to")]},
+        "findings": [{"id": "spread", "message": "They vary by <i>little</i>."}],
+    }  # fmt: skip
+
+
+def test_first_token_probes_explain_an_edit_and_stand_alone(
+    collapse: Document, made: Document, probes: Document, tab: browser.Tab, tmp_path: Path
+) -> None:
+    page = render(collapse, made, probes)
+    assert "Not measured" not in page
+    for rendered in (page, render(probes)):
+        said = words(rendered)
+        assert "They vary by <i>little</i>." in said and "66%" in said
+        assert "does not apply: it is the end-of-text token" in said
+        assert "i" not in parse(rendered).opened
+        assert len(ids(rendered)) == len(set(ids(rendered)))
+    text = markdown(collapse, probes)
+    assert "later position" in text and "<i>" not in text.replace("\\<i\\>", "")
+    other = copy.deepcopy(probes)
+    other["site"]["layer"] += 1
+    with pytest.raises(ReportError, match="another block"):
+        render(collapse, other)
+    path = tmp_path / "page.html"
+    for rendered in (page, render(probes)):
+        path.write_text(rendered, encoding="utf-8")
+        tab.open(path, 400)
+        assert tab.complaints() == [] and tab.requests() == []
+        assert tab.run("document.documentElement.scrollWidth") <= 400
+
+
 def test_markdown_holds_the_argument(collapse: Document, made: Document, tmp_path: Path) -> None:
     text = markdown(collapse, made)
     for part in ("# Collapse risk", "## The update equation", "## What the four edits did"):
