@@ -1,7 +1,7 @@
 """The verdict on editing a fact with ROME as published.
 
 It rests on the closed-form damage in units of the residual stream, because that has a natural
-scale: at 1 an average token is pushed by its own length. The ratio ρ says how much of it is due
+scale: near 1 an average token is pushed by its own length. The ratio ρ says how much of it is due
 to the inconsistent keys; where no damage can be computed it can still give the alarm, but not
 call an edit safe: keys that agree say nothing about how large the update is.
 """
