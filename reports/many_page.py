@@ -7,6 +7,7 @@ from typing import Any
 
 from reports import edit_page, many_figures
 from reports.arms import ARMS, rows, sayings, share
+from reports.comparison import FIGURES, GROUPINGS
 from reports.many import Edit, edits
 from reports.numbers import number, times
 from reports.terms import NAMES
@@ -14,29 +15,6 @@ from reports.terms import NAMES
 Document = Mapping[str, Any]
 LISTED = 500  # rows of the table: the riskiest; the rest is in the figures and in the saved result
 LONGEST = 160  # characters of a subject or prompt in a row of the table
-
-GROUPINGS = {
-    "collapse": "Collapse cases and normal ones",
-    "first_token": "Where the subject's last token stands",
-    "record": "The data set's own groups",
-}
-# What it is called, which figure, whether it is a share.
-FIGURES = (
-    ("‖v* − v‖", "numerator_norm", False),
-    ("|D|, unit direction", "denominator_normalised_size", False),
-    ("Damage, × residual stream", "relative_damage", False),
-    ("‖ΔW‖ / ‖W‖", "relative_update_norm", False),
-    ("Collapsed", "collapsed", False),
-    ("Largest perplexity", "perplexity_max", False),
-    ("Largest perplexity over before", "perplexity_ratio_max", False),
-    ("Efficacy", "efficacy", True),
-    ("Efficacy, unseen prefix", "efficacy_unseen_prefix", True),
-    ("Efficacy, generated", "efficacy_generated", True),
-    ("Generalisation", "generalisation", True),
-    ("Locality", "locality", True),
-    ("Recall of other facts", "recall", True),
-    ("Text entropy, bits", "entropy", False),
-)
 
 
 def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
@@ -62,7 +40,6 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "arm_names": ARMS, "names": NAMES,
         "told": document["summary"]["damage_against_perplexity"] if made else None,
         "listed": [_row(document, edit) for edit in found[:LISTED]],
-        "verdicts": sorted({_label(edit) for edit in found[:LISTED]}),
         "refused": _refused(document, made),
         "verify_command": _verify_command(document),
     }  # fmt: skip

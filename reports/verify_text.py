@@ -10,36 +10,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from reports.arms import ARMS, share
+from reports.comparison import FIGURES, GROUPINGS
 from reports.numbers import number, times
-
-ARMS = {
-    "rome": "ROME",
-    "c_rome": "C-ROME",
-    "p_rome": "P-ROME",
-    "c_rome_prefixed": "C-ROME + prefix",
-}
-GROUPINGS = {
-    "collapse": "Collapse cases and normal ones",
-    "first_token": "Where the subject's last token stands",
-    "record": "The data set's own groups",
-}
-# Rows of the comparison: what it is called, which figure, whether it is a share.
-FIGURES = (
-    ("‖v* − v‖", "numerator_norm", False),
-    ("|D|, unit direction", "denominator_normalised_size", False),
-    ("damage", "relative_damage", False),
-    ("‖ΔW‖/‖W‖", "relative_update_norm", False),
-    ("collapsed", "collapsed", False),
-    ("largest perplexity", "perplexity_max", False),
-    ("… over before", "perplexity_ratio_max", False),
-    ("efficacy", "efficacy", True),
-    ("efficacy, unseen prefix", "efficacy_unseen_prefix", True),
-    ("efficacy, generated", "efficacy_generated", True),
-    ("generalisation", "generalisation", True),
-    ("locality", "locality", True),
-    ("text entropy, bits", "entropy", False),
-    ("recall, other facts", "recall", True),
-)
 
 
 def show(document: Mapping[str, Any], console: Console | None = None) -> None:
@@ -223,11 +196,6 @@ def _measured_with(document: Mapping[str, Any]) -> Text:
     if document["command"]:
         lines.append(document["command"])
     return Text("\n".join(lines), style="dim")
-
-
-def share(value: float | None) -> str:
-    """A share in per cent."""
-    return "–" if value is None else f"{100 * value:.0f}%"
 
 
 def _change(figure: Mapping[str, Any] | None, write: Callable[[Any], str]) -> str:
