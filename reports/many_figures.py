@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # diag.limits, which this package does not import; a test holds them together.
 RATIO_COLLAPSE, RATIO_SAFE = 0.1, 0.5
-DAMAGE_COLLAPSE, DAMAGE_SAFE = 1.0, 0.2
+DAMAGE_COLLAPSE, DAMAGE_SAFE = 0.75, 0.2
 
 Drawn = tuple[str, str, str]  # group, colour, shape
 GROUPS: tuple[Drawn, ...] = (
