@@ -85,7 +85,9 @@ def draw(
         figure.subplots_adjust(
             left=left / width, right=1 - 0.25 / width, bottom=0.55 / height, top=1 - top / height
         )
-        paint(figure.subplots())
+        axes = figure.subplots()
+        paint(axes)
+        _tick(axes)
         return _inline(figure, name, alt)
 
 
@@ -175,11 +177,18 @@ def limit(
 
 
 def plain_log(axes: Axes, which: str) -> None:
-    """Writes the ticks of a logarithmic axis as plain numbers."""
+    """Makes an axis logarithmic; its ticks are plain numbers."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+
+
+def _tick(axes: Axes) -> None:
+    """Ticks of logarithmic axes, now that their ends are known: less than two decades need more."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    axis.set_major_locator(LogLocator(numticks=6))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axis.set_minor_formatter(NullFormatter())
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            low, high = axis.get_view_interval()
+            subs = (1.0, 2.0, 5.0) if high / low < 50 else (1.0,)
+            axis.set_major_locator(LogLocator(subs=subs, numticks=6))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+            axis.set_minor_formatter(NullFormatter())

@@ -147,8 +147,6 @@ def plane(points: Mapping[str, Any]) -> str:
     """
 
     def paint(axes: Axes) -> None:
-        import seaborn as sns
-
         clouds: tuple[tuple[str, str, str, str, float, float], ...] = (
             ("later", "ordinary later tokens", DIM, "o", 14, 0.35),
             ("first", "ordinary first tokens", P_ROME, "s", 16, 0.5),
@@ -159,9 +157,9 @@ def plane(points: Mapping[str, Any]) -> str:
         for name, label, colour, marker, size, alpha in clouds:
             if points[name]:
                 xs, ys = zip(*points[name], strict=True)
-                sns.scatterplot(
-                    x=list(xs), y=list(ys), ax=axes, color=colour, marker=marker, s=size,
-                    alpha=alpha, linewidth=0, label=label, legend=False,
+                axes.scatter(
+                    xs, ys, color=colour, marker=marker, s=size, alpha=alpha, linewidths=0,
+                    label=label,
                 )  # fmt: skip
         for name, label, colour, marker in (
             ("mean", "k̄", C_ROME, "o"), ("unprefixed", "k_u", ROME, "X"),
