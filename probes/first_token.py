@@ -40,6 +40,7 @@ def probe(
     pairs: int = PAIRS,
     second_moment: SecondMoment | str = "auto",
     whiten: Whiten = "edited",
+    encoder: str | None = None,
     seed: int = 0,
     stage: Callable[[str], None] = lambda name: None,
 ) -> FirstTokenProbes:
@@ -57,6 +58,7 @@ def probe(
         second_moment: C of the edited block itself, a file, ``"identity"`` or ``"auto"``.
         whiten: Whether the C⁻¹ metric is used at the edited block only, or C is found (and if
             need be estimated) for all blocks.
+        encoder: A T5, in whose encoder the same is measured as a control.
         seed: Of contexts, folds, shuffles, bootstraps and projections.
         stage: Called with a word before each part of the work.
 
@@ -74,6 +76,11 @@ def probe(
         if number < 1:
             raise UserError(f"the number of {name} must be 1 or more, not {number}")
     cases = read(subjects) if isinstance(subjects, str) else subjects
+    control = None
+    if encoder is not None:
+        import probes.encoder
+
+        control = probes.encoder.load(encoder)
     loaded, block = _settle(model, layer)
     stage("contexts")
     given = prefixes is not None
@@ -100,6 +107,7 @@ def probe(
     if isinstance(subjects, str):
         words += ["--subjects", subjects]
     words += [] if first_only else ["--any-subject"]
+    words += [] if encoder is None else ["--encoder", encoder]
     if given:
         words += [f"--prefix={text}" for text in texts]
     else:
@@ -126,6 +134,7 @@ def probe(
             else "given",
             "contexts_sampled": not given,
         },
+        encoder=control,
         stage=stage,
     )
 
@@ -161,6 +170,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--whiten", choices=("edited", "all"), default="edited",
         help="use the C⁻¹ metric at the edited block, or find C for every block",
+    )  # fmt: skip
+    parser.add_argument(
+        "--encoder", metavar="NAME_OR_DIR", default=unset,
+        help="a T5, in whose encoder the same is measured as a control",
     )  # fmt: skip
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -206,6 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pairs=options.pairs,
             second_moment=moment,
             whiten=options.whiten,
+            encoder=asked.get("encoder"),
             seed=options.seed,
             stage=stage,
         )

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from typing import Any
 
 from probes import attribution, bundled, cells, command, interventions, patching, projection, sinks
+from probes import encoder as encoders
+from probes.encoder import Encoder
 from probes.intervals import estimate
 from probes.model import LoadedModel, describe
 from probes.patching import Patching
@@ -63,6 +65,7 @@ def inquire(
     first_only: bool,
     seed: int,
     about: Mapping[str, Any],
+    encoder: Encoder | None = None,
     stage: Stage = lambda name: None,
 ) -> FirstTokenProbes:
     """Measures where and why first-token keys differ.
@@ -79,6 +82,7 @@ def inquire(
         seed: Of folds, shuffles, bootstraps and projections.
         about: What the document says about how it was asked for (``command``, ``source``,
             ``contexts_sampled``).
+        encoder: An encoder to take the same statistics of.
         stage: Called with a word before each part of the work.
 
     Returns:
@@ -106,6 +110,12 @@ def inquire(
     shares = attribution.attribute(model, subjects, layer, seed=seed)
     stage("patching")
     patches = patching.patch(model, subjects, layer, seed=seed)
+    control = None
+    if encoder is not None:
+        stage("encoder")
+        control = encoders.control(
+            encoder, cases, prefixes, bundled.texts(), count=count, seed=seed
+        )
     stage("projections")
     document = {
         "schema": SCHEMA,
@@ -151,6 +161,7 @@ def inquire(
             "keys": asdict(projection.keys(subjects, seed=seed)),
             "directions": asdict(projection.directions(subjects, moment, seed=seed)),
         },
+        "encoder": None if control is None else asdict(control),
     }
     document["findings"] = _findings(document, layer)
     clean = json.loads(command.dumps(_finite(document)))
@@ -246,6 +257,14 @@ def _findings(document: Mapping[str, Any], layer: int) -> list[dict[str, str]]:
     lines["interventions"] = f"Of the bare first token: {'; '.join(told)}."
     lines["attribution"] = document["attribution"]["words"]
     lines["patching"] = document["patching"]["words"]
+    if document["encoder"]:
+        control = document["encoder"]
+        lines["encoder"] = (
+            f"In the encoder {control['name']}, block {control['layer']}, ρ of {control['n']} "
+            f"subjects that stand first is {control['rho_unprefixed']['mean']:.3f} "
+            f"({control['below_limit']:.0%} below {document['rho']['collapse_limit']}); here it is "
+            f"{document['rho']['unprefixed']['mean']:.3f} ({document['rho']['below_limit']:.0%})."
+        )
     return [{"id": name, "message": line} for name, line in lines.items()]
 
 
