@@ -47,6 +47,8 @@ def screened(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Document]:
     )
     result = screen(str(folder / "facts.jsonl"), str(folder / "table.parquet"))
     (folder / "screen.json").write_text(result.to_json(), encoding="utf-8")
+    (folder / "own.html").write_text(result.to_html(), encoding="utf-8")
+    assert "first token" in repr(result.plot_plane())
     return folder / "screen.json", read(str(folder / "screen.json"))
 
 
@@ -205,6 +207,32 @@ def test_figures_take_their_colours_from_the_page(pages: dict[str, str]) -> None
             assert f"{name}:" in light and f"{name}:" in dark.split("\n}\n", 1)[0]
 
 
+def _contrast(a: str, b: str) -> float:
+    """WCAG's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_text_colour_can_be_read_in_light_dark_and_print() -> None:
+    assert _contrast("#000", "#ffffff") == pytest.approx(21)
+    assert _contrast("#777777", "#fff") < 4.5  # the control
+    style = (ROOT / "reports/templates/style.css").read_text(encoding="utf-8")
+    schemes = [dict(re.findall(r"(--[\w-]+): (#\w+)", part)) for part in style.split("@media ")]
+    schemes = [colours for colours in schemes if colours]
+    assert len(schemes) == 3
+    for colours in schemes:
+        for name in set(colours) - {"--paper", "--soft", "--line"}:
+            for paper in ("--paper", "--soft"):
+                assert _contrast(colours[name], colours[paper]) >= 4.5, (name, paper, colours)
+
+
 def test_split_is_exact_and_the_plane_shows_the_denominators() -> None:
     generator = torch.Generator().manual_seed(0)
     keys = torch.randn(6, 8, generator=generator, dtype=torch.float64)
@@ -255,6 +283,12 @@ def test_five_thousand_screened_edits_fit_and_the_riskiest_stand_first(
     ]
     assert len(shown) == 500
     assert shown == sorted(shown, reverse=True)
+
+
+def test_a_screening_makes_the_page_its_saved_files_make(
+    screened: tuple[Path, Document], pages: dict[str, str]
+) -> None:
+    assert (screened[0].parent / "own.html").read_text(encoding="utf-8") == pages["screened"]
 
 
 def test_the_command_finds_the_table_beside_its_summary(
