@@ -175,7 +175,7 @@ def perplexity(edits: Sequence[Edit], collapse: float) -> str | None:
         axes.set_ylabel("perplexity after / before (logarithmic)")
 
     alt = f"Predicted damage against perplexity ratio, {_count(found)}"
-    return draw("foretold", alt, paint, size=(4.6, 3.6), top=0.5)
+    return draw("foretold", alt, paint, size=(4.6, 3.6), left=0.9, top=0.5)
 
 
 def closed_form(edits: Sequence[Edit]) -> str | None:
@@ -195,7 +195,7 @@ def closed_form(edits: Sequence[Edit]) -> str | None:
         axes.set_ylabel("measured over the text set")
 
     return draw("closed-form", f"Predicted against measured damage, {_count(found)}", paint,
-                size=(4.6, 3.6), top=0.5)  # fmt: skip
+                size=(4.6, 3.6), left=0.9, top=0.5)  # fmt: skip
 
 
 def _scatter(axes: Axes, found: dict[str, list[tuple[float, float]]]) -> None:
