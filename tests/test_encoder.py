@@ -51,7 +51,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert sum(losses[-8:]) < sum(losses[:8])
     model.save_pretrained(folder)
     return folder
@@ -59,7 +59,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_encoder_has_no_first_token_anomaly(directory: Path) -> None:
     loaded = encoder.load(str(directory))
-    found = encoder.control(loaded, CASES, probing.PREFIXES, tiny.TRAINING_TEXT[:4], layer=LAYER)
+    found = encoder.control(loaded, CASES, probing.PREFIXES, TEXTS, layer=LAYER)
     assert found.n == len(NAMES)
     assert [block["layer"] for block in found.layers] == [0, 1, 2]
     assert 0.7 < found.rho_unprefixed.mean < 1.4
