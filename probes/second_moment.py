@@ -18,8 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Beyond this condition number a float64 solve loses more than half its digits.
-LARGEST_CONDITION = 1e12
+# A matrix of size d is singular to working precision where its smallest eigenvalue is below d·ε
+# times its largest: the rule by which numerical libraries count a matrix's rank.
+EPSILON = torch.finfo(torch.float64).eps
+# What a ridge, where one is needed, brings the condition number down to: six digits are left.
+REGULAR_CONDITION = 1e10
 
 
 @dataclass(frozen=True)
@@ -106,15 +109,15 @@ class SecondMoment:
 
     @property
     def ridge(self) -> float:
-        """What the solve adds to C's diagonal: 0 unless C is too ill-conditioned to solve with.
+        """What the solve adds to C's diagonal: 0 unless C is singular to working precision.
 
-        Then it is the least that brings the condition number down to 10¹²; more where
+        Then it is the least that brings the condition number down to 10¹⁰; more where
         :attr:`least_ridge` is.
         """
         low, high = self.eigenvalues
-        if low * LARGEST_CONDITION >= high:
+        if low >= self.d_mlp * EPSILON * high:
             return self.least_ridge
-        needed = (high - low * LARGEST_CONDITION) / (LARGEST_CONDITION - 1)
+        needed = (high - low * REGULAR_CONDITION) / (REGULAR_CONDITION - 1)
         return max(needed, self.least_ridge)
 
     @property

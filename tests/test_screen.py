@@ -212,7 +212,8 @@ def test_a_row_is_what_the_diagnosis_of_that_one_edit_says(
     model = tiny_model("gpt2")
     chosen = replace(moment) if kind != "identity" else SecondMoment.identity(moment.d_mlp)
     if kind == "ridge":
-        monkeypatch.setattr(second_moment, "LARGEST_CONDITION", 20.0)
+        monkeypatch.setattr(second_moment, "EPSILON", 1.0)
+        monkeypatch.setattr(second_moment, "REGULAR_CONDITION", 20.0)
     assert (chosen.ridge > 0) == (kind == "ridge")
     found = Screener(SharedPrefixes(model, 2, PREFIXES), chosen).screen(EDITS)
     for edit, row in zip(EDITS, found, strict=True):

@@ -262,7 +262,15 @@ def test_a_ridge_is_added_only_where_it_is_needed(generator) -> None:
     few = draw(generator, 5, D_MLP)
     singular = of_moment(few.T @ few / 5, source="test")
     assert singular.ridge > 0
-    assert singular.condition_number == pytest.approx(1e12, rel=1e-3)
+    assert singular.condition_number == pytest.approx(1e10, rel=1e-3)
+    # Hard to solve with is not singular: Cholesky's answer is still the exact one's to many digits.
+    steep = torch.diag(torch.logspace(0, -13, D_MLP, dtype=torch.float64))
+    turn = torch.linalg.qr(draw(generator, D_MLP, D_MLP)).Q
+    hard = of_moment(turn @ steep @ turn.T, source="test")
+    assert hard.ridge == 0.0
+    wanted = turn @ (torch.arange(D_MLP) + 1.0).double().sqrt()
+    image = turn @ steep @ turn.T @ wanted
+    assert hard.inner(image, wanted) == pytest.approx(float(wanted @ wanted), rel=1e-3)
     key = draw(generator, D_MLP)
     regular = singular.moment + singular.ridge * torch.eye(D_MLP, dtype=torch.float64)
     assert torch.allclose(regular @ singular.solve(key), key, atol=1e-3)
