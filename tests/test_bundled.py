@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.measures import VARIANTS, draw
 from diag.update import rank_one
 from probes import bundled
 from probes.contexts import sample
@@ -22,6 +23,9 @@ from probes.model import LoadedModel, load
 from probes.perplexity import PerplexityMeter
 from probes.subject import lookup, request
 from probes.target import optimise
+
+
+COLLAPSES = {"Microsoft", "Euler", "Algeria"}
 
 
 @pytest.fixture(scope="module")
@@ -168,28 +172,20 @@ def test_rome_destroys_it_and_c_rome_does_not(
 ) -> None:
     layer = bundled.edit_layer()
     moment, prefixes = for_model(model, layer), sample(model)
-    meter = PerplexityMeter(model, bundled.texts()[:40], layer)
-    chosen = [fact for fact in facts if fact["single_token"]][::150]
-    worst = {"rome": 0.0, "c_rome": 0.0, "later": 0.0}
-    for first in (True, False):
-        edits = [
-            request(
-                f["subject"],
-                next(w for w in (f["prompt"], *f["paraphrases"]) if w.startswith("{}") == first),
-                target_new=f["target_new"],
-            )
-            for f in chosen
-        ]
+    meter = PerplexityMeter(model, bundled.texts()[:15], layer)
+    # Of the benchmark's edits, three of those that its figures say collapse, and three others.
+    first = [d for d in draw(facts, 60, first=True, seed=0) if d.fact["subject"] in COLLAPSES]
+    later = draw(facts, 60, first=False, seed=0)[:3]
+    assert len(first) == len(COLLAPSES)
+    for name, draws in (("first", first), ("later", later)):
+        edits = [drawn.request for drawn in draws]
         for edit, target in zip(edits, optimise(model, edits, prefixes, layer), strict=True):
             found = capture(model, [lookup(model, edit, p) for p in ("", *prefixes)], layer)
-            for variant in ("rome", "c_rome"):
+            for variant in VARIANTS:
                 change = rank_one(variant, found.keys, found.values, target.value, moment)
-                after = meter.after([change]).token_weighted
-                name = variant if first else "later"
-                worst[name] = max(worst[name], after / meter.before.token_weighted)
-    assert worst["rome"] > 10
-    assert worst["c_rome"] < 2
-    assert worst["later"] < 2
+                rise = meter.after([change]).token_weighted / meter.before.token_weighted
+                collapses = name == "first" and variant == "rome"
+                assert (rise > 10) if collapses else (rise < 2), (edit.subject, variant, rise)
 
 
 def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:
