@@ -132,6 +132,12 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         # The reader (head, less) has gone: what it read is all it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Threads that torch.distributed leaves behind can abort the interpreter's shutdown, long
+        # after everything is written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 

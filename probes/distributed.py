@@ -113,6 +113,7 @@ def ranks(backend: Backend = "auto") -> Iterator[Ranks]:
     dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
+        dist.barrier()  # nobody takes the group down while another still talks to it
     finally:
         dist.destroy_process_group()
 
