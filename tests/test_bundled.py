@@ -24,7 +24,6 @@ from probes.perplexity import PerplexityMeter
 from probes.subject import lookup, request
 from probes.target import optimise
 
-
 COLLAPSES = {"Microsoft", "Euler", "Algeria"}
 
 
