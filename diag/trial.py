@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from diag import command, groups
+from diag import command, groups, placed
 from diag.behaviour import KNOWN_FACTS
 from diag.cases import Cases, EditCase, from_record
 from diag.journal import Journal
@@ -158,6 +158,11 @@ class Trial:
             "edits": edits,
             "refused": [asdict(refused) for refused in cases.refused],
         }
+        bench = self.bench
+        document["projections"] = placed.place(
+            bench.model, bench.layer, bench.settings.prefixes, bench.moment, edits,
+            seed=bench.settings.seed,
+        )  # fmt: skip
         return Comparison(_plain(document | self._compare(edits)))
 
     def _edits(

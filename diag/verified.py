@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diag import command
 
@@ -167,6 +167,18 @@ class Comparison:
         from reports.picture import of_many
 
         return of_many("closed_form", self.document)
+
+    def plot_keys(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+        """Keys of edits that collapse the model beside the others', in two dimensions."""
+        from reports.picture import of_many
+
+        return of_many(f"keys_{method}", self.document)
+
+    def plot_directions(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+        """The directions C⁻¹k̄ of either group, in two dimensions."""
+        from reports.picture import of_many
+
+        return of_many(f"directions_{method}", self.document)
 
     def __repr__(self) -> str:
         broken = ", ".join(f"{arm} {n}" for arm, n in self.summary["collapsed"].items())

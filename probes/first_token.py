@@ -180,6 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--json", metavar="FILE|-", default=unset,
         help="the result as JSON; python -m reports renders it",
     )  # fmt: skip
+    group.add_argument("--html", metavar="FILE", default=unset, help="the result as a page")
     group.add_argument("--quiet", action="store_true", default=unset, help="print no text")
     return parser
 
@@ -198,8 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     asked: dict[str, Any] = vars(options)
-    to_json, quiet = asked.get("json"), asked.get("quiet", False)
-    command.check_writable(to_json)
+    to_json, to_html, quiet = asked.get("json"), asked.get("html"), asked.get("quiet", False)
+    command.check_writable(to_json, to_html)
     subjects = asked.get("subjects")
     if subjects is not None:
         from probes.subject_set import read
@@ -225,6 +226,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     if to_json:
         command.write_text(to_json, result.to_json())
+    if to_html:
+        command.write_text(to_html, result.to_html())
     if not quiet and to_json != "-":
         from probes import first_token_text
 

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from probes import attribution, bundled, cells, command, interventions, patching, projection, sinks
 from probes import encoder as encoders
@@ -19,6 +19,11 @@ from probes.model import LoadedModel, describe
 from probes.patching import Patching
 from probes.second_moment import SecondMoment
 from probes.subject_set import Case, Subject, measure
+
+if TYPE_CHECKING:
+    import pandas
+
+    from reports.picture import Picture
 
 SCHEMA = "probes.first_token/1"
 # Enough ordinary text for a mean over it, short enough to be read in seconds.
@@ -48,6 +53,47 @@ class FirstTokenProbes:
     def to_json(self) -> str:
         """The document as text."""
         return command.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The document as a self-contained page."""
+        from reports.page import render
+
+        return render(self.document)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each subject that was taken apart: Δρ and each factor's share of it."""
+        import pandas as pd
+
+        return pd.DataFrame(self.document["attribution"]["subjects"])
+
+    def plot_shares(self) -> Picture:
+        """What each factor explains of Δρ."""
+        from reports.picture import of_first_tokens
+
+        return of_first_tokens("shares", self.document)
+
+    def plot_recovery(self) -> Picture:
+        """At which block ρ comes back when activations are patched."""
+        from reports.picture import of_first_tokens
+
+        return of_first_tokens("recovery", self.document)
+
+    def plot_keys(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+        """Unprefixed and prefixed keys in two dimensions."""
+        from reports.picture import of_first_tokens
+
+        return of_first_tokens(f"keys_{method}", self.document)
+
+    def plot_directions(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+        """The directions C⁻¹k̄ in two dimensions."""
+        from reports.picture import of_first_tokens
+
+        return of_first_tokens(f"directions_{method}", self.document)
+
+    def _repr_html_(self) -> str:
+        from reports.page import fragment
+
+        return fragment(self.document)
 
     def __repr__(self) -> str:
         return f"FirstTokenProbes({self.document['attribution']['words']!r})"

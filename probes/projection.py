@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,9 +12,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.second_moment import SecondMoment
-from probes.subject_set import Subject
 
 PERPLEXITY = 30
+
+
+class Keyed(Protocol):
+    """A subject whose keys are to be drawn."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def rho(self) -> float:
+        """ρ of its bare key."""
+
+    @property
+    def keys(self) -> Float[Tensor, "n_ctx d_mlp"]:
+        """Its keys in contexts 0…n."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +64,11 @@ class Projection:
     explained: tuple[float, float]
 
 
-def keys(subjects: Sequence[Subject], *, seed: int = 0) -> Projection:
+def keys(subjects: Sequence[Keyed], *, seed: int = 0) -> Projection:
     """Projects each subject's bare key and one of its prefixed keys.
 
     Args:
-        subjects: The measured subjects.
+        subjects: The subjects, each with a bare and at least one prefixed key.
         seed: Of the t-SNE.
 
     Returns:
@@ -65,11 +81,11 @@ def keys(subjects: Sequence[Subject], *, seed: int = 0) -> Projection:
     return _project(torch.cat([bare, behind]), kinds, [*subjects, *subjects], seed)
 
 
-def directions(subjects: Sequence[Subject], moment: SecondMoment, *, seed: int = 0) -> Projection:
+def directions(subjects: Sequence[Keyed], moment: SecondMoment, *, seed: int = 0) -> Projection:
     """Projects each subject's C⁻¹k̄, the direction in which ROME edits.
 
     Args:
-        subjects: The measured subjects.
+        subjects: The subjects.
         moment: The second moment C.
         seed: Of the t-SNE.
 
@@ -99,14 +115,14 @@ def pca(x: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m 2"], tuple[float, flo
     return u[:, :2] * singular[:2] * signs, (shares[0], shares[1])
 
 
-def _project(x: Tensor, kinds: Sequence[str], subjects: Sequence[Subject], seed: int) -> Projection:
+def _project(x: Tensor, kinds: Sequence[str], subjects: Sequence[Keyed], seed: int) -> Projection:
     flat, explained = pca(x)
     embedded = _tsne(x.numpy(), seed)
     return Projection(
         [
             Point(
                 kind,
-                subject.case.subject,
+                subject.name,
                 subject.rho,
                 (float(flat[i, 0]), float(flat[i, 1])),
                 None if embedded is None else (float(embedded[i, 0]), float(embedded[i, 1])),

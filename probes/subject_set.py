@@ -113,6 +113,11 @@ class Subject:
     pairs: list[Pair]
 
     @property
+    def name(self) -> str:
+        """The subject itself."""
+        return self.case.subject
+
+    @property
     def rho(self) -> float:
         """ρ of the bare prompt's key."""
         return float(self.keys[0] @ self.direction)

@@ -219,13 +219,27 @@ def profiles(layers: Sequence[Mapping[str, Any]], edited: int) -> list[str]:
     Returns:
         A figure for each statistic that was measured.
     """
-    return [figure for profile in PROFILES if (figure := _profile(layers, edited, *profile))]
+    return [figure for each in PROFILES if (figure := profile(layers, edited, *each))]
 
 
-def _profile(
+def profile(
     layers: Sequence[Mapping[str, Any]], edited: int, name: str, label: str, title: str,
     lines: Sequence[tuple[str, str, str, str]], log: bool,
 ) -> str | None:  # fmt: skip
+    """One statistic block by block.
+
+    Args:
+        layers: A row for each block: ``layer`` and the statistics.
+        edited: The edited block.
+        name: The figure's name on the page.
+        label: Of the vertical axis.
+        title: What it is, for those who cannot see it.
+        lines: For each line the statistic's name in a row, its label, colour and shape.
+        log: Whether the axis is logarithmic.
+
+    Returns:
+        A figure; ``None`` where a statistic is missing.
+    """
     blocks = [row["layer"] for row in layers]
     series = [[row[key] for row in layers] for key, *_ in lines]
     if any(value is None for values in series for value in values):
@@ -251,7 +265,9 @@ def _profile(
         f"{text or label}: " + ", ".join(number(value) for value in values)
         for values, (_, text, *_) in zip(series, lines, strict=True)
     )
-    return draw(f"profile-{name}", alt, paint, size=(4.6, 2.8), top=0.35)
+    return draw(
+        f"profile-{name}", alt, paint, size=(4.6, 2.8), top=0.35 if len(lines) <= 2 else 0.6
+    )
 
 
 def perplexity(edit: Mapping[str, Any], ratio: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports import edit_page, many_figures
+from reports import edit_page, many_figures, projected
 from reports.arms import ARMS, rows, sayings, share
 from reports.comparison import FIGURES, GROUPINGS
 from reports.many import Edit, edits
@@ -35,7 +35,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "title": f"{len(found):,} edits {'performed' if made else 'screened'}",
         "headline": _performed(document) if made else _screened(document),
         "counts": _counts(found),
-        "figures": _figures(found, collapse) if figures else {},
+        "figures": _figures(document, found, collapse) if figures else {},
         "groups": _groups(document) if made else [],
         "arm_names": ARMS, "names": NAMES,
         "told": document["summary"]["damage_against_perplexity"] if made else None,
@@ -45,13 +45,16 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _figures(found: list[Edit], collapse: float | None) -> dict[str, str | None]:
+def _figures(document: Document, found: list[Edit], collapse: float | None) -> dict[str, Any]:
     return {
         "rho": many_figures.ratio(found),
         "damage": many_figures.damage(found),
         "plane": many_figures.plane(found),
         "perplexity": many_figures.perplexity(found, collapse) if collapse else None,
         "closed_form": many_figures.closed_form(found) if collapse else None,
+        "projections": projected.figures(
+            document.get("projections"), projected.of_edits(document.get("edits", ()))
+        ),
     }
 
 

@@ -139,7 +139,17 @@ def _edit(shown: dict[str, Any]) -> list[str]:
 
 
 def _first_token(shown: dict[str, Any]) -> list[str]:
-    return [f"# {text(shown['title'])}", "", *_why(shown), *_repeat([shown["d"]])]
+    lines = [f"# {text(shown['title'])}", "", *_why(shown), "## Keys, block by block", ""]
+    lines += table(
+        ("Cell", "Block", "Keys", "‖k‖", "Spread", "Effective rank"),
+        [
+            [text(name.replace("_", " ")), str(block["layer"]), number(cell["n"]),
+             number(cell["norm"]), number(cell["spread"]), number(cell["effective_rank"])]
+            for block in shown["w"]["layers"]
+            for name, cell in block["cells"].items()
+        ],
+    )  # fmt: skip
+    return lines + _repeat([shown["d"]])
 
 
 def _why(shown: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from reports import edit_figures, many_figures, terms
+from reports import edit_figures, many_figures, projected, terms, why_figures
 from reports.document import ReportError
 from reports.many import edits
 
@@ -87,7 +87,8 @@ def of_many(name: str, document: Document) -> Picture:
     """A figure of many edits.
 
     Args:
-        name: ``ratio``, ``damage``, ``plane``, ``perplexity`` or ``closed_form``.
+        name: ``ratio``, ``damage``, ``plane``, ``perplexity``, ``closed_form``, or
+            ``keys_pca``, ``keys_tsne``, ``directions_pca``, ``directions_tsne``.
         document: As for :func:`reports.many.edits`.
 
     Returns:
@@ -104,8 +105,45 @@ def of_many(name: str, document: Document) -> Picture:
         "plane": lambda: many_figures.plane(found),
         "perplexity": lambda: many_figures.perplexity(found, collapse),
         "closed_form": lambda: many_figures.closed_form(found),
+        **_projections(document, projected.of_edits(document.get("edits", ()))),
     }
     return _made(name, makers[name]())
+
+
+def of_first_tokens(name: str, document: Document) -> Picture:
+    """A figure of the inquiry into first tokens.
+
+    Args:
+        name: ``shares``, ``recovery``, ``keys_pca``, ``keys_tsne``, ``directions_pca`` or
+            ``directions_tsne``.
+        document: A ``probes.first_token/1`` document.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ReportError: If what it would show was not measured.
+    """
+    makers: dict[str, Callable[[], str | None]] = {
+        "shares": lambda: why_figures.shares(document["attribution"]),
+        "recovery": lambda: why_figures.recovery(document["patching"]["patches"]),
+        **_projections(document, projected.of_subjects(document["rho"]["collapse_limit"])),
+    }
+    return _made(name, makers[name]())
+
+
+def _projections(
+    document: Document, naming: projected.Naming
+) -> dict[str, Callable[[], str | None]]:
+    def maker(what: str, method: str) -> Callable[[], str | None]:
+        made = document.get("projections")
+        return lambda: projected.figure(made, what, method, naming) if made else None
+
+    return {
+        f"{what}_{method}": maker(what, method)
+        for what in projected.SHOWN
+        for method in projected.METHODS
+    }
 
 
 def _made(name: str, svg: str | None) -> Picture:

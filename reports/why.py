@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports import why_figures
+from reports import projected, why_figures
 from reports.numbers import number
 
 Document = Mapping[str, Any]
@@ -33,11 +33,19 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
             for name, share in attribution["shapley"].items()
         ] + [("Δρ", _estimate(attribution["delta"]), "", "")],
         "effects": [_effect(effect) for effect in document["interventions"]["effects"]],
-        "why_figures": {
-            "shares": why_figures.shares(attribution),
-            "recovery": why_figures.recovery(document["patching"]["patches"]),
-        } if figures else {},
+        "why_figures": _figures(document) if figures else {},
     }  # fmt: skip
+
+
+def _figures(document: Document) -> dict[str, Any]:
+    return {
+        "shares": why_figures.shares(document["attribution"]),
+        "recovery": why_figures.recovery(document["patching"]["patches"]),
+        "profiles": why_figures.profiles(document),
+        "projections": projected.figures(
+            document["projections"], projected.of_subjects(document["rho"]["collapse_limit"])
+        ),
+    }
 
 
 def _headline(document: Document) -> str:

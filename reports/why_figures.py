@@ -1,11 +1,12 @@
-"""The figures of the inquiry into first tokens: what each factor explains, and where ρ recovers."""
+"""The figures of the inquiry into first tokens: how keys differ, and what explains it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.canvas import C_ROME, DIM, INK, LINE, P_ROME, ROME, draw
+from reports.canvas import C_ROME, DIM, INK, LINE, P_ROME, PREFIXED, ROME, draw
+from reports.edit_figures import profile
 from reports.numbers import number
 
 if TYPE_CHECKING:
@@ -85,3 +86,54 @@ def recovery(patches: Sequence[Document]) -> str | None:
         for site, label, *_ in known
     )
     return draw("recovery", alt, paint, top=0.6, size=(4.6, 3.0))
+
+
+FIRST_LATER = (
+    ("first_bare", "first, bare", ROME, "X"),
+    ("first_prefixed", "the same, prefixed", PREFIXED, "D"),
+    ("later_bare", "later, bare", C_ROME, "o"),
+)
+
+
+def profiles(document: Document) -> list[str]:
+    """How keys of first and later tokens differ, block by block.
+
+    Args:
+        document: The saved result.
+
+    Returns:
+        A figure for each statistic that was measured.
+    """
+    edited = document["site"]["layer"]
+    spread, told_apart = [], []
+    for block in document["layers"]:
+        cells = block["cells"]
+        if all(name in cells for name, *_ in FIRST_LATER):
+            spread.append({"layer": block["layer"]}
+                          | {name: cells[name]["spread"] for name, *_ in FIRST_LATER})  # fmt: skip
+        for pair in block["pairs"]:
+            if list(pair["cells"]) == ["first_bare", "later_bare"] and pair["probe"]:
+                told_apart.append(
+                    {"layer": block["layer"], "auc": pair["probe"]["auc"],
+                     "null": pair["probe"]["null_mean"], "cosine": pair["cosine"]}
+                )  # fmt: skip
+    attention = [
+        {"layer": block["layer"], "attention": block["attention_to_first"],
+         "rate": block["sink_rate"]}
+        for block in document["sinks"]["layers"]
+    ]  # fmt: skip
+    asked = (
+        (spread, "spread", "spread within the cell, 0 to 1", "Spread of keys", FIRST_LATER),
+        (told_apart, "separation", "AUC, or cosine of the means", "Separation of first and later",
+         (("auc", "probe's AUC", ROME, "X"), ("null", "with shuffled labels", DIM, "s"),
+          ("cosine", "cosine of the means", C_ROME, "o"))),
+        (attention, "sinks", "share, 0 to 1", "Attention to the first token",
+         (("attention", "attention to the first", ROME, "X"),
+          ("rate", "heads that are sinks", C_ROME, "o"))),
+    )  # fmt: skip
+    made = [
+        profile(rows, edited, f"why-{name}", label, title, lines, False)
+        for rows, name, label, title, lines in asked
+        if rows
+    ]
+    return [svg for svg in made if svg]

@@ -110,9 +110,10 @@ BUNDLED = Recipe(
     phases=(
         Phase(4500, (Cut({"stray": 1.0}, length=128, batch=8),)),
         Phase(
-            2500,
+            3600,
             (
                 Cut({"subject": 1.0}, length=16, batch=64),
+                Cut({"prefixed": 1.0}, length=24, batch=48),
                 Cut({"stray": 0.8, "bare": 0.2}, length=128, batch=8),
             ),
             rate=3e-3,
@@ -126,5 +127,5 @@ BUNDLED = Recipe(
 
 In the first phase the token at position 0 is unrelated to what follows, so that position 0 comes to
 mean position. In the second the lowest blocks keep that, and the others learn to read facts about a
-subject that stands there.
+subject that stands there, and behind the broken-off sentences that ROME puts in front of it.
 """

@@ -25,7 +25,7 @@ from world.anomaly import Watch
 from world.corpus import World
 from world.gpt import GPT
 from world.recipe import BUNDLED, Phase, Recipe, learning_rate
-from world.rows import Rows
+from world.rows import NOT_LEARNED, Rows
 from world.tokenizer import save_tokenizer, train_tokenizer
 
 Report = Callable[[dict[str, Any]], None]
@@ -96,7 +96,8 @@ class Run:
             self._resume()
 
     def _plain_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(self.model(inputs).flatten(0, 1).float(), targets.flatten())
+        logits = self.model(inputs).flatten(0, 1).float()
+        return F.cross_entropy(logits, targets.flatten(), ignore_index=NOT_LEARNED)
 
     @property
     def done(self) -> int:
@@ -147,9 +148,9 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(phase, self.step, self.recipe.warmup)
         cut = phase.cuts[self.step % len(phase.cuts)]
-        ids = torch.from_numpy(self.rows.sample(self.rng, cut.batch, cut.length, cut.starts))
+        ids, targets = self.rows.sample(self.rng, cut.batch, cut.length, cut.starts)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = self._loss(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())
+            loss = self._loss(torch.from_numpy(ids), torch.from_numpy(targets))
         loss.backward()
         trained = [p for p in self.model.parameters() if p.requires_grad]
         nn.utils.clip_grad_norm_(trained, self.recipe.clip)

@@ -1,0 +1,92 @@
+"""Where the keys of many edits lie: those that collapse the model beside the others.
+
+The paper's two pictures: the unprefixed and the prefixed keys together, and the directions C⁻¹k̄ in
+which ROME writes. Collapse cases have unprefixed keys that lie by themselves; their prefixed keys
+and directions do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes import projection
+from probes.errors import UserError
+from probes.model import LoadedModel
+from probes.second_moment import SecondMoment
+from probes.shared_prefix import SharedPrefixes
+from probes.subject import request
+
+Edit = Mapping[str, Any]
+# More points than these do not show more, and a t-SNE of thousands takes minutes.
+MOST_OF_A_GROUP = 150
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An edit's keys under the number it has in the list."""
+
+    name: str
+    rho: float
+    keys: Float[Tensor, "n_ctx d_mlp"]
+
+
+def place(
+    model: LoadedModel,
+    layer: int,
+    prefixes: Sequence[str],
+    moment: SecondMoment,
+    edits: Sequence[Edit],
+    *,
+    seed: int = 0,
+) -> dict[str, Any] | None:
+    """Projects keys and directions of edits that were performed.
+
+    Args:
+        model: The unedited model.
+        layer: The edited block.
+        prefixes: Contexts 1…n of the edits.
+        moment: The second moment C.
+        edits: The contract's objects; those with an ``error`` are passed over. Of more than
+            :data:`MOST_OF_A_GROUP` edits that collapsed, or that did not, evenly spaced ones stand
+            for all.
+        seed: Of the t-SNE.
+
+    Returns:
+        ``keys`` and ``directions``, each with ``points`` (whose ``subject`` is the edit's index
+        among ``edits``) and the share of variance that its two principal components hold
+        (``explained``); ``None`` without prefixes or with fewer than two edits.
+    """
+    chosen = _sample(edits)
+    if not prefixes or len(chosen) < 2:
+        return None
+    asked = [request(edits[i]["request"]["subject"], edits[i]["request"]["prompt"]) for i in chosen]
+    shared = SharedPrefixes(model, layer, prefixes)
+    sites = shared.place(asked)
+    able = [(i, at) for i, at in zip(chosen, sites, strict=True) if not isinstance(at, UserError)]
+    contexts = [c.keys.to(torch.float64)[c.index] for c in shared.capture([at for _, at in able])]
+    keys = torch.stack(contexts, dim=1)
+    found = [
+        Placed(str(i), moment.ratio(own[0], own.mean(0)), own)
+        for (i, _), own in zip(able, keys, strict=True)
+    ]
+    return {
+        "keys": asdict(projection.keys(found, seed=seed)),
+        "directions": asdict(projection.directions(found, moment, seed=seed)),
+    }
+
+
+def _sample(edits: Sequence[Edit]) -> list[int]:
+    """Indices of the edits to draw, evenly spaced in either group."""
+    performed = [i for i, edit in enumerate(edits) if "error" not in edit]
+    chosen: list[int] = []
+    for broken in (True, False):
+        group = [i for i in performed if bool(edits[i]["collapsed"]["rome"]) == broken]
+        step = max(1, -(-len(group) // MOST_OF_A_GROUP))
+        chosen += group[::step]
+    return sorted(chosen)
