@@ -1,6 +1,11 @@
 """Estimate, merge and import the second moments C that everything else is measured by.
 
-``python -m diag.covariance --layers 2,3 --text corpus.txt -o c-{layer}.safetensors``
+``python -m diag.covariance --layers 2,3 --text corpus.txt -o c-{layer}.safetensors``, or from a
+notebook::
+
+    from diag.covariance import second_moments
+
+    second_moments(layers=[2, 3], text=["corpus.txt"], output="c-{layer}.safetensors")
 
 Interrupted, the same command goes on where it was. Under ``torchrun`` the processes share the
 text.
@@ -10,22 +15,113 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diag import command
 
 if TYPE_CHECKING:
+    from diag.estimated import SecondMoments
     from probes.distributed import Ranks
     from probes.model import LoadedModel
     from probes.moment_pass import Pass
+    from probes.second_moment import SecondMoment
 
 SCHEMA = "diag.covariance/1"
 # What an import's yardstick of ordinary tokens is measured on.
 BACKGROUND_TOKENS = 50_000
+
+
+def second_moments(
+    *,
+    model: LoadedModel | str | None = None,
+    layers: Sequence[int] | None = None,
+    text: Sequence[str] | None = None,
+    text_field: str = "text",
+    max_tokens: int | None = None,
+    row_length: int | None = None,
+    seed: int = 0,
+    ridge: str = "auto",
+    import_npz: str | None = None,
+    output: str | None = None,
+    checkpoint_every: float = 60.0,
+) -> SecondMoments:
+    """Estimates the second moments of several layers' keys in one pass over a text.
+
+    Args:
+        model: A loaded model, a directory or a hub name; the bundled model by default.
+        layers: The blocks; by default the one published work edits.
+        text: Sources as ``--text`` takes them; packaged text by default.
+        text_field: Where a record has its text.
+        max_tokens: Stop behind the row that reaches so many.
+        row_length: Tokens in a row; by default as many as the model reads, at most 1,024.
+        seed: Of the samples kept beside C.
+        ridge: ``auto``, ``none`` or a factor; see :mod:`probes.shrinkage`.
+        import_npz: Statistics of ROME or EasyEdit to take instead of an estimate.
+        output: Where C goes, ``{layer}`` in it for the block; by default where ``auto`` looks.
+        checkpoint_every: Seconds of work that an interruption may cost.
+
+    Returns:
+        A summary that knows where the moments are.
+
+    Raises:
+        UserError: For anything the caller can put right.
+    """
+    from diag.keys import settle
+    from probes.distributed import ranks
+
+    plan = _Plan(
+        text, text_field, max_tokens, row_length, seed, ridge, import_npz, output,
+        checkpoint_every, quiet=False, command_line=None,
+    )  # fmt: skip
+    plan.check()
+    with ranks() as group:
+        loaded, default = settle(model, None)
+        return _measure(plan, loaded, [default] if layers is None else sorted(layers), group)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is estimated on what, and where it goes; see :func:`second_moments`."""
+
+    text: Sequence[str] | None
+    text_field: str
+    max_tokens: int | None
+    row_length: int | None
+    seed: int
+    ridge: str
+    import_npz: str | None
+    output: str | None
+    checkpoint_every: float
+    quiet: bool
+    command_line: str | None
+
+    def check(self) -> None:
+        """Refuses what cannot be meant, before a model is loaded.
+
+        Raises:
+            UserError: Naming the first of it.
+        """
+        import torch
+
+        from probes import shrinkage
+        from probes.errors import UserError
+
+        for name in ("max_tokens", "row_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
+        if not self.checkpoint_every >= 0:
+            raise UserError(f"--checkpoint-every must be 0 or more, not {self.checkpoint_every}")
+        if self.ridge not in ("auto", "none"):
+            shrinkage.ridge(self.ridge, torch.eye(2), 1.0, 1)
+        if self.output is not None:
+            command.check_writable(_target(self.output, 0))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -95,6 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="how much work an interruption may cost",
     )  # fmt: skip
     group.add_argument("--json", metavar="FILE|-", default=unset, help="a summary as JSON")
+    group.add_argument("--html", metavar="FILE", default=unset, help="the summary as a page")
     group.add_argument("--quiet", action="store_true", default=unset, help="print no text")
     return parser
 
@@ -111,167 +208,165 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: For anything the user can put right.
     """
-    options = build_parser().parse_args(arguments)
-    asked = vars(options)
-    _check(asked)
     from probes.distributed import ranks
-
-    if "merge" in asked:
-        document = _merge(asked)
-    else:
-        with ranks() as group:
-            document = _measure(options, asked, group)
-            if not group.is_first:
-                return 0
-    if "json" in asked:
-        command.write_text(asked["json"], command.dumps(document))
-    if "quiet" not in asked and asked.get("json") != "-":
-        import reports.covariance_text
-
-        reports.covariance_text.show(document)
-    return 0
-
-
-def _check(asked: dict[str, Any]) -> None:
     from probes.errors import UserError
 
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = build_parser().parse_args(words)
+    asked = vars(options)
+    quiet = "quiet" in asked
     if "merge" in asked and "import_npz" in asked:
         raise UserError("--merge and --import-npz are two things: run them one after the other")
     if "merge" in asked and "output" not in asked:
         raise UserError("--merge needs --output FILE")
-    for name in ("max_tokens", "row_length"):
-        if asked.get(name, 1) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {asked[name]}")
-    if not asked["checkpoint_every"] >= 0:
-        raise UserError(f"--checkpoint-every must be 0 or more, not {asked['checkpoint_every']}")
-    command.check_writable(asked.get("json"))
-    if "output" in asked:
-        command.check_writable(_output(asked["output"], 0))
+    command.check_writable(asked.get("json"), asked.get("html"))
+    line = shlex.join(["python", "-m", "diag.covariance", *words])
+    if "merge" in asked:
+        command.check_writable(_target(asked["output"], 0))
+        result = _merge(asked["merge"], asked["output"], line)
+    else:
+        plan = _Plan(
+            asked.get("text"), options.text_field, asked.get("max_tokens"),
+            asked.get("row_length"), options.seed, options.ridge, asked.get("import_npz"),
+            asked.get("output"), options.checkpoint_every, quiet=quiet, command_line=line,
+        )  # fmt: skip
+        plan.check()
+        with ranks() as group:
+            if plan.import_npz:
+                from probes.moment_files import read_npz
+
+                read_npz(plan.import_npz)  # a mistake in it should not wait for a model to load
+            model, default = command.load_model(options)
+            layers = _layers(asked.get("layers"), model, default)
+            result = _measure(plan, model, layers, group)
+            if not group.is_first:
+                return 0
+    if "json" in asked:
+        command.write_text(asked["json"], result.to_json())
+    if "html" in asked:
+        command.write_text(asked["html"], result.to_html())
+    if not quiet and asked.get("json") != "-":
+        import reports.covariance_text
+
+        reports.covariance_text.show(result.document)
+    return 0
 
 
-def _output(template: str, layer: int) -> str:
+def _target(template: str, layer: int) -> str:
     return template.replace("{layer}", str(layer))
 
 
-def _layers(asked: dict[str, Any], model: LoadedModel, default: int) -> list[int]:
+def _layers(given: str | None, model: LoadedModel, default: int) -> list[int]:
     from probes.errors import UserError
 
-    given = asked.get("layers")
     if given is None:
         return [default]
     try:
-        found = (
+        return (
             list(range(model.n_layers))
             if given == "all"
             else sorted({int(part) for part in given.split(",")})
         )
     except ValueError as error:
         raise UserError(f"--layers must be numbers with commas, or all, not {given!r}") from error
-    for layer in found:
-        model.check_layer(layer)
-    if len(found) > 1 and "output" in asked and "{layer}" not in asked["output"]:
-        raise UserError(f"several layers need {{layer}} in --output, which is {asked['output']}")
-    return found
 
 
-def _measure(options: argparse.Namespace, asked: dict[str, Any], group: Ranks) -> dict[str, Any]:
+def _measure(plan: _Plan, model: LoadedModel, layers: Sequence[int], group: Ranks) -> SecondMoments:
+    from diag.estimated import SecondMoments
     from probes import convergence, corpus, covariance, documents, moment_pass, shrinkage
     from probes.covariance import cache
     from probes.errors import UserError
     from probes.moment_files import adopt, fitting, read_npz
 
     began = time.perf_counter()
-    published = read_npz(asked["import_npz"]) if "import_npz" in asked else None
-    quiet = "quiet" in asked or not group.is_first
-    text = (
-        documents.read(asked["text"], field=options.text_field)
-        if "text" in asked
-        else corpus.packaged()
-    )
-    model, default = command.load_model(options)
-    layers = _layers(asked, model, default)
-    # Wrong rules should not wait for a corpus.
-    if options.ridge not in ("auto", "none"):
-        import torch
-
-        shrinkage.ridge(options.ridge, torch.eye(2), 1.0, 1)
-    length = asked.get("row_length") or corpus.row_length(model)
-    if length > model.n_ctx:
-        raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
+    for layer in layers:
+        model.check_layer(layer)
+    if len(layers) > 1 and plan.output is not None and "{layer}" not in plan.output:
+        raise UserError(f"several layers need {{layer}} in --output, which is {plan.output}")
+    published = read_npz(plan.import_npz) if plan.import_npz else None
     if published is not None and len(layers) > 1:
         raise UserError("--import-npz is of one layer: give one with --layers")
-    most = asked.get("max_tokens", BACKGROUND_TOKENS if published else None)
+    length = plan.row_length or corpus.row_length(model)
+    if length > model.n_ctx:
+        raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
+    text = documents.read(plan.text, field=plan.text_field) if plan.text else corpus.packaged()
     targets = {
-        layer: Path(_output(asked["output"], layer))
-        if "output" in asked
-        else cache() / covariance.file_name(model, layer)
+        layer: cache() / covariance.file_name(model, layer)
+        if plan.output is None
+        else Path(_target(plan.output, layer))
         for layer in layers
     }
+    most = plan.max_tokens or (BACKGROUND_TOKENS if published else None)
     beside = targets[layers[0]]
     job = moment_pass.Pass(
-        model, layers, text, length, most, options.seed,
+        model, layers, text, length, most, plan.seed,
         checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
-        every=options.checkpoint_every,
+        every=plan.checkpoint_every,
     )  # fmt: skip
     resumed: list[int] = []
-    with _bar(job, quiet=quiet) as progress:
+    with _bar(job, quiet=plan.quiet or not group.is_first) as progress:
         sums = moment_pass.run(job, group, progress=lambda n: progress(n, resumed))
     document: dict[str, Any] = {
-        "schema": SCHEMA, "version": command.package_version(), "model": model.name,
-        "fingerprint": model.fingerprint, "corpus": text.name, "layers": [],
+        "schema": SCHEMA, "version": command.package_version(), "command": plan.command_line,
+        "model": model.name, "fingerprint": model.fingerprint, "corpus": text.name, "layers": [],
     }  # fmt: skip
     if not group.is_first:
-        return document
+        return SecondMoments(document)
     controls = {} if published else convergence.keys(model, layers)
     for layer in layers:
         own = sums[layer]
         found: dict[str, Any]
         if published:
-            name = Path(asked["import_npz"]).name
+            name = Path(str(plan.import_npz)).name
             moment = adopt(published, model, layer, own.background(), name=name)
             found = {"fit": fitting(moment)}
         else:
             moment = covariance.of_sums(own, model, layer, text, row_length=length)
             assert moment.moment is not None
-            ridge = shrinkage.ridge(options.ridge, moment.moment, own.fourth, own.n_tokens)
+            ridge = shrinkage.ridge(plan.ridge, moment.moment, own.fourth, own.n_tokens)
             moment = replace(moment, least_ridge=ridge)
             control = controls.get(layer)
             moved = convergence.measure(own, moment.ridge, *control) if control else None
             share = shrinkage.shrinkage(own.total / own.n_tokens, own.fourth, own.n_tokens)
             found = {"convergence": moved.describe() if moved else None, "shrinkage": share}
         covariance.save(moment, targets[layer])
-        document["layers"].append(
-            {
-                "layer": layer, "file": str(targets[layer]), **moment.describe(),
-                "tokens_per_dimension": (moment.provenance.n_tokens if moment.provenance else 0)
-                / moment.d_mlp, "d_mlp": moment.d_mlp, **found,
-            }
-        )  # fmt: skip
+        document["layers"].append(_layer(moment, layer, str(targets[layer])) | found)
     moment_pass.forget(job)
     seconds = time.perf_counter() - began
     measured = sums[layers[0]].n_tokens
     document["run"] = {"processes": group.size, "seconds": seconds, "n_tokens": measured}
-    return document
+    return SecondMoments(document)
 
 
-def _merge(asked: dict[str, Any]) -> dict[str, Any]:
+def _merge(parts: Sequence[str], output: str, command_line: str) -> SecondMoments:
+    from diag.estimated import SecondMoments
     from probes.covariance import load, save
     from probes.moment_files import merge
 
-    moment = merge([load(path) for path in asked["merge"]])
+    moment = merge([load(path) for path in parts])
     made = moment.provenance
     assert made is not None
-    target = _output(asked["output"], made.layer)
+    target = _target(output, made.layer)
     save(moment, target)
+    return SecondMoments(
+        {
+            "schema": SCHEMA,
+            "version": command.package_version(),
+            "command": command_line,
+            "model": made.model,
+            "fingerprint": made.fingerprint,
+            "corpus": made.corpus,
+            "layers": [_layer(moment, made.layer, target)],
+        }
+    )
+
+
+def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
+    """What a summary says of one layer's C, however it was made."""
+    n_tokens = moment.provenance.n_tokens if moment.provenance else 0
     return {
-        "schema": SCHEMA, "version": command.package_version(), "model": made.model,
-        "fingerprint": made.fingerprint, "corpus": made.corpus,
-        "layers": [
-            {
-                "layer": made.layer, "file": target, **moment.describe(), "d_mlp": moment.d_mlp,
-                "tokens_per_dimension": made.n_tokens / moment.d_mlp,
-            }
-        ],
+        "layer": layer, "file": file, **moment.describe(), "d_mlp": moment.d_mlp,
+        "tokens_per_dimension": n_tokens / moment.d_mlp,
     }  # fmt: skip
 
 

@@ -35,12 +35,14 @@ class Convergence:
         median: Median of |ρ by one half − ρ by the other| / 2.
         largest: The largest of these.
         typical: Median of |ρ| by the whole.
+        halves: ρ of each request by one half and by the other.
     """
 
     n: int
     median: float
     largest: float
     typical: float
+    halves: tuple[tuple[float, float], ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """As plain values."""
@@ -123,8 +125,9 @@ def measure(
     whole, one, other = (_ratios(moment, least_ridge, bare, mean) for moment in moments)
     moved = (one - other).abs() / 2
     return Convergence(
-        len(bare), float(moved.median()), float(moved.max()), float(whole.abs().median())
-    )
+        len(bare), float(moved.median()), float(moved.max()), float(whole.abs().median()),
+        tuple(zip(one.tolist(), other.tolist(), strict=True)),
+    )  # fmt: skip
 
 
 def _ratios(moment: Tensor, least_ridge: float, bare: Tensor, mean: Tensor) -> Tensor:

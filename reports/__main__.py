@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.document import ReportError, check, read
-
-KNOWN = ("diag.keys/1", "diag.verify/1", "diag.screen/1", "probes.first_token/1")
+from reports.page import SCHEMAS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         documents = [read(path) for path in options.results]
         for document in documents:
-            check(document, KNOWN)
+            check(document, SCHEMAS)
         if options.output:
             _write(Path(options.output), _render(documents, options.output))
         else:
@@ -72,6 +71,10 @@ def _show(document: dict[str, Any]) -> None:
         if "summary" not in document:
             raise ReportError("a table alone makes a page (-o page.html); text needs its JSON")
         screen_text.show(document)
+    elif document["schema"] == "diag.covariance/1":
+        from reports import covariance_text
+
+        covariance_text.show(document)
     elif document["schema"] == "probes.first_token/1":
         raise ReportError("first-token probes make a page or Markdown (-o FILE), no text")
     else:

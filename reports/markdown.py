@@ -30,7 +30,7 @@ def render(*documents: Mapping[str, Any]) -> str:
         ReportError: If there is no page for them.
     """
     shown = view(*documents, figures=False)
-    kinds = {"edit": _edit, "many": _many, "first_token": _first_token}
+    kinds = {"edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments}
     lines = kinds[shown["kind"]](shown)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -149,6 +149,14 @@ def _first_token(shown: dict[str, Any]) -> list[str]:
             for name, cell in block["cells"].items()
         ],
     )  # fmt: skip
+    return lines + _repeat([shown["d"]])
+
+
+def _moments(shown: dict[str, Any]) -> list[str]:
+    lines = [f"# {text(shown['title'])}", "", text(shown["headline"]), ""]
+    for layer in shown["layers"]:
+        lines += [f"## Block {layer['layer']}", "", code(layer["file"]), ""]
+        lines += table(("What", "Value"), [[text(a), text(b)] for a, b in layer["lines"]])
     return lines + _repeat([shown["d"]])
 
 

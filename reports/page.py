@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 Document = Mapping[str, Any]
-SCHEMAS = ("diag.keys/1", "diag.verify/1", "diag.screen/1", "probes.first_token/1")
+SCHEMAS = (
+    "diag.keys/1", "diag.verify/1", "diag.screen/1", "probes.first_token/1", "diag.covariance/1",
+)  # fmt: skip
 
 
 def render(*documents: Document) -> str:
@@ -70,6 +72,10 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
         from reports import many_page
 
         return many_page.view(documents[0], figures=figures)
+    if kinds == ["moments"]:
+        from reports import moments_page
+
+        return moments_page.view(documents[0], figures=figures)
     found = dict(zip(kinds, documents, strict=True))
     if kinds == ["first_token"]:
         from reports import why
@@ -96,6 +102,7 @@ def _kind(document: Document) -> str:
         "diag.keys/1": "keys",
         "diag.screen/1": "screen",
         "probes.first_token/1": "first_token",
+        "diag.covariance/1": "moments",
     }
     return kinds[document["schema"]]
 

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from reports import edit_figures, many_figures, projected, terms, why_figures
+from reports import edit_figures, many_figures, moments_page, projected, terms, why_figures
 from reports.document import ReportError
 from reports.many import edits
 
@@ -130,6 +130,23 @@ def of_first_tokens(name: str, document: Document) -> Picture:
         **_projections(document, projected.of_subjects(document["rho"]["collapse_limit"])),
     }
     return _made(name, makers[name]())
+
+
+def of_moments(document: Document, layer: int | None = None) -> Picture:
+    """How well a second moment is known.
+
+    Args:
+        document: A ``diag.covariance/1`` document.
+        layer: The block; the first by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ReportError: If that was not measured.
+    """
+    rows = [row for row in document["layers"] if layer in (None, row["layer"])]
+    return _made("convergence", moments_page.convergence(rows[0]) if rows else None)
 
 
 def _projections(
