@@ -208,12 +208,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: For anything the user can put right.
     """
-    from probes.distributed import ranks
-    from probes.errors import UserError
-
     words = list(sys.argv[1:] if arguments is None else arguments)
     options = build_parser().parse_args(words)
     asked = vars(options)
+    from probes.distributed import ranks
+    from probes.errors import UserError
+
     quiet = "quiet" in asked
     if "merge" in asked and "import_npz" in asked:
         raise UserError("--merge and --import-npz are two things: run them one after the other")

@@ -39,3 +39,13 @@ SINK_NORM = Limit(
 TOKENS_PER_DIMENSION = Limit(
     4.0, "with fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise"
 )
+
+
+def of_verdicts() -> dict[str, float]:
+    """The limits a verdict rests on, as documents about many edits keep them."""
+    return {
+        "damage_collapse": DAMAGE_COLLAPSE.value,
+        "damage_safe": DAMAGE_SAFE.value,
+        "ratio_collapse": RATIO_COLLAPSE.value,
+        "ratio_safe": RATIO_SAFE.value,
+    }

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pyarrow.parquet as pq
 
-from diag import command, dataset
+from diag import command, dataset, limits
 from diag.parts import FLOATS, Parts
 from diag.screened import Screening
 from diag.screening import Screener, shard_size
@@ -99,6 +99,7 @@ class Plan:
             "clamp": self.screener.clamp,
             "seed": self.screener.seed,
             "shard": self.shard,
+            "limits": limits.of_verdicts(),
         }
 
 
@@ -257,6 +258,7 @@ def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
         },
         "second_moment": moment.describe(),
         "clamp_factor": screener.clamp,
+        "limits": limits.of_verdicts(),
         "summary": summary,
         "errors": errors,
         "riskiest": riskiest,

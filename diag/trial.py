@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from diag import command, groups, placed
+from diag import command, groups, limits, placed
 from diag.behaviour import KNOWN_FACTS
 from diag.cases import Cases, EditCase, from_record
 from diag.journal import Journal
@@ -325,6 +325,7 @@ def prepare(
         },
         "second_moment": moment.describe(),
         "settings": settings.to_json(),
+        "limits": limits.of_verdicts(),
         "texts": {"source": texts.source, "digest": texts.digest, **before.to_json()},
         "known_facts": {"n": bench.recall.n, "tried": min(len(known), 4 * KNOWN_FACTS)},
     }

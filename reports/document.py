@@ -59,13 +59,15 @@ def with_rows(document: Mapping[str, Any], beside: Path | None = None) -> dict[s
     if beside and not path.exists():
         path = beside / path.name
     try:
-        rows = pq.read_table(path).to_pylist()
+        table = pq.read_table(path)
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise ReportError(f"cannot read the table {path}: {error}".splitlines()[0]) from error
+    rows = table.to_pylist()
     missing = {"row", "subject", "prompt", "rho", "verdict", "error"} - set(rows[0] if rows else ())
     if missing:
         raise ReportError(f"{path} is no table of diag.screen: it has no {min(missing)}")
-    return {**document, "rows": rows}
+    made = json.loads((table.schema.metadata or {}).get(b"diag.screen", b"{}"))
+    return {"limits": made.get("limits", {}), **document, "rows": rows}
 
 
 def check(document: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports.canvas import C_ROME, COLOURS, DIM, FAIL, LINE, ROME, SHAPES, WARN, draw, limit
@@ -15,10 +15,7 @@ from reports.terms import NAMES, VARIANTS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# diag.limits, which this package does not import; a test holds them together.
-RATIO_COLLAPSE, RATIO_SAFE = 0.1, 0.5
-DAMAGE_COLLAPSE, DAMAGE_SAFE = 0.75, 0.2
-
+Limits = Mapping[str, float]  # a document's ``limits``: what verdicts rest on
 Drawn = tuple[str, str, str]  # group, colour, shape
 GROUPS: tuple[Drawn, ...] = (
     ("collapsed", ROME, "X"),
@@ -49,7 +46,7 @@ def _histogram(
     def paint(axes: Axes) -> None:
         import seaborn as sns
 
-        wide = [min(low, *(at for at, *_ in limits)), max(high, *(at for at, *_ in limits))]
+        wide = [min([low, *(at for at, *_ in limits)]), max([high, *(at for at, *_ in limits)])]
         if log:
             edges = [math.log10(wide[0] / 1.05), math.log10(wide[1] * 1.05)]
         else:
@@ -66,7 +63,7 @@ def _histogram(
                 )  # fmt: skip
         if log:
             log_axis(axes, "x")
-        for (at, text, colour), side in zip(sorted(limits), ("right", "left"), strict=True):
+        for (at, text, colour), side in zip(sorted(limits), ("right", "left"), strict=False):
             limit(axes, at, text, colour=colour, align=side)
         axes.set_xlabel(label)
         axes.set_ylabel("edits")
@@ -80,25 +77,33 @@ def _histogram(
     return draw(name, alt, paint, top=0.5)
 
 
-def ratio(edits: Sequence[Edit]) -> str | None:
+def ratio(edits: Sequence[Edit], limits: Limits) -> str | None:
     """How ρ is distributed, with the limits below which keys are called inconsistent."""
     found = _grouped(edits, lambda edit: edit.split.rho if edit.split else None)
-    limits = ((RATIO_COLLAPSE, f"{RATIO_COLLAPSE:g}", FAIL), (RATIO_SAFE, f"{RATIO_SAFE:g}", WARN))
-    return _histogram("rho", "Distribution of ρ", "ρ = D_rome / D_c_rome", found, limits, log=False)
+    drawn = _drawn(limits, ("ratio_collapse", "", FAIL), ("ratio_safe", "", WARN))
+    return _histogram("rho", "Distribution of ρ", "ρ = D_rome / D_c_rome", found, drawn, log=False)
 
 
-def damage(edits: Sequence[Edit]) -> str | None:
+def damage(edits: Sequence[Edit], limits: Limits) -> str | None:
     """How ROME's predicted damage is distributed, with the limits of a verdict."""
     found = _grouped(edits, lambda edit: edit.predicted if edit.predicted else None)
-    limits = (
-        (DAMAGE_SAFE, f"safe below {DAMAGE_SAFE:g}", WARN),
-        (DAMAGE_COLLAPSE, f"collapse {DAMAGE_COLLAPSE:g}", FAIL),
+    drawn = _drawn(
+        limits, ("damage_safe", "safe below ", WARN), ("damage_collapse", "collapse ", FAIL)
     )
     label = "damage by ROME, × residual stream (logarithmic)"
-    return _histogram("damage", "Distribution of predicted damage", label, found, limits, log=True)
+    return _histogram("damage", "Distribution of predicted damage", label, found, drawn, log=True)
 
 
-def plane(edits: Sequence[Edit]) -> str | None:
+def _drawn(limits: Limits, *asked: tuple[str, str, str]) -> list[tuple[float, str, str]]:
+    """Where limits are drawn, with what text, in which colour; only those a document holds."""
+    return [
+        (limits[name], f"{text}{limits[name]:g}", colour)
+        for name, text, colour in asked
+        if name in limits
+    ]
+
+
+def plane(edits: Sequence[Edit], limits: Limits) -> str | None:
     """Where each edit's unprefixed key lies, its own k̄ at (1, 0): ρ is the horizontal place."""
     found: dict[str, list[tuple[float, float]]] = {}
     for edit in edits:
@@ -121,7 +126,8 @@ def plane(edits: Sequence[Edit]) -> str | None:
                     linewidths=0, label=f"k_u, {group}",
                 )  # fmt: skip
         axes.scatter([1], [0], color=DIM, marker="*", s=140, linewidths=0, label="k̄", zorder=4)
-        limit(axes, RATIO_COLLAPSE, f"ρ = {RATIO_COLLAPSE:g}")
+        for at, text, colour in _drawn(limits, ("ratio_collapse", "ρ = ", FAIL)):
+            limit(axes, at, text, colour=colour)
         axes.set_xlabel("along C⁻¹k̄, in lengths of k̄: ρ")
         axes.set_ylabel("across, in lengths of k̄")
         axes.legend(
@@ -151,7 +157,7 @@ def _points(
     return found
 
 
-def perplexity(edits: Sequence[Edit], collapse: float) -> str | None:
+def perplexity(edits: Sequence[Edit], collapse: float, limits: Limits) -> str | None:
     """Predicted damage against what happened to perplexity; beyond all numbers is drawn on top."""
     top = 10 * max(
         (
@@ -168,7 +174,8 @@ def perplexity(edits: Sequence[Edit], collapse: float) -> str | None:
         return None
 
     def paint(axes: Axes) -> None:
-        limit(axes, DAMAGE_COLLAPSE, f"damage {DAMAGE_COLLAPSE:g}")
+        for at, text, colour in _drawn(limits, ("damage_collapse", "damage ", FAIL)):
+            limit(axes, at, text, colour=colour)
         limit(axes, collapse, f"collapse: {number(collapse)}×", vertical=False)
         _scatter(axes, found)
         axes.set_xlabel("predicted, × residual stream (logarithmic)")

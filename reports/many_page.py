@@ -46,11 +46,12 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
 
 
 def _figures(document: Document, found: list[Edit], collapse: float | None) -> dict[str, Any]:
+    limits = document.get("limits", {})
     return {
-        "rho": many_figures.ratio(found),
-        "damage": many_figures.damage(found),
-        "plane": many_figures.plane(found),
-        "perplexity": many_figures.perplexity(found, collapse) if collapse else None,
+        "rho": many_figures.ratio(found, limits),
+        "damage": many_figures.damage(found, limits),
+        "plane": many_figures.plane(found, limits),
+        "perplexity": many_figures.perplexity(found, collapse, limits) if collapse else None,
         "closed_form": many_figures.closed_form(found) if collapse else None,
         "projections": projected.figures(
             document.get("projections"), projected.of_edits(document.get("edits", ()))

@@ -99,11 +99,12 @@ def of_many(name: str, document: Document) -> Picture:
     """
     found = edits(document)
     collapse = float(document.get("settings", {}).get("collapse_ratio", 1.0))
+    limits = document.get("limits", {})
     makers: dict[str, Callable[[], str | None]] = {
-        "ratio": lambda: many_figures.ratio(found),
-        "damage": lambda: many_figures.damage(found),
-        "plane": lambda: many_figures.plane(found),
-        "perplexity": lambda: many_figures.perplexity(found, collapse),
+        "ratio": lambda: many_figures.ratio(found, limits),
+        "damage": lambda: many_figures.damage(found, limits),
+        "plane": lambda: many_figures.plane(found, limits),
+        "perplexity": lambda: many_figures.perplexity(found, collapse, limits),
         "closed_form": lambda: many_figures.closed_form(found),
         **_projections(document, projected.of_edits(document.get("edits", ()))),
     }

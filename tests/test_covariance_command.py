@@ -17,13 +17,16 @@ import numpy as np
 import pytest
 import torch
 
-from diag.covariance import main
+from diag.covariance import main, second_moments
 from diag.limits import TOKENS_PER_DIMENSION
 from probes import convergence, corpus, covariance, documents, moment_files, moment_pass, shrinkage
 from probes.accumulate import Accumulator
 from probes.errors import UserError
 from probes.model import LoadedModel, load
 from probes.second_moment import SecondMoment
+from reports.markdown import render as markdown
+from reports.numbers import number
+from reports.page import render
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -63,7 +66,8 @@ def pieces() -> Any:
 def made(files: Path, pieces: None) -> dict[int, SecondMoment]:
     """Two layers in one pass."""
     output = files / "c-{layer}.safetensors"
-    assert main([*words(files, output), "--json", str(files / "c.json")]) == 0
+    saving = ["--json", str(files / "c.json"), "--html", str(files / "c.html")]
+    assert main([*words(files, output), *saving]) == 0
     assert not list(files.glob("*.checkpoint"))
     return {layer: covariance.load(files / f"c-{layer}.safetensors") for layer in (1, 2)}
 
@@ -92,6 +96,43 @@ def test_the_summary_says_what_c_rests_on(made: dict[int, SecondMoment], files: 
         assert layer["convergence"]["n"] > 10
         assert layer["convergence"]["median"] <= layer["convergence"]["largest"]
         assert 0 < layer["shrinkage"] < 1
+
+
+def test_the_library_call_gives_what_the_command_gives(
+    made: dict[int, SecondMoment], files: Path, tmp_path: Path
+) -> None:
+    result = second_moments(
+        model=str(files / "model"), layers=[2, 1], text=[str(files / "text.txt")], row_length=32,
+        output=str(tmp_path / "c-{layer}.safetensors"),
+    )  # fmt: skip
+    document = json.loads((files / "c.json").read_text())
+    for ours, theirs in zip(result.document["layers"], document["layers"], strict=True):
+        assert ours["convergence"]["median"] == pytest.approx(theirs["convergence"]["median"])
+    for layer, moment in made.items():
+        assert float((result.load(layer).moment - moment.moment).abs().max()) <= 1e-12
+    assert result.to_pandas()["layer"].tolist() == [1, 2]
+    with pytest.raises(UserError, match="only of 1, 2"):
+        result.load(3)
+    with pytest.raises(UserError, match="row-length"):
+        second_moments(model=str(files / "model"), row_length=0)
+
+
+def test_the_page_says_how_well_c_is_known(made: dict[int, SecondMoment], files: Path) -> None:
+    document = json.loads((files / "c.json").read_text())
+    page = render(document)
+    assert (files / "c.html").read_text(encoding="utf-8") == page
+    assert page.count("<svg") == 2
+    for layer in document["layers"]:
+        halves = layer["convergence"]["halves"]
+        moved = [abs(one - other) / 2 for one, other in halves]
+        assert max(moved) == pytest.approx(layer["convergence"]["largest"])
+        assert f"known to ± {number(layer['convergence']['median'])}" in page
+        assert f"--second-moment {layer['file']}" in page
+        assert f"## Block {layer['layer']}" in markdown(document)
+    hostile = document | {"model": "<script>alert(1)</script>", "command": "</pre><b>"}
+    assert "<script>alert" not in render(hostile) and "</pre><b>" not in render(hostile)
+    del hostile["layers"][0]["convergence"], hostile["run"]
+    assert render(hostile).count("<svg") == 1
 
 
 def test_killed_it_ends_with_the_very_same_moments(

@@ -13,6 +13,7 @@ import pytest
 from probes import command, first_token, inquiry, subject_set
 from probes.errors import UserError
 from probes.model import LoadedModel
+from reports.page import render
 from tests import probing
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +39,9 @@ def test_the_document_holds_together(
     words += [f"--prefix={prefix}" for prefix in probing.PREFIXES]
     assert first_token.main([*words, "--json", str(tmp_path / "one.json")]) == 0
     text = capsys.readouterr().out
-    assert first_token.main([*words, "--quiet", "--json", str(tmp_path / "two.json")]) == 0
+    page = tmp_path / "two.html"
+    saving = ["--json", str(tmp_path / "two.json"), "--html", str(page)]
+    assert first_token.main([*words, "--quiet", *saving]) == 0
     assert capsys.readouterr().out == ""
     document, again = (
         json.loads((tmp_path / f"{file}.json").read_text(encoding="utf-8"))
@@ -66,6 +69,16 @@ def test_the_document_holds_together(
     assert document["command"].startswith("python -m probes.first_token")
     assert "Attribution" in text
     assert len(document["projections"]["keys"]["points"]) == 2 * document["subjects"]["n"]
+    saved = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
+    assert page.read_text(encoding="utf-8") == render(saved)
+    result = inquiry.FirstTokenProbes(saved, ())
+    frame = result.to_pandas()
+    assert frame[list(found["shapley"])].sum(axis=1).tolist() == pytest.approx(
+        frame["delta"].tolist(), abs=1e-6
+    )
+    for picture in (result.plot_shares(), result.plot_recovery(), result.plot_keys("pca")):
+        assert "<svg" in picture._repr_html_()
+    assert "principal component" in result.plot_directions("pca").svg
 
 
 def test_help_is_light_and_mistakes_are_the_users(

@@ -27,6 +27,7 @@ from probes.second_moment import SecondMoment
 from reports import __main__ as reports_main
 from reports import canvas, many_figures, terms
 from reports.document import ReportError, read
+from reports.many import edits
 from reports.markdown import render as markdown
 from reports.numbers import number
 from reports.page import render
@@ -258,9 +259,15 @@ def test_split_is_exact_and_the_plane_shows_the_denominators() -> None:
     assert found.length == pytest.approx(float(bare.norm() / mean.norm()))
 
 
-def test_limits_drawn_are_those_of_the_verdict() -> None:
-    for name in ("RATIO_COLLAPSE", "RATIO_SAFE", "DAMAGE_COLLAPSE", "DAMAGE_SAFE"):
-        assert getattr(many_figures, name) == getattr(limits, name).value
+def test_limits_drawn_are_those_of_the_verdict(
+    compared: Document, screened: tuple[Path, Document]
+) -> None:
+    for document in (compared, screened[1], read(screened[1]["table"])):
+        assert document["limits"] == limits.of_verdicts()
+        drawn = many_figures.damage(edits(document), document["limits"])
+        assert drawn and f"collapse {limits.DAMAGE_COLLAPSE.value:g}" in drawn
+        moved = many_figures.damage(edits(document), {"damage_collapse": 0.987})
+        assert moved and "collapse 0.987" in moved and "safe below" not in moved
 
 
 def test_five_thousand_screened_edits_fit_and_the_riskiest_stand_first(

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 import reports.__main__
+from diag import placed
 from diag.cases import Cases, EditCase, Neighbour
 from diag.trial import Texts, prepare
 from diag.verify import main, verify, verify_list
@@ -23,6 +24,7 @@ from probes.errors import UserError
 from probes.hyperparameters import Hyperparameters
 from probes.perplexity import PerplexityMeter
 from probes.subject import request
+from reports.document import ReportError
 from tests.test_upper import projection
 
 TEXTS = [
@@ -266,6 +268,30 @@ def test_list_measures_each_edit_as_alone(bench, compared, result):
     names = [group["name"] for group in compared.groups["first_token"]]
     assert names == ["first token", "later token"]
     assert len(compared.to_pandas()) == 12
+
+
+def test_a_list_knows_where_its_keys_lie(bench, compared):
+    found = compared.document["projections"]
+    assert [point["kind"] for point in found["keys"]["points"]] == ["unprefixed"] * 3 + [
+        "prefixed"
+    ] * 3
+    assert [point["subject"] for point in found["directions"]["points"]] == ["0", "1", "3"]
+    for point, i in zip(found["directions"]["points"], (0, 1, 3), strict=True):
+        # ρ is the ratio of the denominators that the edits were made with.
+        arms = compared.edits[i]["arms"]
+        ratio = arms["rome"]["denominator"] / arms["c_rome"]["denominator"]
+        assert point["rho"] == pytest.approx(ratio, rel=1e-4)
+    assert "principal component" in compared.plot_keys("pca").svg
+    with pytest.raises(ReportError, match="not measured"):
+        compared.plot_directions("tsne")  # three points make no t-SNE
+
+
+def test_of_large_groups_evenly_spaced_edits_are_drawn():
+    edits = [{"collapsed": {"rome": i % 3 == 0}} for i in range(900)] + [{"error": "no"}]
+    chosen = placed._sample(edits)
+    broken = [i for i in chosen if i % 3 == 0]
+    assert len(broken) == placed.MOST_OF_A_GROUP == len(chosen) - len(broken)
+    assert chosen == sorted(set(chosen)) and 900 not in chosen
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3])
