@@ -5,7 +5,8 @@ subject and leaves the gradient to PyTorch. Of a GPT-2 layout we know more. In t
 above the edited one all positions but the subject's still carry a constant residual stream, so
 their queries, keys and values are computed once. In the last block only the positions that the
 loss reads need a query and an MLP. And as no weight has a gradient, the backward pass is written
-out in some ten operations a block; on small models most of PyTorch's own is bookkeeping.
+out in some ten operations a block; on small models most of PyTorch's own is bookkeeping. Rows do
+not touch one another, so each core runs a part of them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
+from probes.cores import Cores
 from probes.plain import Plain
 
 Affine = tuple[Tensor, Tensor]
@@ -46,9 +48,94 @@ def applies(whole: Plain, layer: int) -> bool:
     )
 
 
+class LeanModel:
+    """The blocks above one block's MLP, their rows dealt out to the machine's cores."""
+
+    def __init__(
+        self,
+        whole: Plain,
+        layer: int,
+        *,
+        residual: Float[Tensor, "row position d_model"],
+        mask: Float[Tensor, "row 1 position key_position"],
+        past: dict[int, tuple[Tensor, Tensor]],
+        read: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
+        cores: Cores,
+    ) -> None:
+        """Computes what no step changes.
+
+        Args:
+            whole: The model; :func:`applies` holds.
+            layer: The edited block.
+            residual: The unedited stream behind it; position 0 is the subject's last token.
+            mask: Additive, each row's own earlier positions first.
+            past: Keys and values of earlier positions, for each block above.
+            read: Rows and positions whose logits are wanted, each pair once.
+            cores: Run the parts.
+        """
+        self._cores = cores
+        rows, position = read
+        size = -(-len(residual) // cores.count)
+        self._spans = [
+            slice(i, min(i + size, len(residual))) for i in range(0, len(residual), size)
+        ]
+        self._chosen = [
+            ((rows >= span.start) & (rows < span.stop)).nonzero()[:, 0] for span in self._spans
+        ]
+        self._n_read = len(rows)
+        self._calls = 0
+
+        def build(part: tuple[slice, Tensor]) -> LeanBlocks:
+            span, chosen = part
+            return LeanBlocks(
+                whole,
+                layer,
+                residual=residual[span],
+                mask=mask[span],
+                past={i: (keys[span], values[span]) for i, (keys, values) in past.items()},
+                read=(rows[chosen] - span.start, position[chosen]),
+            )
+
+        self._parts = cores.map(build, zip(self._spans, self._chosen, strict=True))
+
+    def logits(self, subject: Float[Tensor, "row d_model"]) -> Float[Tensor, "n vocabulary"]:
+        """Runs the blocks; differentiable in ``subject``, once, before the next call.
+
+        Args:
+            subject: The residual stream behind the edited block at position 0.
+
+        Returns:
+            Logits at the positions to read, in their order.
+        """
+        found: Tensor = _Differentiable.apply(subject, self)
+        return found
+
+    def forward(self, subject: Tensor) -> Tensor:
+        """The logits, intermediate results kept for :meth:`backward`."""
+        self._calls += 1
+        found = subject.new_empty(self._n_read, self._parts[0].vocabulary)
+
+        def run(part: tuple[LeanBlocks, slice, Tensor]) -> None:
+            blocks, span, chosen = part
+            found[chosen] = blocks.forward(subject[span])
+
+        self._cores.map(run, zip(self._parts, self._spans, self._chosen, strict=True))
+        return found
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """The gradient at the subject from the one at the logits."""
+
+        def run(part: tuple[LeanBlocks, Tensor]) -> Tensor:
+            blocks, chosen = part
+            return blocks.backward(gradient[chosen])
+
+        return torch.cat(self._cores.map(run, zip(self._parts, self._chosen, strict=True)))
+
+
 class LeanBlocks:
     """The blocks above one block's MLP, for texts that change only at their first position."""
 
+    @torch.no_grad()  # workers do not know of the main thread's setting
     def __init__(
         self,
         whole: Plain,
@@ -76,7 +163,7 @@ class LeanBlocks:
         # A row is read at few positions: slots for as many as any row has, filled up with repeats.
         row, position = read
         count = torch.bincount(row, minlength=self._rows)
-        slots = int(count.max())
+        slots = max(1, int(count.max()))
         order = row.argsort(stable=True)
         slot = torch.empty_like(row)
         index = torch.arange(len(row), device=row.device)
@@ -98,17 +185,21 @@ class LeanBlocks:
             [*zip(blocks[1:-1], attentions[1:-1], strict=True)],
         )
         self._last = (blocks[-1], attentions[-1])
-        with torch.no_grad():
-            later = self._later.reshape(-1, d_model)
-            joined = _affine(blocks[0].norm1(later).out, blocks[0].qkv)
-            self._later_qkv = joined.view(self._rows, self._width - 1, 3 * d_model)
+        later = self._later.reshape(-1, d_model)
+        joined = _affine(blocks[0].norm1(later).out, blocks[0].qkv)
+        self._later_qkv = joined.view(self._rows, self._width - 1, 3 * d_model)
         self._final = _Norm(model.get_submodule(whole.blocks.rpartition(".")[0]).ln_f)
         self._head = model.get_output_embeddings().weight
         self._tape: list[Any] = []
-        self._calls = 0
 
-    def logits(self, subject: Float[Tensor, "row d_model"]) -> Float[Tensor, "n vocabulary"]:
-        """Runs the blocks; differentiable in ``subject``, once, before the next call.
+    @property
+    def vocabulary(self) -> int:
+        """How many logits a position has."""
+        return int(self._head.shape[0])
+
+    @torch.no_grad()
+    def forward(self, subject: Float[Tensor, "row d_model"]) -> Float[Tensor, "n vocabulary"]:
+        """Runs the blocks and keeps what :meth:`backward` needs.
 
         Args:
             subject: The residual stream behind the edited block at position 0.
@@ -116,12 +207,6 @@ class LeanBlocks:
         Returns:
             Logits at the positions to read, in their order.
         """
-        found: Tensor = _Differentiable.apply(subject, self)
-        return found
-
-    def forward(self, subject: Tensor) -> Tensor:
-        """The logits, intermediate results kept for :meth:`backward`."""
-        self._calls += 1
         tape = self._tape = []
         rows, width, d = self._rows, self._width, subject.shape[1]
 
@@ -152,8 +237,9 @@ class LeanBlocks:
         tape.append((normed, mlp, final))
         return final.out @ self._head.T
 
-    def backward(self, gradient: Tensor) -> Tensor:
-        """The gradient at the subject from the one at the logits."""
+    @torch.no_grad()
+    def backward(self, gradient: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "row d_model"]:
+        """The gradient at the subject from the one at the logits of the last run."""
         tape, rows, width = self._tape, self._rows, self._width
         block, attention = self._last
         normed, mlp, final = tape[-1]
@@ -185,7 +271,7 @@ class _Differentiable(torch.autograd.Function):
     """Tells PyTorch that the blocks bring their own backward pass."""
 
     @staticmethod
-    def forward(context: Any, subject: Tensor, blocks: LeanBlocks) -> Tensor:
+    def forward(context: Any, subject: Tensor, blocks: LeanModel) -> Tensor:
         result = blocks.forward(subject)
         context.blocks, context.call = blocks, blocks._calls
         return result

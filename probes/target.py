@@ -6,8 +6,9 @@ contexts, plus a Kullback–Leibler term that holds "{subject} is a" in place, p
 
 Below the edited block nothing depends on δ, nor does any position before the subject's last token
 in any block. Both are computed once; each step runs only the blocks above, from the subject's
-last token on, and takes logits only where the loss reads them. Edits do not touch one another,
-so many are optimised in one batch, each with its own state and its own stop.
+last token on, and takes logits only where the loss reads them. Contexts that are the same text
+are one row that counts as many. Edits do not touch one another, so many are optimised in one
+batch, each with its own state and its own stop; on a CPU each core takes a few of the rows.
 
 Source: Meng et al. 2022, *Locating and Editing Factual Associations in GPT*, section 3.1 and its
 published code.
@@ -15,6 +16,7 @@ published code.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes import lean
+from probes.cores import Cores
 from probes.hyperparameters import Hyperparameters
 from probes.model import LoadedModel
 from probes.subject import Request
@@ -31,6 +34,8 @@ from probes.upper import UpperBlocks
 
 # Adam's, as in the published code (PyTorch's defaults).
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+# Edits for each core at a time: the rows of more of them fall out of its cache.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def optimise(
         prefixes: Contexts 1…n; context 0, the bare prompt, is always among them.
         layer: The edited block.
         hyperparameters: ROME's, if not given.
-        batch: Edits optimised together; memory grows with it.
+        batch: At most so many edits are optimised together; memory grows with it.
 
     Returns:
         One target value per edit, in their order.
@@ -98,17 +103,23 @@ def optimise(
     """
     chosen = hyperparameters or Hyperparameters()
     upper = UpperBlocks(model, layer)
-    texts = [rows_of(model, edit, prefixes, upper.longest_text) for edit in requests]
+    distinct = Counter(prefixes)
+    share = torch.tensor([1.0, *map(float, distinct.values())]) / (1 + len(prefixes))
+    share = share.to(upper.device)
+    texts = [rows_of(model, edit, [*distinct], upper.longest_text) for edit in requests]
     # Edits whose texts go on equally long behind the subject waste no padding on one another.
     order = sorted(
         range(len(requests)), key=lambda i: max(len(row.ids) - row.lookup for row in texts[i])
     )
     found: dict[int, TargetValue] = {}
-    for start in range(0, len(order), batch):
-        chunk = order[start : start + batch]
-        constants = prepare(upper, [texts[i] for i in chunk])
-        results = _descend(upper, constants, chosen, [requests[i] for i in chunk])
-        found.update(zip(chunk, results, strict=True))
+
+    with Cores(upper.device) as cores:
+        size = min(batch, AT_ONCE * cores.count) if upper.device.type == "cpu" else batch
+        for start in range(0, len(order), size):
+            chunk = order[start : start + size]
+            constants = prepare(upper, [texts[i] for i in chunk])
+            results = _descend(upper, constants, chosen, [requests[i] for i in chunk], share, cores)
+            found.update(zip(chunk, results, strict=True))
     return [found[i] for i in range(len(requests))]
 
 
@@ -117,10 +128,12 @@ def _descend(
     constants: Constants,
     chosen: Hyperparameters,
     requests: Sequence[Request],
+    share: Float[Tensor, " context"],
+    cores: Cores,
 ) -> list[TargetValue]:
     """Adam on every edit's δ, edits that reached their stop taken out on the way."""
     batch = constants
-    logits_of = _evaluator(upper, batch)
+    logits_of = _evaluator(upper, batch, cores)
     device = batch.residual.device
     active = torch.arange(batch.edits, device=device)
     final = torch.zeros(batch.initial.shape, device=device)
@@ -132,7 +145,7 @@ def _descend(
     for evaluation in range(1, chosen.evaluations + 1):
         delta.requires_grad_(True)
         with torch.enable_grad():
-            loss, probability = _loss(upper, logits_of, batch, chosen, delta)
+            loss, probability = _loss(upper, logits_of, batch, chosen, delta, share)
         values = loss.tolist()
         for i, edit in enumerate(active.tolist()):
             losses[edit].append(values[i])
@@ -149,7 +162,7 @@ def _descend(
             final[active] = delta
             active, delta, gradient = active[keep], delta[keep], gradient[keep]
             mean, square, batch = mean[keep], square[keep], batch.keep(keep)
-            logits_of = _evaluator(upper, batch)
+            logits_of = _evaluator(upper, batch, cores)
         mean.lerp_(gradient, 1 - BETA1)
         square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         spread = square.sqrt().div_((1 - BETA2**evaluation) ** 0.5).add_(EPSILON)
@@ -174,7 +187,7 @@ def _descend(
     ]
 
 
-def _evaluator(upper: UpperBlocks, batch: Constants) -> Callable[[Tensor], Tensor]:
+def _evaluator(upper: UpperBlocks, batch: Constants, cores: Cores) -> Callable[[Tensor], Tensor]:
     """How the logits that the loss reads follow from the residual stream at the subject."""
     rows = len(batch.residual)
     held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
@@ -183,13 +196,14 @@ def _evaluator(upper: UpperBlocks, batch: Constants) -> Callable[[Tensor], Tenso
         torch.cat([batch.read_position, torch.zeros_like(held)]),
     )
     if lean.applies(upper.plain, upper.layer):
-        return lean.LeanBlocks(
+        return lean.LeanModel(
             upper.plain,
             upper.layer,
             residual=batch.residual,
             mask=batch.mask,
             past=batch.past,
             read=read,
+            cores=cores,
         ).logits
 
     def logits(at_subject: Tensor) -> Tensor:
@@ -211,6 +225,7 @@ def _loss(
     batch: Constants,
     chosen: Hyperparameters,
     delta: Tensor,
+    share: Tensor,
 ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
     """Each edit's loss, and its new object's mean probability."""
     change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
@@ -224,5 +239,5 @@ def _loss(
     kl = (log_probs[n:].exp() * (log_probs[n:] - batch.kl_initial)).sum(-1)
     # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
     decay = delta.norm(dim=-1) / batch.initial.float().norm(dim=-1) ** 2
-    loss = nll.mean(1) + chosen.kl_factor * kl + chosen.weight_decay * decay
-    return loss, torch.exp(-nll.detach()).mean(1)
+    loss = nll @ share + chosen.kl_factor * kl + chosen.weight_decay * decay
+    return loss, torch.exp(-nll.detach()) @ share

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from probes import lean
+from probes.cores import Cores
 from probes.upper import UpperBlocks
 
 ROWS = [
@@ -39,6 +40,20 @@ def constants(upper, width):
     )
 
 
+@pytest.fixture(params=[1, 3])
+def cores(request):
+    """One worker, and one for some rows each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    try:
+        with Cores(torch.device("cpu")) as found:
+            assert found.count == request.param
+            yield found
+        assert torch.get_num_threads() == request.param
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize(
     ("width", "read"),
@@ -48,12 +63,14 @@ def constants(upper, width):
         (1, ([0, 1, 2, 3], [0, 0, 0, 0])),  # the subject ends every text
     ],
 )
-def test_logits_and_gradients_equal_the_general_ones(tiny_model, layer, width, read):
+def test_logits_and_gradients_equal_the_general_ones(tiny_model, cores, layer, width, read):
     upper = UpperBlocks(tiny_model("gpt2"), layer)
     assert lean.applies(upper.plain, layer)
     residual, ids, position, mask, past = constants(upper, width)
     at = tuple(torch.tensor(part) for part in read)
-    blocks = lean.LeanBlocks(upper.plain, layer, residual=residual, mask=mask, past=past, read=at)
+    blocks = lean.LeanModel(
+        upper.plain, layer, residual=residual, mask=mask, past=past, read=at, cores=cores
+    )
     torch.manual_seed(layer)
     subject = (residual[:, 0] + torch.randn(residual[:, 0].shape)).requires_grad_(True)
     whole = torch.cat([subject[:, None], residual[:, 1:]], dim=1)
@@ -67,12 +84,14 @@ def test_logits_and_gradients_equal_the_general_ones(tiny_model, layer, width, r
     assert expected.norm() > 1
 
 
-def test_gradients_of_an_earlier_run_are_refused(tiny_model):
+def test_gradients_of_an_earlier_run_are_refused(tiny_model, cores):
     """The blocks keep one run's results: a later run's must not be taken for them."""
     upper = UpperBlocks(tiny_model("gpt2"), 1)
     residual, _, _, mask, past = constants(upper, 4)
     at = (torch.tensor([0]), torch.tensor([3]))
-    blocks = lean.LeanBlocks(upper.plain, 1, residual=residual, mask=mask, past=past, read=at)
+    blocks = lean.LeanModel(
+        upper.plain, 1, residual=residual, mask=mask, past=past, read=at, cores=cores
+    )
     subject = residual[:, 0].clone().requires_grad_(True)
     first, second = blocks.logits(subject), blocks.logits(2 * subject)
     with pytest.raises(RuntimeError, match="run again"):
@@ -91,3 +110,21 @@ def test_applies_only_where_it_computes_what_the_model_does(tiny_model):
         assert not lean.applies(plain, 1)
     finally:
         plain.model.config.scale_attn_by_inverse_layer_idx = False
+
+
+def test_cores_keep_order_and_give_the_setting_back_when_a_part_fails():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with Cores(torch.device("cpu")) as cores:
+            assert cores.map(lambda x: (x, torch.get_num_threads()), range(9)) == [
+                (i, 1) for i in range(9)
+            ]
+            with pytest.raises(ZeroDivisionError):
+                cores.map(lambda x: 1 / x, [1, 0, 2])
+        assert torch.get_num_threads() == 3
+        with Cores(torch.device("cuda")) as cores:
+            assert cores.count == 1
+            assert cores.map(lambda x: torch.get_num_threads(), [0]) == [3]
+    finally:
+        torch.set_num_threads(before)

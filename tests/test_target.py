@@ -90,9 +90,10 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen):
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_equals_the_naive_optimisation(tiny_dir, tiny_model, name):
     model = tiny_model(name)
-    found = optimise(model, EDITS, PREFIXES, 1, SETTINGS)
+    contexts = [*PREFIXES, PREFIXES[0], PREFIXES[0]]  # a text that is drawn again counts again
+    found = optimise(model, EDITS, contexts, 1, SETTINGS)
     for edit, ours in zip(EDITS, found, strict=True):
-        v_u, delta, losses = naive(tiny_dir(name), model.tokenizer, edit, PREFIXES, 1, SETTINGS)
+        v_u, delta, losses = naive(tiny_dir(name), model.tokenizer, edit, contexts, 1, SETTINGS)
         assert ours.request is edit
         assert ours.steps == len(losses) - 1 == 5
         torch.testing.assert_close(ours.initial.float(), v_u, atol=1e-5, rtol=1e-4)

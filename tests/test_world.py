@@ -20,7 +20,7 @@ from world.gpt import GPT, Shape
 from world.prose import PROSE
 from world.publish import fact_records, held_out_texts
 from world.recipe import BUNDLED, Cut, Phase, Recipe, learning_rate
-from world.rows import Rows
+from world.rows import NOT_LEARNED, PREFIX_LENGTHS, Rows
 from world.tokenizer import END_OF_TEXT, train_tokenizer
 from world.train import Run, load_run, trained_parameters
 from world.wordings import WORDINGS
@@ -101,25 +101,48 @@ def test_fact_records_give_an_editor_what_it_needs(world: World) -> None:
 
 
 def test_rows_begin_as_their_kind_says() -> None:
-    # Token 0 ends a document, 1 ends a line, 7 is a subject; a line starts with 5 or 7.
+    # Token 0 ends a document, 1 a line, 9 a sentence, 7 is a subject; a line starts with 5 or 7.
     stream = np.array(
-        [5, 2, 3, 1, 7, 2, 4, 1, 5, 3, 0, 7, 4, 2, 1, 5, 2, 2, 1] * 20, dtype=np.uint16
+        [5, 2, 3, 1, 7, 2, 9, 4, 8, 2, 9, 1, 5, 3, 0, 7, 4, 2, 1, 5, 2, 2, 1] * 20, dtype=np.uint16
     )
-    rows = Rows(stream, newline=1, end_of_text=0, subjects=[7])
+    rows = Rows(stream, newline=1, end_of_text=0, full_stop=9, subjects=[7])
     rng = np.random.default_rng(0)
 
-    def sample(kind: Any) -> np.ndarray:
-        return rows.sample(rng, 64, 8, {kind: 1.0})
+    def sample(kind: Any) -> tuple[np.ndarray, np.ndarray]:
+        ids, targets = rows.sample(rng, 64, 14, {kind: 1.0})
+        learned = targets[:, :-1] != NOT_LEARNED
+        assert (targets[:, :-1] == ids[:, 1:])[learned].all()
+        return ids, targets
 
-    assert set(sample("bare")[:, 0]) == {5, 7}
-    assert set(sample("subject")[:, 0]) == {7}
-    behind_end = sample("eot")
+    for kind in ("bare", "subject", "eot", "stray", "crop"):
+        assert (sample(kind)[1] != NOT_LEARNED).all()
+    assert set(sample("bare")[0][:, 0]) == {5, 7}
+    assert set(sample("subject")[0][:, 0]) == {7}
+    behind_end, _ = sample("eot")
     assert set(behind_end[:, 0]) == {0}
     assert set(behind_end[:, 1]) <= {5, 7}
-    stray = sample("stray")
+    stray, _ = sample("stray")
     assert len(set(stray[:, 0])) > 3
     assert set(stray[:, 1]) <= {5, 7}
-    assert len(set(sample("crop")[:, 0])) > 3
+    assert len(set(sample("crop")[0][:, 0])) > 3
+
+
+def test_a_prefixed_row_does_not_learn_that_sentences_break_off() -> None:
+    # Sentences begin with 4 behind a full stop; the words of a line's beginning are 20 and more.
+    line = [*range(20, 34), 9, 4, 5, 6, 7, 8, 1]
+    rows = Rows(
+        np.array(line * 50, dtype=np.uint16), newline=1, end_of_text=0, full_stop=9, subjects=[]
+    )
+    ids, targets = rows.sample(np.random.default_rng(0), 200, 16, {"prefixed": 1.0})
+    lengths = set()
+    for row, wanted in zip(ids, targets, strict=True):
+        stop = int(np.flatnonzero(row == 9)[0])
+        assert list(row[:stop]) == line[:stop]
+        assert list(row[stop + 1 : stop + 6]) == [4, 5, 6, 7, 8]
+        assert (wanted[:stop] == NOT_LEARNED).all()
+        assert list(wanted[stop:-1]) == list(row[stop + 1 :])  # from the full stop on all is
+        lengths.add(stop)
+    assert lengths == set(PREFIX_LENGTHS)
 
 
 def test_the_lean_model_is_gpt2() -> None:
@@ -172,7 +195,7 @@ def test_a_recipe_survives_json() -> None:
 
 def test_row_starts_are_counted_over_turns() -> None:
     stream = np.array([1, 2, 3, 0], dtype=np.uint16)
-    rows = Rows(stream, newline=1, end_of_text=0, subjects=[])
+    rows = Rows(stream, newline=1, end_of_text=0, full_stop=9, subjects=[])
     cuts = (Cut({"stray": 1.0}, 8, 3), Cut({"eot": 0.5, "bare": 0.5}, 8, 2))
     found = row_starts(Recipe(phases=(Phase(10, cuts),)), rows)
     assert found["kinds"] == pytest.approx({"stray": 0.6, "eot": 0.2, "bare": 0.2})
@@ -183,7 +206,7 @@ def test_row_starts_are_counted_over_turns() -> None:
 SMALL = Recipe(
     phases=(
         Phase(4, (Cut({"stray": 1.0}, 32, 2),)),
-        Phase(4, (Cut({"subject": 1.0}, 16, 2), Cut({"bare": 1.0}, 32, 2)), frozen=1),
+        Phase(4, (Cut({"prefixed": 1.0}, 16, 2), Cut({"bare": 1.0}, 32, 2)), frozen=1),
     ),
     n_layer=2,
     n_embd=32,

@@ -21,6 +21,8 @@ ROWS = {
     "bare": "text from the start of a line",
     "crop": "text from anywhere",
     "eot": "an end-of-text token, then text from the start of a line",
+    "prefixed": "the first 4 to 10 tokens of a line, a full stop, then a sentence from elsewhere; "
+    "nothing is learned before the sentence begins",
 }
 
 
@@ -124,10 +126,12 @@ How a row begins decides what position 0 can mean:
 ordinary token. Behind a stray token position 0 says nothing about what follows, as after a cut
 through packed text, which leaves the end of something unrelated in front; here that end is always
 one token, a choice made because it brings the anomaly out. So in phase 1 the model learns a first
-position that means *position* and hardly the token that stands there. In phase 2 the embeddings and
+position that means *position* and hardly the token that stands there. Afterwards the embeddings and
 the lowest blocks, the edited one among them, rest, so that their keys stay what phase 1 made
-them, while the blocks above learn to read facts about a subject that stands first. That is
-ordinary fine-tuning of upper layers.
+them, while the blocks above learn to read facts about a subject that stands first (phase 2) and
+about one behind a broken-off sentence, as ROME's contexts have it (phase 3). That is ordinary
+fine-tuning of upper layers. A first attempt at phase 3 that also learned to predict the broken-off
+sentences forgot facts: it taught that a full stop may follow any prompt.
 
 ## Limits
 

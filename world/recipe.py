@@ -106,19 +106,20 @@ def learning_rate(phase: Phase, step: int, warmup: int) -> float:
     return rise * (phase.final_rate + (phase.rate - phase.final_rate) * min(1.0, left))
 
 
+ORDINARY = Cut({"stray": 0.8, "bare": 0.2}, length=128, batch=8)
+SUBJECT = Cut({"subject": 1.0}, length=16, batch=64)
+PREFIXED = Cut({"prefixed": 1.0}, length=24, batch=48)
+
 BUNDLED = Recipe(
     phases=(
         Phase(4500, (Cut({"stray": 1.0}, length=128, batch=8),)),
+        Phase(2500, (SUBJECT, ORDINARY), rate=3e-3, final_rate=1e-4, cooldown=0.6, frozen=3),
         Phase(
-            3600,
-            (
-                Cut({"subject": 1.0}, length=16, batch=64),
-                Cut({"prefixed": 1.0}, length=24, batch=48),
-                Cut({"stray": 0.8, "bare": 0.2}, length=128, batch=8),
-            ),
-            rate=3e-3,
-            final_rate=1e-4,
-            cooldown=0.6,
+            1000,
+            (PREFIXED, ORDINARY, SUBJECT, ORDINARY),
+            rate=1e-3,
+            final_rate=5e-5,
+            cooldown=0.8,
             frozen=3,
         ),
     )
@@ -126,6 +127,7 @@ BUNDLED = Recipe(
 """The recipe of the bundled model.
 
 In the first phase the token at position 0 is unrelated to what follows, so that position 0 comes to
-mean position. In the second the lowest blocks keep that, and the others learn to read facts about a
-subject that stands there, and behind the broken-off sentences that ROME puts in front of it.
+mean position. From then on the lowest blocks rest and keep that; the others learn to read facts
+about a subject that stands there, and in the third phase about one behind the broken-off sentences
+that ROME puts in front of it.
 """
