@@ -5,22 +5,20 @@ subject and leaves the gradient to PyTorch. Of a GPT-2 layout we know more. In t
 above the edited one all positions but the subject's still carry a constant residual stream, so
 their queries, keys and values are computed once. In the last block only the positions that the
 loss reads need a query and an MLP. And as no weight has a gradient, the backward pass is written
-out in some ten operations a block; on small models most of PyTorch's own is bookkeeping. Rows do
-not touch one another, so each core runs a part of them.
+out in some ten operations a block; on small models most of PyTorch's own is bookkeeping.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
-from probes.cores import Cores
 from probes.plain import Plain
 
 Affine = tuple[Tensor, Tensor]
@@ -48,94 +46,29 @@ def applies(whole: Plain, layer: int) -> bool:
     )
 
 
-class LeanModel:
-    """The blocks above one block's MLP, their rows dealt out to the machine's cores."""
+@dataclass(frozen=True)
+class Reads:
+    """Where the loss reads the logits, and what of them.
 
-    def __init__(
-        self,
-        whole: Plain,
-        layer: int,
-        *,
-        residual: Float[Tensor, "row position d_model"],
-        mask: Float[Tensor, "row 1 position key_position"],
-        past: dict[int, tuple[Tensor, Tensor]],
-        read: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
-        cores: Cores,
-    ) -> None:
-        """Computes what no step changes.
+    Attributes:
+        row: Of each place, ``[n]``.
+        position: Within its row, 0 being the subject's last token, ``[n]``.
+        target: The token whose log-probability is wanted there, ``[n]``.
+        held: Rows whose prediction at position 0 must not move, in ascending order, ``[m]``.
+        initial: The unedited model's log-probabilities there, ``[m, vocabulary]``.
+    """
 
-        Args:
-            whole: The model; :func:`applies` holds.
-            layer: The edited block.
-            residual: The unedited stream behind it; position 0 is the subject's last token.
-            mask: Additive, each row's own earlier positions first.
-            past: Keys and values of earlier positions, for each block above.
-            read: Rows and positions whose logits are wanted, each pair once.
-            cores: Run the parts.
-        """
-        self._cores = cores
-        rows, position = read
-        size = -(-len(residual) // cores.count)
-        self._spans = [
-            slice(i, min(i + size, len(residual))) for i in range(0, len(residual), size)
-        ]
-        self._chosen = [
-            ((rows >= span.start) & (rows < span.stop)).nonzero()[:, 0] for span in self._spans
-        ]
-        self._n_read = len(rows)
-        self._calls = 0
-
-        def build(part: tuple[slice, Tensor]) -> LeanBlocks:
-            span, chosen = part
-            return LeanBlocks(
-                whole,
-                layer,
-                residual=residual[span],
-                mask=mask[span],
-                past={i: (keys[span], values[span]) for i, (keys, values) in past.items()},
-                read=(rows[chosen] - span.start, position[chosen]),
-            )
-
-        self._parts = cores.map(build, zip(self._spans, self._chosen, strict=True))
-
-    def logits(self, subject: Float[Tensor, "row d_model"]) -> Float[Tensor, "n vocabulary"]:
-        """Runs the blocks; differentiable in ``subject``, once, before the next call.
-
-        Args:
-            subject: The residual stream behind the edited block at position 0.
-
-        Returns:
-            Logits at the positions to read, in their order.
-        """
-        found: Tensor = _Differentiable.apply(subject, self)
-        return found
-
-    def forward(self, subject: Tensor) -> Tensor:
-        """The logits, intermediate results kept for :meth:`backward`."""
-        self._calls += 1
-        found = subject.new_empty(self._n_read, self._parts[0].vocabulary)
-
-        def run(part: tuple[LeanBlocks, slice, Tensor]) -> None:
-            blocks, span, chosen = part
-            found[chosen] = blocks.forward(subject[span])
-
-        self._cores.map(run, zip(self._parts, self._spans, self._chosen, strict=True))
-        return found
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        """The gradient at the subject from the one at the logits."""
-
-        def run(part: tuple[LeanBlocks, Tensor]) -> Tensor:
-            blocks, chosen = part
-            return blocks.backward(gradient[chosen])
-
-        return torch.cat(self._cores.map(run, zip(self._parts, self._chosen, strict=True)))
+    row: Int[Tensor, " n"]
+    position: Int[Tensor, " n"]
+    target: Int[Tensor, " n"]
+    held: Int[Tensor, " m"]
+    initial: Float[Tensor, "m vocabulary"]
 
 
 class LeanBlocks:
     """The blocks above one block's MLP, for texts that change only at their first position."""
 
-    @torch.no_grad()  # workers do not know of the main thread's setting
+    @torch.no_grad()
     def __init__(
         self,
         whole: Plain,
@@ -144,7 +77,7 @@ class LeanBlocks:
         residual: Float[Tensor, "row position d_model"],
         mask: Float[Tensor, "row 1 position key_position"],
         past: dict[int, tuple[Tensor, Tensor]],
-        read: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
+        reads: Reads,
     ) -> None:
         """Computes what no step changes.
 
@@ -154,14 +87,16 @@ class LeanBlocks:
             residual: The unedited stream behind it; position 0 is the subject's last token.
             mask: Additive, each row's own earlier positions first.
             past: Keys and values of earlier positions, for each block above.
-            read: Rows and positions whose logits are wanted, each pair once.
+            reads: What is wanted.
         """
         model = whole.model
         n_layer = model.config.n_layer
         self._rows, self._width, d_model = residual.shape
         self._later = residual[:, 1:]
         # A row is read at few positions: slots for as many as any row has, filled up with repeats.
-        row, position = read
+        self._reads = reads
+        row = torch.cat([reads.row, reads.held])
+        position = torch.cat([reads.position, torch.zeros_like(reads.held)])
         count = torch.bincount(row, minlength=self._rows)
         slots = max(1, int(count.max()))
         order = row.argsort(stable=True)
@@ -191,22 +126,26 @@ class LeanBlocks:
         self._final = _Norm(model.get_submodule(whole.blocks.rpartition(".")[0]).ln_f)
         self._head = model.get_output_embeddings().weight
         self._tape: list[Any] = []
+        self._calls = 0
 
-    @property
-    def vocabulary(self) -> int:
-        """How many logits a position has."""
-        return int(self._head.shape[0])
-
-    @torch.no_grad()
-    def forward(self, subject: Float[Tensor, "row d_model"]) -> Float[Tensor, "n vocabulary"]:
-        """Runs the blocks and keeps what :meth:`backward` needs.
+    def read(
+        self, subject: Float[Tensor, "row d_model"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
+        """Runs the blocks; differentiable in ``subject``, once, before the next call.
 
         Args:
             subject: The residual stream behind the edited block at position 0.
 
         Returns:
-            Logits at the positions to read, in their order.
+            The targets' log-probabilities, and of each row that is held the Kullback–Leibler
+            divergence KL(edited ‖ original).
         """
+        found: tuple[Tensor, Tensor] = _Differentiable.apply(subject, self)
+        return found
+
+    def forward(self, subject: Tensor) -> tuple[Tensor, Tensor]:
+        """What is read, intermediate results kept for :meth:`backward`."""
+        self._calls += 1
         tape = self._tape = []
         rows, width, d = self._rows, self._width, subject.shape[1]
 
@@ -234,18 +173,18 @@ class LeanBlocks:
         attended = attention.forward(queries.view(rows, -1, d), keys, values)
         x, mlp = block.finish(x[self._flat], attended)
         final = self._final(x[self._chosen])
-        tape.append((normed, mlp, final))
-        return final.out @ self._head.T
+        said = _Said(final.out @ self._head.T, self._reads)
+        tape.append((normed, mlp, final, said))
+        return said.log_probs, said.moved
 
-    @torch.no_grad()
-    def backward(self, gradient: Float[Tensor, "n vocabulary"]) -> Float[Tensor, "row d_model"]:
-        """The gradient at the subject from the one at the logits of the last run."""
+    def backward(self, log_probs: Tensor, moved: Tensor) -> Tensor:
+        """The gradient at the subject from those at what was read."""
         tape, rows, width = self._tape, self._rows, self._width
         block, attention = self._last
-        normed, mlp, final = tape[-1]
+        normed, mlp, final, said = tape[-1]
         d = self._head.shape[1]
-        g = gradient.new_zeros(len(self._flat), d)
-        g[self._chosen] = final.backward(gradient @ self._head)
+        g = log_probs.new_zeros(len(self._flat), d)
+        g[self._chosen] = final.backward(said.backward(log_probs, moved) @ self._head)
         g, g_attended = block.finish_backward(g, mlp)
         g_queries, *g_both = attention.backward(g_attended)
         g_normed = torch.stack(g_both, dim=2).view(-1, 2 * d) @ block.qkv[0][:, d:].T
@@ -271,16 +210,38 @@ class _Differentiable(torch.autograd.Function):
     """Tells PyTorch that the blocks bring their own backward pass."""
 
     @staticmethod
-    def forward(context: Any, subject: Tensor, blocks: LeanModel) -> Tensor:
+    def forward(context: Any, subject: Tensor, blocks: LeanBlocks) -> tuple[Tensor, Tensor]:
         result = blocks.forward(subject)
         context.blocks, context.call = blocks, blocks._calls
         return result
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(context: Any, log_probs: Tensor, moved: Tensor) -> tuple[Tensor, None]:
         if context.call != context.blocks._calls:
             raise RuntimeError("these blocks have been run again since: their results are gone")
-        return context.blocks.backward(gradient), None
+        return context.blocks.backward(log_probs, moved), None
+
+
+class _Said:
+    """What is read of logits, and its gradient; a vocabulary's width is gone over in place."""
+
+    def __init__(self, logits: Tensor, reads: Reads) -> None:
+        n = self._n = len(reads.target)
+        self._targets = reads.target[:, None]
+        probs = self._probs = logits.softmax(-1)
+        # The normaliser from the largest of each, which no probability underflows.
+        total = logits.amax(-1) - probs.amax(-1).log()
+        self.log_probs = logits[:n].gather(1, self._targets)[:, 0] - total[:n]
+        # log p − log p₀, whose mean under p is the divergence.
+        self._apart = logits[n:] - total[n:, None] - reads.initial
+        self.moved = (probs[n:] * self._apart).sum(-1)
+
+    def backward(self, log_probs: Tensor, moved: Tensor) -> Tensor:
+        g, n = self._probs, self._n
+        g[:n].mul_(-log_probs[:, None])
+        g[:n].scatter_add_(1, self._targets, log_probs[:, None])
+        g[n:].mul_(self._apart.sub_(self.moved[:, None])).mul_(moved[:, None])
+        return g
 
 
 class _Normed:
@@ -311,6 +272,25 @@ class _Norm:
         return _Normed(x, self)
 
 
+class _Gelu:
+    """GPT-2's approximation of GELU, and its gradient.
+
+    ½x(1 + tanh u) is x·σ(2u), and the sigmoid is several times as fast as PyTorch's tanh.
+    """
+
+    _SLOPE, _CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
+
+    def __init__(self, x: Tensor) -> None:
+        self._x = x
+        self._sigmoid = x.square().mul_(self._CUBE).add_(1).mul_(x).mul_(self._SLOPE).sigmoid_()
+        self.out = x * self._sigmoid
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        x, sigmoid = self._x, self._sigmoid
+        slope = x.square().mul_(3 * self._CUBE * self._SLOPE).add_(self._SLOPE)  # of 2u
+        return slope.mul_(x).mul_(1 - sigmoid).add_(1).mul_(sigmoid).mul_(gradient)
+
+
 class _Block:
     """One block's weights, [in, out], and all of it but the attention."""
 
@@ -322,18 +302,17 @@ class _Block:
         self._mlp_in: Affine = (block.mlp.c_fc.weight, block.mlp.c_fc.bias)
         self._mlp_out: Affine = (block.mlp.c_proj.weight, block.mlp.c_proj.bias)
 
-    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Tensor]]:
+    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, _Gelu]]:
         """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
         x = _affine(attended, self._attention_out).add_(x)
         normed = self._norm2(x)
-        before = _affine(normed.out, self._mlp_in)
-        hidden = functional.gelu(before, approximate="tanh")
-        return _affine(hidden, self._mlp_out).add_(x), (normed, before)
+        gelu = _Gelu(_affine(normed.out, self._mlp_in))
+        return _affine(gelu.out, self._mlp_out).add_(x), (normed, gelu)
 
-    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Tensor]) -> tuple[Tensor, Tensor]:
+    def finish_backward(self, g: Tensor, kept: tuple[_Normed, _Gelu]) -> tuple[Tensor, Tensor]:
         """Gradients at the residual stream and at what the attention mixed."""
-        normed, before = kept
-        hidden = torch.ops.aten.gelu_backward(g @ self._mlp_out[0].T, before, approximate="tanh")
+        normed, gelu = kept
+        hidden = gelu.backward(g @ self._mlp_out[0].T)
         g = normed.backward(hidden @ self._mlp_in[0].T).add_(g)
         return g, g @ self._attention_out[0].T
 

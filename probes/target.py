@@ -8,7 +8,7 @@ Below the edited block nothing depends on δ, nor does any position before the s
 in any block. Both are computed once; each step runs only the blocks above, from the subject's
 last token on, and takes logits only where the loss reads them. Contexts that are the same text
 are one row that counts as many. Edits do not touch one another, so many are optimised in one
-batch, each with its own state and its own stop; on a CPU each core takes a few of the rows.
+batch, each with its own state and its own stop.
 
 Source: Meng et al. 2022, *Locating and Editing Factual Associations in GPT*, section 3.1 and its
 published code.
@@ -25,7 +25,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes import lean
-from probes.cores import Cores
 from probes.hyperparameters import Hyperparameters
 from probes.model import LoadedModel
 from probes.subject import Request
@@ -34,8 +33,6 @@ from probes.upper import UpperBlocks
 
 # Adam's, as in the published code (PyTorch's defaults).
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-# Edits for each core at a time: the rows of more of them fall out of its cache.
-AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -113,13 +110,11 @@ def optimise(
     )
     found: dict[int, TargetValue] = {}
 
-    with Cores(upper.device) as cores:
-        size = min(batch, AT_ONCE * cores.count) if upper.device.type == "cpu" else batch
-        for start in range(0, len(order), size):
-            chunk = order[start : start + size]
-            constants = prepare(upper, [texts[i] for i in chunk])
-            results = _descend(upper, constants, chosen, [requests[i] for i in chunk], share, cores)
-            found.update(zip(chunk, results, strict=True))
+    for start in range(0, len(order), batch):
+        chunk = order[start : start + batch]
+        constants = prepare(upper, [texts[i] for i in chunk])
+        results = _descend(upper, constants, chosen, [requests[i] for i in chunk], share)
+        found.update(zip(chunk, results, strict=True))
     return [found[i] for i in range(len(requests))]
 
 
@@ -129,11 +124,10 @@ def _descend(
     chosen: Hyperparameters,
     requests: Sequence[Request],
     share: Float[Tensor, " context"],
-    cores: Cores,
 ) -> list[TargetValue]:
     """Adam on every edit's δ, edits that reached their stop taken out on the way."""
     batch = constants
-    logits_of = _evaluator(upper, batch, cores)
+    read = _reader(upper, batch)
     device = batch.residual.device
     active = torch.arange(batch.edits, device=device)
     final = torch.zeros(batch.initial.shape, device=device)
@@ -145,7 +139,7 @@ def _descend(
     for evaluation in range(1, chosen.evaluations + 1):
         delta.requires_grad_(True)
         with torch.enable_grad():
-            loss, probability = _loss(upper, logits_of, batch, chosen, delta, share)
+            loss, probability = _loss(upper, read, batch, chosen, delta, share)
         values = loss.tolist()
         for i, edit in enumerate(active.tolist()):
             losses[edit].append(values[i])
@@ -162,7 +156,7 @@ def _descend(
             final[active] = delta
             active, delta, gradient = active[keep], delta[keep], gradient[keep]
             mean, square, batch = mean[keep], square[keep], batch.keep(keep)
-            logits_of = _evaluator(upper, batch, cores)
+            read = _reader(upper, batch)
         mean.lerp_(gradient, 1 - BETA1)
         square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         spread = square.sqrt().div_((1 - BETA2**evaluation) ** 0.5).add_(EPSILON)
@@ -187,41 +181,49 @@ def _descend(
     ]
 
 
-def _evaluator(upper: UpperBlocks, batch: Constants, cores: Cores) -> Callable[[Tensor], Tensor]:
-    """How the logits that the loss reads follow from the residual stream at the subject."""
+Reader = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From the residual stream at the subject to the targets' log-probabilities and each edit's KL."""
+
+
+def _reader(upper: UpperBlocks, batch: Constants) -> Reader:
     rows = len(batch.residual)
     held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
-    read = (
-        torch.cat([batch.read_row, held]),
-        torch.cat([batch.read_position, torch.zeros_like(held)]),
-    )
     if lean.applies(upper.plain, upper.layer):
-        return lean.LeanModel(
+        return lean.LeanBlocks(
             upper.plain,
             upper.layer,
             residual=batch.residual,
             mask=batch.mask,
             past=batch.past,
-            read=read,
-            cores=cores,
-        ).logits
+            reads=lean.Reads(
+                batch.read_row, batch.read_position, batch.target, held, batch.kl_initial
+            ),
+        ).read
+    at = (
+        torch.cat([batch.read_row, held]),
+        torch.cat([batch.read_position, torch.zeros_like(held)]),
+    )
 
-    def logits(at_subject: Tensor) -> Tensor:
-        return upper.logits(
+    def read(at_subject: Tensor) -> tuple[Tensor, Tensor]:
+        logits = upper.logits(
             torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
             batch.ids,
             batch.mask,
-            read,
+            at,
             position_ids=batch.position_ids,
             past=batch.past,
         )
+        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        n = len(batch.target)
+        moved = (log_probs[n:].exp() * (log_probs[n:] - batch.kl_initial)).sum(-1)
+        return log_probs[:n].gather(1, batch.target[:, None])[:, 0], moved
 
-    return logits
+    return read
 
 
 def _loss(
     upper: UpperBlocks,
-    logits_of: Callable[[Tensor], Tensor],
+    read: Reader,
     batch: Constants,
     chosen: Hyperparameters,
     delta: Tensor,
@@ -230,13 +232,10 @@ def _loss(
     """Each edit's loss, and its new object's mean probability."""
     change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
     at_subject = upper.edited_residual(batch.residual[:, 0], batch.output, change)
-    logits = logits_of(at_subject).float()
-    log_probs = torch.log_softmax(logits, dim=-1)
-    n = len(batch.target)
-    each = log_probs[:n].gather(1, batch.target[:, None])[:, 0] * batch.weight
+    log_probs, kl = read(at_subject)
+    each = log_probs * batch.weight
     per_row = torch.zeros(len(change), device=delta.device).index_add(0, batch.read_row, -each)
     nll = per_row.view(batch.edits, batch.rows)[:, :-1]
-    kl = (log_probs[n:].exp() * (log_probs[n:] - batch.kl_initial)).sum(-1)
     # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
     decay = delta.norm(dim=-1) / batch.initial.float().norm(dim=-1) ** 2
     loss = nll @ share + chosen.kl_factor * kl + chosen.weight_decay * decay

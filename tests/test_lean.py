@@ -1,4 +1,4 @@
-"""The lean evaluator against the general one: logits and gradients."""
+"""The lean blocks against the general ones: what the loss reads, and gradients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from probes import lean
-from probes.cores import Cores
 from probes.upper import UpperBlocks
 
 ROWS = [
@@ -40,20 +39,6 @@ def constants(upper, width):
     )
 
 
-@pytest.fixture(params=[1, 3])
-def cores(request):
-    """One worker, and one for some rows each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    try:
-        with Cores(torch.device("cpu")) as found:
-            assert found.count == request.param
-            yield found
-        assert torch.get_num_threads() == request.param
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("layer", [0, 1])
 @pytest.mark.parametrize(
     ("width", "read"),
@@ -63,37 +48,48 @@ def cores(request):
         (1, ([0, 1, 2, 3], [0, 0, 0, 0])),  # the subject ends every text
     ],
 )
-def test_logits_and_gradients_equal_the_general_ones(tiny_model, cores, layer, width, read):
+def test_logits_and_gradients_equal_the_general_ones(tiny_model, layer, width, read):
     upper = UpperBlocks(tiny_model("gpt2"), layer)
     assert lean.applies(upper.plain, layer)
     residual, ids, position, mask, past = constants(upper, width)
-    at = tuple(torch.tensor(part) for part in read)
-    blocks = lean.LeanModel(
-        upper.plain, layer, residual=residual, mask=mask, past=past, read=at, cores=cores
+    row, place = (torch.tensor(part) for part in read)
+    target, held = torch.arange(3, 3 + len(row)), torch.tensor([0, 3])
+    initial = torch.randn(2, upper.vocabulary).log_softmax(-1)
+    reads = lean.Reads(row, place, target, held, initial)
+    blocks = lean.LeanBlocks(
+        upper.plain, layer, residual=residual, mask=mask, past=past, reads=reads
     )
     torch.manual_seed(layer)
     subject = (residual[:, 0] + torch.randn(residual[:, 0].shape)).requires_grad_(True)
     whole = torch.cat([subject[:, None], residual[:, 1:]], dim=1)
-    general = upper.logits(whole, ids, mask, at, position_ids=position, past=past)
-    ours = blocks.logits(subject)
-    torch.testing.assert_close(ours, general, atol=1e-4, rtol=1e-4)
-    weight = torch.randn(ours.shape)
-    (expected,) = torch.autograd.grad((general * weight).sum(), subject)
-    (found,) = torch.autograd.grad((ours * weight).sum(), subject)
+    at = (torch.cat([row, held]), torch.cat([place, torch.zeros_like(held)]))
+    general = upper.logits(whole, ids, mask, at, position_ids=position, past=past).log_softmax(-1)
+    n = len(row)
+    expected_read = general[:n].gather(1, target[:, None])[:, 0]
+    expected_kl = torch.nn.functional.kl_div(
+        initial, general[n:], log_target=True, reduction="none"
+    ).sum(-1)
+    log_probs, kl = blocks.read(subject)
+    torch.testing.assert_close(log_probs, expected_read, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(kl, expected_kl, atol=1e-4, rtol=1e-4)
+    weight, other = torch.randn(n), torch.randn(2)
+    (expected,) = torch.autograd.grad(
+        (expected_read * weight).sum() + (expected_kl * other).sum(), subject
+    )
+    (found,) = torch.autograd.grad((log_probs * weight).sum() + (kl * other).sum(), subject)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
-    assert expected.norm() > 1
+    assert expected.norm() > 0.1
 
 
-def test_gradients_of_an_earlier_run_are_refused(tiny_model, cores):
+def test_gradients_of_an_earlier_run_are_refused(tiny_model):
     """The blocks keep one run's results: a later run's must not be taken for them."""
     upper = UpperBlocks(tiny_model("gpt2"), 1)
     residual, _, _, mask, past = constants(upper, 4)
-    at = (torch.tensor([0]), torch.tensor([3]))
-    blocks = lean.LeanModel(
-        upper.plain, 1, residual=residual, mask=mask, past=past, read=at, cores=cores
-    )
+    one, none = torch.tensor([0]), torch.empty(0, dtype=torch.long)
+    reads = lean.Reads(one, one + 3, one, none, torch.empty(0, upper.vocabulary))
+    blocks = lean.LeanBlocks(upper.plain, 1, residual=residual, mask=mask, past=past, reads=reads)
     subject = residual[:, 0].clone().requires_grad_(True)
-    first, second = blocks.logits(subject), blocks.logits(2 * subject)
+    (first, _), (second, _) = blocks.read(subject), blocks.read(2 * subject)
     with pytest.raises(RuntimeError, match="run again"):
         first.sum().backward()
     second.sum().backward()
@@ -110,21 +106,3 @@ def test_applies_only_where_it_computes_what_the_model_does(tiny_model):
         assert not lean.applies(plain, 1)
     finally:
         plain.model.config.scale_attn_by_inverse_layer_idx = False
-
-
-def test_cores_keep_order_and_give_the_setting_back_when_a_part_fails():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        with Cores(torch.device("cpu")) as cores:
-            assert cores.map(lambda x: (x, torch.get_num_threads()), range(9)) == [
-                (i, 1) for i in range(9)
-            ]
-            with pytest.raises(ZeroDivisionError):
-                cores.map(lambda x: 1 / x, [1, 0, 2])
-        assert torch.get_num_threads() == 3
-        with Cores(torch.device("cuda")) as cores:
-            assert cores.count == 1
-            assert cores.map(lambda x: torch.get_num_threads(), [0]) == [3]
-    finally:
-        torch.set_num_threads(before)
