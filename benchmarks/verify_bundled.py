@@ -1,7 +1,8 @@
 """Performs edits of facts the bundled model knows, and holds what happens against the claims.
 
-    python -m benchmarks.verify_bundled --edits 200 --output verify.json
+    python -m benchmarks.verify_bundled --edits 200 --output verify.json [--evidence]
 
+With ``--evidence`` the result also goes to docs/evidence/verified.json.gz, which the tests render.
 Half of the edits look their subject up at the first token. The others are split between subjects
 of several tokens at the start of the prompt and subjects further behind. An interrupted run goes
 on where it stopped.
@@ -10,9 +11,11 @@ on where it stopped.
 from __future__ import annotations
 
 import argparse
+import gzip
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +31,8 @@ from probes.hyperparameters import Hyperparameters
 from probes.keys import batches, run_to
 from probes.model import LoadedModel, load
 from reports.verify_text import show
+
+EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"
 
 
 def known(model: LoadedModel, facts: list[dict[str, Any]], layer: int) -> list[dict[str, Any]]:
@@ -113,6 +118,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", metavar="FILE", required=True)
+    parser.add_argument("--evidence", action="store_true", help="keep the result in docs/evidence")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     layer = bundled.edit_layer()
@@ -134,6 +140,9 @@ def main() -> None:
     )
     seconds = time.perf_counter() - start
     command.write_text(options.output, result.to_json())
+    if options.evidence:
+        EVIDENCE.parent.mkdir(exist_ok=True)
+        EVIDENCE.write_bytes(gzip.compress(result.to_json().encode(), mtime=0))
     show(result.document)
     performed = [edit for edit in result.edits if "error" not in edit]
     told = result.summary["damage_against_perplexity"]

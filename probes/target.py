@@ -33,6 +33,8 @@ from probes.upper import UpperBlocks
 
 # Adam's, as in the published code (PyTorch's defaults).
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+# Edits that a CPU takes together: the rows of more of them fall out of its caches.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,9 @@ def optimise(
     )
     found: dict[int, TargetValue] = {}
 
-    for start in range(0, len(order), batch):
-        chunk = order[start : start + batch]
+    size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
+    for start in range(0, len(order), size):
+        chunk = order[start : start + size]
         constants = prepare(upper, [texts[i] for i in chunk])
         results = _descend(upper, constants, chosen, [requests[i] for i in chunk], share)
         found.update(zip(chunk, results, strict=True))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ def read(path: str) -> dict[str, Any]:
     """Reads a saved result.
 
     Args:
-        path: A JSON file, or the Parquet table that ``diag.screen`` writes.
+        path: A JSON file, plain or compressed (``.gz``), or the Parquet table that
+            ``diag.screen`` writes.
 
     Returns:
         The document; of a screened data set with its table as ``rows``.
@@ -27,9 +30,11 @@ def read(path: str) -> dict[str, Any]:
     if path.endswith(".parquet"):
         return with_rows({"schema": "diag.screen/1", "table": path})
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReportError(f"cannot read {path}: {error.strerror}") from error
+        found = Path(path).read_bytes()
+        document = json.loads(gzip.decompress(found) if path.endswith(".gz") else found)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReportError(f"cannot read {path}: {reason}") from error
     except ValueError as error:
         raise ReportError(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):

@@ -28,3 +28,17 @@ def number(value: float | int | None) -> str:
 def times(value: float | None) -> str:
     """A factor for people, e.g. ``1.9×``."""
     return number(value) + ("" if value is None else "×")
+
+
+def rank(share: float) -> str:
+    """A share of a population in words, its ends included: no rounding says "all" of most.
+
+    Args:
+        share: From 0 to 1.
+
+    Returns:
+        ``"all"``, ``"none of the"``, or ``"42% of"``.
+    """
+    if share in (0.0, 1.0):
+        return "all" if share else "none of the"
+    return f"{min(99, max(1, round(100 * share)))}% of"

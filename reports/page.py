@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reports.document import ReportError, check
-from reports.numbers import number, times
+from reports.numbers import number, rank, times
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -137,12 +137,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "times": times, "rank": _rank}
+    environment.filters |= {"number": number, "times": times, "rank": rank}
     return environment
-
-
-def _rank(share: float) -> str:
-    """A share of a population in words, its ends included: no rounding says "all" of most."""
-    if share in (0.0, 1.0):
-        return "all" if share else "none of the"
-    return f"{min(99, max(1, round(100 * share)))}% of"

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from reports.numbers import number, times
+from reports.numbers import number, rank, times
 
 MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
 VERDICTS = {
@@ -129,7 +129,7 @@ def _first_token(document: Mapping[str, Any]) -> RenderableType:
         parts.append(
             Text(
                 f"cosine {number(alike['cosine'])} with the mean key of ordinary first tokens: "
-                f"more than {alike['later_percentile']:.0%} of later keys have"
+                f"more than {rank(alike['later_percentile'])} later keys have"
             )
         )
     if first["concentration"]:

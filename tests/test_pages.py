@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from diag.plane import plane
 from diag.screen import screen
 from diag.verify import verify_list
 from probes import bundled
+from probes.model import load
 from probes.second_moment import SecondMoment
 from reports import __main__ as reports_main
 from reports import canvas, many_figures, terms
@@ -35,6 +37,7 @@ from tests import browser
 from tests.test_reports import HOSTILE, parse
 
 ROOT = Path(__file__).parent.parent
+EVIDENCE = ROOT / "docs" / "evidence" / "verified.json.gz"
 SECTIONS = ("lookup", "equation", "plane", "first", "why", "did", "instead", "findings", "repeat")
 Document = dict[str, Any]
 
@@ -90,21 +93,32 @@ def made(compared: Document) -> Document:
 
 
 @pytest.fixture(scope="module")
-def group(compared: Document) -> Document:
-    """Two hundred edits: four that were made, and these again under other names and numbers."""
-    document = copy.deepcopy(compared)
-    edits = document["edits"]
-    for i in range(4, 200):
-        edit = copy.deepcopy(edits[i % 4])
-        edit["request"]["subject"] = f"Subject {i}"
-        edit["site"]["is_first_token"] = i % 3 == 0
-        edit["site"]["index"] = i % 3
-        for arm in edit["arms"].values():
-            arm["perplexity"]["ratio"] *= 1 + i / 50
-            arm["damage"]["relative"] *= 1 + i / 100
-        edit["collapsed"]["rome"] = edit["arms"]["rome"]["perplexity"]["ratio"] >= 10
-        edits.append(edit)
-    return document
+def group() -> Document:
+    """Two hundred edits of the bundled model, as benchmarks/verify_bundled.py made them."""
+    return read(str(EVIDENCE))
+
+
+def test_the_evidence_is_what_the_bundled_model_does(group: Document) -> None:
+    """Some of its edits, made again."""
+    model = load(bundled.model_path(), name="bundled")
+    assert group["model"]["fingerprint"] == model.fingerprint, (
+        "docs/evidence is of other weights: run python -m benchmarks.verify_bundled --evidence"
+    )
+    assert len(group["edits"]) == 200 and group["limits"] == limits.of_verdicts()
+    chosen = group["edits"][::67]
+    cases = [from_record(edit["request"]) for edit in chosen]
+    texts = bundled.texts()[: group["texts"]["n_texts"]]
+    again = verify_list(cases, model=model, prefixes=group["settings"]["prefixes"], texts=texts)
+    for edit, other in zip(chosen, again.edits, strict=True):
+        for arm in ("rome", "c_rome", "p_rome"):
+            old, new = edit["arms"][arm], other["arms"][arm]
+            assert new["denominator"] == pytest.approx(old["denominator"], rel=1e-3)
+            assert new["damage"]["relative"] == pytest.approx(old["damage"]["relative"], rel=0.02)
+            # Perplexity of a broken model is a large number of many small roundings.
+            assert math.log(new["perplexity"]["after"]) == pytest.approx(
+                math.log(old["perplexity"]["after"]), rel=0.02
+            )
+        assert other["collapsed"] == edit["collapsed"]
 
 
 @pytest.fixture(scope="module")
@@ -471,7 +485,7 @@ COLUMN = """(n) => [...document.querySelectorAll('.riskiest > tbody > tr')]
 
 
 def test_the_table_sorts_filters_and_opens(
-    tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+    tab: browser.Tab, pages: dict[str, str], group: Document, tmp_path: Path
 ) -> None:
     path = tmp_path / "page.html"
     path.write_text(pages["group"], encoding="utf-8")
@@ -494,13 +508,22 @@ def test_the_table_sorts_filters_and_opens(
     assert click(3) == "descending"
     assert [float(x) for x in column(3)] == sorted(rho, reverse=True)
 
-    tab.run("""(() => { const s = document.querySelector('.controls input[type=search]');
-      s.value = 'subject 1'; s.dispatchEvent(new Event('input')); })()""")
-    assert len(column(0)) == 111 - 1  # 1 is one of the four; 10–19 and 100–199
-    assert all(name.startswith("Subject 1") for name in column(0))
-    assert tab.run("document.querySelector('[role=status]').textContent") == "110 of 200 shown"
+    def texts(edit: Document) -> str:
+        request = edit["request"]
+        prompt = request["prompt"].replace("{}", request["subject"])
+        return f"{prompt} {edit['site']['token']}".lower()
+
+    wanted = "Was born"
+    found = [edit for edit in group["edits"] if wanted.lower() in texts(edit)]
+    first = [edit for edit in found if edit["site"]["index"] == 0]
+    assert 0 < len(first) < len(found) < 200  # the filters have something to do
+    tab.run(f"""(() => {{ const s = document.querySelector('.controls input[type=search]');
+      s.value = '{wanted}'; s.dispatchEvent(new Event('input')); }})()""")
+    assert sorted(column(0)) == sorted(edit["request"]["subject"] for edit in found)
+    status = "document.querySelector('[role=status]').textContent"
+    assert tab.run(status) == f"{len(found)} of 200 shown"
     tab.run("document.querySelector('.controls input[type=checkbox]').click()")
-    assert set(column(2)) == {"0"} and len(column(2)) < 110
+    assert set(column(2)) == {"0"} and len(column(2)) == len(first)
 
     tab.run("document.querySelector('.riskiest tbody tr:not([hidden]) summary').click()")
     opened = tab.run("document.querySelector('.riskiest details[open]').innerText")
