@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -31,6 +33,27 @@ def test_two_lines_install_and_run() -> None:
     assert len(lines) == 2
     assert "diag.keys --subject" in lines[0]
     assert lines[1].endswith("pytest")
+
+
+def test_every_command_shown_is_understood() -> None:
+    """Those of the code blocks, to the last option; what they do is tested elsewhere."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    understood = set()
+    for line in lines:
+        _, _, command = line.partition("python -m ")
+        words = shlex.split(command, comments=True)
+        if not words or words[0] in ("venv", "pytest"):
+            continue
+        module = importlib.import_module(words[0])
+        if hasattr(module, "build_parser"):
+            module.build_parser().parse_args(words[1:])
+            understood.add(words[0])
+        else:
+            assert words[0] == "probes.bundled" and words[1:] == []
+    assert understood == {
+        "diag.keys", "diag.verify", "diag.screen", "diag.covariance", "probes.first_token"
+    }  # fmt: skip
 
 
 def test_files_that_the_readme_names_are_there() -> None:
