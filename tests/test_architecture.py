@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {
-    "probes": {"diag", "reports", "world", "tests"},
+    "probes": {"diag", "world", "tests"},
     "diag": {"transformer_lens", "world", "tests"},
     "reports": {"diag", "probes", "torch", "transformers", "transformer_lens", "world", "tests"},
 }
@@ -33,6 +33,27 @@ def test_packages_import_only_what_stands_before_them(package: str) -> None:
     assert files
     for file in files:
         assert not imported(file) & FORBIDDEN[package], file
+
+
+@pytest.mark.parametrize("package", ["probes", "diag"])
+def test_results_import_reports_only_when_they_show_themselves(package: str) -> None:
+    lazily = 0
+    for file in (ROOT / package).rglob("*.py"):
+        at_import = imported_at_once(ast.parse(file.read_text(encoding="utf-8")))
+        assert "reports" not in at_import, file
+        lazily += "reports" in imported(file)
+    assert lazily  # the check sees those inside functions
+
+
+def imported_at_once(tree: ast.Module) -> set[str]:
+    """What importing a module imports: its own statements, those for type checkers left out."""
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names
 
 
 def test_the_check_sees_imports_inside_functions() -> None:

@@ -24,7 +24,7 @@ from probes.perplexity import PerplexityMeter
 from probes.subject import lookup, request
 from probes.target import optimise
 
-COLLAPSES = {"Microsoft", "Euler", "Algeria"}
+COLLAPSES = {"Geneva", "Planck", "Montreal"}
 
 
 @pytest.fixture(scope="module")
