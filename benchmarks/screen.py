@@ -31,9 +31,9 @@ from diag.screening import LARGEST_SHARD, Screener
 from probes import bundled, contexts, covariance
 from probes.errors import UserError
 from probes.model import LoadedModel, load
-from probes.shared_prefix import SharedPrefixes
+from probes.shared_prefix import Placed, SharedPrefixes
 from probes.subject import Request
-from probes.suffixes import trees
+from probes.suffixes import Suffix, trees
 
 FLOOR = {"bundled": 25.0, "random": 15.0}
 END_TO_END = 1e-4  # of the key's length, the bound of benchmarks/denominators.py
@@ -82,13 +82,21 @@ def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
     placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
     for start in range(0, len(placed), LARGEST_SHARD):
         shard = placed[start : start + LARGEST_SHARD]
-        for context in range(len(shared.prefixes) + 1):
-            texts = list(dict.fromkeys(at.suffixes[context][1] for at in shard))
+        for texts in _by_head(shard):
             for tree in trees(texts, nodes=NODES):
                 nodes, rows = len(tree.ids), len(tree.rows)
                 total += 2 * nodes * (4 * d * d + 2 * d * m) * shared.layer
                 total += 2 * nodes * 2 * d * d + 2 * rows * (2 * d * d + 2 * d * m)
     return total
+
+
+def _by_head(placed: list[Placed]) -> list[list[Suffix]]:
+    """The distinct texts behind each distinct prefix."""
+    found: dict[int, dict[Suffix, None]] = {}
+    for at in placed:
+        for head, text in at.suffixes:
+            found.setdefault(head, {})[text] = None
+    return [list(texts) for texts in found.values()]
 
 
 def compare(

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
+from probes.gelu import Gelu
 from probes.plain import Plain
 
 Affine = tuple[Tensor, Tensor]
@@ -272,25 +273,6 @@ class _Norm:
         return _Normed(x, self)
 
 
-class _Gelu:
-    """GPT-2's approximation of GELU, and its gradient.
-
-    ½x(1 + tanh u) is x·σ(2u), and the sigmoid is several times as fast as PyTorch's tanh.
-    """
-
-    _SLOPE, _CUBE = 2 * math.sqrt(2 / math.pi), 0.044715
-
-    def __init__(self, x: Tensor) -> None:
-        self._x = x
-        self._sigmoid = x.square().mul_(self._CUBE).add_(1).mul_(x).mul_(self._SLOPE).sigmoid_()
-        self.out = x * self._sigmoid
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        x, sigmoid = self._x, self._sigmoid
-        slope = x.square().mul_(3 * self._CUBE * self._SLOPE).add_(self._SLOPE)  # of 2u
-        return slope.mul_(x).mul_(1 - sigmoid).add_(1).mul_(sigmoid).mul_(gradient)
-
-
 class _Block:
     """One block's weights, [in, out], and all of it but the attention."""
 
@@ -302,14 +284,14 @@ class _Block:
         self._mlp_in: Affine = (block.mlp.c_fc.weight, block.mlp.c_fc.bias)
         self._mlp_out: Affine = (block.mlp.c_proj.weight, block.mlp.c_proj.bias)
 
-    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, _Gelu]]:
+    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Gelu]]:
         """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
         x = _affine(attended, self._attention_out).add_(x)
         normed = self._norm2(x)
-        gelu = _Gelu(_affine(normed.out, self._mlp_in))
+        gelu = Gelu(_affine(normed.out, self._mlp_in))
         return _affine(gelu.out, self._mlp_out).add_(x), (normed, gelu)
 
-    def finish_backward(self, g: Tensor, kept: tuple[_Normed, _Gelu]) -> tuple[Tensor, Tensor]:
+    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Gelu]) -> tuple[Tensor, Tensor]:
         """Gradients at the residual stream and at what the attention mixed."""
         normed, gelu = kept
         hidden = gelu.backward(g @ self._mlp_out[0].T)

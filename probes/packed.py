@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers.activations import NewGELUActivation
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
+from probes.gelu import gelu_
 from probes.plain import Plain
 from probes.suffixes import Tree, tree
 
@@ -94,20 +95,21 @@ class PackedBlocks:
             _, keys, values = self._grid(joined, texts)
             for row, i in enumerate(able):
                 length = len(heads[i])
-                found[i].append((keys[row, :, :length], values[row, :, :length]))
+                found[i].append((keys[0, row, :, :length], values[0, row, :, :length]))
             x = self._finish(block, x, self._attend_nodes(joined, texts, None))[0]
         return found
 
     @torch.no_grad()
-    def run(self, texts: Tree, pasts: Sequence[Past]) -> list[tuple[Tensor, Tensor]]:
+    def run(self, texts: Tree, pasts: Sequence[Past], *, nodes: int) -> list[tuple[Tensor, Tensor]]:
         """The key and the MLP's output at each text's last token, behind several prefixes.
 
-        Up to the first attention a token depends on its own position only, so behind prefixes of
-        equal length that part is computed once.
+        Prefixes of equal length are run together, as many as make up a batch. Up to the first
+        attention a token depends on its own position only, so that part is computed once for all.
 
         Args:
             texts: The texts behind the prefix.
             pasts: The prefixes, from :meth:`pasts`.
+            nodes: At most so many tokens at once, unless one prefix's are more.
 
         Returns:
             For each prefix keys ``[row, d_mlp]`` and values ``[row, d_model]``, rows in the
@@ -115,17 +117,23 @@ class PackedBlocks:
         """
         found: dict[int, tuple[Tensor, Tensor]] = {}
         lengths = [past[0][0].shape[1] if past else 0 for past in pasts]
+        together = max(1, nodes // len(texts.ids))
         for length in set(lengths):
             x = self._embed(texts, length)
             joined = self._queries_keys_values(0, x, texts)
-            for i, past in enumerate(pasts):
-                if lengths[i] == length:
-                    found[i] = self._run(texts, past, x, joined)
+            alike = [i for i in range(len(pasts)) if lengths[i] == length]
+            for start in range(0, len(alike), together):
+                chunk = alike[start : start + together]
+                keys, values = self._run(texts, _stacked([pasts[i] for i in chunk]), x, joined)
+                # Without a prefix there is one result, whoever asks for it.
+                of = range(len(chunk)) if length else [0] * len(chunk)
+                found.update((i, (keys[at], values[at])) for i, at in zip(chunk, of, strict=True))
         return [found[i] for i in range(len(pasts))]
 
     def _run(
         self, texts: Tree, past: Past, x: Tensor, joined: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
+        """Keys ``[prefix, row, d_mlp]`` and values ``[prefix, row, d_model]``."""
         for i, block in enumerate(self._blocks[:-1]):
             if i > 0:
                 joined = self._queries_keys_values(i, x, texts)
@@ -137,55 +145,60 @@ class PackedBlocks:
         keys, values = self._grid(both, texts)
         width = texts.table.shape[1]
         seen = torch.arange(width, device=x.device) < texts.lengths[:, None]
-        attended = _attend(
-            queries.view(len(queries), self._heads, 1, -1), keys, values,
-            past[-1] if past else None, seen[:, None, None],
-        )  # fmt: skip
-        attended = attended.reshape(len(queries), -1)
-        _, key, value = self._finish(self._blocks[-1], x[texts.last], attended)
+        queries = queries.unflatten(-1, (self._heads, 1, -1))
+        attended = _attend(queries, keys, values, past[-1] if past else None, seen[:, None, None])
+        _, key, value = self._finish(self._blocks[-1], x[:, texts.last], attended[:, :, 0])
         return key, value
 
     def _queries_keys_values(self, i: int, x: Tensor, texts: Tree) -> tuple[Tensor, Tensor]:
         """All three of every node; in the edited block queries of the texts' last tokens only.
 
         Returns:
-            ``[node, 3·d_model]`` and nothing more, or keys and values ``[node, 2·d_model]`` and
-            queries ``[row, d_model]``.
+            ``[prefix, node, 3·d_model]`` and nothing more, or keys and values
+            ``[prefix, node, 2·d_model]`` and queries ``[prefix, row, d_model]``.
         """
         block = self._blocks[i]
         normed = _norm(x, block.norm1)
         if i < len(self._blocks) - 1:
             return _affine(normed, block.qkv), normed
-        (weight, bias), d = block.qkv, x.shape[1]
-        queries = _affine(normed[texts.last], (weight[:, :d], bias[:d]))
+        (weight, bias), d = block.qkv, x.shape[-1]
+        queries = _affine(normed[:, texts.last], (weight[:, :d], bias[:d]))
         return _affine(normed, (weight[:, d:], bias[d:])), queries
 
     def _embed(self, texts: Tree, offset: int) -> Tensor:
-        return self._tokens[texts.ids] + self._positions[texts.depth + offset]
+        """``[1, node, d_model]``: the same behind all prefixes of one length."""
+        return (self._tokens[texts.ids] + self._positions[texts.depth + offset])[None]
 
     def _grid(self, joined: Tensor, texts: Tree) -> Tensor:
-        """Nodes' vectors as rows: [node, m·d_model] to [m, row, head, position, d_head]."""
-        rows, width = texts.table.shape
+        """Nodes as rows: [prefix, node, m·d_model] to [m, prefix, row, head, position, d_head]."""
         d = self._tokens.shape[1]
-        laid = joined[texts.table].view(rows, width, -1, self._heads, d // self._heads)
-        return laid.permute(2, 0, 3, 1, 4)
+        laid = joined[:, texts.table].unflatten(-1, (-1, self._heads, d // self._heads))
+        return laid.permute(3, 0, 1, 4, 2, 5)
 
     def _attend_nodes(
         self, joined: Tensor, texts: Tree, past: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """Every node's attention over its own beginnings and the prefix, [node, d_model]."""
+        """Every node's attention over its own beginnings and the prefix."""
         width = texts.table.shape[1]
         queries, keys, values = self._grid(joined, texts)
         position = torch.arange(width, device=joined.device)
         attended = _attend(queries, keys, values, past, position[None, :] <= position[:, None])
-        return attended.reshape(-1, self._tokens.shape[1])[texts.place]
+        return attended.flatten(1, 2)[:, texts.place]
 
     def _finish(self, block: _Block, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The stream behind the block, the MLP's hidden layer (the key) and its output."""
         x = x + _affine(attended, block.attention_out)
-        hidden = functional.gelu(_affine(_norm(x, block.norm2), block.mlp_in), approximate="tanh")
+        hidden = gelu_(_affine(_norm(x, block.norm2), block.mlp_in))
         out = _affine(hidden, block.mlp_out)
         return x + out, hidden, out
+
+
+def _stacked(pasts: Sequence[Past]) -> Past:
+    """Prefixes of one length as one: keys and values ``[prefix, head, position, d_head]``."""
+    return [
+        (torch.stack([key for key, _ in block]), torch.stack([value for _, value in block]))
+        for block in zip(*pasts, strict=True)
+    ]
 
 
 def _attend(
@@ -193,26 +206,36 @@ def _attend(
 ) -> Tensor:
     """Attention over a prefix, which every query sees, and over the rows' own positions.
 
+    What all rows behind a prefix have in common, its keys and values, is multiplied with all of
+    their queries at once and never copied to each.
+
     Args:
-        queries: ``[row, head, query, d_head]``.
-        keys: ``[row, head, position, d_head]``.
+        queries: ``[prefix or 1, row, head, query, d_head]``.
+        keys: ``[prefix or 1, row, head, position, d_head]``.
         values: In the same shape.
-        past: Keys and values of the prefix, ``[head, position, d_head]``.
+        past: Keys and values of the prefixes, ``[prefix, head, position, d_head]``.
         seen: Which own positions a query sees, broadcast to ``[row, head, query, position]``.
 
     Returns:
-        ``[row, query, head, d_head]``.
+        ``[prefix, row, query, d_model]``.
     """
     hidden = torch.zeros(seen.shape, dtype=queries.dtype, device=queries.device)
     hidden.masked_fill_(~seen, -math.inf)
-    if past is not None:
-        earlier_keys, earlier_values = (part.expand(len(queries), -1, -1, -1) for part in past)
-        keys = torch.cat([earlier_keys, keys], dim=2)
-        values = torch.cat([earlier_values, values], dim=2)
-        hidden = functional.pad(hidden, (past[0].shape[1], 0))
     # Rows are so short that the fused kernel's preparations would cost more than it saves.
-    scores = (queries * (1 / math.sqrt(queries.shape[-1]))) @ keys.transpose(-1, -2)
-    return ((scores + hidden).softmax(-1) @ values).transpose(1, 2)
+    queries = queries * (1 / math.sqrt(queries.shape[-1]))
+    scores = queries @ keys.transpose(-1, -2) + hidden
+    if past is None:
+        return (scores.softmax(-1) @ values).transpose(2, 3).flatten(-2)
+    earlier_keys, earlier_values = past
+    rows, _, count, _ = queries.shape[1:]
+    # [prefix, head, row · query, …]: one product for each head of a prefix.
+    flat = queries.transpose(1, 2).flatten(2, 3)
+    earlier = (flat @ earlier_keys.mT).unflatten(2, (rows, count)).transpose(1, 2)
+    both = torch.cat([earlier, scores.expand(len(earlier), -1, -1, -1, -1)], dim=-1).softmax(-1)
+    on_prefix, on_own = both.split([earlier.shape[-1], scores.shape[-1]], dim=-1)
+    taken = on_prefix.transpose(1, 2).flatten(2, 3) @ earlier_values
+    own = (on_own @ values).transpose(2, 3)
+    return (taken.unflatten(2, (rows, count)).permute(0, 2, 3, 1, 4) + own).flatten(-2)
 
 
 def _weights(block: Any) -> _Block:
@@ -233,7 +256,8 @@ def _weights(block: Any) -> _Block:
 
 
 def _affine(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-    return torch.addmm(weights[1], x, weights[0])
+    flat = torch.addmm(weights[1], x.flatten(0, -2), weights[0])
+    return flat.view(*x.shape[:-1], -1)
 
 
 def _norm(x: Tensor, parameters: tuple[Tensor, Tensor, float]) -> Tensor:

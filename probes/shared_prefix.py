@@ -89,10 +89,14 @@ class SharedPrefixes:
         # A prefix whose only white space at the end is one space: that space goes to the prompt.
         ending = [p.endswith(" ") and p[-2:-1].strip() != "" for p in prefixes]
         self._joined = self._splits and all(ending)
-        self.heads: list[tuple[int, ...]] = [()]
+        # Prefixes that are drawn twice, as short ones are, are one head.
+        heads: dict[tuple[int, ...], int] = {(): 0}
+        self._head_of: list[int] = [0]
         for prefix in prefixes:
-            head = prefix[:-1] if self._joined else prefix.rstrip()
-            self.heads.append(tuple(model.tokens(head).ids) if head else ())
+            text = prefix[:-1] if self._joined else prefix.rstrip()
+            head = tuple(model.tokens(text).ids) if text else ()
+            self._head_of.append(heads.setdefault(head, len(heads)))
+        self.heads = list(heads)
 
     def place(self, requests: Sequence[Request]) -> list[Placed | UserError]:
         """Looks requests up in every context.
@@ -124,7 +128,8 @@ class SharedPrefixes:
 
     def _place(self, looked: list[Lookup]) -> Placed:
         suffixes: list[tuple[int, Suffix]] = [(0, tuple(looked[0].ids))]
-        for i, head in enumerate(self.heads[1:], 1):
+        for context, i in enumerate(self._head_of[1:], 1):
+            head = self.heads[i]
             if self._joined:
                 # A begin-of-sequence token stands in front of the head, not of what follows.
                 suffix = tuple(looked[1].ids[int(self.model.bos) :])
@@ -135,7 +140,7 @@ class SharedPrefixes:
                     )
                 suffixes.append((i, suffix))
                 continue
-            ids = tuple(looked[i].ids)
+            ids = tuple(looked[context].ids)
             shared = head and len(ids) > len(head) and ids[: len(head)] == head
             suffixes.append((i, ids[len(head) :]) if shared else (0, ids))
         return Placed(looked[0], tuple(suffixes))
@@ -210,7 +215,9 @@ class PackedRunner:
                 try:
                     parts = [
                         (key.cpu(), value.cpu())
-                        for key, value in self._blocks.run(tree.to(self._device), pasts)
+                        for key, value in self._blocks.run(
+                            tree.to(self._device), pasts, nodes=self._nodes
+                        )
                     ]
                 except RuntimeError as error:
                     if not out_of_memory(error) or len(tree.rows) == 1:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import re
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from diag.plane import plane
 from diag.screen import screen
 from diag.verify import verify_list
 from probes import bundled
-from probes.model import load
 from probes.second_moment import SecondMoment
 from reports import __main__ as reports_main
 from reports import canvas, many_figures, terms
@@ -34,10 +32,10 @@ from reports.markdown import render as markdown
 from reports.numbers import number
 from reports.page import render
 from tests import browser
+from tests.test_evidence import EVIDENCE
 from tests.test_reports import HOSTILE, parse
 
 ROOT = Path(__file__).parent.parent
-EVIDENCE = ROOT / "docs" / "evidence" / "verified.json.gz"
 SECTIONS = ("lookup", "equation", "plane", "first", "why", "did", "instead", "findings", "repeat")
 Document = dict[str, Any]
 
@@ -96,29 +94,6 @@ def made(compared: Document) -> Document:
 def group() -> Document:
     """Two hundred edits of the bundled model, as benchmarks/verify_bundled.py made them."""
     return read(str(EVIDENCE))
-
-
-def test_the_evidence_is_what_the_bundled_model_does(group: Document) -> None:
-    """Some of its edits, made again."""
-    model = load(bundled.model_path(), name="bundled")
-    assert group["model"]["fingerprint"] == model.fingerprint, (
-        "docs/evidence is of other weights: run python -m benchmarks.verify_bundled --evidence"
-    )
-    assert len(group["edits"]) == 200 and group["limits"] == limits.of_verdicts()
-    chosen = group["edits"][::67]
-    cases = [from_record(edit["request"]) for edit in chosen]
-    texts = bundled.texts()[: group["texts"]["n_texts"]]
-    again = verify_list(cases, model=model, prefixes=group["settings"]["prefixes"], texts=texts)
-    for edit, other in zip(chosen, again.edits, strict=True):
-        for arm in ("rome", "c_rome", "p_rome"):
-            old, new = edit["arms"][arm], other["arms"][arm]
-            assert new["denominator"] == pytest.approx(old["denominator"], rel=1e-3)
-            assert new["damage"]["relative"] == pytest.approx(old["damage"]["relative"], rel=0.02)
-            # Perplexity of a broken model is a large number of many small roundings.
-            assert math.log(new["perplexity"]["after"]) == pytest.approx(
-                math.log(old["perplexity"]["after"]), rel=0.02
-            )
-        assert other["collapsed"] == edit["collapsed"]
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,10 @@ def worst(found: ContextKeys, expected: Any) -> float:
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
-@pytest.mark.parametrize("prefixes", [PREFIXES, [*PREFIXES[:2], "A line.\n", "Two  "], []])
+@pytest.mark.parametrize(
+    "prefixes",
+    [[*PREFIXES, PREFIXES[1], PREFIXES[0]], [*PREFIXES[:2], "A line.\n", "Two  "], []],
+)
 def test_a_shared_prefix_changes_no_key(
     name: str, prefixes: list[str], tiny_model: Callable[[str], LoadedModel]
 ) -> None:
@@ -168,12 +171,12 @@ def test_a_batch_that_does_not_fit_is_halved(
     method = "run" if name == "gpt2" else "_forward"
     run = getattr(owner, method)
 
-    def small_memory(batch: Any, past: Any) -> Any:
+    def small_memory(batch: Any, past: Any, **options: Any) -> Any:
         rows = len(batch.rows) if name == "gpt2" else len(batch)
         if rows > 1:
             refused.append(rows)
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return run(batch, past)
+        return run(batch, past, **options)
 
     monkeypatch.setattr(owner, method, small_memory)
     for context, found in zip(["", *PREFIXES], shared.capture(placed), strict=True):
