@@ -1,7 +1,7 @@
 """GPT-2's approximation of GELU, by a sigmoid.
 
 ½x(1 + tanh u) with u = √(2/π)(x + 0.044715x³) is x·σ(2u), and on CPUs PyTorch's sigmoid is several
-times as fast as its tanh.
+times as fast as its tanh. That pays while the temporaries stay in the caches.
 """
 
 from __future__ import annotations
@@ -12,18 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 SLOPE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715  # 2u = SLOPE·(x + CUBE·x³)
-
-
-def gelu_(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """The activation, in place.
-
-    Args:
-        x: What it is taken of; holds the activation afterwards.
-
-    Returns:
-        ``x``.
-    """
-    return x.mul_(_sigmoid(x))
 
 
 class Gelu:
@@ -40,7 +28,7 @@ class Gelu:
             x: What it is taken of.
         """
         self._x = x
-        self._sigmoid = _sigmoid(x)
+        self._sigmoid = x.square().mul_(CUBE).add_(1).mul_(x).mul_(SLOPE).sigmoid_()
         self.out = x * self._sigmoid
 
     def backward(self, gradient: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
@@ -55,7 +43,3 @@ class Gelu:
         x, sigmoid = self._x, self._sigmoid
         slope = x.square().mul_(3 * CUBE * SLOPE).add_(SLOPE)
         return slope.mul_(x).mul_(1 - sigmoid).add_(1).mul_(sigmoid).mul_(gradient)
-
-
-def _sigmoid(x: Tensor) -> Tensor:
-    return x.square().mul_(CUBE).add_(1).mul_(x).mul_(SLOPE).sigmoid_()

@@ -19,7 +19,6 @@ from torch.nn import functional
 from transformers.activations import NewGELUActivation
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
-from probes.gelu import gelu_
 from probes.plain import Plain
 from probes.suffixes import Tree, tree
 
@@ -188,7 +187,7 @@ class PackedBlocks:
     def _finish(self, block: _Block, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The stream behind the block, the MLP's hidden layer (the key) and its output."""
         x = x + _affine(attended, block.attention_out)
-        hidden = gelu_(_affine(_norm(x, block.norm2), block.mlp_in))
+        hidden = functional.gelu(_affine(_norm(x, block.norm2), block.mlp_in), approximate="tanh")
         out = _affine(hidden, block.mlp_out)
         return x + out, hidden, out
 

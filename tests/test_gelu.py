@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from probes.gelu import Gelu, gelu_
+from probes.gelu import Gelu
 
 
 def test_it_is_gpt2s_gelu_with_its_gradient() -> None:
@@ -17,8 +17,5 @@ def test_it_is_gpt2s_gelu_with_its_gradient() -> None:
         found = Gelu(x)
         torch.testing.assert_close(found.out, expected)
         torch.testing.assert_close(found.backward(weight), gradient)
-        own = x.clone()
-        assert gelu_(own) is own
-        torch.testing.assert_close(own, expected)
     exact = torch.nn.functional.gelu(x.detach())
     assert (found.out - exact).abs().max() > 1e-4  # the control: the other GELU is not it

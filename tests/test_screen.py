@@ -183,7 +183,7 @@ def test_a_batch_that_does_not_fit_is_halved(
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
     assert refused
 
-    def broken(batch: Any, past: Any) -> Any:
+    def broken(batch: Any, past: Any, **options: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(owner, method, broken)
