@@ -48,7 +48,10 @@ def test_edits_made_again_give_what_it_says(evidence: Document, model: LoadedMod
     chosen = evidence["edits"][::67]
     cases = [from_record(edit["request"]) for edit in chosen]
     texts = bundled.texts()[: evidence["texts"]["n_texts"]]
-    again = verify_list(cases, model=model, prefixes=evidence["settings"]["prefixes"], texts=texts)
+    again = verify_list(
+        cases, model=model, layer=evidence["site"]["layer"], texts=texts,
+        prefixes=evidence["settings"]["prefixes"],
+    )  # fmt: skip
     for edit, other in zip(chosen, again.edits, strict=True):
         for arm in ("rome", "c_rome", "p_rome"):
             old, new = edit["arms"][arm], other["arms"][arm]
