@@ -18,11 +18,13 @@ import torch
 
 from diag import limits
 from diag.cases import from_record
+from diag.covariance import second_moments
 from diag.keys import diagnose
 from diag.plane import plane
 from diag.screen import screen
 from diag.verify import verify_list
 from probes import bundled
+from probes.first_token import probe
 from probes.second_moment import SecondMoment
 from reports import __main__ as reports_main
 from reports import canvas, many_figures, terms
@@ -99,11 +101,14 @@ def group() -> Document:
 @pytest.fixture(scope="module")
 def pages(
     collapse: Document, safe: Document, made: Document, group: Document,
-    screened: tuple[Path, Document],
+    screened: tuple[Path, Document], tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:  # fmt: skip
+    output = str(tmp_path_factory.mktemp("moments") / "c-{layer}.safetensors")
+    moments = second_moments(layers=[0, 1], max_tokens=20_000, output=output)
     return {
         "collapse": render(collapse), "safe": render(safe), "made": render(made),
         "both": render(collapse, made), "group": render(group), "screened": render(screened[1]),
+        "moments": moments.to_html(),
     }  # fmt: skip
 
 
@@ -308,6 +313,7 @@ def test_text_from_outside_stays_text_in_a_table(group: Document) -> None:
     hostile = copy.deepcopy(group)
     texts = (*HOSTILE, "</script><script>alert(1)</script>", "a | b\n| c |")
     hostile["edits"] = hostile["edits"][: len(texts)]
+    hostile["projections"] = None  # of the edits that are left out
     for text, edit in zip(texts, hostile["edits"], strict=True):
         edit["request"] |= {"subject": text, "prompt": text[:9] + "{} is", "target_new": text}
         edit["site"]["token"] = text
@@ -327,56 +333,41 @@ def test_text_from_outside_stays_text_in_a_table(group: Document) -> None:
             assert len(re.findall(r"(?<!\\)\|", line)) in (6, 8)
 
 
-def share(mean: float) -> Document:
-    return {"mean": mean, "low": mean - 0.1, "high": mean + 0.1, "n": 3}
-
-
-@pytest.fixture
-def probes(collapse: Document) -> Document:
-    """What a page reads of first-token probes."""
-    factors = ("token form", "position", "attention")
-    effect = {"hypothesis": "position", "name": "later position", "starts_from": "bare", "n": 3,
-              "rho_before": share(0.1), "rho_after": share(0.7), "recovered": 0.66}  # fmt: skip
-    return {
-        "schema": "probes.first_token/1", "version": "0", "created": "2026-01-01",
-        "command": "python -m probes.first_token", "model": collapse["model"],
-        "site": collapse["site"],
-        "subjects": {"n": 3, "source": "<b>given</b>"},
-        "rho": {"unprefixed": share(0.1), "prefixed": share(1.0), "below_limit": 0.5,
-                "collapse_limit": 0.1},
-        "layers": [{"layer": 0, "cells": {"first_bare": {
-            "n": 3, "norm": 1.0, "spread": 0.1, "effective_rank": 1.5}}}],
-        "interventions": {"effects": [effect | {"reason": None}, effect | {
-            "name": "begin of sequence", "reason": "it is the end-of-text token"}]},
-        "attribution": {"shapley": {f: share(0.3) for f in factors},
-                        "alone": {f: share(0.2) for f in factors},
-                        "last": {f: share(0.4) for f in factors}, "delta": share(0.9)},
-        "patching": {"patches": [
-            {"block": b, "site": site, "direction": "into_bare", "recovered": 0.5}
-            for b in (0, 1) for site in ("resid_pre", "attention_up_to")]},
-        "findings": [{"id": "spread", "message": "They vary by <i>little</i>."}],
-    }  # fmt: skip
+@pytest.fixture(scope="module")
+def probes() -> Document:
+    """First-token probes of a few subjects of the bundled model."""
+    return dict(probe(n_subjects=12, n_prefixes=5, pairs=1).document)
 
 
 def test_first_token_probes_explain_an_edit_and_stand_alone(
     collapse: Document, made: Document, probes: Document, tab: browser.Tab, tmp_path: Path
 ) -> None:
+    probes = copy.deepcopy(probes)
+    probes["findings"][0]["message"] = "They vary by <i>little</i>."
     page = render(collapse, made, probes)
     assert "Not measured" not in page
-    for rendered in (page, render(probes)):
+    alone = render(probes)
+    for rendered in (page, alone):
         said = words(rendered)
-        assert "They vary by <i>little</i>." in said and "66%" in said
-        assert "does not apply: it is the end-of-text token" in said
+        assert "They vary by <i>little</i>." in said
+        for effect in probes["interventions"]["effects"]:
+            assert effect["name"] in said
+            if effect["reason"]:
+                assert f"does not apply: {effect['reason']}" in said
         assert "i" not in parse(rendered).opened
         assert len(ids(rendered)) == len(set(ids(rendered)))
+        assert "t-SNE, first coordinate" in rendered  # where the keys lie
+    for title in ("How the keys differ", "Attention sinks"):
+        assert title in words(alone)
     text = markdown(collapse, probes)
     assert "later position" in text and "<i>" not in text.replace("\\<i\\>", "")
+    assert "ordinary first" in markdown(probes)
     other = copy.deepcopy(probes)
     other["site"]["layer"] += 1
     with pytest.raises(ReportError, match="another block"):
         render(collapse, other)
     path = tmp_path / "page.html"
-    for rendered in (page, render(probes)):
+    for rendered in (page, alone):
         path.write_text(rendered, encoding="utf-8")
         tab.open(path, 400)
         assert tab.complaints() == [] and tab.requests() == []
@@ -416,7 +407,7 @@ def tab() -> Iterator[browser.Tab]:
         yield opened
 
 
-@pytest.mark.parametrize("name", ["collapse", "safe", "both", "group", "screened"])
+@pytest.mark.parametrize("name", ["collapse", "safe", "both", "group", "screened", "moments"])
 def test_a_browser_opens_the_page_without_complaint(
     name: str, tab: browser.Tab, pages: dict[str, str], tmp_path: Path
 ) -> None:
@@ -427,7 +418,8 @@ def test_a_browser_opens_the_page_without_complaint(
         assert tab.complaints() == []
         assert tab.requests() == []
         assert tab.run("document.documentElement.scrollWidth") <= width
-        assert tab.run("document.querySelectorAll('section > h2').length") >= 5
+        sections = pages[name].count("<section ")
+        assert tab.run("document.querySelectorAll('section > h2').length") == sections >= 3
         drawn = "[...document.querySelectorAll('svg')].every(s => s.getBBox().width > 100)"
         assert tab.run(drawn) is True
 
