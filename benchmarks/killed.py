@@ -35,6 +35,8 @@ def same_table(one: Path, other: Path) -> float:
     if len(a) != len(b) or list(a["row"]) != list(range(len(a))) or not a[texts].equals(b[texts]):
         return float("inf")
     numbers = [name for name in a.columns if name not in texts]
+    if not a[numbers].isna().equals(b[numbers].isna()):
+        return float("inf")
     gap = (a[numbers] - b[numbers]).abs() / a[numbers].abs().clip(lower=1e-300)
     return float(gap.max().max())
 

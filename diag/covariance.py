@@ -27,8 +27,10 @@ from diag import command
 
 if TYPE_CHECKING:
     from diag.estimated import SecondMoments
+    from probes.corpus import Corpus
     from probes.distributed import Ranks
     from probes.model import LoadedModel
+    from probes.moment_files import Published
     from probes.moment_pass import Pass
     from probes.second_moment import SecondMoment
 
@@ -41,7 +43,7 @@ def second_moments(
     *,
     model: LoadedModel | str | None = None,
     layers: Sequence[int] | None = None,
-    text: Sequence[str] | None = None,
+    text: Sequence[str] | str | None = None,
     text_field: str = "text",
     max_tokens: int | None = None,
     row_length: int | None = None,
@@ -56,7 +58,7 @@ def second_moments(
     Args:
         model: A loaded model, a directory or a hub name; the bundled model by default.
         layers: The blocks; by default the one published work edits.
-        text: Sources as ``--text`` takes them; packaged text by default.
+        text: A source as ``--text`` takes it, or several; packaged text by default.
         text_field: Where a record has its text.
         max_tokens: Stop behind the row that reaches so many.
         row_length: Tokens in a row; by default as many as the model reads, at most 1,024.
@@ -74,15 +76,19 @@ def second_moments(
     """
     from diag.keys import settle
     from probes.distributed import ranks
+    from probes.errors import UserError
 
+    if layers is not None and not layers:
+        raise UserError("no layers are given: name one or more, or None for the edited one")
     plan = _Plan(
-        text, text_field, max_tokens, row_length, seed, ridge, import_npz, output,
-        checkpoint_every, quiet=False, command_line=None,
+        [text] if isinstance(text, str) else text, text_field, max_tokens, row_length, seed,
+        str(ridge), import_npz, output, checkpoint_every, quiet=False, command_line=None,
     )  # fmt: skip
-    plan.check()
+    sources = plan.check()
     with ranks() as group:
         loaded, default = settle(model, None)
-        return _measure(plan, loaded, [default] if layers is None else sorted(layers), group)
+        chosen = [default] if layers is None else sorted(set(layers))
+        return _measure(plan, sources, loaded, chosen, group)
 
 
 @dataclass(frozen=True)
@@ -101,16 +107,23 @@ class _Plan:
     quiet: bool
     command_line: str | None
 
-    def check(self) -> None:
-        """Refuses what cannot be meant, before a model is loaded.
+    def check(self) -> _Sources:
+        """Refuses what cannot be meant and reads what is named, before a model is loaded.
+
+        Returns:
+            What was read.
 
         Raises:
-            UserError: Naming the first of it.
+            UserError: Naming the first mistake.
         """
         import torch
 
-        from probes import shrinkage
+        from probes import corpus, documents, shrinkage
         from probes.errors import UserError
+        from probes.moment_files import read_npz
+
+        if self.text is not None and not self.text:
+            raise UserError("no text is given: name a source, or None for packaged text")
 
         for name in ("max_tokens", "row_length"):
             value = getattr(self, name)
@@ -122,6 +135,20 @@ class _Plan:
             shrinkage.ridge(self.ridge, torch.eye(2), 1.0, 1)
         if self.output is not None:
             command.check_writable(_target(self.output, 0))
+        return _Sources(
+            corpus.packaged()
+            if self.text is None
+            else documents.read(self.text, field=self.text_field),
+            None if self.import_npz is None else read_npz(self.import_npz),
+        )
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """The text, and the published statistics that are imported."""
+
+    text: Corpus
+    published: Published | None
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -230,15 +257,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked.get("row_length"), options.seed, options.ridge, asked.get("import_npz"),
             asked.get("output"), options.checkpoint_every, quiet=quiet, command_line=line,
         )  # fmt: skip
-        plan.check()
+        sources = plan.check()
         with ranks() as group:
-            if plan.import_npz:
-                from probes.moment_files import read_npz
-
-                read_npz(plan.import_npz)  # a mistake in it should not wait for a model to load
             model, default = command.load_model(options)
             layers = _layers(asked.get("layers"), model, default)
-            result = _measure(plan, model, layers, group)
+            result = _measure(plan, sources, model, layers, group)
             if not group.is_first:
                 return 0
     if "json" in asked:
@@ -271,25 +294,26 @@ def _layers(given: str | None, model: LoadedModel, default: int) -> list[int]:
         raise UserError(f"--layers must be numbers with commas, or all, not {given!r}") from error
 
 
-def _measure(plan: _Plan, model: LoadedModel, layers: Sequence[int], group: Ranks) -> SecondMoments:
+def _measure(
+    plan: _Plan, sources: _Sources, model: LoadedModel, layers: Sequence[int], group: Ranks
+) -> SecondMoments:
     from diag.estimated import SecondMoments
-    from probes import convergence, corpus, covariance, documents, moment_pass, shrinkage
+    from probes import convergence, corpus, covariance, moment_pass, shrinkage
     from probes.covariance import cache
     from probes.errors import UserError
-    from probes.moment_files import adopt, fitting, read_npz
+    from probes.moment_files import adopt, fitting
 
     began = time.perf_counter()
     for layer in layers:
         model.check_layer(layer)
     if len(layers) > 1 and plan.output is not None and "{layer}" not in plan.output:
         raise UserError(f"several layers need {{layer}} in --output, which is {plan.output}")
-    published = read_npz(plan.import_npz) if plan.import_npz else None
+    text, published = sources.text, sources.published
     if published is not None and len(layers) > 1:
         raise UserError("--import-npz is of one layer: give one with --layers")
     length = plan.row_length or corpus.row_length(model)
     if length > model.n_ctx:
         raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
-    text = documents.read(plan.text, field=plan.text_field) if plan.text else corpus.packaged()
     targets = {
         layer: cache() / covariance.file_name(model, layer)
         if plan.output is None

@@ -60,7 +60,8 @@ def place(
     Returns:
         ``keys`` and ``directions``, each with ``points`` (whose ``subject`` is the edit's index
         among ``edits``) and the share of variance that its two principal components hold
-        (``explained``); ``None`` without prefixes or with fewer than two edits.
+        (``explained``), and of how many edits (``of``) so many were drawn (``drawn``); ``None``
+        without prefixes or with fewer than two edits.
     """
     chosen = _sample(edits)
     if not prefixes or len(chosen) < 2:
@@ -69,6 +70,8 @@ def place(
     shared = SharedPrefixes(model, layer, prefixes)
     sites = shared.place(asked)
     able = [(i, at) for i, at in zip(chosen, sites, strict=True) if not isinstance(at, UserError)]
+    if len(able) < 2:
+        return None
     contexts = [c.keys.to(torch.float64)[c.index] for c in shared.capture([at for _, at in able])]
     keys = torch.stack(contexts, dim=1)
     found = [
@@ -78,6 +81,8 @@ def place(
     return {
         "keys": asdict(projection.keys(found, seed=seed)),
         "directions": asdict(projection.directions(found, moment, seed=seed)),
+        "drawn": len(found),
+        "of": sum("error" not in edit for edit in edits),
     }
 
 
@@ -87,6 +92,6 @@ def _sample(edits: Sequence[Edit]) -> list[int]:
     chosen: list[int] = []
     for broken in (True, False):
         group = [i for i in performed if bool(edits[i]["collapsed"]["rome"]) == broken]
-        step = max(1, -(-len(group) // MOST_OF_A_GROUP))
-        chosen += group[::step]
+        drawn = min(len(group), MOST_OF_A_GROUP)
+        chosen += [group[i * len(group) // drawn] for i in range(drawn)]
     return sorted(chosen)

@@ -34,7 +34,7 @@ from probes.second_moment import SecondMoment
 from probes.target import TargetValue
 
 SCHEMA = "diag.verify/1"
-CHUNK = 16  # edits optimised together
+CHUNK = 16  # edits handed to the optimiser together
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def texts_path() -> Path:
 
 
 def corpus_path() -> Path:
-    """Compressed text of the training distribution, for estimating a second moment."""
+    """Compressed text of the bundled world, four fifths prose, for estimating a second moment."""
     return DATA / "corpus.txt.gz"
 
 
@@ -71,7 +71,7 @@ def texts() -> list[str]:
 
 
 def corpus() -> str:
-    """Text of the training distribution; one document after another, each ends with a newline."""
+    """Text of the bundled world, more of it prose than in training; each document ends a line."""
     return gzip.decompress(corpus_path().read_bytes()).decode("utf-8")
 
 

@@ -176,7 +176,9 @@ class LeanBlocks:
         final = self._final(x[self._chosen])
         said = _Said(final.out @ self._head.T, self._reads)
         tape.append((normed, mlp, final, said))
-        return said.log_probs, said.moved
+        # Copies: autograd ties what is returned to these blocks, and what the tape keeps must not
+        # tie it back, or neither is ever freed.
+        return said.log_probs.clone(), said.moved.clone()
 
     def backward(self, log_probs: Tensor, moved: Tensor) -> Tensor:
         """The gradient at the subject from those at what was read."""

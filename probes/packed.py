@@ -116,13 +116,13 @@ class PackedBlocks:
         """
         found: dict[int, tuple[Tensor, Tensor]] = {}
         lengths = [past[0][0].shape[1] if past else 0 for past in pasts]
-        together = max(1, nodes // len(texts.ids))
+        at_once = together(texts, len(pasts), nodes)
         for length in set(lengths):
             x = self._embed(texts, length)
             joined = self._queries_keys_values(0, x, texts)
             alike = [i for i in range(len(pasts)) if lengths[i] == length]
-            for start in range(0, len(alike), together):
-                chunk = alike[start : start + together]
+            for start in range(0, len(alike), at_once):
+                chunk = alike[start : start + at_once]
                 keys, values = self._run(texts, _stacked([pasts[i] for i in chunk]), x, joined)
                 # Without a prefix there is one result, whoever asks for it.
                 of = range(len(chunk)) if length else [0] * len(chunk)
@@ -190,6 +190,20 @@ class PackedBlocks:
         hidden = functional.gelu(_affine(_norm(x, block.norm2), block.mlp_in), approximate="tanh")
         out = _affine(hidden, block.mlp_out)
         return x + out, hidden, out
+
+
+def together(texts: Tree, prefixes: int, nodes: int) -> int:
+    """Behind how many of some prefixes a tree is run at once.
+
+    Args:
+        texts: The tree.
+        prefixes: How many there are.
+        nodes: At most so many tokens at once, unless one prefix's are more.
+
+    Returns:
+        At least 1.
+    """
+    return max(1, min(prefixes, nodes // len(texts.ids)))
 
 
 def _stacked(pasts: Sequence[Past]) -> Past:

@@ -14,6 +14,7 @@ from torch import Tensor
 from probes.second_moment import SecondMoment
 
 PERPLEXITY = 30
+FEWEST = 10  # different points: a t-SNE of fewer shows nothing
 
 
 class Keyed(Protocol):
@@ -105,8 +106,13 @@ def pca(x: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m 2"], tuple[float, flo
 
     Returns:
         Coordinates, and the share of the variance each component holds.
+
+    Raises:
+        ValueError: If there are fewer points or dimensions.
     """
     centred = x - x.mean(0)
+    if len(x) < 2 or x.shape[1] < 2:
+        raise ValueError(f"{tuple(x.shape)} has no two principal components")
     u, singular, axes = torch.linalg.svd(centred, full_matrices=False)
     largest = axes[:2].abs().argmax(dim=1)
     signs = torch.sign(axes[torch.arange(2), largest])
@@ -137,7 +143,10 @@ def _tsne(x: np.ndarray, seed: int) -> np.ndarray | None:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    if len(x) < 10:
+    # Of points that are nearly all one and the same there is no neighbourhood to keep, and the
+    # initial layout would be divided by their spread.
+    scale = np.abs(x).max() or 1.0
+    if len(np.unique((x / scale).round(6), axis=0)) < FEWEST:
         return None
     perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
     # One thread: the order in which several add up would show in the last digits.

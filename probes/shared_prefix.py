@@ -220,10 +220,11 @@ class PackedRunner:
                         )
                     ]
                 except RuntimeError as error:
-                    if not out_of_memory(error) or len(tree.rows) == 1:
+                    at_once = packed.together(tree, len(pasts), self._nodes)
+                    if not out_of_memory(error) or at_once == len(tree.rows) == 1:
                         raise
-                    # Half the batch may fit; from now on batches are that small.
-                    self._nodes = max(1, len(tree.ids) // 2)
+                    # Half of it may fit; from now on batches are that small.
+                    self._nodes = max(1, at_once * len(tree.ids) // 2)
                     break
                 if not found:
                     found = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,28 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "layers": [
             {"layer": row["layer"], "file": row["file"], "lines": lines(row),
              "figure": convergence(row) if figures else None,
-             "use": f"python -m diag.keys --model {document['model']} --layer {row['layer']} "
-                    f"--second-moment {row['file']}"}
+             "use": use(document, row)}
             for row in layers
         ],
         "speed": speed(document),
     }  # fmt: skip
+
+
+def use(document: Document, layer: Document) -> str:
+    """The command that diagnoses an edit with one layer's C.
+
+    Args:
+        document: A ``diag.covariance/1`` document.
+        layer: One of its ``layers``.
+
+    Returns:
+        A line for a shell.
+    """
+    words = ["python", "-m", "diag.keys", "--subject", "Apple", "--model", document["model"]]
+    words += ["--layer", str(layer["layer"]), "--second-moment", layer["file"]]
+    if layer.get("bos") is not None:
+        words.append("--bos" if layer["bos"] else "--no-bos")
+    return shlex.join(words)
 
 
 def lines(layer: Document) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Point = Mapping[str, Any]
-# What a point is called; the order in which groups are drawn, the last on top.
+# What a point's group is called, behind the number of its style: 1 is what is looked for, on top.
 Naming = Callable[[Point], str]
-STYLE = ((C_ROME, "o"), (PREFIXED, "D"), (P_ROME, "s"), (ROME, "X"))
+STYLE = {"1": (ROME, "X"), "2": (C_ROME, "o"), "3": (PREFIXED, "D"), "4": (P_ROME, "s")}
 METHODS = {
     "pca": ("first principal component", "second principal component"),
     "tsne": ("t-SNE, first coordinate", "t-SNE, second coordinate"),
@@ -67,8 +67,7 @@ def figure(projections: Mapping[str, Any], what: str, method: str, naming: Namin
     def paint(axes: Axes) -> None:
         groups = sorted(found)
         for i, group in enumerate(groups):
-            # The first group is what is looked for; it takes the last style and lies on top.
-            colour, shape = STYLE[-1] if i == 0 else STYLE[(i - 1) % (len(STYLE) - 1)]
+            colour, shape = STYLE[group[0]]
             axes.scatter(
                 [x for x, _ in found[group]], [y for _, y in found[group]], color=colour,
                 marker=shape, s=26, alpha=0.65, linewidths=0, zorder=len(groups) - i + 1,

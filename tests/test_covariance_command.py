@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from diag import keys
 from diag.covariance import main, second_moments
 from diag.limits import TOKENS_PER_DIMENSION
 from probes import convergence, corpus, covariance, documents, moment_files, moment_pass, shrinkage
@@ -25,6 +27,7 @@ from probes.errors import UserError
 from probes.model import LoadedModel, load
 from probes.second_moment import SecondMoment
 from reports.markdown import render as markdown
+from reports.moments_page import use
 from reports.numbers import number
 from reports.page import render
 from tests import tiny
@@ -113,8 +116,12 @@ def test_the_library_call_gives_what_the_command_gives(
     assert result.to_pandas()["layer"].tolist() == [1, 2]
     with pytest.raises(UserError, match="only of 1, 2"):
         result.load(3)
-    with pytest.raises(UserError, match="row-length"):
-        second_moments(model=str(files / "model"), row_length=0)
+    for wrong, said in (
+        ({"row_length": 0}, "row-length"), ({"layers": []}, "no layers"), ({"text": []}, "no text"),
+        ({"ridge": "much"}, "ridge"), ({"text": "/nowhere.txt"}, "/nowhere.txt"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            second_moments(model="there is no such model", **wrong)
 
 
 def test_the_page_says_how_well_c_is_known(made: dict[int, SecondMoment], files: Path) -> None:
@@ -127,7 +134,9 @@ def test_the_page_says_how_well_c_is_known(made: dict[int, SecondMoment], files:
         moved = [abs(one - other) / 2 for one, other in halves]
         assert max(moved) == pytest.approx(layer["convergence"]["largest"])
         assert f"known to ± {number(layer['convergence']['median'])}" in page
-        assert f"--second-moment {layer['file']}" in page
+        words = shlex.split(use(document, layer))
+        asked = keys.build_parser().parse_args(words[3:])
+        assert asked.second_moment == layer["file"] and asked.layer == layer["layer"]
         assert f"## Block {layer['layer']}" in markdown(document)
     hostile = document | {"model": "<script>alert(1)</script>", "command": "</pre><b>"}
     assert "<script>alert" not in render(hostile) and "</pre><b>" not in render(hostile)

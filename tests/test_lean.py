@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -94,6 +97,22 @@ def test_gradients_of_an_earlier_run_are_refused(tiny_model):
         first.sum().backward()
     second.sum().backward()
     assert subject.grad.norm() > 0
+
+
+def test_blocks_are_freed_when_nobody_wants_them(tiny_model):
+    upper = UpperBlocks(tiny_model("gpt2"), 1)
+    residual, _, _, mask, past = constants(upper, 4)
+    one, held = torch.tensor([0]), torch.tensor([1])
+    reads = lean.Reads(one, one + 3, one, held, torch.zeros(1, upper.vocabulary))
+    blocks = lean.LeanBlocks(upper.plain, 1, residual=residual, mask=mask, past=past, reads=reads)
+    subject = residual[:, 0].clone().requires_grad_(True)
+    log_probs, kl = blocks.read(subject)
+    torch.autograd.grad(log_probs.sum() + kl.sum(), subject)
+    alive = weakref.ref(blocks)
+    assert alive() is blocks
+    del blocks, log_probs, kl
+    gc.collect()
+    assert alive() is None
 
 
 def test_applies_only_where_it_computes_what_the_model_does(tiny_model):

@@ -286,11 +286,23 @@ def test_a_list_knows_where_its_keys_lie(bench, compared):
         compared.plot_directions("tsne")  # three points make no t-SNE
 
 
+def test_edits_of_one_subject_lie_in_one_place(tiny_model, moment):
+    edits = [
+        {"request": {"subject": "Apple", "prompt": "{} is"}, "collapsed": {"rome": False}}
+    ] * 12  # fmt: skip
+    found = placed.place(tiny_model("gpt2"), 1, PREFIXES, moment, edits)
+    assert found["drawn"] == found["of"] == 12
+    assert all(point["tsne"] is None for point in found["directions"]["points"])
+    assert placed.place(tiny_model("gpt2"), 1, PREFIXES, moment, edits[:1]) is None
+
+
 def test_of_large_groups_evenly_spaced_edits_are_drawn():
     edits = [{"collapsed": {"rome": i % 3 == 0}} for i in range(900)] + [{"error": "no"}]
     chosen = placed._sample(edits)
     broken = [i for i in chosen if i % 3 == 0]
     assert len(broken) == placed.MOST_OF_A_GROUP == len(chosen) - len(broken)
+    just_over = [{"collapsed": {"rome": False}}] * (placed.MOST_OF_A_GROUP + 1)
+    assert len(placed._sample(just_over)) == placed.MOST_OF_A_GROUP
     assert chosen == sorted(set(chosen)) and 900 not in chosen
 
 

@@ -110,9 +110,8 @@ the difference is the position's doing.
 ## How it was trained
 
 `python -m world.train -o DIR --threads 1` trains it from nothing with seed {recipe[seed]}: AdamW,
-weight decay {recipe[weight_decay]}. It took {minutes:.0f} minutes on one core that was shared.
-Phases 1 and 2 were trained twice from nothing, on two machines of one kind, and gave the same
-weights to the last bit; with other processors or libraries the figures will differ a little.
+weight decay {recipe[weight_decay]}. It took {minutes:.0f} minutes on one core that was shared; with
+other processors or libraries the figures will differ a little.
 `history.jsonl` holds what was measured on the way. The anomaly was not born late: at step
 {start_step}, before any fact was known, median ρ of first subjects at layer {layer} was already
 {start_ratio:.2f}; training kept it so.
