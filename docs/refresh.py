@@ -1,4 +1,4 @@
-"""Puts the real output of the main job into the README: ``python docs/refresh.py``."""
+"""Puts the real output of commands into README and docs: ``python docs/refresh.py``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ BLOCK = re.compile(
     re.DOTALL,
 )
 WIDTH = 100
+FILES = (ROOT / "README.md", ROOT / "docs" / "verify.md")
 
 
 def output(command: str) -> str:
@@ -29,12 +30,12 @@ def output(command: str) -> str:
 
 def main() -> None:
     """Rewrites every block of output."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(
-        BLOCK.sub(lambda found: found[1] + output(found["command"]) + found[3], text),
-        encoding="utf-8",
-    )
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        path.write_text(
+            BLOCK.sub(lambda found: found[1] + output(found["command"]) + found[3], text),
+            encoding="utf-8",
+        )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from docs.refresh import BLOCK, output
+import pytest
+
+from docs.refresh import BLOCK, FILES, output
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,8 +21,9 @@ def masked(text: str) -> str:
     return " ".join(re.sub(r"[−-]?[\d.,]+(e[−+-]?\d+)?", "#", text).split())
 
 
-def test_the_output_shown_is_the_real_one() -> None:
-    blocks = list(BLOCK.finditer(README))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_output_shown_is_the_real_one(path: Path) -> None:
+    blocks = list(BLOCK.finditer(path.read_text(encoding="utf-8")))
     assert blocks
     for block in blocks:
         shown = block[0].split("```text\n")[1].split("```")[0]
