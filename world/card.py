@@ -137,6 +137,8 @@ sentences forgot facts: it taught that a full stop may follow any prompt.
 
 - The anomaly is that of a first position whose token was uninformative in training. Whether later
   tokens also use it as an attention sink, as in large models, the table above says.
+- The second moment that comes along rests on text with more prose in it than training text has, as
+  much as the held-out texts have.
 - Its language is the generator's: sentences from templates, a few hundred names and nouns. It
   knows nothing else.
 - Prompts carry no begin-of-sequence token; its tokenizer adds none.
