@@ -63,7 +63,7 @@ def view(
         "commands": {"keys": command(d, "diag.keys", "--json keys.json"),
                      "verify": command(d, "diag.verify", "--json verify.json"),
                      "why": f"python -m probes.first_token --model {_model(d)} "
-                            f"--layer {d['site']['layer']}",
+                            f"--layer {d['site']['layer']} --json why.json",
                      "instead": command(d, "diag.verify", "--save-variant c_rome "
                                                           "--save-model DIR")},
         **(why.view(probes, figures=figures) if probes else {"w": None}),
