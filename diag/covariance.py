@@ -124,7 +124,6 @@ class _Plan:
 
         if self.text is not None and not self.text:
             raise UserError("no text is given: name a source, or None for packaged text")
-
         for name in ("max_tokens", "row_length"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -327,9 +326,8 @@ def _measure(
         checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
         every=plan.checkpoint_every,
     )  # fmt: skip
-    resumed: list[int] = []
     with _bar(job, quiet=plan.quiet or not group.is_first) as progress:
-        sums = moment_pass.run(job, group, progress=lambda n: progress(n, resumed))
+        sums = moment_pass.run(job, group, progress=progress)
     document: dict[str, Any] = {
         "schema": SCHEMA, "version": command.package_version(), "command": plan.command_line,
         "model": model.name, "fingerprint": model.fingerprint, "corpus": text.name, "layers": [],
@@ -395,10 +393,10 @@ def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _bar(job: Pass, *, quiet: bool) -> Iterator[Callable[[int, list[int]], None]]:
+def _bar(job: Pass, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     """Says what is coming, then shows how far it is."""
     if quiet:
-        yield lambda done, resumed: None
+        yield lambda done: None
         return
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -411,7 +409,7 @@ def _bar(job: Pass, *, quiet: bool) -> Iterator[Callable[[int, list[int]], None]
     columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("tokens", total=coming.n_tokens)
-        yield lambda done, resumed: bar.advance(task, done)
+        yield lambda done: bar.advance(task, done)
 
 
 if __name__ == "__main__":
