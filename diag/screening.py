@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from diag import findings, update
 from diag.damage import CLAMP_NORM_FACTOR
+from diag.limits import DAMAGE_SAFE
+from diag.redrawn import Redraws
 from diag.verdict import verdict, verdict_of
 from probes.errors import UserError
 from probes.second_moment import SecondMoment
@@ -99,6 +102,10 @@ class Screener:
     moment: SecondMoment
     clamp: float = CLAMP_NORM_FACTOR
     seed: int = 0
+
+    @cached_property
+    def _redraws(self) -> Redraws:
+        return Redraws(self.moment, self.seed)
 
     def screen(self, requests: Sequence[Request]) -> list[dict[str, Any] | UserError]:
         """Measures requests.
@@ -192,17 +199,15 @@ class Screener:
         safe = [i for i, r in enumerate(results) if isinstance(r, dict) and r["verdict"] == "safe"]
         for start in range(0, len(safe), INTERVALS_AT_ONCE):
             rows = safe[start : start + INTERVALS_AT_ONCE]
-            keys = torch.stack([c.keys[c.index[rows]] for c in contexts], dim=1)
-            white = self.moment.whiten(keys.to(torch.float64))
-            gram = white @ white.mT
-            doubtful = [
-                place
-                for place, (i, floor) in enumerate(zip(rows, _lowest(gram), strict=True))
-                if not _stays_safe(results[i], floor)
-            ]
+            at = torch.tensor(rows)
+            keys = torch.stack([c.keys[c.index[at]] for c in contexts], 1).to(torch.float64)
+            least = torch.tensor([_least_safe(results[i]) for i in rows], dtype=torch.float64)
+            certain = self._redraws.stay_above(keys, least)
+            doubtful = [place for place, known in enumerate(certain) if not known]
             if not doubtful:
                 continue
-            intervals = update.ratio_intervals(gram[doubtful], seed=self.seed)
+            white = self.moment.whiten(keys[doubtful])
+            intervals = update.ratio_intervals(white @ white.mT, seed=self.seed)
             for place, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
                 row = results[rows[place]]
                 assert isinstance(row, dict)
@@ -211,22 +216,8 @@ class Screener:
                 row["verdict"] = verdict(rho, relative, fragile=status in ("warn", "fail"))
 
 
-def _lowest(gram: Float[Tensor, "request n_ctx n_ctx"]) -> list[float]:
-    """A bound below which no draw of the contexts takes ρ; below 0 where there is none.
-
-    With the bare prompt's share fixed, k̄ᵀC⁻¹k_u is least when every other draw is the context
-    that is least like the bare prompt, and ‖k̄‖ is at most the longest key's.
-    """
-    n = gram.shape[-1]
-    least = (gram[:, 0, 0] + (n - 1) * gram[:, 0, 1:].amin(1)) / n
-    longest = gram.diagonal(dim1=1, dim2=2).amax(1)
-    return (least / longest).tolist()
-
-
-def _stays_safe(row: dict[str, Any] | UserError, floor: float) -> bool:
-    """Whether even that ρ leaves a safe verdict what it is: then no draws need be made."""
+def _least_safe(row: dict[str, Any] | UserError) -> float:
+    """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""
     assert isinstance(row, dict)
-    relative = row["relative_bound_rome"]
-    if floor <= 0.0 or relative is None:
-        return False
-    return verdict_of(floor, relative * abs(row["rho"]) / floor) == "safe"
+    bound: float = row["relative_bound_rome"] * abs(row["rho"])
+    return bound / DAMAGE_SAFE.value

@@ -164,18 +164,34 @@ def ratio_intervals(
     Returns:
         Low and high end.
     """
-    n = gram.shape[-1] - 1
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(n, (draws, n), generator=generator)
-    weights = torch.zeros(draws, n + 1, dtype=torch.float64)
-    weights[:, 0] = 1.0
-    weights[:, 1:].scatter_add_(1, drawn, torch.ones(draws, n, dtype=torch.float64))
-    weights /= n + 1
+    weights = draws_of_contexts(gram.shape[-1], draws=draws, seed=seed)
     mean_with_bare = gram[:, 0] @ weights.T
     mean_with_mean = ((weights @ gram) * weights).sum(-1)
     tail = (1 - level) / 2
     ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
     return torch.quantile(mean_with_bare / mean_with_mean, ends, dim=-1).T
+
+
+def draws_of_contexts(
+    n_ctx: int, *, draws: int = 2000, seed: int = 0
+) -> Float[Tensor, "draw n_ctx"]:
+    """What each context weighs in the mean key when the prefixes are drawn anew.
+
+    Args:
+        n_ctx: Contexts, the bare prompt among them, which keeps its weight.
+        draws: Resamples.
+        seed: Of the resampling.
+
+    Returns:
+        Weights, float64; each draw's sum to 1.
+    """
+    n = n_ctx - 1
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(n, (draws, n), generator=generator)
+    weights = torch.zeros(draws, n_ctx, dtype=torch.float64)
+    weights[:, 0] = 1.0
+    weights[:, 1:].scatter_add_(1, drawn, torch.ones(draws, n, dtype=torch.float64))
+    return weights / n_ctx
 
 
 def direction(

@@ -1,17 +1,36 @@
 """GPT-2's approximation of GELU, by a sigmoid.
 
 ½x(1 + tanh u) with u = √(2/π)(x + 0.044715x³) is x·σ(2u), and on CPUs PyTorch's sigmoid is several
-times as fast as its tanh. That pays while the temporaries stay in the caches.
+times as fast as its tanh: four passes over memory with it take half the time of the one with tanh,
+as long as what they write stays in the caches.
 """
 
 from __future__ import annotations
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 SLOPE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715  # 2u = SLOPE·(x + CUBE·x³)
+# Numbers worked on at once by the in-place version: a megabyte, which a core's cache holds.
+AT_ONCE = 1 << 18
+
+
+def gelu_(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """The activation, written over what it is taken of.
+
+    Args:
+        x: Contiguous; overwritten.
+
+    Returns:
+        The same tensor.
+    """
+    slope = x.new_tensor(SLOPE)
+    for part in x.view(-1).split(AT_ONCE):
+        part.mul_(torch.addcmul(slope, part, part, value=SLOPE * CUBE).mul_(part).sigmoid_())
+    return x
 
 
 class Gelu:
@@ -27,19 +46,20 @@ class Gelu:
         Args:
             x: What it is taken of.
         """
-        self._x = x
-        self._sigmoid = x.square().mul_(CUBE).add_(1).mul_(x).mul_(SLOPE).sigmoid_()
+        self._x, self._slope = x, x.new_tensor(SLOPE)
+        self._sigmoid = torch.addcmul(self._slope, x, x, value=SLOPE * CUBE).mul_(x).sigmoid_()
         self.out = x * self._sigmoid
 
     def backward(self, gradient: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """The gradient at x from the one at the activation.
+        """The gradient at x from the one at the activation; to be called once.
 
         Args:
             gradient: At the activation.
 
         Returns:
-            σ(1 + (1 − σ)·x·d(2u)/dx) times the gradient.
+            σ + xσ(1 − σ)·d(2u)/dx times the gradient.
         """
-        x, sigmoid = self._x, self._sigmoid
-        slope = x.square().mul_(3 * CUBE * SLOPE).add_(SLOPE)
-        return slope.mul_(x).mul_(1 - sigmoid).add_(1).mul_(sigmoid).mul_(gradient)
+        x, sigmoid, out = self._x, self._sigmoid, self.out
+        slope = torch.addcmul(self._slope, x, x, value=3 * SLOPE * CUBE)
+        bent = torch.addcmul(out, out, sigmoid, value=-1)
+        return sigmoid.addcmul_(bent, slope).mul_(gradient)

@@ -8,7 +8,6 @@ wanted, so that there the other tokens need a key and a value, but no query and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,9 @@ from torch.nn import functional
 from transformers.activations import NewGELUActivation
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
+from probes.gelu import gelu_
 from probes.plain import Plain
+from probes.row_attention import RowAttention
 from probes.suffixes import Tree, tree
 
 Past = list[tuple[Tensor, Tensor]]
@@ -88,14 +89,15 @@ class PackedBlocks:
         if not able:
             return found
         texts = tree([tuple(heads[i]) for i in able]).to(self._tokens.device)
+        attention = RowAttention(texts, self._heads)
         x = self._embed(texts, 0)
         for block in self._blocks:
             joined = _affine(_norm(x, block.norm1), block.qkv)
-            _, keys, values = self._grid(joined, texts)
+            _, keys, values = attention.rows(joined, 3)
             for row, i in enumerate(able):
                 length = len(heads[i])
-                found[i].append((keys[0, row, :, :length], values[0, row, :, :length]))
-            x = self._finish(block, x, self._attend_nodes(joined, texts, None))[0]
+                found[i].append((keys[:, 0, row, :length], values[:, 0, row, :length]))
+            x = self._behind(block, x, attention.of_nodes(joined, None))
         return found
 
     @torch.no_grad()
@@ -117,37 +119,43 @@ class PackedBlocks:
         found: dict[int, tuple[Tensor, Tensor]] = {}
         lengths = [past[0][0].shape[1] if past else 0 for past in pasts]
         at_once = together(texts, len(pasts), nodes)
+        attention = RowAttention(texts, self._heads)
         for length in set(lengths):
             x = self._embed(texts, length)
             joined = self._queries_keys_values(0, x, texts)
             alike = [i for i in range(len(pasts)) if lengths[i] == length]
             for start in range(0, len(alike), at_once):
                 chunk = alike[start : start + at_once]
-                keys, values = self._run(texts, _stacked([pasts[i] for i in chunk]), x, joined)
+                past = _stacked([pasts[i] for i in chunk])
+                keys, values = self._run(texts, attention, past, x, joined)
                 # Without a prefix there is one result, whoever asks for it.
                 of = range(len(chunk)) if length else [0] * len(chunk)
                 found.update((i, (keys[at], values[at])) for i, at in zip(chunk, of, strict=True))
         return [found[i] for i in range(len(pasts))]
 
     def _run(
-        self, texts: Tree, past: Past, x: Tensor, joined: tuple[Tensor, Tensor]
+        self,
+        texts: Tree,
+        attention: RowAttention,
+        past: Past,
+        x: Tensor,
+        joined: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Keys ``[prefix, row, d_mlp]`` and values ``[prefix, row, d_model]``."""
+        last = len(self._blocks) - 1
         for i, block in enumerate(self._blocks[:-1]):
             if i > 0:
                 joined = self._queries_keys_values(i, x, texts)
-            attended = self._attend_nodes(joined[0], texts, past[i] if past else None)
-            x = self._finish(block, x, attended)[0]
-        if len(self._blocks) > 1:
-            joined = self._queries_keys_values(len(self._blocks) - 1, x, texts)
+            attended = attention.of_nodes(joined[0], past[i] if past else None)
+            x = self._behind(block, x, attended)
+        if last > 0:
+            joined = self._queries_keys_values(last, x, texts)
         both, queries = joined
-        keys, values = self._grid(both, texts)
-        width = texts.table.shape[1]
-        seen = torch.arange(width, device=x.device) < texts.lengths[:, None]
-        queries = queries.unflatten(-1, (self._heads, 1, -1))
-        attended = _attend(queries, keys, values, past[-1] if past else None, seen[:, None, None])
-        _, key, value = self._finish(self._blocks[-1], x[:, texts.last], attended[:, :, 0])
-        return key, value
+        attended = attention.of_last(queries, both, past[last] if past else None)
+        block = self._blocks[last]
+        x = _affine(attended, block.attention_out).add_(x.index_select(1, texts.last))
+        key = self._hidden(block, x)
+        return key, _affine(key, block.mlp_out)
 
     def _queries_keys_values(self, i: int, x: Tensor, texts: Tree) -> tuple[Tensor, Tensor]:
         """All three of every node; in the edited block queries of the texts' last tokens only.
@@ -161,35 +169,21 @@ class PackedBlocks:
         if i < len(self._blocks) - 1:
             return _affine(normed, block.qkv), normed
         (weight, bias), d = block.qkv, x.shape[-1]
-        queries = _affine(normed[:, texts.last], (weight[:, :d], bias[:d]))
+        queries = _affine(normed.index_select(1, texts.last), (weight[:, :d], bias[:d]))
         return _affine(normed, (weight[:, d:], bias[d:])), queries
 
     def _embed(self, texts: Tree, offset: int) -> Tensor:
         """``[1, node, d_model]``: the same behind all prefixes of one length."""
         return (self._tokens[texts.ids] + self._positions[texts.depth + offset])[None]
 
-    def _grid(self, joined: Tensor, texts: Tree) -> Tensor:
-        """Nodes as rows: [prefix, node, m·d_model] to [m, prefix, row, head, position, d_head]."""
-        d = self._tokens.shape[1]
-        laid = joined[:, texts.table].unflatten(-1, (-1, self._heads, d // self._heads))
-        return laid.permute(3, 0, 1, 4, 2, 5)
+    def _behind(self, block: _Block, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream behind the block."""
+        x = _affine(attended, block.attention_out).add_(x)
+        return _affine(self._hidden(block, x), block.mlp_out).add_(x)
 
-    def _attend_nodes(
-        self, joined: Tensor, texts: Tree, past: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
-        """Every node's attention over its own beginnings and the prefix."""
-        width = texts.table.shape[1]
-        queries, keys, values = self._grid(joined, texts)
-        position = torch.arange(width, device=joined.device)
-        attended = _attend(queries, keys, values, past, position[None, :] <= position[:, None])
-        return attended.flatten(1, 2)[:, texts.place]
-
-    def _finish(self, block: _Block, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The stream behind the block, the MLP's hidden layer (the key) and its output."""
-        x = x + _affine(attended, block.attention_out)
-        hidden = functional.gelu(_affine(_norm(x, block.norm2), block.mlp_in), approximate="tanh")
-        out = _affine(hidden, block.mlp_out)
-        return x + out, hidden, out
+    def _hidden(self, block: _Block, x: Tensor) -> Tensor:
+        """The MLP's hidden layer: the keys."""
+        return gelu_(_affine(_norm(x, block.norm2), block.mlp_in))
 
 
 def together(texts: Tree, prefixes: int, nodes: int) -> int:
@@ -207,48 +201,11 @@ def together(texts: Tree, prefixes: int, nodes: int) -> int:
 
 
 def _stacked(pasts: Sequence[Past]) -> Past:
-    """Prefixes of one length as one: keys and values ``[prefix, head, position, d_head]``."""
+    """Prefixes of one length as one: keys and values ``[head, prefix, position, d_head]``."""
     return [
-        (torch.stack([key for key, _ in block]), torch.stack([value for _, value in block]))
+        (torch.stack([key for key, _ in block], 1), torch.stack([value for _, value in block], 1))
         for block in zip(*pasts, strict=True)
     ]
-
-
-def _attend(
-    queries: Tensor, keys: Tensor, values: Tensor, past: tuple[Tensor, Tensor] | None, seen: Tensor
-) -> Tensor:
-    """Attention over a prefix, which every query sees, and over the rows' own positions.
-
-    What all rows behind a prefix have in common, its keys and values, is multiplied with all of
-    their queries at once and never copied to each.
-
-    Args:
-        queries: ``[prefix or 1, row, head, query, d_head]``.
-        keys: ``[prefix or 1, row, head, position, d_head]``.
-        values: In the same shape.
-        past: Keys and values of the prefixes, ``[prefix, head, position, d_head]``.
-        seen: Which own positions a query sees, broadcast to ``[row, head, query, position]``.
-
-    Returns:
-        ``[prefix, row, query, d_model]``.
-    """
-    hidden = torch.zeros(seen.shape, dtype=queries.dtype, device=queries.device)
-    hidden.masked_fill_(~seen, -math.inf)
-    # Rows are so short that the fused kernel's preparations would cost more than it saves.
-    queries = queries * (1 / math.sqrt(queries.shape[-1]))
-    scores = queries @ keys.transpose(-1, -2) + hidden
-    if past is None:
-        return (scores.softmax(-1) @ values).transpose(2, 3).flatten(-2)
-    earlier_keys, earlier_values = past
-    rows, _, count, _ = queries.shape[1:]
-    # [prefix, head, row · query, …]: one product for each head of a prefix.
-    flat = queries.transpose(1, 2).flatten(2, 3)
-    earlier = (flat @ earlier_keys.mT).unflatten(2, (rows, count)).transpose(1, 2)
-    both = torch.cat([earlier, scores.expand(len(earlier), -1, -1, -1, -1)], dim=-1).softmax(-1)
-    on_prefix, on_own = both.split([earlier.shape[-1], scores.shape[-1]], dim=-1)
-    taken = on_prefix.transpose(1, 2).flatten(2, 3) @ earlier_values
-    own = (on_own @ values).transpose(2, 3)
-    return (taken.unflatten(2, (rows, count)).permute(0, 2, 3, 1, 4) + own).flatten(-2)
 
 
 def _weights(block: Any) -> _Block:

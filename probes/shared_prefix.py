@@ -127,20 +127,20 @@ class SharedPrefixes:
         return placed
 
     def _place(self, looked: list[Lookup]) -> Placed:
-        suffixes: list[tuple[int, Suffix]] = [(0, tuple(looked[0].ids))]
+        bare = (0, tuple(looked[0].ids))
+        if self._joined and self.prefixes:
+            # A begin-of-sequence token stands in front of the head, not of what follows.
+            suffix = tuple(looked[1].ids[int(self.model.bos) :])
+            longest = max(len(self.heads[i]) for i in self._head_of)
+            if longest + len(suffix) > self.model.n_ctx:
+                raise UserError(
+                    f"the subject's last token is at index {longest + len(suffix) - 1}, but "
+                    f"{self.model.name} reads only {self.model.n_ctx} tokens"
+                )
+            return Placed(looked[0], (bare, *((i, suffix) for i in self._head_of[1:])))
+        suffixes = [bare]
         for context, i in enumerate(self._head_of[1:], 1):
-            head = self.heads[i]
-            if self._joined:
-                # A begin-of-sequence token stands in front of the head, not of what follows.
-                suffix = tuple(looked[1].ids[int(self.model.bos) :])
-                if len(head) + len(suffix) > self.model.n_ctx:
-                    raise UserError(
-                        f"the subject's last token is at index {len(head) + len(suffix) - 1}, but "
-                        f"{self.model.name} reads only {self.model.n_ctx} tokens"
-                    )
-                suffixes.append((i, suffix))
-                continue
-            ids = tuple(looked[context].ids)
+            head, ids = self.heads[i], tuple(looked[context].ids)
             shared = head and len(ids) > len(head) and ids[: len(head)] == head
             suffixes.append((i, ids[len(head) :]) if shared else (0, ids))
         return Placed(looked[0], tuple(suffixes))

@@ -65,7 +65,12 @@ def worst(found: ContextKeys, expected: Any) -> float:
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 @pytest.mark.parametrize(
     "prefixes",
-    [[*PREFIXES, PREFIXES[1], PREFIXES[0]], [*PREFIXES[:2], "A line.\n", "Two  "], []],
+    [
+        [*PREFIXES, PREFIXES[1], PREFIXES[0]],
+        ["I. ", "It. ", "We. ", "A. "],  # of one length: run together
+        [*PREFIXES[:2], "A line.\n", "Two  "],
+        [],
+    ],
 )
 def test_a_shared_prefix_changes_no_key(
     name: str, prefixes: list[str], tiny_model: Callable[[str], LoadedModel]
@@ -256,22 +261,32 @@ def test_many_intervals_are_the_single_ones(moment: SecondMoment) -> None:
         assert update.ratio_interval(one, moment, seed=4) == pytest.approx(tuple(interval))
 
 
-def test_no_draw_falls_below_the_bound_that_spares_drawing(moment: SecondMoment) -> None:
+def test_what_spares_an_edit_its_interval_is_true_of_it(moment: SecondMoment) -> None:
     from diag import update
+    from diag.redrawn import Redraws
 
     generator = torch.Generator().manual_seed(5)
-    keys = torch.randn(40, 7, moment.d_mlp, dtype=torch.float64, generator=generator)
-    keys += torch.linspace(0, 3, 40, dtype=torch.float64)[:, None, None]
+    shape = (200, 7, moment.d_mlp)
+    keys = torch.randn(shape, dtype=torch.float64, generator=generator)
+    keys += torch.randn(200, 1, moment.d_mlp, dtype=torch.float64, generator=generator) * 3
     white = moment.whiten(keys)
-    gram = white @ white.mT
-    everything = update.ratio_intervals(gram, draws=4000, level=1.0)[:, 0].tolist()
-    floors = screening._lowest(gram)
-    assert all(floor <= least for floor, least in zip(floors, everything, strict=True) if least > 0)
-    assert sum(floor > 0 for floor in floors) > 10  # or nothing would be spared
-    row = {"rho": 0.8, "relative_bound_rome": 0.05}
-    assert screening._stays_safe(row, 0.3)
-    assert not screening._stays_safe(row, 0.15)
-    assert not screening._stays_safe(row, -0.5)
+    low, high = update.ratio_intervals(white @ white.mT, seed=2).unbind(1)
+    redraws = Redraws(moment, seed=2)
+    # Something is spared far from the interval's end, or nothing would be won, and nothing beyond.
+    for share, fewest, most in ((0.5, 150, 200), (0.8, 1, 199), (0.9, 1, 199), (1.01, 0, 0)):
+        least = share * low.abs()
+        certain = torch.tensor(redraws.stay_above(keys, least))
+        assert bool((low[certain] > least[certain]).all())
+        assert fewest <= int(certain.sum()) <= most, share
+    assert bool((high > low).all())
+
+
+def test_how_seldom_projections_hide_a_length() -> None:
+    from scipy.stats import chi2
+
+    from diag.redrawn import PROJECTIONS, SLACK
+
+    assert chi2.cdf(PROJECTIONS / SLACK, PROJECTIONS) < 5e-9
 
 
 ROME_RECORD = {

@@ -1,0 +1,150 @@
+"""Attention of many short rows behind prefixes that they share.
+
+All of a block but its attention acts on the nodes of a tree of texts (:mod:`probes.suffixes`);
+attention needs rows. On rows this short, laying them out costs as much as multiplying them. So
+one gather takes queries, keys and values from the nodes to where the products want them, heads
+first; scores have their keys in front of their queries, which makes both the prefix's product and
+the softmax a walk along memory; and a prefix's keys and values are multiplied with all queries of
+all rows at once and copied to none.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.suffixes import Tree
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+class RowAttention:
+    """The attention of one tree's texts, for any number of prefixes of one length."""
+
+    def __init__(self, texts: Tree, heads: int) -> None:
+        """Finds out who sees whom.
+
+        Args:
+            texts: The tree.
+            heads: Attention heads.
+        """
+        self._texts, self._heads = texts, heads
+        self._rows, self._width = texts.table.shape
+        # [key, row or 1, query]: what a query must not see.
+        position = torch.arange(self._width, device=texts.ids.device)
+        self._later = _hidden(position[:, None, None] > position)
+        self._padding = _hidden(position[:, None, None] >= texts.lengths[:, None])
+        self._index = cache(self._index_of)
+
+    def of_nodes(
+        self, joined: Float[Tensor, "own node three_d_model"], past: KeysValues | None
+    ) -> Float[Tensor, "prefix node d_model"]:
+        """Every node's attention over its own beginnings and the prefix.
+
+        Args:
+            joined: Queries, keys and values, for each prefix or once for all.
+            past: The prefixes' keys and values, ``[head, prefix, position, d_head]``.
+
+        Returns:
+            What each node takes from the values, before the output projection.
+        """
+        queries, keys, values = self._split(joined, 3)
+        taken = self._attend(queries, keys, values, past, self._later.to(joined.dtype))
+        heads, prefixes, cells, d_head = taken.shape
+        row = torch.arange(heads, device=joined.device) * prefixes
+        at = row + torch.arange(prefixes, device=joined.device)[:, None]
+        index = at[:, None] * cells + self._texts.place[:, None]
+        return _take(taken, index).view(prefixes, -1, heads * d_head)
+
+    def of_last(
+        self,
+        queries: Float[Tensor, "own row d_model"],
+        joined: Float[Tensor, "own node two_d_model"],
+        past: KeysValues | None,
+    ) -> Float[Tensor, "prefix row d_model"]:
+        """The attention of each text's last token alone.
+
+        Args:
+            queries: Of those tokens.
+            joined: Keys and values of the nodes.
+            past: As in :meth:`of_nodes`.
+
+        Returns:
+            What each of them takes from the values.
+        """
+        keys, values = self._split(joined, 2)
+        by_head = queries.unflatten(-1, (self._heads, -1)).permute(2, 0, 1, 3).contiguous()
+        taken = self._attend(by_head, keys, values, past, self._padding.to(joined.dtype))
+        return taken.permute(1, 2, 0, 3).flatten(2)
+
+    def rows(
+        self, joined: Float[Tensor, "own node parts_d_model"], parts: int
+    ) -> Float[Tensor, "parts head own row position d_head"]:
+        """Nodes laid out as rows; behind a text's end stands its last node again.
+
+        Args:
+            joined: So many vectors for each node, side by side.
+            parts: How many.
+
+        Returns:
+            Each of them by head.
+        """
+        return self._split(joined, parts).unflatten(3, (self._rows, self._width))
+
+    def _split(self, joined: Tensor, parts: int) -> Tensor:
+        """``[parts, head, own, row · position, d_head]``."""
+        own, _, size = joined.shape
+        d_head = size // parts // self._heads
+        cells = self._rows * self._width
+        found = _take(joined.view(-1, d_head), self._index(own, parts))
+        return found.view(parts, self._heads, own, cells, d_head)
+
+    def _index_of(self, own: int, parts: int) -> Tensor:
+        """Where :meth:`_split` finds each head's part of each cell."""
+        device = self._texts.ids.device
+        nodes = torch.arange(own, device=device)[:, None] * len(self._texts.ids)
+        nodes = nodes + self._texts.table.flatten()
+        head = torch.arange(self._heads, device=device)[:, None, None]
+        part = torch.arange(parts, device=device)[:, None, None, None]
+        return (nodes * parts + part) * self._heads + head
+
+    def _attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, past: KeysValues | None, hidden: Tensor
+    ) -> Tensor:
+        """``[head, prefix, row · query, d_head]``; ``hidden`` is added to a row's own scores."""
+        (heads, own, cells, d_head), rows, width = queries.shape, self._rows, self._width
+        count, scale = cells // rows, 1 / math.sqrt(d_head)
+        on_own = keys.view(-1, width, d_head) @ queries.view(-1, count, d_head).mT
+        prefixes, length = past[0].shape[1:3] if past else (own, 0)
+        scores = queries.new_empty(heads, prefixes, length + width, rows, count)
+        on_own = on_own.view(heads, own, rows, width, count).transpose(2, 3)
+        on_own = on_own.expand(-1, prefixes, -1, -1, -1)
+        torch.add(hidden, on_own, alpha=scale, out=scores[:, :, length:])
+        if past:
+            # Where queries are the same behind all prefixes, one product a head serves them all.
+            flat = past[0].reshape(heads * own, -1, d_head) @ queries.flatten(0, 1).mT
+            torch.mul(
+                flat.view(heads, prefixes, length, rows, count), scale, out=scores[:, :, :length]
+            )
+        pattern = scores.softmax(2)
+        on_own = pattern[:, :, length:].permute(0, 1, 3, 4, 2).reshape(-1, count, width)
+        values = values.expand(-1, prefixes, -1, -1).reshape(-1, width, d_head)
+        if not past:
+            return (on_own @ values).view(heads, prefixes, cells, d_head)
+        on_prefix = pattern[:, :, :length].flatten(3).flatten(0, 1)
+        taken = on_prefix.mT @ past[1].flatten(0, 1)
+        taken = taken.view(-1, count, d_head).baddbmm_(on_own, values)
+        return taken.view(heads, prefixes, cells, d_head)
+
+
+def _hidden(unseen: Tensor) -> Tensor:
+    return torch.zeros(unseen.shape, device=unseen.device).masked_fill_(unseen, -math.inf)
+
+
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    """Vectors of the last dimension, copied whole, in the order of ``index``."""
+    return x.reshape(-1, x.shape[-1]).index_select(0, index.flatten())
