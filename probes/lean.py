@@ -1,11 +1,13 @@
 """GPT-2's upper blocks with nothing in them that the optimisation of v* does not need.
 
 The general path (:mod:`probes.upper`) runs Hugging Face's blocks on every position behind the
-subject and leaves the gradient to PyTorch. Of a GPT-2 layout we know more. In the first block
-above the edited one all positions but the subject's still carry a constant residual stream, so
-their queries, keys and values are computed once. In the last block only the positions that the
-loss reads need a query and an MLP. And as no weight has a gradient, the backward pass is written
-out in some ten operations a block; on small models most of PyTorch's own is bookkeeping.
+subject and leaves the gradient to PyTorch. Of a GPT-2 layout we know more. All maps but attention
+act on tokens one by one, so they run on a list of cells: the tokens that there are, with no
+padding among them. In the first block above the edited one all cells but the subjects' still carry
+a constant residual stream, so their queries, keys and values are computed once. In the last block
+only the cells that the loss reads need a query and an MLP. And as no weight has a gradient, the
+backward pass is written out in some ten operations a block; on small models most of PyTorch's own
+is bookkeeping.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ class Reads:
         row: Of each place, ``[n]``.
         position: Within its row, 0 being the subject's last token, ``[n]``.
         target: The token whose log-probability is wanted there, ``[n]``.
-        held: Rows whose prediction at position 0 must not move, in ascending order, ``[m]``.
+        held: Rows whose prediction at position 0 must not move, ``[m]``.
         initial: The unedited model's log-probabilities there, ``[m, vocabulary]``.
     """
 
@@ -76,6 +78,7 @@ class LeanBlocks:
         layer: int,
         *,
         residual: Float[Tensor, "row position d_model"],
+        lengths: Int[Tensor, " row"],
         mask: Float[Tensor, "row 1 position key_position"],
         past: dict[int, tuple[Tensor, Tensor]],
         reads: Reads,
@@ -86,143 +89,187 @@ class LeanBlocks:
             whole: The model; :func:`applies` holds.
             layer: The edited block.
             residual: The unedited stream behind it; position 0 is the subject's last token.
+            lengths: Positions of each row that are not padding.
             mask: Additive, each row's own earlier positions first.
             past: Keys and values of earlier positions, for each block above.
             reads: What is wanted.
         """
         model = whole.model
         n_layer = model.config.n_layer
-        self._rows, self._width, d_model = residual.shape
-        self._later = residual[:, 1:]
-        # A row is read at few positions: slots for as many as any row has, filled up with repeats.
-        self._reads = reads
+        rows, width, self._d = residual.shape
+        device = residual.device
+        blocks = [_Block(whole.block(i)) for i in range(layer + 1, n_layer)]
+        heads = blocks[0].heads
+        there = torch.arange(width, device=device) < lengths[:, None]
+        self._constant = residual[there]
+        table = torch.full((rows, width), len(self._constant), device=device)
+        table[there] = torch.arange(len(self._constant), device=device)
+        self._cells = _Cells(table, heads, self._constant)
+        self._subjects = table[:, 0]
+
         row = torch.cat([reads.row, reads.held])
         position = torch.cat([reads.position, torch.zeros_like(reads.held)])
-        count = torch.bincount(row, minlength=self._rows)
-        slots = max(1, int(count.max()))
-        order = row.argsort(stable=True)
-        slot = torch.empty_like(row)
-        index = torch.arange(len(row), device=row.device)
-        slot[order] = index - (count.cumsum(0) - count)[row[order]]
-        places = position.new_zeros(self._rows, slots)
+        self._reads, self._read_cells = reads, table[row, position]
+        slot = _rank_in_row(row, rows)
+        read_table = table.new_full((rows, int(slot.max()) + 1), len(row))
+        read_table[row, slot] = torch.arange(len(row), device=device)
+        self._read = _Cells(read_table, heads, self._constant[self._read_cells])
+        places = position.new_zeros(read_table.shape)
         places[row, slot] = position
-        self._chosen = row * slots + slot
-        everyone = torch.arange(self._rows, device=row.device)[:, None]
-        self._flat = (everyone * self._width + places).flatten()
-        read_mask = mask[everyone, 0, places][:, None]
+        read_mask = mask[torch.arange(rows, device=device)[:, None], 0, places][:, None]
 
-        blocks = [_Block(whole.block(i)) for i in range(layer + 1, n_layer)]
-        attentions = [
-            _Attention(blocks[0].heads, past[i], read_mask if i == n_layer - 1 else mask)
-            for i in range(layer + 1, n_layer)
+        *others, last = [
+            (block, _Attention(heads, past[i], read_mask if i == n_layer - 1 else mask))
+            for i, block in enumerate(blocks, layer + 1)
         ]
-        self._first, self._middle = (
-            (blocks[0], attentions[0]),
-            [*zip(blocks[1:-1], attentions[1:-1], strict=True)],
-        )
-        self._last = (blocks[-1], attentions[-1])
-        later = self._later.reshape(-1, d_model)
-        joined = _affine(blocks[0].norm1(later).out, blocks[0].qkv)
-        self._later_qkv = joined.view(self._rows, self._width - 1, 3 * d_model)
+        self._first, self._middle, self._last = others[0], others[1:], last
+        # Every cell's, though the subjects' will not count.
+        self._constant_qkv = _affine(blocks[0].norm1(self._constant).out, blocks[0].qkv)
         self._final = _Norm(model.get_submodule(whole.blocks.rpartition(".")[0]).ln_f)
         self._head = model.get_output_embeddings().weight
         self._tape: list[Any] = []
-        self._calls = 0
 
+    @torch.no_grad()
     def read(
-        self, subject: Float[Tensor, "row d_model"]
+        self, change: Float[Tensor, "row d_model"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
-        """Runs the blocks; differentiable in ``subject``, once, before the next call.
+        """Runs the blocks; intermediate results are kept for one :meth:`gradient`.
 
         Args:
-            subject: The residual stream behind the edited block at position 0.
+            change: What is added to the residual stream behind the edited block at position 0.
 
         Returns:
             The targets' log-probabilities, and of each row that is held the Kullback–Leibler
             divergence KL(edited ‖ original).
         """
-        found: tuple[Tensor, Tensor] = _Differentiable.apply(subject, self)
-        return found
-
-    def forward(self, subject: Tensor) -> tuple[Tensor, Tensor]:
-        """What is read, intermediate results kept for :meth:`backward`."""
-        self._calls += 1
         tape = self._tape = []
-        rows, width, d = self._rows, self._width, subject.shape[1]
+        x = self._constant.index_add(0, self._subjects, change)
 
         block, attention = self._first
-        x = torch.cat([subject[:, None], self._later], dim=1).view(-1, d)
-        normed = block.norm1(subject)
-        own = _affine(normed.out, block.qkv)[:, None]
-        joined = torch.cat([own, self._later_qkv], dim=1).view(rows, width, 3, -1).unbind(2)
-        x, mlp = block.finish(x, attention.forward(*joined))
+        normed = block.norm1(x.index_select(0, self._subjects))
+        joined = self._constant_qkv.index_copy(0, self._subjects, _affine(normed.out, block.qkv))
+        attended = attention.forward(*self._cells.lay(joined, 3))
+        x, mlp = block.finish(x, self._cells.list(attended[None]))
         tape.append((normed, mlp))
 
         for block, attention in self._middle:
             normed = block.norm1(x)
-            joined = _affine(normed.out, block.qkv).view(rows, width, 3, -1).unbind(2)
-            x, mlp = block.finish(x, attention.forward(*joined))
+            joined = _affine(normed.out, block.qkv)
+            attended = attention.forward(*self._cells.lay(joined, 3))
+            x, mlp = block.finish(x, self._cells.list(attended[None]))
             tape.append((normed, mlp))
 
         block, attention = self._last
         normed = block.norm1(x)
-        weight, bias = block.qkv
-        queries = _affine(normed.out[self._flat], (weight[:, :d], bias[:d]))
-        keys, values = (
-            _affine(normed.out, (weight[:, d:], bias[d:])).view(rows, width, 2, -1).unbind(2)
-        )
-        attended = attention.forward(queries.view(rows, -1, d), keys, values)
-        x, mlp = block.finish(x[self._flat], attended)
-        final = self._final(x[self._chosen])
+        (weight, bias), d = block.qkv, self._d
+        queries = _affine(normed.out.index_select(0, self._read_cells), (weight[:, :d], bias[:d]))
+        joined = _affine(normed.out, (weight[:, d:], bias[d:]))
+        attended = attention.forward(*self._read.lay(queries, 1), *self._cells.lay(joined, 2))
+        x, mlp = block.finish(x.index_select(0, self._read_cells), self._read.list(attended[None]))
+        final = self._final(x)
         said = _Said(final.out @ self._head.T, self._reads)
         tape.append((normed, mlp, final, said))
-        # Copies: autograd ties what is returned to these blocks, and what the tape keeps must not
-        # tie it back, or neither is ever freed.
-        return said.log_probs.clone(), said.moved.clone()
+        return said.log_probs, said.moved
 
-    def backward(self, log_probs: Tensor, moved: Tensor) -> Tensor:
-        """The gradient at the subject from those at what was read."""
-        tape, rows, width = self._tape, self._rows, self._width
+    @torch.no_grad()
+    def gradient(
+        self, log_probs: Float[Tensor, " n"], moved: Float[Tensor, " m"]
+    ) -> Float[Tensor, "row d_model"]:
+        """The gradient at the last :meth:`read`'s ``change``, once.
+
+        Args:
+            log_probs: The gradient at the log-probabilities.
+            moved: The gradient at the divergences.
+
+        Returns:
+            Of what is made of them.
+        """
+        tape, d = self._tape, self._d
         block, attention = self._last
-        normed, mlp, final, said = tape[-1]
-        d = self._head.shape[1]
-        g = log_probs.new_zeros(len(self._flat), d)
-        g[self._chosen] = final.backward(said.backward(log_probs, moved) @ self._head)
-        g, g_attended = block.finish_backward(g, mlp)
-        g_queries, *g_both = attention.backward(g_attended)
-        g_normed = torch.stack(g_both, dim=2).view(-1, 2 * d) @ block.qkv[0][:, d:].T
-        g_normed.index_add_(0, self._flat, g_queries.view(-1, d) @ block.qkv[0][:, :d].T)
-        g = normed.backward(g_normed).index_add_(0, self._flat, g)
+        normed, mlp, final, said = tape.pop()
+        g = final.backward(said.backward(log_probs, moved) @ self._head)
+        g_read = block.finish_backward(g, mlp, self._read.gradient)
+        g_queries, *g_both = attention.backward(self._read.lay_gradient())
+        g_normed = self._cells.list(torch.stack(g_both)) @ block.qkv[0][:, d:].T
+        g_queries = self._read.list(g_queries[None]) @ block.qkv[0][:, :d].T
+        g_normed.index_add_(0, self._read_cells, g_queries)
+        g = normed.backward(g_normed).index_add_(0, self._read_cells, g_read)
 
-        for (block, attention), (normed, mlp) in zip(
-            reversed(self._middle), reversed(tape[1:-1]), strict=True
-        ):
-            g, g_attended = block.finish_backward(g, mlp)
-            joined = torch.stack(attention.backward(g_attended), dim=2).view(-1, 3 * d)
+        for block, attention in reversed(self._middle):
+            normed, mlp = tape.pop()
+            g = block.finish_backward(g, mlp, self._cells.gradient)
+            joined = self._cells.list(torch.stack(attention.backward(self._cells.lay_gradient())))
             g = normed.backward(joined @ block.qkv[0].T).add_(g)
 
         block, attention = self._first
-        normed, mlp = tape[0]
-        g, g_attended = block.finish_backward(g, mlp)
-        own = torch.stack([part[:, 0] for part in attention.backward(g_attended)], dim=1)
-        g_subject = normed.backward(own.view(rows, -1) @ block.qkv[0].T)
-        return g_subject.add_(g.view(rows, width, d)[:, 0])
+        normed, mlp = tape.pop()
+        g = block.finish_backward(g, mlp, self._cells.gradient)
+        joined = self._cells.list(torch.stack(attention.backward(self._cells.lay_gradient())))
+        own = joined.index_select(0, self._subjects) @ block.qkv[0].T
+        return normed.backward(own).add_(g.index_select(0, self._subjects))
 
 
-class _Differentiable(torch.autograd.Function):
-    """Tells PyTorch that the blocks bring their own backward pass."""
+class _Cells:
+    """A list of tokens, which attention needs in rows, one for each head.
 
-    @staticmethod
-    def forward(context: Any, subject: Tensor, blocks: LeanBlocks) -> tuple[Tensor, Tensor]:
-        result = blocks.forward(subject)
-        context.blocks, context.call = blocks, blocks._calls
-        return result
+    Attributes:
+        gradient: Room for one vector a cell, ``[cell, d_model]``, that :meth:`lay_gradient` lays.
+    """
 
-    @staticmethod
-    def backward(context: Any, log_probs: Tensor, moved: Tensor) -> tuple[Tensor, None]:
-        if context.call != context.blocks._calls:
-            raise RuntimeError("these blocks have been run again since: their results are gone")
-        return context.blocks.backward(log_probs, moved), None
+    def __init__(
+        self, table: Int[Tensor, "row slot"], heads: int, like: Float[Tensor, "cell d_model"]
+    ) -> None:
+        """Finds out what goes where.
+
+        Args:
+            table: The cell in each slot; as many as there are cells where there is none.
+            heads: Attention heads.
+            like: What cells hold.
+        """
+        n, d_model = like.shape
+        self._slots, self._d_head = table.shape[1], d_model // heads
+        part = torch.arange(3, device=like.device)[:, None, None, None]
+        head = torch.arange(heads, device=like.device)[:, None]
+        # Part p of m of cell i's head h is the vector (i·m + p)·heads + h. What stands in an empty
+        # slot does not matter, as long as its gradient is zero.
+        cell = table[:, None].clamp(max=n - 1)
+        self._to_rows = [((cell * m + part[:m]) * heads + head).flatten() for m in (1, 2, 3)]
+        self._gradient_to_rows = (table[:, None] * heads + head).flatten()
+        row, slot = (table < n).nonzero().unbind(1)
+        order = table[row, slot].argsort()
+        vector = (row[order, None] * heads + head[:, 0]) * self._slots + slot[order, None]
+        size = len(table) * heads * self._slots
+        self._to_cells = [(vector[:, None] + part[:m, 0, :, 0] * size).flatten() for m in (1, 2, 3)]
+        self._room = like.new_zeros(n + 1, d_model)  # the last one is what empty slots hold
+        self.gradient = self._room[:n]
+
+    def lay(
+        self, joined: Float[Tensor, "cell parts_d_model"], parts: int
+    ) -> Float[Tensor, "parts row_head slot d_head"]:
+        """Cells in rows, from so many vectors of each side by side."""
+        found = joined.view(-1, self._d_head).index_select(0, self._to_rows[parts - 1])
+        return found.view(parts, -1, self._slots, self._d_head)
+
+    def lay_gradient(self) -> Float[Tensor, "row_head slot d_head"]:
+        """:attr:`gradient` in rows, zero where there is no cell."""
+        found = self._room.view(-1, self._d_head).index_select(0, self._gradient_to_rows)
+        return found.view(-1, self._slots, self._d_head)
+
+    def list(
+        self, laid: Float[Tensor, "parts row_head slot d_head"]
+    ) -> Float[Tensor, "cell parts_d_model"]:
+        """The way back from :meth:`lay`."""
+        found = laid.view(-1, self._d_head).index_select(0, self._to_cells[len(laid) - 1])
+        return found.view(len(self.gradient), -1)
+
+
+def _rank_in_row(row: Int[Tensor, " n"], rows: int) -> Int[Tensor, " n"]:
+    """How many earlier entries name the same row."""
+    count = torch.bincount(row, minlength=rows)
+    order = row.argsort(stable=True)
+    rank = torch.empty_like(row)
+    rank[order] = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row[order]]
+    return rank
 
 
 class _Said:
@@ -293,61 +340,49 @@ class _Block:
         gelu = Gelu(_affine(normed.out, self._mlp_in))
         return _affine(gelu.out, self._mlp_out).add_(x), (normed, gelu)
 
-    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Gelu]) -> tuple[Tensor, Tensor]:
-        """Gradients at the residual stream and at what the attention mixed."""
+    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Gelu], attended: Tensor) -> Tensor:
+        """The gradient at the residual stream; the one at what attention took is written."""
         normed, gelu = kept
         hidden = gelu.backward(g @ self._mlp_out[0].T)
         g = normed.backward(hidden @ self._mlp_in[0].T).add_(g)
-        return g, g @ self._attention_out[0].T
+        torch.mm(g, self._attention_out[0].T, out=attended)
+        return g
 
 
 class _Attention:
     """Attention of some positions over constant earlier ones and over each other."""
 
     def __init__(self, heads: int, past: tuple[Tensor, Tensor], mask: Tensor) -> None:
-        keys, values = past
+        keys, _ = past
         rows, _, self._earlier, d_head = keys.shape
-        self._shape = (rows, heads, d_head)
         self._scale = 1 / math.sqrt(d_head)
         total = mask.shape[-1]
         # Earlier positions stand in front for good; own ones are written behind them each time.
-        self._keys = keys.new_zeros(rows, heads, total, d_head)
-        self._values = torch.zeros_like(self._keys)
-        self._keys[:, :, : self._earlier], self._values[:, :, : self._earlier] = keys, values
+        self._both = keys.new_zeros(2, rows * heads, total, d_head)
+        self._both[:, :, : self._earlier] = torch.stack(past).flatten(1, 2)
+        self._own = self._both[:, :, self._earlier :]
+        self._keys, self._values = self._both
         self._mask = mask.expand(-1, heads, -1, -1).reshape(rows * heads, -1, total)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """What [row, position, d_model] queries take from the values, [row·position, d_model]."""
-        self._keys[:, :, self._earlier :] = self._by_head(keys)
-        self._values[:, :, self._earlier :] = self._by_head(values)
-        self._queries = self._by_head(queries).flatten(0, 1)
-        scores = torch.baddbmm(
-            self._mask, self._queries, self._keys.flatten(0, 1).mT, alpha=self._scale
-        )
+        """What queries take from the values; all ``[row · head, slot, d_head]``."""
+        self._own[0], self._own[1], self._queries = keys, values, queries
+        scores = torch.baddbmm(self._mask, queries, self._keys.mT, alpha=self._scale)
         self._pattern = scores.softmax(-1)
-        return self._joined(self._pattern @ self._values.flatten(0, 1)).flatten(0, 1)
+        return self._pattern @ self._values
 
-    def backward(self, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients at queries, keys and values, each [row, position, d_model]."""
-        mixed = self._by_head(g.view(self._shape[0], -1, g.shape[1])).flatten(0, 1)
+    def backward(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients at queries, keys and values from the one at what was taken."""
         pattern = self._pattern
         scores = torch.ops.aten._softmax_backward_data(
-            mixed @ self._values.flatten(0, 1).mT, pattern, -1, pattern.dtype
+            mixed @ self._values.mT, pattern, -1, pattern.dtype
         ).mul_(self._scale)
         own = slice(self._earlier, None)
         return (
-            self._joined(scores @ self._keys.flatten(0, 1)),
-            self._joined(scores[..., own].mT @ self._queries),
-            self._joined(pattern[..., own].mT @ mixed),
+            scores @ self._keys,
+            scores[..., own].mT @ self._queries,
+            pattern[..., own].mT @ mixed,
         )
-
-    def _by_head(self, x: Tensor) -> Tensor:
-        rows, heads, d_head = self._shape
-        return x.view(rows, -1, heads, d_head).transpose(1, 2)
-
-    def _joined(self, x: Tensor) -> Tensor:
-        rows, heads, d_head = self._shape
-        return x.view(rows, heads, -1, d_head).transpose(1, 2).reshape(rows, -1, heads * d_head)
 
 
 def _affine(x: Tensor, weights: Affine) -> Tensor:

@@ -17,8 +17,9 @@ published code.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -130,7 +131,7 @@ def _descend(
 ) -> list[TargetValue]:
     """Adam on every edit's δ, edits that reached their stop taken out on the way."""
     batch = constants
-    read = _reader(upper, batch)
+    objective = _Objective(upper, batch, chosen, share)
     device = batch.residual.device
     active = torch.arange(batch.edits, device=device)
     final = torch.zeros(batch.initial.shape, device=device)
@@ -140,26 +141,23 @@ def _descend(
     mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
     longest = chosen.clamp_norm_factor * constants.initial.float().norm(dim=-1)
     for evaluation in range(1, chosen.evaluations + 1):
-        delta.requires_grad_(True)
-        with torch.enable_grad():
-            loss, probability = _loss(upper, read, batch, chosen, delta, share)
+        loss, probability = objective.evaluate(delta)
         values = loss.tolist()
-        for i, edit in enumerate(active.tolist()):
-            losses[edit].append(values[i])
-            probabilities[edit] = float(probability[i])
+        for edit, value, likely in zip(active.tolist(), values, probability.tolist(), strict=True):
+            losses[edit].append(value)
+            probabilities[edit] = likely
         if evaluation == chosen.evaluations:
             break
         running = [i for i, value in enumerate(values) if not value < chosen.stop_below]
         if not running:
             break
-        (gradient,) = torch.autograd.grad(loss.sum(), delta)
-        delta = delta.detach()
+        gradient = objective.gradient(delta)
         if len(running) < len(values):
             keep = torch.tensor(running, device=device)
             final[active] = delta
             active, delta, gradient = active[keep], delta[keep], gradient[keep]
             mean, square, batch = mean[keep], square[keep], batch.keep(keep)
-            read = _reader(upper, batch)
+            objective = _Objective(upper, batch, chosen, share)
         mean.lerp_(gradient, 1 - BETA1)
         square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         spread = square.sqrt().div_((1 - BETA2**evaluation) ** 0.5).add_(EPSILON)
@@ -168,7 +166,7 @@ def _descend(
         limit = longest[active]
         beyond = norm > limit
         delta[beyond] = delta[beyond] * limit[beyond, None] / norm[beyond, None]
-    final[active] = delta.detach()
+    final[active] = delta
     saturated = (final.norm(dim=-1) >= longest * (1 - 1e-5)).tolist()
     return [
         TargetValue(
@@ -184,62 +182,100 @@ def _descend(
     ]
 
 
-Reader = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From the residual stream at the subject to the targets' log-probabilities and each edit's KL."""
+class _Objective:
+    """Each edit's loss: linear in what is read of the model, plus the decay of δ."""
+
+    def __init__(
+        self, upper: UpperBlocks, batch: Constants, chosen: Hyperparameters, share: Tensor
+    ) -> None:
+        self._batch, self._chosen, self._share = batch, chosen, share
+        self._reader = _reader(upper, batch)
+        self._per_norm = chosen.weight_decay / batch.initial.float().norm(dim=-1) ** 2
+        contexts = torch.cat([share, torch.zeros_like(share[:1])])  # the KL prompt's row is none
+        self._of_log_probs = -batch.weight * contexts[batch.read_row % batch.rows]
+        self._of_moved = torch.full_like(self._per_norm, chosen.kl_factor)
+
+    def evaluate(
+        self, delta: Float[Tensor, "edit d_model"]
+    ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
+        """Each edit's loss, and its new object's mean probability."""
+        batch = self._batch
+        change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
+        log_probs, moved = self._reader.read(change)
+        nll = torch.zeros(len(change), device=delta.device)
+        nll.index_add_(0, batch.read_row, -log_probs * batch.weight)
+        nll = nll.view(batch.edits, batch.rows)[:, :-1]
+        loss = nll @ self._share + self._of_moved * moved + self._per_norm * delta.norm(dim=-1)
+        return loss, torch.exp(-nll) @ self._share
+
+    def gradient(self, delta: Float[Tensor, "edit d_model"]) -> Float[Tensor, "edit d_model"]:
+        """The gradient of what was evaluated last, at the same δ."""
+        change = self._reader.gradient(self._of_log_probs, self._of_moved)
+        found = change.view(self._batch.edits, self._batch.rows, -1).sum(1, dtype=delta.dtype)
+        # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
+        norm = delta.norm(dim=-1)
+        decay = torch.where(norm > 0, self._per_norm / norm, 0.0)
+        return found.addcmul_(delta, decay[:, None])
+
+
+class Reader(Protocol):
+    """From what is added to the MLP's output at each row's subject to what the loss reads."""
+
+    def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
+        """The targets' log-probabilities and each edit's Kullback–Leibler divergence."""
+
+    def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
+        """The gradient at the last ``change`` from those at what was read, once."""
 
 
 def _reader(upper: UpperBlocks, batch: Constants) -> Reader:
     rows = len(batch.residual)
     held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
+    reads = lean.Reads(batch.read_row, batch.read_position, batch.target, held, batch.kl_initial)
     if lean.applies(upper.plain, upper.layer):
         return lean.LeanBlocks(
             upper.plain,
             upper.layer,
             residual=batch.residual,
+            lengths=batch.lengths,
             mask=batch.mask,
             past=batch.past,
-            reads=lean.Reads(
-                batch.read_row, batch.read_position, batch.target, held, batch.kl_initial
-            ),
-        ).read
-    at = (
-        torch.cat([batch.read_row, held]),
-        torch.cat([batch.read_position, torch.zeros_like(held)]),
-    )
+            reads=reads,
+        )
+    return _General(upper, batch, reads)
 
-    def read(at_subject: Tensor) -> tuple[Tensor, Tensor]:
-        logits = upper.logits(
+
+class _General:
+    """For any architecture: Hugging Face's blocks, PyTorch's gradient."""
+
+    def __init__(self, upper: UpperBlocks, batch: Constants, reads: lean.Reads) -> None:
+        self._upper, self._batch, self._reads = upper, batch, reads
+        self._at = (
+            torch.cat([reads.row, reads.held]),
+            torch.cat([reads.position, torch.zeros_like(reads.held)]),
+        )
+
+    @torch.enable_grad()
+    def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
+        """See :class:`Reader`."""
+        batch, reads = self._batch, self._reads
+        self._change = change.requires_grad_(True)
+        at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.output, change)
+        logits = self._upper.logits(
             torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
             batch.ids,
             batch.mask,
-            at,
+            self._at,
             position_ids=batch.position_ids,
             past=batch.past,
         )
         log_probs = torch.log_softmax(logits.float(), dim=-1)
-        n = len(batch.target)
-        moved = (log_probs[n:].exp() * (log_probs[n:] - batch.kl_initial)).sum(-1)
-        return log_probs[:n].gather(1, batch.target[:, None])[:, 0], moved
+        n = len(reads.target)
+        moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
+        self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved
+        return self._read[0].detach(), self._read[1].detach()
 
-    return read
-
-
-def _loss(
-    upper: UpperBlocks,
-    read: Reader,
-    batch: Constants,
-    chosen: Hyperparameters,
-    delta: Tensor,
-    share: Tensor,
-) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
-    """Each edit's loss, and its new object's mean probability."""
-    change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
-    at_subject = upper.edited_residual(batch.residual[:, 0], batch.output, change)
-    log_probs, kl = read(at_subject)
-    each = log_probs * batch.weight
-    per_row = torch.zeros(len(change), device=delta.device).index_add(0, batch.read_row, -each)
-    nll = per_row.view(batch.edits, batch.rows)[:, :-1]
-    # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
-    decay = delta.norm(dim=-1) / batch.initial.float().norm(dim=-1) ** 2
-    loss = nll @ share + chosen.kl_factor * kl + chosen.weight_decay * decay
-    return loss, torch.exp(-nll.detach()) @ share
+    def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
+        """See :class:`Reader`."""
+        (found,) = torch.autograd.grad(self._read, self._change, (log_probs, moved))
+        return found

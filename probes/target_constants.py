@@ -43,6 +43,7 @@ class Constants:
 
     rows: int
     residual: Float[Tensor, "row position d_model"]
+    lengths: Int[Tensor, " row"]
     output: Float[Tensor, "row d_model"]
     ids: Int[Tensor, "row position"]
     mask: Float[Tensor, "row 1 position key_position"]
@@ -70,6 +71,7 @@ class Constants:
         return replace(
             self,
             residual=self.residual[rows],
+            lengths=self.lengths[rows],
             output=self.output[rows],
             ids=self.ids[rows],
             mask=self.mask[rows],
@@ -161,6 +163,7 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
     return Constants(
         rows=count,
         residual=recording.residual[everyone[:, None], position_ids],
+        lengths=torch.tensor([len(row.ids) - row.lookup for row in flat], device=device),
         output=output,
         ids=recording.ids[everyone[:, None], position_ids],
         mask=_mask(start, earlier, width, recording.residual.dtype),
