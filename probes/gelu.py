@@ -34,32 +34,22 @@ def gelu_(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 
 
 class Gelu:
-    """The activation, and its gradient.
+    """The activation and its derivative, both taken while what they come from is in the caches.
 
     Attributes:
         out: The activation.
+        slope: Its derivative.
     """
 
     def __init__(self, x: Float[Tensor, "*n"]) -> None:
-        """Computes the activation.
+        """Computes both.
 
         Args:
-            x: What it is taken of.
+            x: What the activation is taken of.
         """
-        self._x, self._slope = x, x.new_tensor(SLOPE)
-        self._sigmoid = torch.addcmul(self._slope, x, x, value=SLOPE * CUBE).mul_(x).sigmoid_()
-        self.out = x * self._sigmoid
-
-    def backward(self, gradient: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """The gradient at x from the one at the activation; to be called once.
-
-        Args:
-            gradient: At the activation.
-
-        Returns:
-            σ + xσ(1 − σ)·d(2u)/dx times the gradient.
-        """
-        x, sigmoid, out = self._x, self._sigmoid, self.out
-        slope = torch.addcmul(self._slope, x, x, value=3 * SLOPE * CUBE)
-        bent = torch.addcmul(out, out, sigmoid, value=-1)
-        return sigmoid.addcmul_(bent, slope).mul_(gradient)
+        slope = x.new_tensor(SLOPE)
+        sigmoid = torch.addcmul(slope, x, x, value=SLOPE * CUBE).mul_(x).sigmoid_()
+        self.out = x * sigmoid
+        # σ + xσ(1 − σ)·d(2u)/dx
+        bent = torch.addcmul(self.out, self.out, sigmoid, value=-1)
+        self.slope = sigmoid.addcmul_(bent, torch.addcmul(slope, x, x, value=3 * SLOPE * CUBE))

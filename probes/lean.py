@@ -333,17 +333,17 @@ class _Block:
         self._mlp_in: Affine = (block.mlp.c_fc.weight, block.mlp.c_fc.bias)
         self._mlp_out: Affine = (block.mlp.c_proj.weight, block.mlp.c_proj.bias)
 
-    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Gelu]]:
+    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Tensor]]:
         """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
         x = _affine(attended, self._attention_out).add_(x)
         normed = self._norm2(x)
         gelu = Gelu(_affine(normed.out, self._mlp_in))
-        return _affine(gelu.out, self._mlp_out).add_(x), (normed, gelu)
+        return _affine(gelu.out, self._mlp_out).add_(x), (normed, gelu.slope)
 
-    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Gelu], attended: Tensor) -> Tensor:
+    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Tensor], attended: Tensor) -> Tensor:
         """The gradient at the residual stream; the one at what attention took is written."""
-        normed, gelu = kept
-        hidden = gelu.backward(g @ self._mlp_out[0].T)
+        normed, slope = kept
+        hidden = (g @ self._mlp_out[0].T).mul_(slope)
         g = normed.backward(hidden @ self._mlp_in[0].T).add_(g)
         torch.mm(g, self._attention_out[0].T, out=attended)
         return g
