@@ -32,13 +32,12 @@ from diag.screening import LARGEST_SHARD, Screener
 from probes import bundled, contexts, covariance
 from probes.errors import UserError
 from probes.model import LoadedModel, load
-from probes.shared_prefix import Placed, SharedPrefixes
+from probes.shared_prefix import NODES, Placed, SharedPrefixes
 from probes.subject import Request
 from probes.suffixes import Suffix, trees
 
 FLOOR = {"bundled": 25.0, "random": 15.0}
 END_TO_END = 1e-4  # of the key's length, the bound of benchmarks/denominators.py
-NODES = 2048
 TURNS = 5
 
 
@@ -67,13 +66,13 @@ def draw(path: Path, n: int, seed: int) -> list[Request]:
 
 def multiply_speed(d: int, seconds: float = 2.0) -> float:
     """Floating point operations a second of a large float32 product of the model's width."""
-    x, w = torch.randn(NODES, d), torch.randn(d, 4 * d)
+    x, w = torch.randn(NODES["cpu"], d), torch.randn(d, 4 * d)
     best, until = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < until:
         began = time.perf_counter()
         for _ in range(10):
             x @ w
-        best = max(best, 10 * 2 * NODES * 4 * d * d / (time.perf_counter() - began))
+        best = max(best, 10 * 2 * len(x) * 4 * d * d / (time.perf_counter() - began))
     return best
 
 
@@ -85,7 +84,7 @@ def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
     for start in range(0, len(placed), LARGEST_SHARD):
         shard = placed[start : start + LARGEST_SHARD]
         for texts in _by_head(shard):
-            for tree in trees(texts, nodes=NODES):
+            for tree in trees(texts, nodes=NODES["cpu"]):
                 nodes, rows = len(tree.ids), len(tree.rows)
                 total += 2 * nodes * (4 * d * d + 2 * d * m) * shared.layer
                 total += 2 * nodes * 2 * d * d + 2 * rows * (2 * d * d + 2 * d * m)

@@ -14,29 +14,17 @@ text.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from diag import command
+from diag.covariance_run import Plan, measure, merge_files, target_path
 
 if TYPE_CHECKING:
     from diag.estimated import SecondMoments
-    from probes.corpus import Corpus
-    from probes.distributed import Ranks
     from probes.model import LoadedModel
-    from probes.moment_files import Published
-    from probes.moment_pass import Pass
-    from probes.second_moment import SecondMoment
-
-SCHEMA = "diag.covariance/1"
-# What an import's yardstick of ordinary tokens is measured on.
-BACKGROUND_TOKENS = 50_000
 
 
 def second_moments(
@@ -80,7 +68,7 @@ def second_moments(
 
     if layers is not None and not layers:
         raise UserError("no layers are given: name one or more, or None for the edited one")
-    plan = _Plan(
+    plan = Plan(
         [text] if isinstance(text, str) else text, text_field, max_tokens, row_length, seed,
         str(ridge), import_npz, output, checkpoint_every, quiet=False, command_line=None,
     )  # fmt: skip
@@ -88,66 +76,7 @@ def second_moments(
     with ranks() as group:
         loaded, default = settle(model, None)
         chosen = [default] if layers is None else sorted(set(layers))
-        return _measure(plan, sources, loaded, chosen, group)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is estimated on what, and where it goes; see :func:`second_moments`."""
-
-    text: Sequence[str] | None
-    text_field: str
-    max_tokens: int | None
-    row_length: int | None
-    seed: int
-    ridge: str
-    import_npz: str | None
-    output: str | None
-    checkpoint_every: float
-    quiet: bool
-    command_line: str | None
-
-    def check(self) -> _Sources:
-        """Refuses what cannot be meant and reads what is named, before a model is loaded.
-
-        Returns:
-            What was read.
-
-        Raises:
-            UserError: Naming the first mistake.
-        """
-        import torch
-
-        from probes import corpus, documents, shrinkage
-        from probes.errors import UserError
-        from probes.moment_files import read_npz
-
-        if self.text is not None and not self.text:
-            raise UserError("no text is given: name a source, or None for packaged text")
-        for name in ("max_tokens", "row_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
-        if not self.checkpoint_every >= 0:
-            raise UserError(f"--checkpoint-every must be 0 or more, not {self.checkpoint_every}")
-        if self.ridge not in ("auto", "none"):
-            shrinkage.ridge(self.ridge, torch.eye(2), 1.0, 1)
-        if self.output is not None:
-            command.check_writable(_target(self.output, 0))
-        return _Sources(
-            corpus.packaged()
-            if self.text is None
-            else documents.read(self.text, field=self.text_field),
-            None if self.import_npz is None else read_npz(self.import_npz),
-        )
-
-
-@dataclass(frozen=True)
-class _Sources:
-    """The text, and the published statistics that are imported."""
-
-    text: Corpus
-    published: Published | None
+        return measure(plan, sources, loaded, chosen, group)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -248,10 +177,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.check_writable(asked.get("json"), asked.get("html"))
     line = shlex.join(["python", "-m", "diag.covariance", *words])
     if "merge" in asked:
-        command.check_writable(_target(asked["output"], 0))
-        result = _merge(asked["merge"], asked["output"], line)
+        command.check_writable(target_path(asked["output"], 0))
+        result = merge_files(asked["merge"], asked["output"], line)
     else:
-        plan = _Plan(
+        plan = Plan(
             asked.get("text"), options.text_field, asked.get("max_tokens"),
             asked.get("row_length"), options.seed, options.ridge, asked.get("import_npz"),
             asked.get("output"), options.checkpoint_every, quiet=quiet, command_line=line,
@@ -260,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ranks() as group:
             model, default = command.load_model(options)
             layers = _layers(asked.get("layers"), model, default)
-            result = _measure(plan, sources, model, layers, group)
+            result = measure(plan, sources, model, layers, group)
             if not group.is_first:
                 return 0
     if "json" in asked:
@@ -272,10 +201,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         reports.covariance_text.show(result.document)
     return 0
-
-
-def _target(template: str, layer: int) -> str:
-    return template.replace("{layer}", str(layer))
 
 
 def _layers(given: str | None, model: LoadedModel, default: int) -> list[int]:
@@ -291,125 +216,6 @@ def _layers(given: str | None, model: LoadedModel, default: int) -> list[int]:
         )
     except ValueError as error:
         raise UserError(f"--layers must be numbers with commas, or all, not {given!r}") from error
-
-
-def _measure(
-    plan: _Plan, sources: _Sources, model: LoadedModel, layers: Sequence[int], group: Ranks
-) -> SecondMoments:
-    from diag.estimated import SecondMoments
-    from probes import convergence, corpus, covariance, moment_pass, shrinkage
-    from probes.covariance import cache
-    from probes.errors import UserError
-    from probes.moment_files import adopt, fitting
-
-    began = time.perf_counter()
-    for layer in layers:
-        model.check_layer(layer)
-    if len(layers) > 1 and plan.output is not None and "{layer}" not in plan.output:
-        raise UserError(f"several layers need {{layer}} in --output, which is {plan.output}")
-    text, published = sources.text, sources.published
-    if published is not None and len(layers) > 1:
-        raise UserError("--import-npz is of one layer: give one with --layers")
-    length = plan.row_length or corpus.row_length(model)
-    if length > model.n_ctx:
-        raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
-    targets = {
-        layer: cache() / covariance.file_name(model, layer)
-        if plan.output is None
-        else Path(_target(plan.output, layer))
-        for layer in layers
-    }
-    most = plan.max_tokens or (BACKGROUND_TOKENS if published else None)
-    beside = targets[layers[0]]
-    job = moment_pass.Pass(
-        model, layers, text, length, most, plan.seed,
-        checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
-        every=plan.checkpoint_every,
-    )  # fmt: skip
-    with _bar(job, quiet=plan.quiet or not group.is_first) as progress:
-        sums = moment_pass.run(job, group, progress=progress)
-    document: dict[str, Any] = {
-        "schema": SCHEMA, "version": command.package_version(), "command": plan.command_line,
-        "model": model.name, "fingerprint": model.fingerprint, "corpus": text.name, "layers": [],
-    }  # fmt: skip
-    if not group.is_first:
-        return SecondMoments(document)
-    controls = {} if published else convergence.keys(model, layers)
-    for layer in layers:
-        own = sums[layer]
-        found: dict[str, Any]
-        if published:
-            name = Path(str(plan.import_npz)).name
-            moment = adopt(published, model, layer, own.background(), name=name)
-            found = {"fit": fitting(moment)}
-        else:
-            moment = covariance.of_sums(own, model, layer, text, row_length=length)
-            assert moment.moment is not None
-            ridge = shrinkage.ridge(plan.ridge, moment.moment, own.fourth, own.n_tokens)
-            moment = replace(moment, least_ridge=ridge)
-            control = controls.get(layer)
-            moved = convergence.measure(own, moment.ridge, *control) if control else None
-            share = shrinkage.shrinkage(own.total / own.n_tokens, own.fourth, own.n_tokens)
-            found = {"convergence": moved.describe() if moved else None, "shrinkage": share}
-        covariance.save(moment, targets[layer])
-        document["layers"].append(_layer(moment, layer, str(targets[layer])) | found)
-    moment_pass.forget(job)
-    seconds = time.perf_counter() - began
-    measured = sums[layers[0]].n_tokens
-    document["run"] = {"processes": group.size, "seconds": seconds, "n_tokens": measured}
-    return SecondMoments(document)
-
-
-def _merge(parts: Sequence[str], output: str, command_line: str) -> SecondMoments:
-    from diag.estimated import SecondMoments
-    from probes.covariance import load, save
-    from probes.moment_files import merge
-
-    moment = merge([load(path) for path in parts])
-    made = moment.provenance
-    assert made is not None
-    target = _target(output, made.layer)
-    save(moment, target)
-    return SecondMoments(
-        {
-            "schema": SCHEMA,
-            "version": command.package_version(),
-            "command": command_line,
-            "model": made.model,
-            "fingerprint": made.fingerprint,
-            "corpus": made.corpus,
-            "layers": [_layer(moment, made.layer, target)],
-        }
-    )
-
-
-def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
-    """What a summary says of one layer's C, however it was made."""
-    n_tokens = moment.provenance.n_tokens if moment.provenance else 0
-    return {
-        "layer": layer, "file": file, **moment.describe(), "d_mlp": moment.d_mlp,
-        "tokens_per_dimension": n_tokens / moment.d_mlp,
-    }  # fmt: skip
-
-
-@contextlib.contextmanager
-def _bar(job: Pass, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Says what is coming, then shows how far it is."""
-    if quiet:
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from probes.forecast import forecast
-
-    console = Console(stderr=True, highlight=False)
-    coming = forecast(job)
-    console.print(f"[dim]{coming.sentence()}[/]")
-    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("tokens", total=coming.n_tokens)
-        yield lambda done: bar.advance(task, done)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Redraws:
         *,
         level: float = 0.95,
     ) -> list[bool]:
-        """Whether the interval of ρ certainly lies above a value.
+        """Whether the interval of ρ is known to lie above a value.
 
         Args:
             keys: Each edit's keys, float64, the bare prompt's first; three contexts or more.
@@ -66,7 +66,8 @@ class Redraws:
             level: Coverage of the percentile interval.
 
         Returns:
-            For each edit whether the interval is known to; ``False`` says nothing.
+            For each edit whether it is known, but for a chance of under 5e-9 a draw that the
+            projections hide ‖d‖²; ``False`` says nothing.
         """
         n = keys.shape[1]
         mean = keys.mean(1)

@@ -25,10 +25,22 @@ if TYPE_CHECKING:
     from probes.second_moment import SecondMoment
 
 DISTRIBUTION = "rome-diagnosis"
+# What options that take a file or a folder call it.
+FILES = {"FILE", "DIR", "SOURCE", "DATASET"}
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line."""
+    """An argument parser whose complaints are one line, and that takes no empty file name."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See :class:`argparse.ArgumentParser`; an empty path would be read as the folder here."""
+        found, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            given = getattr(found, action.dest, None)
+            named = FILES.intersection(str(action.metavar).split("|"))
+            if named and "" in (given if isinstance(given, list) else [given]):
+                self.error(f"{'/'.join(action.option_strings) or action.metavar} is empty")
+        return found, rest
 
     def error(self, message: str) -> NoReturn:
         """Exits with code 2 after one line."""

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
-from probes.gelu import Gelu
+from probes.gelu import gelu_and_slope
 from probes.plain import Plain
 
 Affine = tuple[Tensor, Tensor]
@@ -149,14 +149,14 @@ class LeanBlocks:
         normed = block.norm1(x.index_select(0, self._subjects))
         joined = self._constant_qkv.index_copy(0, self._subjects, _affine(normed.out, block.qkv))
         attended = attention.forward(*self._cells.lay(joined, 3))
-        x, mlp = block.finish(x, self._cells.list(attended[None]))
+        x, mlp = block.finish(x, self._cells.collect(attended[None]))
         tape.append((normed, mlp))
 
         for block, attention in self._middle:
             normed = block.norm1(x)
             joined = _affine(normed.out, block.qkv)
             attended = attention.forward(*self._cells.lay(joined, 3))
-            x, mlp = block.finish(x, self._cells.list(attended[None]))
+            x, mlp = block.finish(x, self._cells.collect(attended[None]))
             tape.append((normed, mlp))
 
         block, attention = self._last
@@ -165,7 +165,9 @@ class LeanBlocks:
         queries = _affine(normed.out.index_select(0, self._read_cells), (weight[:, :d], bias[:d]))
         joined = _affine(normed.out, (weight[:, d:], bias[d:]))
         attended = attention.forward(*self._read.lay(queries, 1), *self._cells.lay(joined, 2))
-        x, mlp = block.finish(x.index_select(0, self._read_cells), self._read.list(attended[None]))
+        x, mlp = block.finish(
+            x.index_select(0, self._read_cells), self._read.collect(attended[None])
+        )
         final = self._final(x)
         said = _Said(final.out @ self._head.T, self._reads)
         tape.append((normed, mlp, final, said))
@@ -190,21 +192,23 @@ class LeanBlocks:
         g = final.backward(said.backward(log_probs, moved) @ self._head)
         g_read = block.finish_backward(g, mlp, self._read.gradient)
         g_queries, *g_both = attention.backward(self._read.lay_gradient())
-        g_normed = self._cells.list(torch.stack(g_both)) @ block.qkv[0][:, d:].T
-        g_queries = self._read.list(g_queries[None]) @ block.qkv[0][:, :d].T
+        g_normed = self._cells.collect(torch.stack(g_both)) @ block.qkv[0][:, d:].T
+        g_queries = self._read.collect(g_queries[None]) @ block.qkv[0][:, :d].T
         g_normed.index_add_(0, self._read_cells, g_queries)
         g = normed.backward(g_normed).index_add_(0, self._read_cells, g_read)
 
         for block, attention in reversed(self._middle):
             normed, mlp = tape.pop()
             g = block.finish_backward(g, mlp, self._cells.gradient)
-            joined = self._cells.list(torch.stack(attention.backward(self._cells.lay_gradient())))
+            joined = self._cells.collect(
+                torch.stack(attention.backward(self._cells.lay_gradient()))
+            )
             g = normed.backward(joined @ block.qkv[0].T).add_(g)
 
         block, attention = self._first
         normed, mlp = tape.pop()
         g = block.finish_backward(g, mlp, self._cells.gradient)
-        joined = self._cells.list(torch.stack(attention.backward(self._cells.lay_gradient())))
+        joined = self._cells.collect(torch.stack(attention.backward(self._cells.lay_gradient())))
         own = joined.index_select(0, self._subjects) @ block.qkv[0].T
         return normed.backward(own).add_(g.index_select(0, self._subjects))
 
@@ -255,7 +259,7 @@ class _Cells:
         found = self._room.view(-1, self._d_head).index_select(0, self._gradient_to_rows)
         return found.view(-1, self._slots, self._d_head)
 
-    def list(
+    def collect(
         self, laid: Float[Tensor, "parts row_head slot d_head"]
     ) -> Float[Tensor, "cell parts_d_model"]:
         """The way back from :meth:`lay`."""
@@ -337,8 +341,8 @@ class _Block:
         """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
         x = _affine(attended, self._attention_out).add_(x)
         normed = self._norm2(x)
-        gelu = Gelu(_affine(normed.out, self._mlp_in))
-        return _affine(gelu.out, self._mlp_out).add_(x), (normed, gelu.slope)
+        hidden, slope = gelu_and_slope(_affine(normed.out, self._mlp_in))
+        return _affine(hidden, self._mlp_out).add_(x), (normed, slope)
 
     def finish_backward(self, g: Tensor, kept: tuple[_Normed, Tensor], attended: Tensor) -> Tensor:
         """The gradient at the residual stream; the one at what attention took is written."""

@@ -64,8 +64,11 @@ def read_npz(path: str | os.PathLike[str]) -> Published:
             count = int(file["mom2.count"])
     except FileNotFoundError as error:
         raise UserError(f"there is no statistics file {path}") from error
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path} is no statistics file, or it is damaged: {error}") from error
+    except OSError as error:
+        raise UserError(f"cannot read the statistics file {path}: {error}") from error
+    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
+        # What numpy says of such a file advises to unpickle it.
+        raise UserError(f"{path} is no .npz file of statistics, or it is damaged") from error
     if total.dim() != 2 or total.shape[0] != total.shape[1] or count <= 0:
         raise UserError(f"{path}: a second moment of shape {tuple(total.shape)} over {count} keys")
     if not torch.isfinite(total).all() or bool((total.diagonal() < 0).any()):

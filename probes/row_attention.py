@@ -11,7 +11,6 @@ all rows at once and copied to none.
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -36,9 +35,9 @@ class RowAttention:
         self._rows, self._width = texts.table.shape
         # [key, row or 1, query]: what a query must not see.
         position = torch.arange(self._width, device=texts.ids.device)
-        self._later = _hidden(position[:, None, None] > position)
-        self._padding = _hidden(position[:, None, None] >= texts.lengths[:, None])
-        self._index = cache(self._index_of)
+        self._causal = _mask(position[:, None, None] > position)
+        self._padding = _mask(position[:, None, None] >= texts.lengths[:, None])
+        self._indices: dict[tuple[int, int], Tensor] = {}
 
     def of_nodes(
         self, joined: Float[Tensor, "own node three_d_model"], past: KeysValues | None
@@ -53,7 +52,7 @@ class RowAttention:
             What each node takes from the values, before the output projection.
         """
         queries, keys, values = self._split(joined, 3)
-        taken = self._attend(queries, keys, values, past, self._later.to(joined.dtype))
+        taken = self._attend(queries, keys, values, past, self._causal.to(joined.dtype))
         heads, prefixes, cells, d_head = taken.shape
         row = torch.arange(heads, device=joined.device) * prefixes
         at = row + torch.arange(prefixes, device=joined.device)[:, None]
@@ -103,19 +102,23 @@ class RowAttention:
         found = _take(joined.view(-1, d_head), self._index(own, parts))
         return found.view(parts, self._heads, own, cells, d_head)
 
-    def _index_of(self, own: int, parts: int) -> Tensor:
-        """Where :meth:`_split` finds each head's part of each cell."""
+    def _index(self, own: int, parts: int) -> Tensor:
+        """Where :meth:`_split` finds each head's part of each cell; the same in every block."""
+        if (own, parts) in self._indices:
+            return self._indices[own, parts]
         device = self._texts.ids.device
         nodes = torch.arange(own, device=device)[:, None] * len(self._texts.ids)
         nodes = nodes + self._texts.table.flatten()
         head = torch.arange(self._heads, device=device)[:, None, None]
         part = torch.arange(parts, device=device)[:, None, None, None]
-        return (nodes * parts + part) * self._heads + head
+        index = (nodes * parts + part) * self._heads + head
+        self._indices[own, parts] = index.flatten()
+        return self._indices[own, parts]
 
     def _attend(
-        self, queries: Tensor, keys: Tensor, values: Tensor, past: KeysValues | None, hidden: Tensor
+        self, queries: Tensor, keys: Tensor, values: Tensor, past: KeysValues | None, mask: Tensor
     ) -> Tensor:
-        """``[head, prefix, row · query, d_head]``; ``hidden`` is added to a row's own scores."""
+        """``[head, prefix, row · query, d_head]``; ``mask`` is added to a row's own scores."""
         (heads, own, cells, d_head), rows, width = queries.shape, self._rows, self._width
         count, scale = cells // rows, 1 / math.sqrt(d_head)
         on_own = keys.view(-1, width, d_head) @ queries.view(-1, count, d_head).mT
@@ -123,7 +126,7 @@ class RowAttention:
         scores = queries.new_empty(heads, prefixes, length + width, rows, count)
         on_own = on_own.view(heads, own, rows, width, count).transpose(2, 3)
         on_own = on_own.expand(-1, prefixes, -1, -1, -1)
-        torch.add(hidden, on_own, alpha=scale, out=scores[:, :, length:])
+        torch.add(mask, on_own, alpha=scale, out=scores[:, :, length:])
         if past:
             # Where queries are the same behind all prefixes, one product a head serves them all.
             flat = past[0].reshape(heads * own, -1, d_head) @ queries.flatten(0, 1).mT
@@ -141,7 +144,7 @@ class RowAttention:
         return taken.view(heads, prefixes, cells, d_head)
 
 
-def _hidden(unseen: Tensor) -> Tensor:
+def _mask(unseen: Tensor) -> Tensor:
     return torch.zeros(unseen.shape, device=unseen.device).masked_fill_(unseen, -math.inf)
 
 

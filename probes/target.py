@@ -188,7 +188,7 @@ class _Objective:
     def __init__(
         self, upper: UpperBlocks, batch: Constants, chosen: Hyperparameters, share: Tensor
     ) -> None:
-        self._batch, self._chosen, self._share = batch, chosen, share
+        self._batch, self._share = batch, share
         self._reader = _reader(upper, batch)
         self._per_norm = chosen.weight_decay / batch.initial.float().norm(dim=-1) ** 2
         contexts = torch.cat([share, torch.zeros_like(share[:1])])  # the KL prompt's row is none

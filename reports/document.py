@@ -27,6 +27,8 @@ def read(path: str) -> dict[str, Any]:
     Raises:
         ReportError: If it cannot be read, is not JSON, or names no schema.
     """
+    if not path:
+        raise ReportError("the result's file name is empty")
     if path.endswith(".parquet"):
         return with_rows({"schema": "diag.screen/1", "table": path})
     try:

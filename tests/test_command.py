@@ -186,6 +186,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (["--subject", "Apple", "--prompt", "Pears are"], "is not in the prompt"),
         (["--subject", "Apple", "--prompt", "Apple, Apple is"], "is 2 times in the prompt"),
         (["--subject", ""], "subject is empty"),
+        (["--subject", "Apple", "--second-moment", ""], "--second-moment is empty"),
         (["--subject", "Apple", "--json", "/nowhere/at/all.json"], "there is no directory"),
         (["--subject", "Apple", "--json", "{folder}"], "it is not a file name"),
         (["--subject", "Apple", "--html", "/proc/version"], "cannot write"),

@@ -302,7 +302,7 @@ def test_foreign_and_dangerous_statistics_are_refused(
         file["mom2.mom2"]
     assert (tmp_path / "sprung").exists()
     (tmp_path / "text.npz").write_text("no statistics")
-    with pytest.raises(UserError, match="no statistics file"):
+    with pytest.raises(UserError, match=r"is no \.npz file of statistics"):
         moment_files.read_npz(tmp_path / "text.npz")
     np.savez(tmp_path / "mean.npz", mean=np.zeros(3))
     with pytest.raises(UserError, match="expected mom2"):
@@ -420,6 +420,8 @@ def test_a_saved_hugging_face_data_set_is_read(tmp_path: Path) -> None:
         (["--row-length", "999"], "more than the 128"),
         (["--ridge", "much"], "--ridge must be"),
         (["--import-npz", "absent.npz"], "there is no statistics file"),
+        (["--import-npz", ""], "--import-npz is empty"),
+        (["--text", "some.txt", "--text", ""], "--text is empty"),
         (["--merge", "a.safetensors"], "there is no second moment file"),
         (["-o", "/nowhere/at/all"], "there is no directory"),
     ],
