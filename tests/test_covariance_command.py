@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,10 @@ import torch
 from diag import keys
 from diag.covariance import main, second_moments
 from diag.limits import TOKENS_PER_DIMENSION
-from probes import convergence, corpus, covariance, documents, moment_files, moment_pass, shrinkage
+from probes import corpus, covariance, moment_files, moment_pass, shrinkage
 from probes.accumulate import Accumulator
 from probes.errors import UserError
-from probes.model import LoadedModel, load
+from probes.model import load
 from probes.second_moment import SecondMoment
 from reports.markdown import render as markdown
 from reports.moments_page import use
@@ -309,25 +307,6 @@ def test_foreign_and_dangerous_statistics_are_refused(
         moment_files.read_npz(tmp_path / "mean.npz")
 
 
-def test_shrinkage_comes_closer_to_the_truth_where_tokens_are_few() -> None:
-    generator = torch.Generator().manual_seed(0)
-    d = 40
-    root = torch.diag(torch.linspace(0.3, 2.0, d, dtype=torch.float64))
-    truth = root @ root
-    closer = []
-    for n in (20, 60, 4000):
-        keys = torch.randn(n, d, dtype=torch.float64, generator=generator) @ root
-        moment = keys.T @ keys / n
-        share = shrinkage.shrinkage(moment, float(keys.square().sum(1).square().sum()), n)
-        mixed = (1 - share) * moment + share * moment.diagonal().mean() * torch.eye(d)
-        closer.append(float((mixed - truth).norm() / (moment - truth).norm()))
-        # The share is known in closed form to be about E‖C − Σ‖² / (E‖C − Σ‖² + ‖Σ − μI‖²).
-        error = (truth.square().sum() + truth.trace() ** 2) / n
-        spread = (truth - truth.trace() / d * torch.eye(d)).square().sum()
-        assert share == pytest.approx(float(error / (error + spread)), rel=0.25)
-    assert closer[0] < 0.6 and closer[1] < 0.8 and closer[2] == pytest.approx(1, abs=0.05)
-
-
 def test_the_rule_shrinks_only_where_tokens_are_few(files: Path, tmp_path: Path) -> None:
     assert TOKENS_PER_DIMENSION.value == shrinkage.FEW_TOKENS_PER_DIMENSION
     output = tmp_path / "c.safetensors"
@@ -345,68 +324,6 @@ def test_the_rule_shrinks_only_where_tokens_are_few(files: Path, tmp_path: Path)
     solved = half.solve(half.moment[0])
     whole = half.moment + half.ridge * torch.eye(128, dtype=torch.float64)
     assert torch.allclose(whole @ solved, half.moment[0])
-
-
-def test_convergence_is_the_spread_of_estimates(
-    tiny_model: Callable[[str], LoadedModel],
-) -> None:
-    # On keys whose truth is known the figure must be about the real error of ρ, and shrink with n.
-    generator = torch.Generator().manual_seed(1)
-    d = 24
-    bare, mean = torch.randn(2, 300, d, dtype=torch.float64, generator=generator)
-    figures = []
-    for n in (400, 6400):
-        sums = Accumulator.empty(d, 0, halves=True)
-        for i in range(2):
-            keys = torch.randn(n // 2, d, dtype=torch.float64, generator=generator)
-            sums.total += keys.T @ keys
-            sums.n_tokens += len(keys)
-            if i == 0:
-                sums.half, sums.n_half = sums.total.clone(), len(keys)
-        found = convergence.measure(sums, 0.0, bare, mean)
-        truth = (bare * mean).sum(1) / mean.square().sum(1)
-        moment = sums.total / sums.n_tokens
-        white = torch.linalg.solve(moment, mean.T).T
-        real = (white * bare).sum(1) / (white * mean).sum(1) - truth
-        assert found.median == pytest.approx(float(real.abs().median()), rel=0.4)
-        figures.append(found.median)
-    assert figures[0] / figures[1] == pytest.approx(4, rel=0.4)
-    sums.n_half = 0
-    assert convergence.measure(sums, 0.0, bare, mean) is None
-
-
-def test_text_is_read_from_whatever_users_have(tmp_path: Path) -> None:
-    texts = ["Paris lies on the Seine.", "Two lines\nof one document.", "Ünïcode"]
-    (tmp_path / "a.txt").write_text("\n\n\n".join(texts) + "\n", encoding="utf-8")
-    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts))
-    (tmp_path / "b.json").write_text(json.dumps([{"Text": t, "n": 1} for t in texts]))
-    (tmp_path / "c.json").write_text(json.dumps(texts))
-    with gzip.open(tmp_path / "a.jsonl.gz", "wt") as file:
-        file.write("\n".join(json.dumps({"text": t}) for t in texts))
-    digest = corpus.Corpus.of("x", texts).digest
-    for name, field in (
-        ("a.txt", "text"), ("a.jsonl", "text"), ("b.json", "Text"), ("c.json", "text"),
-        ("a.jsonl.gz", "text"),
-    ):  # fmt: skip
-        found = documents.read([str(tmp_path / name)], field=field)
-        assert list(found.documents) == texts == list(found.documents)
-        assert found.digest == digest
-    several = documents.read([str(tmp_path / "a.txt"), str(tmp_path / "c.json")])
-    assert list(several.documents) == texts * 2
-    with pytest.raises(UserError, match="no text under 'text'"):
-        documents.read([str(tmp_path / "b.json")])
-    (tmp_path / "bad.jsonl").write_text('{"text": "x"}\n{"text":\n')
-    with pytest.raises(UserError, match="line 2 of"):
-        documents.read([str(tmp_path / "bad.jsonl")])
-    with pytest.raises(UserError, match="cannot read the corpus"):
-        documents.read([str(tmp_path / "absent.txt")])
-
-
-def test_a_saved_hugging_face_data_set_is_read(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
-    texts = ["Paris lies on the Seine.", "Apple was founded."]
-    datasets.Dataset.from_dict({"text": texts}).save_to_disk(str(tmp_path / "set"))
-    assert list(documents.read([str(tmp_path / "set")]).documents) == texts
 
 
 @pytest.mark.parametrize(
