@@ -55,13 +55,10 @@ def read_npz(path: str | os.PathLike[str]) -> Published:
     try:
         with np.load(path, allow_pickle=False) as file:
             names = set(file.files)
-            if not {"mom2.mom2", "mom2.count"} <= names:
-                raise UserError(
-                    f"{path} holds no second moment: expected mom2.mom2 and mom2.count, found "
-                    f"{', '.join(sorted(names)) or 'nothing'}"
-                )
-            total = torch.from_numpy(np.asarray(file["mom2.mom2"], dtype=np.float64))
-            count = int(file["mom2.count"])
+            known = {"mom2.mom2", "mom2.count"} <= names
+            if known:
+                total = torch.from_numpy(np.asarray(file["mom2.mom2"], dtype=np.float64))
+                count = int(file["mom2.count"])
     except FileNotFoundError as error:
         raise UserError(f"there is no statistics file {path}") from error
     except OSError as error:
@@ -69,6 +66,11 @@ def read_npz(path: str | os.PathLike[str]) -> Published:
     except (ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError) as error:
         # What numpy says of such a file advises to unpickle it.
         raise UserError(f"{path} is no .npz file of statistics, or it is damaged") from error
+    if not known:
+        raise UserError(
+            f"{path} holds no second moment: expected mom2.mom2 and mom2.count, found "
+            f"{', '.join(sorted(names)) or 'nothing'}"
+        )
     if total.dim() != 2 or total.shape[0] != total.shape[1] or count <= 0:
         raise UserError(f"{path}: a second moment of shape {tuple(total.shape)} over {count} keys")
     if not torch.isfinite(total).all() or bool((total.diagonal() < 0).any()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -223,6 +224,25 @@ def test_mistakes_get_one_line_and_nothing_is_written(
     assert complaint in err
     assert len(err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "named"),
+    [
+        ("diag.covariance", ["--text", "some.txt", "--text", ""], "--text"),
+        ("diag.covariance", ["--import-npz", ""], "--import-npz"),
+        ("diag.screen", ["", "-o", "t.parquet"], "DATASET"),
+        ("diag.verify", ["--edits", ""], "--edits"),
+        ("probes.first_token", ["--subjects", ""], "--subjects"),
+    ],
+)
+def test_no_command_takes_an_empty_file_name(
+    module: str, words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(module).main(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {named} is empty")
 
 
 def test_a_mistake_in_a_real_process_is_one_line() -> None:

@@ -337,8 +337,6 @@ def test_the_rule_shrinks_only_where_tokens_are_few(files: Path, tmp_path: Path)
         (["--row-length", "999"], "more than the 128"),
         (["--ridge", "much"], "--ridge must be"),
         (["--import-npz", "absent.npz"], "there is no statistics file"),
-        (["--import-npz", ""], "--import-npz is empty"),
-        (["--text", "some.txt", "--text", ""], "--text is empty"),
         (["--merge", "a.safetensors"], "there is no second moment file"),
         (["-o", "/nowhere/at/all"], "there is no directory"),
     ],
