@@ -130,8 +130,9 @@ def _headline(keys: Document | None, verify: Document | None) -> dict[str, Any]:
     else:
         assert verify is not None
         broken = verify["collapsed"]["rome"]
+        # A model that has not collapsed may still be damaged: that is no leave to edit.
         ratio = verify["arms"]["rome"]["perplexity"]["ratio"]
-        verdict, label = ("collapse_risk", "Collapsed") if broken else ("safe", "Intact")
+        verdict, label = ("collapse_risk", "Collapsed") if broken else ("unclear", "Not collapsed")
         figure = (
             "perplexity after ROME as published, over before",
             "overflowed" if ratio is None else times(ratio),

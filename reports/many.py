@@ -47,7 +47,7 @@ class Edit:
     def group(self) -> str:
         """What figures set apart: collapsed or not where that is known, else the place."""
         if self.collapsed is not None:
-            return "collapsed" if self.collapsed else "intact"
+            return "collapsed" if self.collapsed else "not collapsed"
         return "first token" if self.is_first else "later token"
 
 

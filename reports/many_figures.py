@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 Limits = Mapping[str, float]  # a document's ``limits``: what verdicts rest on
 Drawn = tuple[str, str, str]  # group, colour, shape
+NAME_SHARE = 0.35  # of a histogram's width, for the name of a limit
 GROUPS: tuple[Drawn, ...] = (
     ("collapsed", ROME, "X"),
-    ("intact", C_ROME, "o"),
+    ("not collapsed", C_ROME, "o"),
     ("first token", ROME, "X"),
     ("later token", C_ROME, "o"),
 )
@@ -63,6 +64,10 @@ def _histogram(
                 )  # fmt: skip
         if log:
             log_axis(axes, "x")
+            # The last limit's name stands to the right of its line, even where no edit does.
+            last = max((at for at, *_ in limits), default=wide[0])
+            room = math.log10(last) + NAME_SHARE * (edges[1] - edges[0])
+            axes.set_xlim(10 ** edges[0], 10 ** max(edges[1], room))
         for (at, text, colour), side in zip(sorted(limits), ("right", "left"), strict=False):
             limit(axes, at, text, colour=colour, align=side)
         axes.set_xlabel(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,7 +101,7 @@ def _counts(found: list[Edit]) -> list[tuple[str, str, int]]:
 
 def _label(edit: Edit) -> str:
     if edit.collapsed is not None:
-        return "Collapsed" if edit.collapsed else "Intact"
+        return "Collapsed" if edit.collapsed else "Not collapsed"
     return edit_page.VERDICTS[str(edit.verdict)]
 
 
@@ -175,5 +176,9 @@ def _refused(document: Document, made: bool) -> list[str]:
 
 
 def _verify_command(document: Document) -> str:
-    name = document.get("riskiest_file") or "riskiest.jsonl"
-    return f"python -m diag.verify --edits {name} --json verify.json"
+    name, first = document.get("riskiest_file"), ""
+    if not name:
+        name = "riskiest.jsonl"
+        if document.get("command"):
+            first = f"{document['command']} --riskiest {name}\n"
+    return f"{first}python -m diag.verify --edits {shlex.quote(name)} --json verify.json"

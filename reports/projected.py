@@ -125,7 +125,7 @@ def of_edits(edits: Sequence[Mapping[str, Any]]) -> Naming:
 
     def name(point: Point) -> str:
         broken = edits[int(point["subject"])]["collapsed"]["rome"]
-        outcome = "collapsed" if broken else "intact"
+        outcome = "collapsed" if broken else "not collapsed"
         if point["kind"] == "direction":
             return f"{1 if broken else 2} {outcome}"
         key = "k_u" if point["kind"] == "unprefixed" else "k_i"

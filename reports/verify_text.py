@@ -43,9 +43,12 @@ def _of_edit(document: Mapping[str, Any]) -> RenderableType:
     request, site, found = document["request"], document["site"], document["optimisation"]
     before, after = request["prompt"].split("{}", 1)
     broken = [arm for arm, collapsed in document["collapsed"].items() if collapsed]
-    label = ("COLLAPSED", "bold white on red") if broken else ("INTACT", "bold white on green")
+    label = (
+        ("COLLAPSED", "bold white on red") if broken else ("NOT COLLAPSED", "bold black on yellow")
+    )
     title = Text.assemble(
-        (f" {label[0]} ", label[1]), "  ", before, (request["subject"], "bold underline"), after,
+        (f" {label[0]} ", f"bold {label[1]}"), "  ",
+        before, (request["subject"], "bold underline"), after,
         f" … → {request['target_new'].strip()}",
     )  # fmt: skip
     if request["target_true"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import re
 import subprocess
@@ -150,6 +151,27 @@ def test_what_was_not_measured_is_said_with_the_command_that_measures_it(
         section = re.search(rf'<section aria-labelledby="{other}">(.*?)</section>', page, re.DOTALL)
         assert section and "Not measured" in section[1]
     assert both.count("Not measured") == 1  # interventions on the first token
+
+
+def test_a_model_that_has_not_collapsed_is_not_called_unharmed(made: Document) -> None:
+    unbroken = made | {"collapsed": dict.fromkeys(made["collapsed"], False)}
+    page = words(render(unbroken))
+    assert "Not collapsed" in page and "What to do instead" in page
+    assert "can make this edit" not in page and "intact" not in page.lower()
+    broken = words(render(made | {"collapsed": made["collapsed"] | {"rome": True}}))
+    assert "Not collapsed" not in broken  # the control
+
+
+def test_edits_not_made_come_with_commands_whose_files_there_are(
+    screened: tuple[Path, Document],
+) -> None:
+    document = screened[1] | {"command": "python -m diag.screen edits.json -o table.parquet"}
+    page = words(render(document | {"riskiest_file": None}))
+    assert "-o table.parquet --riskiest riskiest.jsonl" in page
+    assert "diag.verify --edits riskiest.jsonl" in page
+    page = words(render(document | {"riskiest_file": "my own.jsonl"}))
+    assert "--riskiest riskiest.jsonl" not in page
+    assert "diag.verify --edits 'my own.jsonl'" in html.unescape(page)
 
 
 def test_results_about_different_edits_are_not_put_together(
