@@ -137,10 +137,9 @@ def compare(
 
     # The reference divides by the length of its direction, which a table of raw numbers has not.
     placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
-    sums = [c.keys[c.index].to(torch.float64) for c in shared.capture(placed)]
-    means = torch.stack(sums).mean(0)
-    lengths = moment.solve(means).norm(dim=1)
-    bare = sums[0].norm(dim=1)
+    keys = shared.capture(placed).to(torch.float64)
+    lengths = moment.solve(keys.mean(1)).norm(dim=1)
+    bare = keys[:, 0].norm(dim=1)
     apart, relative = [], []
     for i, (row, (found, _)) in enumerate(zip(rows, theirs, strict=True)):
         assert isinstance(row, dict), row

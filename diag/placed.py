@@ -72,8 +72,7 @@ def place(
     able = [(i, at) for i, at in zip(chosen, sites, strict=True) if not isinstance(at, UserError)]
     if len(able) < 2:
         return None
-    contexts = [c.keys.to(torch.float64)[c.index] for c in shared.capture([at for _, at in able])]
-    keys = torch.stack(contexts, dim=1)
+    keys = shared.capture([at for _, at in able]).to(torch.float64)
     found = [
         Placed(str(i), moment.ratio(own[0], own.mean(0)), own)
         for (i, _), own in zip(able, keys, strict=True)

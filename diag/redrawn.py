@@ -36,11 +36,21 @@ class Redraws:
 
     Attributes:
         moment: The second moment C; not the identity.
+        n_contexts: The bare prompt and prefixes, three or more.
         seed: Of the draws, as :func:`diag.update.ratio_intervals` makes them, and the projections.
     """
 
     moment: SecondMoment
+    n_contexts: int
     seed: int = 0
+
+    @cached_property
+    def _weights(self) -> Float[Tensor, "draw pair"]:
+        """What each pair of contexts i ≤ j weighs in a quadratic form, wᵢwⱼ + wⱼwᵢ."""
+        i, j = torch.triu_indices(self.n_contexts, self.n_contexts)
+        weights = update.draws_of_contexts(self.n_contexts, seed=self.seed)
+        twice = torch.where(i == j, 1.0, 2.0).to(torch.float64)
+        return weights[:, i] * weights[:, j] * twice
 
     @cached_property
     def _projections(self) -> Float[Tensor, "projection d_mlp"]:
@@ -54,6 +64,7 @@ class Redraws:
     def stay_above(
         self,
         keys: Float[Tensor, "m n_ctx d_mlp"],
+        directions: Float[Tensor, "m 2 d_mlp"],
         least: Float[Tensor, " m"],
         *,
         level: float = 0.95,
@@ -61,7 +72,8 @@ class Redraws:
         """Whether the interval of ρ is known to lie above a value.
 
         Args:
-            keys: Each edit's keys, float64, the bare prompt's first; three contexts or more.
+            keys: Each edit's keys, float64, the bare prompt's first.
+            directions: C⁻¹k_u and C⁻¹k̄ of each.
             least: The value, for each edit; not negative.
             level: Coverage of the percentile interval.
 
@@ -69,10 +81,7 @@ class Redraws:
             For each edit whether it is known, but for a chance of under 5e-9 a draw that the
             projections hide ‖d‖²; ``False`` says nothing.
         """
-        n = keys.shape[1]
-        mean = keys.mean(1)
-        solved = self.moment.solve(torch.stack([keys[:, 0], mean], dim=2).mT).mT
-        a, b = (keys @ solved).unbind(-1)
+        a, b = (keys @ directions.mT).unbind(-1)
         length = b.mean(1)
         seen = keys @ self._projections.T
         seen = seen - seen.mean(1, keepdim=True)
@@ -81,10 +90,7 @@ class Redraws:
         linear = a - 2 * least[:, None] * b
         form = (linear[:, :, None] + linear[:, None]) / 2
         form += least[:, None, None] * (length[:, None, None] - apart)
-        i, j = torch.triu_indices(n, n)
-        weights = update.draws_of_contexts(n, seed=self.seed)
-        twice = torch.where(i == j, 1.0, 2.0).to(torch.float64)
-        margin = (weights[:, i] * weights[:, j] * twice) @ form[:, i, j].T
-        below = (margin <= 0).sum(0)
+        i, j = torch.triu_indices(self.n_contexts, self.n_contexts)
+        below = (self._weights @ form[:, i, j].T <= 0).sum(0)
         # The interval's end lies at or above the draw of this rank.
-        return (below <= int((1 - level) / 2 * (len(weights) - 1))).tolist()
+        return (below <= int((1 - level) / 2 * (len(self._weights) - 1))).tolist()

@@ -23,13 +23,13 @@ from diag.redrawn import Redraws
 from diag.verdict import verdict, verdict_of
 from probes.errors import UserError
 from probes.second_moment import SecondMoment
-from probes.shared_prefix import ContextKeys, Placed, SharedPrefixes
+from probes.shared_prefix import Placed, SharedPrefixes
 from probes.subject import Request
 
 # What the keys of a shard may take: contexts × requests × d_mlp numbers are held at once.
 SHARD_BYTES = 1 << 28
 LARGEST_SHARD = 1024
-INTERVALS_AT_ONCE = 256
+JUDGED_AT_ONCE = 256  # whose keys are float64 at the same time
 
 # The contract's columns that are measured; the others come from the row itself.
 MEASURED = (
@@ -54,40 +54,6 @@ def shard_size(n_prefixes: int, d_mlp: int) -> int:
 
 
 @dataclass(frozen=True)
-class Sums:
-    """What the contexts of a list of requests come to, float64.
-
-    Attributes:
-        bare_keys: k_u, ``[request, d_mlp]``.
-        mean_keys: k̄, ``[request, d_mlp]``.
-        bare_values: v_u, ``[request, d_model]``.
-        mean_values: v̄, ``[request, d_model]``.
-    """
-
-    bare_keys: Float[Tensor, "request d_mlp"]
-    mean_keys: Float[Tensor, "request d_mlp"]
-    bare_values: Float[Tensor, "request d_model"]
-    mean_values: Float[Tensor, "request d_model"]
-
-    @classmethod
-    def of(cls, contexts: Sequence[ContextKeys]) -> Sums:
-        """Adds contexts 0…n up."""
-
-        def spread(context: ContextKeys, what: str) -> Tensor:
-            found: Tensor = getattr(context, what)
-            return found.to(torch.float64)[context.index]
-
-        made: dict[str, Tensor] = {}
-        for what in ("keys", "values"):
-            total = spread(contexts[0], what)
-            made[f"bare_{what}"] = total.clone()
-            for context in contexts[1:]:
-                total += spread(context, what)
-            made[f"mean_{what}"] = total / len(contexts)
-        return cls(**made)
-
-
-@dataclass(frozen=True)
 class Screener:
     """Measures and judges requests.
 
@@ -105,7 +71,7 @@ class Screener:
 
     @cached_property
     def _redraws(self) -> Redraws:
-        return Redraws(self.moment, self.seed)
+        return Redraws(self.moment, len(self.shared.prefixes) + 1, self.seed)
 
     def screen(self, requests: Sequence[Request]) -> list[dict[str, Any] | UserError]:
         """Measures requests.
@@ -128,9 +94,19 @@ class Screener:
         return found
 
     def _measure(self, placed: Sequence[Placed]) -> list[dict[str, Any] | UserError]:
-        contexts = list(self.shared.capture(placed))
-        sums = Sums.of(contexts)
-        numbers = self._numbers(sums)
+        keys = self.shared.capture(placed)
+        results: list[dict[str, Any] | UserError] = []
+        for start in range(0, len(placed), JUDGED_AT_ONCE):
+            some = slice(start, start + JUDGED_AT_ONCE)
+            results += self._judge(placed[some], keys[some].to(torch.float64))
+        return results
+
+    def _judge(
+        self, placed: Sequence[Placed], keys: Float[Tensor, "request context d_mlp"]
+    ) -> list[dict[str, Any] | UserError]:
+        bare_and_mean = torch.stack([keys[:, 0], keys.mean(1)], dim=1)
+        white = self.moment.whiten(bare_and_mean)
+        numbers = self._numbers(bare_and_mean, white)
         columns = {name: values.tolist() for name, values in numbers.items()}
         model, layer = self.shared.model, self.shared.layer
         results: list[dict[str, Any] | UserError] = []
@@ -153,13 +129,16 @@ class Screener:
                         "verdict": verdict_of(row["rho"], row["relative_bound_rome"]),
                     }
                 )
-        self._soften(results, contexts)
+        self._soften(results, keys, white)
         return results
 
-    def _numbers(self, sums: Sums) -> dict[str, Tensor]:
-        """Denominators, their split and the bounds, ``[request]`` each."""
-        bare = self.moment.whiten(sums.bare_keys)
-        mean = self.moment.whiten(sums.mean_keys)
+    def _numbers(
+        self,
+        bare_and_mean: Float[Tensor, "request 2 d_mlp"],
+        white: Float[Tensor, "request 2 d_mlp"],
+    ) -> dict[str, Tensor]:
+        """Denominators, their split and the bounds of k_u and k̄, ``[request]`` each."""
+        bare, mean = white.unbind(1)
         rome, c_rome, p_rome = (bare * mean).sum(1), (mean * mean).sum(1), (bare * bare).sum(1)
         made = {
             "d_rome": rome,
@@ -177,10 +156,11 @@ class Screener:
         # uᵀCu, with u solved by C + ridge and C the corpus moment itself.
         spread = c_rome
         if self.moment.ridge:
-            u = self.moment.solve(sums.mean_keys)
+            u = self.moment.unwhiten(mean)
             spread = ((u @ self.moment.moment) * u).sum(1).clamp(min=0)
-        residual = self.clamp * sums.bare_values.norm(dim=1)
-        apart = (sums.bare_values - sums.mean_values).norm(dim=1)
+        outputs = self.shared.model.mlp_output(bare_and_mean, self.shared.layer)
+        residual = self.clamp * outputs[:, 0].norm(dim=1)
+        apart = (outputs[:, 0] - outputs[:, 1]).norm(dim=1)
         made["bound_rome"] = residual * spread.sqrt() / rome.abs()
         made["bound_c_rome"] = (residual + apart) * spread.sqrt() / c_rome
         background = self.moment.background
@@ -191,29 +171,30 @@ class Screener:
         return made
 
     def _soften(
-        self, results: list[dict[str, Any] | UserError], contexts: Sequence[ContextKeys]
+        self,
+        results: list[dict[str, Any] | UserError],
+        keys: Float[Tensor, "request context d_mlp"],
+        white: Float[Tensor, "request 2 d_mlp"],
     ) -> None:
         """Makes ``safe`` ``unclear`` where another draw of the contexts would not say so."""
-        if len(contexts) < 3:
-            return
         safe = [i for i, r in enumerate(results) if isinstance(r, dict) and r["verdict"] == "safe"]
-        for start in range(0, len(safe), INTERVALS_AT_ONCE):
-            rows = safe[start : start + INTERVALS_AT_ONCE]
-            at = torch.tensor(rows)
-            keys = torch.stack([c.keys[c.index[at]] for c in contexts], 1).to(torch.float64)
-            least = torch.tensor([_least_safe(results[i]) for i in rows], dtype=torch.float64)
-            certain = self._redraws.stay_above(keys, least)
-            doubtful = [place for place, known in enumerate(certain) if not known]
-            if not doubtful:
-                continue
-            white = self.moment.whiten(keys[doubtful])
-            intervals = update.ratio_intervals(white @ white.mT, seed=self.seed)
-            for place, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
-                row = results[rows[place]]
-                assert isinstance(row, dict)
-                rho, relative = row["rho"], row["relative_bound_rome"]
-                status = findings.contexts(rho, (low, high), relative).status
-                row["verdict"] = verdict(rho, relative, fragile=status in ("warn", "fail"))
+        if not safe or keys.shape[1] < 3:
+            return
+        if len(safe) < len(results):
+            keys, white = keys[safe], white[safe]
+        least = torch.tensor([_least_safe(results[i]) for i in safe], dtype=torch.float64)
+        certain = self._redraws.stay_above(keys, self.moment.unwhiten(white), least)
+        doubtful = [place for place, known in enumerate(certain) if not known]
+        if not doubtful:
+            return
+        whole = self.moment.whiten(keys[doubtful])
+        intervals = update.ratio_intervals(whole @ whole.mT, seed=self.seed)
+        for place, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
+            row = results[safe[place]]
+            assert isinstance(row, dict)
+            rho, relative = row["rho"], row["relative_bound_rome"]
+            status = findings.contexts(rho, (low, high), relative).status
+            row["verdict"] = verdict(rho, relative, fragile=status in ("warn", "fail"))
 
 
 def _least_safe(row: dict[str, Any] | UserError) -> float:

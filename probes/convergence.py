@@ -90,10 +90,8 @@ def keys(
         placed = [at for at in shared.place(requests) if not isinstance(at, UserError)]
         if not placed:
             continue
-        every = torch.stack(
-            [found.keys.to(torch.float64)[found.index] for found in shared.capture(placed)]
-        )
-        made[layer] = every[0], every.mean(0)
+        every = shared.capture(placed).to(torch.float64)
+        made[layer] = every[:, 0], every.mean(1)
     return made
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 
 from probes.errors import UserError
 from probes.fingerprint import fingerprint
@@ -169,6 +170,24 @@ class LoadedModel:
                 "pattern": "attn.hook_pattern",
             }[site]
         )
+
+    @torch.no_grad()
+    def mlp_output(
+        self, keys: Float[torch.Tensor, "*n d_mlp"], layer: int
+    ) -> Float[torch.Tensor, "*n d_model"]:
+        """What a block's MLP gives out for keys: nothing but a linear map stands behind them.
+
+        Args:
+            keys: Keys.
+            layer: The block.
+
+        Returns:
+            The outputs, float64 on the CPU.
+        """
+        block = self.bridge.blocks[layer]
+        like = next(weight for weight in block.parameters() if weight.is_floating_point())
+        made: torch.Tensor = block.mlp.out(keys.to(like))
+        return made.to("cpu", torch.float64)
 
     def check_layer(self, layer: int) -> None:
         """Raises ``UserError`` unless block ``layer`` exists."""

@@ -8,11 +8,12 @@ wanted, so that there the other tokens need a key and a value, but no query and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 from transformers.activations import NewGELUActivation
@@ -23,7 +24,23 @@ from probes.plain import Plain
 from probes.row_attention import RowAttention
 from probes.suffixes import Tree, tree
 
-Past = list[tuple[Tensor, Tensor]]
+
+@dataclass(frozen=True)
+class Past:
+    """What texts need to know of tokens in front of them.
+
+    Attributes:
+        keys_values: The attention's keys and values in each block below the edited one,
+            ``[head, position, d_head]``; of several prefixes ``[head, prefix, position, d_head]``.
+        inputs: What the edited block's attention reads, ``[(prefix,) position, d_model]``.
+    """
+
+    keys_values: list[tuple[Tensor, Tensor]]
+    inputs: Tensor
+
+    def __len__(self) -> int:
+        """How many tokens they are."""
+        return self.inputs.shape[-2]
 
 
 def applies(whole: Plain) -> bool:
@@ -81,28 +98,34 @@ class PackedBlocks:
             heads: Their tokens, possibly none.
 
         Returns:
-            For each and every block the attention's keys and values,
-            ``[head, position, d_head]``; nothing for a prefix without tokens.
+            What each of them leaves.
         """
-        found: list[Past] = [[] for _ in heads]
+        d_model = self._tokens.shape[1]
+        found = [Past([], self._tokens.new_empty(0, d_model)) for _ in heads]
         able = [i for i, head in enumerate(heads) if head]
         if not able:
             return found
         texts = tree([tuple(heads[i]) for i in able]).to(self._tokens.device)
         attention = RowAttention(texts, self._heads)
         x = self._embed(texts, 0)
-        for block in self._blocks:
-            joined = _affine(_norm(x, block.norm1), block.qkv)
+        made: list[list[tuple[Tensor, Tensor]]] = [[] for _ in able]
+        for block in self._blocks[:-1]:
+            joined = self._queries_keys_values(x, block)
             _, keys, values = attention.rows(joined, 3)
             for row, i in enumerate(able):
                 length = len(heads[i])
-                found[i].append((keys[:, 0, row, :length], values[:, 0, row, :length]))
+                made[row].append((keys[:, 0, row, :length], values[:, 0, row, :length]))
             x = self._behind(block, x, attention.of_nodes(joined, None))
+        inputs = _norm(x, self._blocks[-1].norm1)[0]
+        for row, i in enumerate(able):
+            found[i] = Past(made[row], inputs[texts.table[row, : len(heads[i])]])
         return found
 
     @torch.no_grad()
-    def run(self, texts: Tree, pasts: Sequence[Past], *, nodes: int) -> list[tuple[Tensor, Tensor]]:
-        """The key and the MLP's output at each text's last token, behind several prefixes.
+    def run(
+        self, texts: Tree, pasts: Sequence[Past], *, nodes: int
+    ) -> Iterator[tuple[list[int], Float[Tensor, "prefix row d_mlp"]]]:
+        """The key at each text's last token, behind several prefixes.
 
         Prefixes of equal length are run together, as many as make up a batch. Up to the first
         attention a token depends on its own position only, so that part is computed once for all.
@@ -112,69 +135,45 @@ class PackedBlocks:
             pasts: The prefixes, from :meth:`pasts`.
             nodes: At most so many tokens at once, unless one prefix's are more.
 
-        Returns:
-            For each prefix keys ``[row, d_mlp]`` and values ``[row, d_model]``, rows in the
-            tree's order.
+        Yields:
+            Which of the prefixes these are, and their keys, rows in the tree's order.
         """
-        found: dict[int, tuple[Tensor, Tensor]] = {}
-        lengths = [past[0][0].shape[1] if past else 0 for past in pasts]
         at_once = together(texts, len(pasts), nodes)
         attention = RowAttention(texts, self._heads)
-        for length in set(lengths):
+        for length in {len(past) for past in pasts}:
             x = self._embed(texts, length)
-            joined = self._queries_keys_values(0, x, texts)
-            alike = [i for i in range(len(pasts)) if lengths[i] == length]
+            joined = self._queries_keys_values(x, self._blocks[0])
+            alike = [i for i, past in enumerate(pasts) if len(past) == length]
             for start in range(0, len(alike), at_once):
                 chunk = alike[start : start + at_once]
                 past = _stacked([pasts[i] for i in chunk])
-                keys, values = self._run(texts, attention, past, x, joined)
-                # Without a prefix there is one result, whoever asks for it.
-                of = range(len(chunk)) if length else [0] * len(chunk)
-                found.update((i, (keys[at], values[at])) for i, at in zip(chunk, of, strict=True))
-        return [found[i] for i in range(len(pasts))]
+                yield chunk, self._run(texts, attention, past, x, joined)
 
     def _run(
-        self,
-        texts: Tree,
-        attention: RowAttention,
-        past: Past,
-        x: Tensor,
-        joined: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        """Keys ``[prefix, row, d_mlp]`` and values ``[prefix, row, d_model]``."""
-        last = len(self._blocks) - 1
-        for i, block in enumerate(self._blocks[:-1]):
+        self, texts: Tree, attention: RowAttention, past: Past, x: Tensor, joined: Tensor
+    ) -> Tensor:
+        *below, edited = self._blocks
+        for i, block in enumerate(below):
             if i > 0:
-                joined = self._queries_keys_values(i, x, texts)
-            attended = attention.of_nodes(joined[0], past[i] if past else None)
-            x = self._behind(block, x, attended)
-        if last > 0:
-            joined = self._queries_keys_values(last, x, texts)
-        both, queries = joined
-        attended = attention.of_last(queries, both, past[last] if past else None)
-        block = self._blocks[last]
-        x = _affine(attended, block.attention_out).add_(x.index_select(1, texts.last))
-        key = self._hidden(block, x)
-        return key, _affine(key, block.mlp_out)
-
-    def _queries_keys_values(self, i: int, x: Tensor, texts: Tree) -> tuple[Tensor, Tensor]:
-        """All three of every node; in the edited block queries of the texts' last tokens only.
-
-        Returns:
-            ``[prefix, node, 3·d_model]`` and nothing more, or keys and values
-            ``[prefix, node, 2·d_model]`` and queries ``[prefix, row, d_model]``.
-        """
-        block = self._blocks[i]
-        normed = _norm(x, block.norm1)
-        if i < len(self._blocks) - 1:
-            return _affine(normed, block.qkv), normed
-        (weight, bias), d = block.qkv, x.shape[-1]
+                joined = self._queries_keys_values(x, block)
+            before = past.keys_values[i] if len(past) else None
+            x = self._behind(block, x, attention.of_nodes(joined, before))
+        normed = _norm(x, edited.norm1)
+        (weight, bias), d = edited.qkv, x.shape[-1]
         queries = _affine(normed.index_select(1, texts.last), (weight[:, :d], bias[:d]))
-        return _affine(normed, (weight[:, d:], bias[d:])), queries
+        attended = attention.of_last(
+            queries, normed, past.inputs, weight[:, d : 2 * d], weight[:, 2 * d :]
+        ).add_(bias[2 * d :])
+        x = _affine(attended, edited.attention_out).add_(x.index_select(1, texts.last))
+        return self._hidden(edited, x)
 
     def _embed(self, texts: Tree, offset: int) -> Tensor:
         """``[1, node, d_model]``: the same behind all prefixes of one length."""
         return (self._tokens[texts.ids] + self._positions[texts.depth + offset])[None]
+
+    def _queries_keys_values(self, x: Tensor, block: _Block) -> Tensor:
+        """``[prefix, node, 3·d_model]``."""
+        return _affine(_norm(x, block.norm1), block.qkv)
 
     def _behind(self, block: _Block, x: Tensor, attended: Tensor) -> Tensor:
         """The residual stream behind the block."""
@@ -201,11 +200,17 @@ def together(texts: Tree, prefixes: int, nodes: int) -> int:
 
 
 def _stacked(pasts: Sequence[Past]) -> Past:
-    """Prefixes of one length as one: keys and values ``[head, prefix, position, d_head]``."""
-    return [
-        (torch.stack([key for key, _ in block], 1), torch.stack([value for _, value in block], 1))
-        for block in zip(*pasts, strict=True)
-    ]
+    """Prefixes of one length as one."""
+    return Past(
+        [
+            (
+                torch.stack([key for key, _ in block], 1),
+                torch.stack([value for _, value in block], 1),
+            )
+            for block in zip(*(past.keys_values for past in pasts), strict=True)
+        ],
+        torch.stack([past.inputs for past in pasts]),
+    )
 
 
 def _weights(block: Any) -> _Block:

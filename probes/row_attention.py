@@ -15,6 +15,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from probes.suffixes import Tree
 
@@ -33,10 +34,10 @@ class RowAttention:
         """
         self._texts, self._heads = texts, heads
         self._rows, self._width = texts.table.shape
-        # [key, row or 1, query]: what a query must not see.
+        # [key, 1, query] and [row, key]: what a query must not see.
         position = torch.arange(self._width, device=texts.ids.device)
         self._causal = _mask(position[:, None, None] > position)
-        self._padding = _mask(position[:, None, None] >= texts.lengths[:, None])
+        self._padding = _mask(position >= texts.lengths[:, None])
         self._indices: dict[tuple[int, int], Tensor] = {}
 
     def of_nodes(
@@ -62,23 +63,43 @@ class RowAttention:
     def of_last(
         self,
         queries: Float[Tensor, "own row d_model"],
-        joined: Float[Tensor, "own node two_d_model"],
-        past: KeysValues | None,
+        inputs: Float[Tensor, "own node d_model"],
+        past: Float[Tensor, "prefix position d_model"],
+        key_weights: Float[Tensor, "d_model d_model"],
+        value_weights: Float[Tensor, "d_model d_model"],
     ) -> Float[Tensor, "prefix row d_model"]:
-        """The attention of each text's last token alone.
+        """The attention of each text's last token alone, for which no key or value is made.
+
+        There are many nodes and few queries, and q·(Wx) = (Wᵀq)·x: the weights act on the queries,
+        and on what these take from the inputs. Biases stay outside: that of the keys adds the same
+        to all scores, which the softmax does not see, that of the values is added whole.
 
         Args:
             queries: Of those tokens.
-            joined: Keys and values of the nodes.
-            past: As in :meth:`of_nodes`.
+            inputs: What keys and values are linear in, of each node.
+            past: The same of each prefix's tokens.
+            key_weights: ``[in, out]``, heads side by side in ``out``.
+            value_weights: In the same way.
 
         Returns:
-            What each of them takes from the values.
+            What each of them takes from the values, without these's bias.
         """
-        keys, values = self._split(joined, 2)
-        by_head = queries.unflatten(-1, (self._heads, -1)).permute(2, 0, 1, 3).contiguous()
-        taken = self._attend(by_head, keys, values, past, self._padding.to(joined.dtype))
-        return taken.permute(1, 2, 0, 3).flatten(2)
+        (prefixes, length, d_model), (_, nodes, _) = past.shape, inputs.shape
+        scale = 1 / math.sqrt(d_model // self._heads)
+        by_head = queries.mul(scale).expand(prefixes, -1, -1).unflatten(2, (self._heads, -1))
+        weights = key_weights.unflatten(1, (self._heads, -1)).permute(1, 2, 0)
+        asked = (by_head.flatten(0, 1).transpose(0, 1) @ weights).transpose(0, 1)
+        # A prefix's tokens behind a row's own, so that one product serves both.
+        seen = torch.cat([inputs.expand(prefixes, -1, -1), past], dim=1)
+        ahead = nodes + torch.arange(length, device=seen.device).expand(self._rows, -1)
+        first = torch.arange(prefixes, device=seen.device)[:, None] * (nodes + length)
+        index = first + torch.cat([self._texts.table, ahead], dim=1).flatten()
+        cells = _take(seen, index).view(prefixes * self._rows, -1, d_model)
+        mask = functional.pad(self._padding.to(seen.dtype), (0, length)).repeat(prefixes, 1)
+        pattern = torch.baddbmm(mask[:, None], asked, cells.mT).softmax(-1)
+        weights = value_weights.unflatten(1, (self._heads, -1)).transpose(0, 1)
+        taken = (pattern @ cells).transpose(0, 1) @ weights
+        return taken.transpose(0, 1).reshape(prefixes, self._rows, d_model)
 
     def rows(
         self, joined: Float[Tensor, "own node parts_d_model"], parts: int

@@ -163,6 +163,21 @@ class SecondMoment:
         whitened = torch.linalg.solve_triangular(self.factor, flat.T, upper=False)
         return whitened.T.reshape(keys.shape)
 
+    def unwhiten(self, white: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
+        """C⁻¹k of a whitened key: the second half of :meth:`solve`.
+
+        Args:
+            white: What :meth:`whiten` gives for k.
+
+        Returns:
+            L⁻ᵀ of it, in the same shape.
+        """
+        if self.moment is None:
+            return white.clone()
+        flat = white.reshape(-1, self.d_mlp)
+        solved = torch.linalg.solve_triangular(self.factor.T, flat.T, upper=True)
+        return solved.T.reshape(white.shape)
+
     def inner(self, x: Float[Tensor, " d_mlp"], y: Float[Tensor, " d_mlp"]) -> float:
         """The inner product x C⁻¹ y of two keys."""
         return float(self.whiten(x) @ self.whiten(y))

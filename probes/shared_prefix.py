@@ -9,9 +9,8 @@ together really are the tokens of the prefix and then others; elsewhere the text
 from __future__ import annotations
 
 import copy
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -47,26 +46,16 @@ class Placed:
     suffixes: tuple[tuple[int, Suffix], ...]
 
 
-@dataclass(frozen=True)
-class ContextKeys:
-    """What one context gives for a list of requests.
-
-    Attributes:
-        keys: Distinct keys, ``[distinct, d_mlp]`` in the model's type.
-        values: MLP outputs at the same tokens, ``[distinct, d_model]``.
-        index: Which of them each request has, ``[request]``.
-    """
-
-    keys: Float[Tensor, "distinct d_mlp"]
-    values: Float[Tensor, "distinct d_model"]
-    index: Tensor
-
-
 class Runner(Protocol):
     """Runs texts behind prefixes it has run before."""
 
-    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
-        """For each prefix keys and values at the texts' last tokens, in the order given."""
+    def run(
+        self,
+        heads: Sequence[int],
+        texts: Sequence[Suffix],
+        into: Float[Tensor, "head text d_mlp"],
+    ) -> None:
+        """Writes the keys at the texts' last tokens behind each prefix, in the order given."""
 
 
 class SharedPrefixes:
@@ -145,41 +134,37 @@ class SharedPrefixes:
             suffixes.append((i, ids[len(head) :]) if shared else (0, ids))
         return Placed(looked[0], tuple(suffixes))
 
-    def capture(self, placed: Sequence[Placed]) -> Iterator[ContextKeys]:
-        """Captures keys and values, one context after another.
+    def capture(self, placed: Sequence[Placed]) -> Float[Tensor, "request context d_mlp"]:
+        """Captures keys.
 
         Args:
             placed: Requests.
 
-        Yields:
-            Those of contexts 0…n.
+        Returns:
+            Those of contexts 0…n, float32, or float64 where the model is.
         """
-        wanted = [
-            [request.suffixes[context] for request in placed]
-            for context in range(len(self.prefixes) + 1)
-        ]
         texts: dict[int, dict[Suffix, int]] = {}
-        for items in wanted:
-            for head, text in items:
+        for at in placed:
+            for head, text in at.suffixes:
                 own = texts.setdefault(head, {})
                 own.setdefault(text, len(own))
         # Prefixes that stand in front of the same texts are run together.
         together: dict[tuple[Suffix, ...], list[int]] = {}
         for head, own in texts.items():
             together.setdefault(tuple(own), []).append(head)
-        found: dict[int, tuple[Tensor, Tensor]] = {}
+        count, d_mlp = sum(len(own) for own in texts.values()), int(self.model.config.d_mlp)
+        dtype = torch.promote_types(torch.float32, getattr(torch, self.model.dtype))
+        distinct = torch.empty(count, d_mlp, dtype=dtype)
+        first: dict[int, int] = {}
+        start = 0
         for list_of_texts, heads in together.items():
-            found.update(zip(heads, self._runner.run(heads, list_of_texts), strict=True))
-        for items in wanted:
-            heads = sorted({head for head, _ in items})
-            start = dict(
-                zip(heads, itertools.accumulate([0, *(len(texts[h]) for h in heads)]), strict=False)
-            )
-            yield ContextKeys(
-                torch.cat([found[head][0] for head in heads]),
-                torch.cat([found[head][1] for head in heads]),
-                torch.tensor([start[head] + texts[head][text] for head, text in items]),
-            )
+            n = len(list_of_texts)
+            first |= {head: start + i * n for i, head in enumerate(heads)}
+            stop = start + len(heads) * n
+            self._runner.run(heads, list_of_texts, distinct[start:stop].unflatten(0, (-1, n)))
+            start = stop
+        index = [[first[head] + texts[head][text] for head, text in at.suffixes] for at in placed]
+        return distinct[torch.tensor(index)]
 
     @cached_property
     def _runner(self) -> Runner:
@@ -203,22 +188,18 @@ class PackedRunner:
         self._device = device
         self._nodes = NODES.get(device.type, NODES["cpu"])
 
-    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
+    def run(self, heads: Sequence[int], texts: Sequence[Suffix], into: Tensor) -> None:
         """See :class:`Runner`."""
         pasts = [self._pasts[head] for head in heads]
-        found: list[tuple[Tensor, Tensor]] = []
         done: set[int] = set()
         waiting = list(range(len(texts)))
         while waiting:
             for tree in trees([texts[i] for i in waiting], nodes=self._nodes):
-                rows = torch.tensor([waiting[row] for row in tree.rows])
+                rows = [waiting[row] for row in tree.rows]
+                on_device = tree.to(self._device)
                 try:
-                    parts = [
-                        (key.cpu(), value.cpu())
-                        for key, value in self._blocks.run(
-                            tree.to(self._device), pasts, nodes=self._nodes
-                        )
-                    ]
+                    for chunk, keys in self._blocks.run(on_device, pasts, nodes=self._nodes):
+                        into[torch.tensor(chunk)[:, None], torch.tensor(rows)] = keys.to(into)
                 except RuntimeError as error:
                     at_once = packed.together(tree, len(pasts), self._nodes)
                     if not out_of_memory(error) or at_once == len(tree.rows) == 1:
@@ -226,21 +207,12 @@ class PackedRunner:
                     # Half of it may fit; from now on batches are that small.
                     self._nodes = max(1, at_once * len(tree.ids) // 2)
                     break
-                if not found:
-                    found = [
-                        (key.new_empty(len(texts), key.shape[1]),
-                         value.new_empty(len(texts), value.shape[1]))
-                        for key, value in parts
-                    ]  # fmt: skip
-                for (keys, values), (key, value) in zip(found, parts, strict=True):
-                    keys[rows], values[rows] = key, value
-                done.update(rows.tolist())
+                done.update(rows)
             waiting = [i for i in waiting if i not in done]
-        return found
 
 
 class _Reached(Exception):
-    """The edited block's MLP has run: nothing above it is wanted."""
+    """The key is there: nothing behind it is wanted."""
 
 
 class CachedRunner:
@@ -253,13 +225,13 @@ class CachedRunner:
         self._tokens = NODES.get(device.type, NODES["cpu"])
         self._caches = [self._prefill(head) if head else None for head in heads]
 
-    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
+    def run(self, heads: Sequence[int], texts: Sequence[Suffix], into: Tensor) -> None:
         """See :class:`Runner`."""
-        return [self._run(head, texts) for head in heads]
+        for head, keys in zip(heads, into, strict=True):
+            self._run(head, texts, keys)
 
-    def _run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
-        keys: dict[int, Tensor] = {}
-        values: dict[int, Tensor] = {}
+    def _run(self, head: int, texts: Sequence[Suffix], into: Tensor) -> None:
+        done: set[int] = set()
         waiting = list(range(len(texts)))
         while waiting:
             for batch in batches(
@@ -267,18 +239,16 @@ class CachedRunner:
             ):
                 rows = [waiting[row] for row in batch.rows]
                 try:
-                    key, value = self._forward(batch.ids, self._caches[head])
+                    keys = self._forward(batch.ids, self._caches[head])
                 except RuntimeError as error:
                     if not out_of_memory(error) or len(rows) == 1:
                         raise
                     self._tokens = max(1, batch.ids.numel() // 2)
                     break
                 at = torch.arange(len(rows), device=self._device)
-                keys.update(zip(rows, key[at, batch.last].cpu(), strict=True))
-                values.update(zip(rows, value[at, batch.last].cpu(), strict=True))
-            waiting = [i for i in waiting if i not in keys]
-        order = range(len(texts))
-        return torch.stack([keys[i] for i in order]), torch.stack([values[i] for i in order])
+                into[rows] = keys[at, batch.last].to(into)
+                done.update(rows)
+            waiting = [i for i in waiting if i not in done]
 
     @torch.no_grad()
     def _prefill(self, head: Sequence[int]) -> Any:
@@ -286,26 +256,26 @@ class CachedRunner:
         return self._whole.model.base_model(ids, use_cache=True).past_key_values
 
     @torch.no_grad()
-    def _forward(self, ids: Tensor, cache: Any) -> tuple[Tensor, Tensor]:
+    def _forward(self, ids: Tensor, cache: Any) -> Tensor:
         """Padding stands behind the texts, where no text's own tokens see it."""
         seen: list[Tensor] = []
 
-        def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen.extend((inputs[0], output))
+        def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
+            seen.append(inputs[0])
             raise _Reached
 
         past = None
         if cache is not None:
             past = copy.deepcopy(cache)
             past.batch_repeat_interleave(len(ids))
-        handle = self._whole.output_projection(self._layer).register_forward_hook(hook)
+        handle = self._whole.output_projection(self._layer).register_forward_pre_hook(hook)
         try:
             self._whole.model.base_model(ids, past_key_values=past, use_cache=past is not None)
         except _Reached:
             pass
         finally:
             handle.remove()
-        return seen[0], seen[1]
+        return seen[0]
 
 
 class WholeRunner:
@@ -314,16 +284,12 @@ class WholeRunner:
     def __init__(self, model: LoadedModel, layer: int, heads: Sequence[tuple[int, ...]]) -> None:
         self._model, self._layer, self._heads = model, layer, heads
 
-    def run(self, heads: Sequence[int], texts: Sequence[Suffix]) -> list[tuple[Tensor, Tensor]]:
+    def run(self, heads: Sequence[int], texts: Sequence[Suffix], into: Tensor) -> None:
         """See :class:`Runner`."""
-        return [self._run(head, texts) for head in heads]
-
-    def _run(self, head: int, texts: Sequence[Suffix]) -> tuple[Tensor, Tensor]:
-        whole = [[*self._heads[head], *text] for text in texts]
-        found = capture(
-            self._model, [Lookup("", ids, len(ids) - 1, "") for ids in whole], self._layer
-        )
-        return found.keys, found.values
+        for head, keys in zip(heads, into, strict=True):
+            whole = [[*self._heads[head], *text] for text in texts]
+            lookups = [Lookup("", ids, len(ids) - 1, "") for ids in whole]
+            keys.copy_(capture(self._model, lookups, self._layer).keys)
 
 
 def splits_at_spaces(tokenizer: Any) -> bool:

@@ -93,11 +93,12 @@ def test_what_spares_an_edit_its_interval_is_true_of_it(moment: SecondMoment) ->
     keys += torch.randn(200, 1, moment.d_mlp, dtype=torch.float64, generator=generator) * 3
     white = moment.whiten(keys)
     low = update.ratio_intervals(white @ white.mT, seed=2)[:, 0]
-    redraws = Redraws(moment, seed=2)
+    redraws = Redraws(moment, 7, seed=2)
+    directions = moment.solve(torch.stack([keys[:, 0], keys.mean(1)], dim=1))
     # Something is spared far from the interval's end, or nothing would be won, and nothing beyond.
     for share, fewest, most in ((0.5, 150, 200), (0.8, 1, 199), (0.9, 1, 199), (1.01, 0, 0)):
         least = share * low.abs()
-        certain = torch.tensor(redraws.stay_above(keys, least))
+        certain = torch.tensor(redraws.stay_above(keys, directions, least))
         assert bool((low[certain] > least[certain]).all())
         assert fewest <= int(certain.sum()) <= most, share
 

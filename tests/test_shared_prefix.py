@@ -10,12 +10,13 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from probes import shared_prefix, suffixes
 from probes.errors import UserError
-from probes.keys import capture
+from probes.keys import Keys, capture
 from probes.model import LoadedModel
-from probes.shared_prefix import ContextKeys, SharedPrefixes
+from probes.shared_prefix import SharedPrefixes
 from probes.subject import Request, lookup, request
 from tests import oracle, tiny
 
@@ -36,18 +37,15 @@ EDITS = [
 ]
 
 
-def whole(model: LoadedModel, edits: list[Request], prefix: str) -> Any:
+def whole(model: LoadedModel, edits: list[Request], prefix: str) -> Keys:
     """Keys without anything shared."""
     return capture(model, [lookup(model, edit, prefix) for edit in edits], 2)
 
 
-def worst(found: ContextKeys, expected: Any) -> float:
-    keys = found.keys[found.index].double() - expected.keys
-    values = found.values[found.index].double() - expected.values
-    return max(
-        float((keys.norm(dim=1) / expected.keys.norm(dim=1)).max()),
-        float((values.norm(dim=1) / expected.values.norm(dim=1)).max()),
-    )
+def worst(found: Tensor, expected: Keys) -> float:
+    """The largest relative difference of keys."""
+    apart = (found.double() - expected.keys).norm(dim=1)
+    return float((apart / expected.keys.norm(dim=1)).max())
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -70,7 +68,7 @@ def test_a_shared_prefix_changes_no_key(
     # The positive control: it is the shared path that is held against the plain one.
     behind = sum(head > 0 for at in placed for head, _ in at.suffixes)
     assert behind >= len(EDITS) * min(len(prefixes), 2)
-    for context, found in zip(["", *prefixes], shared.capture(placed), strict=True):
+    for context, found in zip(["", *prefixes], shared.capture(placed).unbind(1), strict=True):
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
 
 
@@ -84,17 +82,29 @@ def test_the_bundled_kind_of_model_runs_packed_and_others_do_not(
     assert runners == {"gpt2": "PackedRunner", "gptj": "CachedRunner"}
 
 
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_behind_a_key_nothing_but_the_output_projection_stands(
+    name: str, tiny_model: Callable[[str], LoadedModel]
+) -> None:
+    # A mean of MLP outputs is therefore the output for the mean key.
+    model = tiny_model(name)
+    found = whole(model, EDITS, PREFIXES[0])
+    mean = model.mlp_output(found.keys.mean(0), 2)
+    assert torch.allclose(model.mlp_output(found.keys, 2), found.values, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(mean, found.values.mean(0), rtol=1e-5, atol=1e-6)
+
+
 def test_a_key_is_the_hugging_face_model_s(
     tiny_dir: Callable[[str], Path], tiny_model: Callable[[str], LoadedModel]
 ) -> None:
     model = tiny_model("gpt2")
     shared = SharedPrefixes(model, 1, PREFIXES)
     placed = shared.place(EDITS)
-    found = list(shared.capture(placed))[4]
+    found = shared.capture(placed)[:, 4]
     for i in (0, 2, 5):
         ids = model.tokenizer(PREFIXES[3] + EDITS[i].before + EDITS[i].subject)["input_ids"]
         key, _ = oracle.key_and_value(tiny_dir("gpt2"), ids, 1)
-        assert float((found.keys[found.index[i]] - key).norm() / key.norm()) <= 1e-5
+        assert float((found[i] - key).norm() / key.norm()) <= 1e-5
 
 
 @settings(
@@ -172,7 +182,7 @@ def test_a_batch_that_does_not_fit_is_halved(
         return run(batch, past, **options)
 
     monkeypatch.setattr(owner, method, small_memory)
-    for context, found in zip(["", *PREFIXES], shared.capture(placed), strict=True):
+    for context, found in zip(["", *PREFIXES], shared.capture(placed).unbind(1), strict=True):
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
     assert refused
 
@@ -181,4 +191,4 @@ def test_a_batch_that_does_not_fit_is_halved(
 
     monkeypatch.setattr(owner, method, broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        list(shared.capture(placed))
+        shared.capture(placed)
