@@ -137,7 +137,7 @@ def compare(
 
     # The reference divides by the length of its direction, which a table of raw numbers has not.
     placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
-    keys = shared.capture(placed).to(torch.float64)
+    keys = shared.capture(placed).of()
     lengths = moment.solve(keys.mean(1)).norm(dim=1)
     bare = keys[:, 0].norm(dim=1)
     apart, relative = [], []

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -72,7 +71,7 @@ def place(
     able = [(i, at) for i, at in zip(chosen, sites, strict=True) if not isinstance(at, UserError)]
     if len(able) < 2:
         return None
-    keys = shared.capture([at for _, at in able]).to(torch.float64)
+    keys = shared.capture([at for _, at in able]).of()
     found = [
         Placed(str(i), moment.ratio(own[0], own.mean(0)), own)
         for (i, _), own in zip(able, keys, strict=True)

@@ -83,8 +83,9 @@ class Redraws:
         """
         a, b = (keys @ directions.mT).unbind(-1)
         length = b.mean(1)
-        seen = keys @ self._projections.T
-        seen = seen - seen.mean(1, keepdim=True)
+        # The few projections in front: a product with a narrow matrix behind is slow.
+        seen = (self._projections @ keys.flatten(0, 1).T).unflatten(1, keys.shape[:2])
+        seen = (seen - seen.mean(2, keepdim=True)).permute(1, 2, 0)
         apart = seen @ seen.mT * (SLACK / PROJECTIONS)
         # ρ(w) > least: a quadratic form in w, since its weights sum to 1, is positive.
         linear = a - 2 * least[:, None] * b

@@ -29,7 +29,7 @@ from probes.subject import Request
 # What the keys of a shard may take: contexts × requests × d_mlp numbers are held at once.
 SHARD_BYTES = 1 << 28
 LARGEST_SHARD = 1024
-JUDGED_AT_ONCE = 256  # whose keys are float64 at the same time
+JUDGED_AT_ONCE = 64  # whose keys are float64 at the same time: few stay in the caches
 
 # The contract's columns that are measured; the others come from the row itself.
 MEASURED = (
@@ -98,7 +98,7 @@ class Screener:
         results: list[dict[str, Any] | UserError] = []
         for start in range(0, len(placed), JUDGED_AT_ONCE):
             some = slice(start, start + JUDGED_AT_ONCE)
-            results += self._judge(placed[some], keys[some].to(torch.float64))
+            results += self._judge(placed[some], keys.of(some))
         return results
 
     def _judge(
@@ -180,17 +180,17 @@ class Screener:
         safe = [i for i, r in enumerate(results) if isinstance(r, dict) and r["verdict"] == "safe"]
         if not safe or keys.shape[1] < 3:
             return
-        if len(safe) < len(results):
-            keys, white = keys[safe], white[safe]
-        least = torch.tensor([_least_safe(results[i]) for i in safe], dtype=torch.float64)
+        # Nearly all are safe: the others are computed too, which is cheaper than to leave them out.
+        least = torch.full((len(results),), math.inf, dtype=torch.float64)
+        least[safe] = torch.tensor([_least_safe(results[i]) for i in safe], dtype=torch.float64)
         certain = self._redraws.stay_above(keys, self.moment.unwhiten(white), least)
-        doubtful = [place for place, known in enumerate(certain) if not known]
+        doubtful = [i for i in safe if not certain[i]]
         if not doubtful:
             return
         whole = self.moment.whiten(keys[doubtful])
         intervals = update.ratio_intervals(whole @ whole.mT, seed=self.seed)
-        for place, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
-            row = results[safe[place]]
+        for i, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
+            row = results[i]
             assert isinstance(row, dict)
             rho, relative = row["rho"], row["relative_bound_rome"]
             status = findings.contexts(rho, (low, high), relative).status

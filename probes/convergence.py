@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -90,7 +89,7 @@ def keys(
         placed = [at for at in shared.place(requests) if not isinstance(at, UserError)]
         if not placed:
             continue
-        every = shared.capture(placed).to(torch.float64)
+        every = shared.capture(placed).of()
         made[layer] = every[:, 0], every.mean(1)
     return made
 

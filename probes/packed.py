@@ -164,7 +164,8 @@ class PackedBlocks:
         attended = attention.of_last(
             queries, normed, past.inputs, weight[:, d : 2 * d], weight[:, 2 * d :]
         ).add_(bias[2 * d :])
-        x = _affine(attended, edited.attention_out).add_(x.index_select(1, texts.last))
+        own = x.index_select(1, texts.last).expand_as(attended)
+        x = _added(own, attended, edited.attention_out)
         return self._hidden(edited, x)
 
     def _embed(self, texts: Tree, offset: int) -> Tensor:
@@ -177,8 +178,8 @@ class PackedBlocks:
 
     def _behind(self, block: _Block, x: Tensor, attended: Tensor) -> Tensor:
         """The residual stream behind the block."""
-        x = _affine(attended, block.attention_out).add_(x)
-        return _affine(self._hidden(block, x), block.mlp_out).add_(x)
+        x = _added(x.expand_as(attended), attended, block.attention_out)
+        return _added(x, self._hidden(block, x), block.mlp_out)
 
     def _hidden(self, block: _Block, x: Tensor) -> Tensor:
         """The MLP's hidden layer: the keys."""
@@ -233,6 +234,11 @@ def _weights(block: Any) -> _Block:
 def _affine(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     flat = torch.addmm(weights[1], x.flatten(0, -2), weights[0])
     return flat.view(*x.shape[:-1], -1)
+
+
+def _added(x: Tensor, y: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
+    """``x`` and an affine map of ``y``, the sum taken by the product itself."""
+    return (x + weights[1]).view(-1, x.shape[-1]).addmm_(y.flatten(0, -2), weights[0]).view_as(x)
 
 
 def _norm(x: Tensor, parameters: tuple[Tensor, Tensor, float]) -> Tensor:

@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes import packed
@@ -44,6 +44,23 @@ class Placed:
 
     bare: Lookup
     suffixes: tuple[tuple[int, Suffix], ...]
+
+
+@dataclass(frozen=True)
+class ContextKeys:
+    """The keys of requests in contexts 0…n; equal ones are held once.
+
+    Attributes:
+        distinct: Keys, ``[distinct, d_mlp]``: float32, or float64 where the model is.
+        index: Which of them stand where, ``[request, context]``.
+    """
+
+    distinct: Float[Tensor, "distinct d_mlp"]
+    index: Int[Tensor, "request context"]
+
+    def of(self, requests: slice = slice(None)) -> Float[Tensor, "request context d_mlp"]:
+        """The keys of some requests, float64."""
+        return self.distinct[self.index[requests]].to(torch.float64)
 
 
 class Runner(Protocol):
@@ -134,14 +151,14 @@ class SharedPrefixes:
             suffixes.append((i, ids[len(head) :]) if shared else (0, ids))
         return Placed(looked[0], tuple(suffixes))
 
-    def capture(self, placed: Sequence[Placed]) -> Float[Tensor, "request context d_mlp"]:
+    def capture(self, placed: Sequence[Placed]) -> ContextKeys:
         """Captures keys.
 
         Args:
             placed: Requests.
 
         Returns:
-            Those of contexts 0…n, float32, or float64 where the model is.
+            Their keys in contexts 0…n.
         """
         texts: dict[int, dict[Suffix, int]] = {}
         for at in placed:
@@ -164,7 +181,7 @@ class SharedPrefixes:
             self._runner.run(heads, list_of_texts, distinct[start:stop].unflatten(0, (-1, n)))
             start = stop
         index = [[first[head] + texts[head][text] for head, text in at.suffixes] for at in placed]
-        return distinct[torch.tensor(index)]
+        return ContextKeys(distinct, torch.tensor(index))
 
     @cached_property
     def _runner(self) -> Runner:

@@ -68,7 +68,7 @@ def test_a_shared_prefix_changes_no_key(
     # The positive control: it is the shared path that is held against the plain one.
     behind = sum(head > 0 for at in placed for head, _ in at.suffixes)
     assert behind >= len(EDITS) * min(len(prefixes), 2)
-    for context, found in zip(["", *prefixes], shared.capture(placed).unbind(1), strict=True):
+    for context, found in zip(["", *prefixes], shared.capture(placed).of().unbind(1), strict=True):
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
 
 
@@ -100,7 +100,7 @@ def test_a_key_is_the_hugging_face_model_s(
     model = tiny_model("gpt2")
     shared = SharedPrefixes(model, 1, PREFIXES)
     placed = shared.place(EDITS)
-    found = shared.capture(placed)[:, 4]
+    found = shared.capture(placed).of()[:, 4]
     for i in (0, 2, 5):
         ids = model.tokenizer(PREFIXES[3] + EDITS[i].before + EDITS[i].subject)["input_ids"]
         key, _ = oracle.key_and_value(tiny_dir("gpt2"), ids, 1)
@@ -182,7 +182,7 @@ def test_a_batch_that_does_not_fit_is_halved(
         return run(batch, past, **options)
 
     monkeypatch.setattr(owner, method, small_memory)
-    for context, found in zip(["", *PREFIXES], shared.capture(placed).unbind(1), strict=True):
+    for context, found in zip(["", *PREFIXES], shared.capture(placed).of().unbind(1), strict=True):
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
     assert refused
 
