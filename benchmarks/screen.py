@@ -83,22 +83,26 @@ def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
     total = 0.0
     placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
     for start in range(0, len(placed), LARGEST_SHARD):
-        shard = placed[start : start + LARGEST_SHARD]
-        for texts in _by_head(shard):
+        embedded: set[tuple[int, tuple[Suffix, ...]]] = set()
+        for head, texts in _by_head(placed[start : start + LARGEST_SHARD]).items():
+            # In block 0 the same behind all prefixes of one length.
+            first = (len(shared.heads[head]), tuple(texts))
+            attention = shared.layer - (first in embedded and shared.layer > 0)
+            embedded.add(first)
             for tree in trees(texts, nodes=NODES["cpu"]):
                 nodes, rows = len(tree.ids), len(tree.rows)
-                total += 2 * nodes * (4 * d * d + 2 * d * m) * shared.layer
-                total += 2 * nodes * 2 * d * d + 2 * rows * (2 * d * d + 2 * d * m)
+                total += 2 * nodes * (3 * d * d * attention + (d * d + 2 * d * m) * shared.layer)
+                total += 2 * rows * (4 * d * d + d * m)
     return total
 
 
-def _by_head(placed: list[Placed]) -> list[list[Suffix]]:
+def _by_head(placed: list[Placed]) -> dict[int, list[Suffix]]:
     """The distinct texts behind each distinct prefix."""
     found: dict[int, dict[Suffix, None]] = {}
     for at in placed:
         for head, text in at.suffixes:
             found.setdefault(head, {})[text] = None
-    return [list(texts) for texts in found.values()]
+    return {head: list(texts) for head, texts in found.items()}
 
 
 def compare(
