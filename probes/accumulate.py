@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from probes import activations
 from probes.distributed import Ranks
-from probes.keys import batches, run_to, to_float64
+from probes.keys import batches, to_float64
 from probes.model import LoadedModel, Site
 from probes.second_moment import Background
 
 SAMPLED_FIRST, SAMPLED_LATER, SAMPLED_NORMS = 256, 768, 65_536
-SITES: tuple[Site, ...] = ("key", "resid_pre", "resid_post")
+# n blocks of columns leave out (1 − 1/n)/2 of a product with itself; narrower ones are slow.
+GRAM_BLOCKS = 8
 
 Progress = Callable[[int], None]
 
@@ -37,18 +40,29 @@ class Sample:
         self.rows: Tensor | None = None
         self.lots = torch.empty(0, dtype=torch.float64)
 
-    def add(self, rows: Tensor) -> None:
-        """Draws lots for more rows."""
-        lots = torch.rand(len(rows), dtype=torch.float64, generator=self.generator)
-        self.put(rows, lots)
+    def add(self, rows: Tensor, among: Tensor | None = None) -> None:
+        """Draws lots for more rows.
 
-    def put(self, rows: Tensor, lots: Tensor) -> None:
-        """Adds rows whose lots are drawn."""
-        self.rows = rows if self.rows is None else torch.cat([self.rows, rows])
-        self.lots = torch.cat([self.lots, lots])
-        if len(self.lots) > self.size:
-            kept = self.lots.topk(self.size, largest=False).indices.sort().values
+        Args:
+            rows: The rows.
+            among: Indices of those that count; all of them by default.
+        """
+        count = len(rows) if among is None else len(among)
+        lots = torch.rand(count, dtype=torch.float64, generator=self.generator)
+        # Most rows of a long stream are not kept, and none of those is copied.
+        drawn = torch.arange(count) if len(self.lots) < self.size else self._low(lots)
+        chosen = rows[drawn if among is None else among[drawn]]
+        self.rows = chosen if self.rows is None else torch.cat([self.rows, chosen])
+        self.lots = torch.cat([self.lots, lots[drawn]])
+        excess = len(self.lots) - self.size
+        if excess > 0:
+            kept = torch.ones(len(self.lots), dtype=torch.bool)
+            kept[self.lots.topk(excess).indices] = False
             self.rows, self.lots = self.rows[kept], self.lots[kept]
+
+    def _low(self, lots: Tensor) -> Tensor:
+        """Which lots are below the largest that is kept."""
+        return (lots < self.lots.max()).nonzero()[:, 0]
 
     def gathered(self, ranks: Ranks, shape: tuple[int, ...]) -> Sample:
         """The sample of all processes' streams, sorted by lot.
@@ -118,26 +132,33 @@ class Accumulator:
         """Makes what is drawn next depend on this number alone."""
         self.first.generator.manual_seed(seed)  # all samples share it
 
-    def add(self, seen: Mapping[str, Tensor], mask: Tensor, *, in_half: bool = False) -> None:
+    def add(self, seen: Mapping[Site, Tensor], mask: Tensor, *, in_half: bool = False) -> None:
         """Adds a batch of activations ``[row, token, …]``; padding is masked out."""
         real = mask.bool()
         later = real.clone()
         later[:, 0] = False
-        keys = seen["key"][real.to(seen["key"].device)]
+        keys = seen["key"].flatten(0, 1)
+        if not real.all():
+            keys = keys[real.flatten().to(keys.device)]
         wide = keys.to(torch.float64) if keys.device.type != "mps" else to_float64(keys)
-        product = (wide.T @ wide).cpu()
+        product = gram(wide).cpu()
         self.total += product
-        self.fourth += float(wide.square().sum(1).square().sum())
+        self.fourth += float(wide.norm(dim=1).pow(4).sum())
         if in_half and self.half is not None:
             self.half += product
             self.n_half += len(keys)
         self.n_tokens += len(keys)
         self.n_first += len(mask)
         all_keys = seen["key"].to("cpu", torch.float32)
+        among = later.flatten().nonzero()[:, 0]
         self.first.add(all_keys[:, 0])
-        self.later.add(all_keys[later])
-        for sample, site in ((self.norms_before, "resid_pre"), (self.norms_behind, "resid_post")):
-            sample.add(to_float64(seen[site]).norm(dim=-1)[later])
+        self.later.add(all_keys.flatten(0, 1), among)
+        norms: dict[Site, Sample] = {
+            "resid_pre": self.norms_before,
+            "resid_post": self.norms_behind,
+        }
+        for site, sample in norms.items():
+            sample.add(to_float64(seen[site]).norm(dim=-1).flatten(), among)
 
     def background(self) -> Background:
         """What ordinary tokens look like; there must have been some."""
@@ -192,6 +213,25 @@ class Accumulator:
             setattr(self, name, value)
 
 
+def gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """XᵀX, of which little more than one triangle is multiplied: the other is the same.
+
+    Args:
+        x: A matrix with many rows.
+
+    Returns:
+        The product, symmetric to the last bit outside the blocks on its diagonal.
+    """
+    d = x.shape[1]
+    made, step = x.new_empty(d, d), -(-d // GRAM_BLOCKS)
+    for start in range(0, d, step):
+        stop = start + step
+        part = x[:, start:stop].T @ x[:, start:]
+        made[start:stop, start:] = part
+        made[stop:, start:stop] = part[:, step:].T
+    return made
+
+
 def feed(
     model: LoadedModel,
     sums: Mapping[int, Accumulator],
@@ -211,19 +251,9 @@ def feed(
         in_half: Whether these rows belong to the half.
         progress: Called with the number of tokens of each batch done.
     """
+    read = activations.reader(model, list(sums))
     for batch in batches(rows, model.device, batch_tokens=batch_tokens):
-        seen: dict[int, dict[str, Tensor]] = {layer: {} for layer in sums}
-
-        def keep(into: dict[str, Tensor], site: str) -> Callable[[Tensor, Any], None]:
-            def hook(activation: Tensor, hook: Any) -> None:
-                into[site] = activation.detach()
-
-            return hook
-
-        hooks = [
-            (model.hook(layer, site), keep(seen[layer], site)) for layer in sums for site in SITES
-        ]
-        run_to(model, batch, max(sums), hooks)
+        seen = read(batch)
         mask = batch.mask.cpu()
         for layer, accumulator in sums.items():
             accumulator.add(seen.pop(layer), mask, in_half=in_half)

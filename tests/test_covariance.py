@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from probes import corpus, covariance
+from probes import activations, corpus, covariance
+from probes.accumulate import gram
 from probes.corpus import Corpus
 from probes.errors import UserError
+from probes.keys import batches
 from probes.model import LoadedModel, load
 from probes.second_moment import SecondMoment, of_moment
 from tests import oracle, tiny
@@ -209,6 +211,46 @@ def test_the_sample_is_uniform() -> None:
     # Each of 20 rows is kept with chance 1/4: 100 ± 4 standard deviations of a binomial.
     assert counts.min() > 65
     assert counts.max() < 135
+
+
+def test_a_sample_keeps_the_smallest_lots_in_their_order() -> None:
+    # Fed in uneven parts, of which only some rows count: what one sort of all lots would keep.
+    rows = torch.arange(900.0)[:, None]
+    sample = covariance.Sample(50, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    lots, counted = [], []
+    for start in range(0, 900, 90):
+        among = torch.arange(start, start + 90)[start % 4 :: 2]
+        sample.add(rows, among)
+        lots.append(torch.rand(len(among), dtype=torch.float64, generator=generator))
+        counted.append(among)
+    smallest = torch.cat(lots).argsort()[:50].sort().values
+    assert sample.rows is not None
+    assert torch.equal(sample.rows[:, 0].long(), torch.cat(counted)[smallest])
+    assert torch.equal(sample.lots, torch.cat(lots)[smallest])
+
+
+@pytest.mark.parametrize("d", [1, 5, 8, 12, 130])
+def test_a_gram_matrix_is_the_product(d: int) -> None:
+    x = torch.randn(40, d, dtype=torch.float64, generator=torch.Generator().manual_seed(d))
+    assert torch.allclose(gram(x), x.T @ x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_activations_are_the_bridge_s(name: str, tiny_model: Callable[[str], LoadedModel]) -> None:
+    model = tiny_model(name)
+    texts = [model.tokens(text).ids for text in tiny.TRAINING_TEXT[:3]]
+    read = activations.reader(model, [1, 2])
+    # Rows of one length go without a mask, those of several lengths with one.
+    for rows in ([text[:9] for text in texts], texts):
+        (batch,) = batches(rows, model.device)
+        found, expected = read(batch), activations._of_bridge(model, [1, 2], batch)
+        real = batch.mask.bool()
+        assert bool(real.all()) == (rows is not texts)
+        for layer in (1, 2):
+            for site in activations.SITES:
+                apart = (found[layer][site] - expected[layer][site])[real].norm()
+                assert float(apart / expected[layer][site][real].norm()) <= 1e-5
 
 
 def test_impossible_moments_are_refused() -> None:
