@@ -19,12 +19,10 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
 from probes.gelu import gelu_and_slope
+from probes.gpt2 import Affine, added, affine, is_gpt2
 from probes.plain import Plain
-
-Affine = tuple[Tensor, Tensor]
 
 
 def applies(whole: Plain, layer: int) -> bool:
@@ -37,16 +35,7 @@ def applies(whole: Plain, layer: int) -> bool:
     Returns:
         Whether :class:`LeanBlocks` computes what the model does.
     """
-    config = whole.model.config
-    return (
-        type(whole.model) is GPT2LMHeadModel
-        and layer + 2 < config.n_layer
-        and bool(config.scale_attn_weights)
-        and not config.scale_attn_by_inverse_layer_idx
-        and not config.reorder_and_upcast_attn
-        and not config.add_cross_attention
-        and config.activation_function == "gelu_new"
-    )
+    return is_gpt2(whole) and layer + 2 < whole.model.config.n_layer
 
 
 @dataclass(frozen=True)
@@ -124,7 +113,7 @@ class LeanBlocks:
         ]
         self._first, self._middle, self._last = others[0], others[1:], last
         # Every cell's, though the subjects' will not count.
-        self._constant_qkv = _affine(blocks[0].norm1(self._constant).out, blocks[0].qkv)
+        self._constant_qkv = affine(blocks[0].norm1(self._constant).out, blocks[0].qkv)
         self._final = _Norm(model.get_submodule(whole.blocks.rpartition(".")[0]).ln_f)
         self._head = model.get_output_embeddings().weight
         self._tape: list[Any] = []
@@ -147,14 +136,14 @@ class LeanBlocks:
 
         block, attention = self._first
         normed = block.norm1(x.index_select(0, self._subjects))
-        joined = self._constant_qkv.index_copy(0, self._subjects, _affine(normed.out, block.qkv))
+        joined = self._constant_qkv.index_copy(0, self._subjects, affine(normed.out, block.qkv))
         attended = attention.forward(*self._cells.lay(joined, 3))
         x, mlp = block.finish(x, self._cells.collect(attended[None]))
         tape.append((normed, mlp))
 
         for block, attention in self._middle:
             normed = block.norm1(x)
-            joined = _affine(normed.out, block.qkv)
+            joined = affine(normed.out, block.qkv)
             attended = attention.forward(*self._cells.lay(joined, 3))
             x, mlp = block.finish(x, self._cells.collect(attended[None]))
             tape.append((normed, mlp))
@@ -162,8 +151,8 @@ class LeanBlocks:
         block, attention = self._last
         normed = block.norm1(x)
         (weight, bias), d = block.qkv, self._d
-        queries = _affine(normed.out.index_select(0, self._read_cells), (weight[:, :d], bias[:d]))
-        joined = _affine(normed.out, (weight[:, d:], bias[d:]))
+        queries = affine(normed.out.index_select(0, self._read_cells), (weight[:, :d], bias[:d]))
+        joined = affine(normed.out, (weight[:, d:], bias[d:]))
         attended = attention.forward(*self._read.lay(queries, 1), *self._cells.lay(joined, 2))
         x, mlp = block.finish(
             x.index_select(0, self._read_cells), self._read.collect(attended[None])
@@ -339,10 +328,10 @@ class _Block:
 
     def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Tensor]]:
         """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
-        x = _affine(attended, self._attention_out).add_(x)
+        x = added(x, attended, self._attention_out)
         normed = self._norm2(x)
-        hidden, slope = gelu_and_slope(_affine(normed.out, self._mlp_in))
-        return _affine(hidden, self._mlp_out).add_(x), (normed, slope)
+        hidden, slope = gelu_and_slope(affine(normed.out, self._mlp_in))
+        return added(x, hidden, self._mlp_out), (normed, slope)
 
     def finish_backward(self, g: Tensor, kept: tuple[_Normed, Tensor], attended: Tensor) -> Tensor:
         """The gradient at the residual stream; the one at what attention took is written."""
@@ -373,21 +362,17 @@ class _Attention:
         self._own[0], self._own[1], self._queries = keys, values, queries
         scores = torch.baddbmm(self._mask, queries, self._keys.mT, alpha=self._scale)
         self._pattern = scores.softmax(-1)
-        return self._pattern @ self._values
+        return torch.bmm(self._pattern, self._values)
 
     def backward(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients at queries, keys and values from the one at what was taken."""
         pattern = self._pattern
         scores = torch.ops.aten._softmax_backward_data(
-            mixed @ self._values.mT, pattern, -1, pattern.dtype
+            torch.bmm(mixed, self._values.mT), pattern, -1, pattern.dtype
         ).mul_(self._scale)
         own = slice(self._earlier, None)
         return (
-            scores @ self._keys,
-            scores[..., own].mT @ self._queries,
-            pattern[..., own].mT @ mixed,
+            torch.bmm(scores, self._keys),
+            torch.bmm(scores[..., own].mT, self._queries),
+            torch.bmm(pattern[..., own].mT, mixed),
         )
-
-
-def _affine(x: Tensor, weights: Affine) -> Tensor:
-    return torch.addmm(weights[1], x, weights[0])

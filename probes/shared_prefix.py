@@ -21,6 +21,7 @@ from torch import Tensor
 
 from probes import packed
 from probes.errors import UserError
+from probes.gpt2 import is_gpt2
 from probes.keys import batches, capture
 from probes.model import LoadedModel, Tokens
 from probes.plain import Plain, plain
@@ -189,7 +190,7 @@ class SharedPrefixes:
             whole = plain(self.model)
         except UserError:  # weights that are not one matrix: they can be measured all the same
             return WholeRunner(self.model, self.layer, self.heads)
-        if packed.applies(whole):
+        if is_gpt2(whole):
             return PackedRunner(whole, self.layer, self.heads, self.model.device)
         return CachedRunner(whole, self.layer, self.heads, self.model.device)
 

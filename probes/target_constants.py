@@ -17,7 +17,8 @@ from probes.answers import target_tokens
 from probes.errors import UserError
 from probes.model import LoadedModel
 from probes.subject import Request, lookup, request
-from probes.upper import Recording, UpperBlocks
+from probes.unedited import run
+from probes.upper import UpperBlocks
 
 # How the published code states the prompt whose prediction must not move.
 KL_PROMPT = "{} is a"
@@ -139,15 +140,18 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
         The constants.
     """
     flat = [row for rows in edits for row in rows]
-    recording: Recording = upper.record([row.ids for row in flat], past=True)
-    device = recording.ids.device
-    n = len(flat)
-    everyone = torch.arange(n, device=device)
+    count, device = len(edits[0]), upper.device
+    first = torch.arange(0, len(flat), count, device=device)
+    unedited = run(
+        upper,
+        [row.ids for row in flat],
+        [row.lookup for row in flat],
+        (first + count - 1).tolist(),
+    )
+    ids, _ = upper.rows([row.ids for row in flat])
     start = torch.tensor([row.lookup for row in flat], device=device)
-    width = max(len(row.ids) - row.lookup for row in flat)
-    earlier = int(start.max())
-    index = start[:, None] + torch.arange(width, device=device)
-    position_ids = index.clamp(max=recording.ids.shape[1] - 1)
+    index = start[:, None] + torch.arange(unedited.residual.shape[1], device=device)
+    position_ids = index.clamp(max=ids.shape[1] - 1)
     read_row, read_position, target, weight = [], [], [], []
     for i, row in enumerate(flat):
         for position, token in zip(row.positions, row.targets, strict=False):
@@ -155,36 +159,28 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
             read_position.append(position - row.lookup)
             target.append(token)
             weight.append(1.0 / len(row.targets))
-    count = len(edits[0])
-    first = torch.arange(0, n, count, device=device)
-    held = first + count - 1
-    kl_logits = upper.head(recording.final[held, start[held]])
-    output = recording.output[everyone, start]
     return Constants(
         rows=count,
-        residual=recording.residual[everyone[:, None], position_ids],
+        residual=unedited.residual,
         lengths=torch.tensor([len(row.ids) - row.lookup for row in flat], device=device),
-        output=output,
-        ids=recording.ids[everyone[:, None], position_ids],
-        mask=_mask(start, earlier, width, recording.residual.dtype),
+        output=unedited.output,
+        ids=ids.gather(1, position_ids),
+        mask=_mask(start, position_ids.shape[1], unedited.residual.dtype),
         position_ids=position_ids,
-        past={
-            i: (keys[:, :, :earlier].clone(), values[:, :, :earlier].clone())
-            for i, (keys, values) in recording.past.items()
-        },
+        past=unedited.past,
         read_row=torch.tensor(read_row, device=device),
         read_position=torch.tensor(read_position, device=device),
         target=torch.tensor(target, device=device),
         weight=torch.tensor(weight, device=device),
-        kl_initial=torch.log_softmax(kl_logits.float(), dim=-1),
-        initial=output[first],
+        kl_initial=torch.log_softmax(upper.head(unedited.final).float(), dim=-1),
+        initial=unedited.output[first],
     )
 
 
-def _mask(start: Tensor, earlier: int, width: int, dtype: torch.dtype) -> Tensor:
+def _mask(start: Tensor, width: int, dtype: torch.dtype) -> Tensor:
     """Additive mask: each row sees its own earlier positions, then causally."""
     device = start.device
-    own = torch.arange(earlier, device=device) < start[:, None]
+    own = torch.arange(int(start.max()), device=device) < start[:, None]
     causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     visible = torch.cat(
         [own[:, None].expand(-1, width, -1), causal.expand(len(start), -1, -1)], dim=2
