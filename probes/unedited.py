@@ -83,49 +83,69 @@ def _from(
 def _of_gpt2(
     upper: UpperBlocks, texts: list[tuple[int, ...]], lookups: Sequence[int], held: Sequence[int]
 ) -> Unedited:
-    whole, layer, device = upper.plain, upper.layer, upper.device
-    heads, n_layer = int(whole.model.config.n_head), int(whole.model.config.n_layer)
-    blocks = [gpt2.Block.of(whole.block(i)) for i in range(n_layer)]
+    whole, device = upper.plain, upper.device
+    config = whole.model.config
+    blocks = [gpt2.Block.of(whole.block(i)) for i in range(config.n_layer)]
+    below, edited = blocks[: upper.layer], blocks[upper.layer]
 
     read = _sorted_tree(texts, range(len(texts))).to(device)
-    node = torch.empty_like(read.table)
-    node[read.rows] = read.table
-    attention = RowAttention(read, heads)
+    attention = RowAttention(read, config.n_head)
     x = gpt2.embed(whole, read)
-    for block in blocks[:layer]:
+    for block in below:
         x = block.behind(x, attention.of_nodes(block.queries_keys_values(x), None))
-    edited = blocks[layer]
     x = edited.add_attention(x, attention.of_nodes(edited.queries_keys_values(x), None))
     output = gpt2.affine(edited.keys(x), edited.mlp_out)
-    x = (x + output)[0]
+    x, output = (x + output)[0], output[0]
+    node = torch.empty_like(read.table)
+    node[read.rows] = read.table
     start = torch.tensor(lookups, device=device)
     residual = x[node.gather(1, _from(start, texts, node.shape[1]))]
-    output = output[0][node.gather(1, start[:, None])[:, 0]]
+    output = output[node.gather(1, start[:, None])[:, 0]]
 
     # Above, only what stands in front of the subject counts, and where it is held, itself.
     ends = [at + (row in held) for row, at in enumerate(lookups)]
-    able = [row for row, end in enumerate(ends) if end]
-    front = _sorted_tree([text[:end] for text, end in zip(texts, ends, strict=True)], able)
-    place, rows = front.place.to(device), torch.tensor(front.rows, device=device)
-    width = front.table.shape[1]
-    x = x[node[rows[place // width], place % width]][None]
-    front = front.to(device)
+    front = _sorted_tree(
+        [text[:end] for text, end in zip(texts, ends, strict=True)],
+        [row for row, end in enumerate(ends) if end],
+    ).to(device)
+    row, position = front.place // front.table.shape[1], front.place % front.table.shape[1]
+    x = x[node[torch.tensor(front.rows, device=device)[row], position]]
+    shape = len(texts), max(lookups)
+    past, final = _above(blocks[upper.layer + 1 :], x[None], front, shape, held, config.n_head)
+    return Unedited(
+        residual,
+        output,
+        dict(enumerate(past, upper.layer + 1)),
+        whole.model.transformer.ln_f(final),
+    )
+
+
+def _above(
+    blocks: Sequence[gpt2.Block],
+    x: Float[Tensor, "1 node d_model"],
+    front: Tree,
+    shape: tuple[int, int],
+    held: Sequence[int],
+    heads: int,
+) -> tuple[list[tuple[Tensor, Tensor]], Float[Tensor, "held d_model"]]:
+    """Keys and values of so many rows' beginnings of such a length, and the last block's output."""
     attention = RowAttention(front, heads)
-    wanted = front.last[torch.tensor([front.rows.index(row) for row in held], device=device)]
-    past: dict[int, tuple[Tensor, Tensor]] = {}
-    earlier = max(lookups)
-    for i, block in enumerate(blocks[layer + 1 :], layer + 1):
+    wanted = front.last[torch.tensor([front.rows.index(row) for row in held], device=x.device)]
+    if not blocks:
+        return [], x[0, wanted]
+    rows, earlier = shape
+    past = []
+    for block in blocks:
         joined = block.queries_keys_values(x)
-        laid = attention.rows(joined, 3)[1:, :, 0].transpose(1, 2)
-        keys, values = x.new_zeros(2, len(texts), *laid.shape[2:3], earlier, laid.shape[-1])
-        keys[rows], values[rows] = laid[:, :, :, :earlier]
-        past[i] = keys, values
+        laid = attention.rows(joined, 3)[1:, :, 0].transpose(1, 2)[:, :, :, :earlier]
+        both = x.new_zeros(2, rows, *laid.shape[2:])
+        both[:, front.rows] = laid
+        past.append((both[0], both[1]))
         attended = attention.of_nodes(joined, None)
         if block is blocks[-1]:
             x, attended = x[:, wanted], attended[:, wanted]
         x = block.behind(x, attended)
-    final = x[0] if past else x[0, wanted]
-    return Unedited(residual, output, past, whole.model.transformer.ln_f(final))
+    return past, x[0]
 
 
 def _sorted_tree(texts: Sequence[tuple[int, ...]], rows: Sequence[int]) -> Tree:
