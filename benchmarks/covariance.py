@@ -4,7 +4,8 @@
 
 The published loop (``layer_stats``) tokenises document by document, sorts a hundred of them by
 length into padded batches, runs each up to the layer, and adds float64 products up, once for each
-layer. Ours packs documents into full rows and takes all layers in one pass.
+layer. Ours packs documents into full rows, takes all layers in one pass of a model without hook
+points, and leaves out what a symmetric product has twice.
 """
 
 from __future__ import annotations

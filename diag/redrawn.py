@@ -46,7 +46,7 @@ class Redraws:
 
     @cached_property
     def _weights(self) -> Float[Tensor, "draw pair"]:
-        """What each pair of contexts i ≤ j weighs in a quadratic form, wᵢwⱼ + wⱼwᵢ."""
+        """What each pair of contexts i ≤ j weighs in a quadratic form: 2wᵢwⱼ, and wᵢ² for i = j."""
         i, j = torch.triu_indices(self.n_contexts, self.n_contexts)
         weights = update.draws_of_contexts(self.n_contexts, seed=self.seed)
         twice = torch.where(i == j, 1.0, 2.0).to(torch.float64)

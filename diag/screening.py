@@ -180,7 +180,7 @@ class Screener:
         safe = [i for i, r in enumerate(results) if isinstance(r, dict) and r["verdict"] == "safe"]
         if not safe or keys.shape[1] < 3:
             return
-        # Nearly all are safe: the others are computed too, which is cheaper than to leave them out.
+        # Usually most are safe: computing the others too is cheaper than leaving them out.
         least = torch.full((len(results),), math.inf, dtype=torch.float64)
         least[safe] = torch.tensor([_least_safe(results[i]) for i in safe], dtype=torch.float64)
         certain = self._redraws.stay_above(keys, self.moment.unwhiten(white), least)

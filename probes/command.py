@@ -132,9 +132,10 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # What the libraries define lives as long as the program. Searching it for garbage takes a third
-    # of a second: that is done a hundred times more seldom than by default.
-    gc.set_threshold(700, 10, 1000)
+    # What the libraries define lives as long as the program, and searching all of it for garbage
+    # takes a third of a second: that is done a hundred times less often than by default.
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, 100 * old)
     try:
         code = main(None)
         sys.stdout.flush()

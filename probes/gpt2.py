@@ -1,7 +1,7 @@
 """GPT-2's blocks as bare arithmetic on lists of tokens.
 
 All maps of a block but its attention act on tokens one by one, so they need no rows and no
-padding; and which tokens attention is wanted for is its caller's to know.
+padding. For which tokens attention is computed, and how, its callers decide.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ class LoadedModel:
     def mlp_output(
         self, keys: Float[torch.Tensor, "*n d_mlp"], layer: int
     ) -> Float[torch.Tensor, "*n d_model"]:
-        """What a block's MLP gives out for keys: nothing but a linear map stands behind them.
+        """What a block's MLP gives out for keys: nothing but an affine map stands behind them.
 
         Args:
             keys: Keys.
@@ -185,7 +185,8 @@ class LoadedModel:
             The outputs, float64 on the CPU.
         """
         block = self.bridge.blocks[layer]
-        like = next(weight for weight in block.parameters() if weight.is_floating_point())
+        weights = (*block.mlp.out.parameters(), *block.parameters())
+        like = next(weight for weight in weights if weight.is_floating_point())
         made: torch.Tensor = block.mlp.out(keys.to(like))
         return made.to("cpu", torch.float64)
 

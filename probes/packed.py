@@ -1,9 +1,9 @@
 """Keys of many texts behind one prefix, in a GPT-2 layout, with nothing computed twice.
 
-The general path (:mod:`probes.shared_prefix`) runs Hugging Face's blocks on padded rows. Of a
-GPT-2 we know more: all maps but attention act on tokens one by one, so they run on the nodes of a
-tree of texts (:mod:`probes.suffixes`); and of the edited block only the subject's last token is
-wanted, so that of the other tokens nothing but the residual stream is needed there.
+The general path (:mod:`probes.shared_prefix`) runs Hugging Face's blocks on padded rows. A
+GPT-2's blocks (:mod:`probes.gpt2`) run on the nodes of a tree of texts (:mod:`probes.suffixes`)
+instead; and of the edited block only the subject's last token is wanted, so that of the other
+tokens nothing but the residual stream is needed there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Past:
     keys_values: list[tuple[Tensor, Tensor]]
     inputs: Tensor
 
-    def __len__(self) -> int:
+    @property
+    def length(self) -> int:
         """How many tokens they are."""
         return self.inputs.shape[-2]
 
@@ -74,7 +75,7 @@ class PackedBlocks:
         made: list[list[tuple[Tensor, Tensor]]] = [[] for _ in able]
         for block in self._blocks[:-1]:
             joined = block.queries_keys_values(x)
-            _, keys, values = attention.rows(joined, 3)
+            _, keys, values = attention.rows(joined)
             for row, i in enumerate(able):
                 length = len(heads[i])
                 made[row].append((keys[:, 0, row, :length], values[:, 0, row, :length]))
@@ -103,10 +104,10 @@ class PackedBlocks:
         """
         at_once = together(texts, len(pasts), nodes)
         attention = RowAttention(texts, self._heads)
-        for length in {len(past) for past in pasts}:
+        for length in {past.length for past in pasts}:
             x = embed(self._whole, texts, length)
             joined = self._blocks[0].queries_keys_values(x)
-            alike = [i for i, past in enumerate(pasts) if len(past) == length]
+            alike = [i for i, past in enumerate(pasts) if past.length == length]
             for start in range(0, len(alike), at_once):
                 chunk = alike[start : start + at_once]
                 past = _stacked([pasts[i] for i in chunk])
@@ -119,7 +120,7 @@ class PackedBlocks:
         for i, block in enumerate(below):
             if i > 0:
                 joined = block.queries_keys_values(x)
-            before = past.keys_values[i] if len(past) else None
+            before = past.keys_values[i] if past.length else None
             x = block.behind(x, attention.of_nodes(joined, before))
         inputs = normed(x, edited.norm1)
         (weight, bias), d = edited.qkv, x.shape[-1]

@@ -1,9 +1,9 @@
 """The plain Hugging Face model behind the bridge, on the very same weights.
 
 The bridge's hook points cost some fifteen milliseconds a call. That is nothing for one capture
-and most of the time for an optimisation of twenty steps, so optimising, generating and scoring
-run on a model without hook points that shares every weight with the bridge: an edit made through
-the bridge is an edit of this model too.
+and most of the time for an optimisation of twenty steps, so whatever runs often — optimising,
+generating, scoring, screening, passing over a corpus — runs on a model without hook points that
+shares every weight with the bridge: an edit made through the bridge is an edit of this model too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from transformers.activations import NewGELUActivation
 from probes.errors import UserError
 from probes.model import LoadedModel
 
-_PLAIN: WeakKeyDictionary[Any, Plain] = WeakKeyDictionary()
+_PLAIN: WeakKeyDictionary[Any, Plain | UserError] = WeakKeyDictionary()
 
 
 class FusedGELU(NewGELUActivation):
@@ -68,11 +68,24 @@ def plain(model: LoadedModel) -> Plain:
         The plain model. Weights changed in place through the bridge change it too.
 
     Raises:
-        UserError: If the weights cannot be matched with a plain model's.
+        UserError: If the weights cannot be matched with a plain model's, or hooks are left on the
+            bridge, which the plain model would not run.
     """
+    hooked = next((n for n, point in model.bridge.hook_dict.items() if point.fwd_hooks), None)
+    if hooked is not None:
+        raise UserError(
+            f"a hook is left on {hooked} of {model.name}: take it off with "
+            "bridge.reset_hooks(including_permanent=True), or edit its weights instead"
+        )
     if model.bridge not in _PLAIN:
-        _PLAIN[model.bridge] = _build(model)
-    return _PLAIN[model.bridge]
+        try:
+            _PLAIN[model.bridge] = _build(model)
+        except UserError as error:
+            _PLAIN[model.bridge] = error
+    found = _PLAIN[model.bridge]
+    if isinstance(found, UserError):
+        raise UserError(str(found))
+    return found
 
 
 def _build(model: LoadedModel) -> Plain:
@@ -84,11 +97,19 @@ def _build(model: LoadedModel) -> Plain:
     # a soft cap on the scores needs them one by one.
     soft_cap = getattr(config, "attn_logit_softcapping", None) is not None
     config._attn_implementation = "eager" if soft_cap else None
-    with torch.device("meta"):
-        bare = AutoModelForCausalLM.from_config(config)
     state = {_own_name(key): value for key, value in model.state_dict.items()}
-    bare.load_state_dict(state, strict=False, assign=True)
-    bare.tie_weights()
+    if len({value.device for value in state.values()}) > 1:
+        raise UserError(f"{model.name} is spread over several devices: load it on one")
+    try:
+        with torch.device("meta"):
+            bare = AutoModelForCausalLM.from_config(config)
+        bare.load_state_dict(state, strict=False, assign=True)
+        bare.tie_weights()
+    except (RuntimeError, ValueError, TypeError) as error:  # quantised weights, for one
+        raise UserError(
+            f"the weights of {model.name} do not fit its Hugging Face class: "
+            f"{' '.join(str(error).split())}"
+        ) from error
     # Rotary frequencies and the like are computed at construction and stored nowhere.
     buffers = {_own_name(key): value for key, value in wrapped.named_buffers()}
     for name, value in list(bare.named_buffers()):

@@ -182,7 +182,7 @@ class SharedPrefixes:
             self._runner.run(heads, list_of_texts, distinct[start:stop].unflatten(0, (-1, n)))
             start = stop
         index = [[first[head] + texts[head][text] for head, text in at.suffixes] for at in placed]
-        return ContextKeys(distinct, torch.tensor(index))
+        return ContextKeys(distinct, torch.tensor(index, dtype=torch.long))
 
     @cached_property
     def _runner(self) -> Runner:

@@ -4,7 +4,7 @@ Three things, each of some tokens only: the residual stream behind the edited bl
 subject's last token on, keys and values in the blocks above of the tokens in front of it, and, of
 the texts whose prediction must not move, what stands in front of the unembedding. A GPT-2 computes
 just that, and the beginnings that texts of one edit or several share are computed once; other
-models run whole (:meth:`probes.upper.UpperBlocks.record`).
+models, and long texts, run whole (:meth:`probes.upper.UpperBlocks.record`).
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from probes import gpt2
 from probes.row_attention import RowAttention
 from probes.suffixes import Tree, tree
 from probes.upper import UpperBlocks
+
+# Attention over rows holds all scores of all texts at once: the square of a text's length.
+LONGEST = 128
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ def run(
         upper: The model, divided at the edited block.
         texts: Token ids, none empty.
         lookups: Index of the subject's last token in each.
-        held: The texts whose prediction at that token is wanted.
+        held: The texts whose prediction at that token is wanted, one or more.
 
     Returns:
         What it leaves.
     """
-    if gpt2.is_gpt2(upper.plain):
+    if gpt2.is_gpt2(upper.plain) and max(len(text) for text in texts) <= LONGEST:
         return _of_gpt2(upper, [tuple(text) for text in texts], lookups, held)
     recording = upper.record(texts, past=True)
     everyone = torch.arange(len(texts), device=upper.device)
@@ -137,7 +140,7 @@ def _above(
     past = []
     for block in blocks:
         joined = block.queries_keys_values(x)
-        laid = attention.rows(joined, 3)[1:, :, 0].transpose(1, 2)[:, :, :, :earlier]
+        laid = attention.rows(joined)[1:, :, 0].transpose(1, 2)[:, :, :, :earlier]
         both = x.new_zeros(2, rows, *laid.shape[2:])
         both[:, front.rows] = laid
         past.append((both[0], both[1]))

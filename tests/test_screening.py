@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from diag import update
+from diag import screening, update
 from diag.diagnosis import measure
 from diag.redrawn import PROJECTIONS, SLACK, Redraws
 from diag.screening import Screener
@@ -43,6 +43,7 @@ def test_a_row_is_what_the_diagnosis_of_that_one_edit_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     model = tiny_model("gpt2")
+    monkeypatch.setattr(screening, "JUDGED_AT_ONCE", 3)  # of seven edits: the last one alone
     chosen = replace(moment) if kind != "identity" else SecondMoment.identity(moment.d_mlp)
     if kind == "ridge":
         monkeypatch.setattr(second_moment, "EPSILON", 1.0)
@@ -62,8 +63,10 @@ def test_a_row_is_what_the_diagnosis_of_that_one_edit_says(
 
 
 def test_the_verdict_is_softened_as_for_one_edit(
-    tiny_model: Callable[[str], LoadedModel], moment: SecondMoment
-) -> None:
+    tiny_model: Callable[[str], LoadedModel], moment: SecondMoment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(screening, "JUDGED_AT_ONCE", 3)
     # A small clamp factor makes every bound small, so that only the contexts can speak against.
     model = tiny_model("gpt2")
     screener = Screener(SharedPrefixes(model, 2, PREFIXES), moment, clamp=1e-3)

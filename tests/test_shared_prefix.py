@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from probes import shared_prefix, suffixes
 from probes.errors import UserError
 from probes.keys import Keys, capture
-from probes.model import LoadedModel
+from probes.model import LoadedModel, wrap
 from probes.shared_prefix import SharedPrefixes
 from probes.subject import Request, lookup, request
 from tests import oracle, tiny
@@ -70,6 +71,24 @@ def test_a_shared_prefix_changes_no_key(
     assert behind >= len(EDITS) * min(len(prefixes), 2)
     for context, found in zip(["", *prefixes], shared.capture(placed).of().unbind(1), strict=True):
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
+
+
+@pytest.mark.parametrize("layer", [0, 1, 3])
+def test_any_block_of_a_float64_gpt2(layer: int, tiny_dir: Callable[[str], Path]) -> None:
+    directory = str(tiny_dir("gpt2"))
+    hub = transformers.AutoModelForCausalLM.from_pretrained(directory).double()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    model = wrap(hub, tokenizer, name="tiny", path=directory)
+    shared = SharedPrefixes(model, layer, PREFIXES)
+    placed = shared.place(EDITS)
+    for prefix, found in zip(["", *PREFIXES], shared.capture(placed).of().unbind(1), strict=True):
+        expected = capture(model, [lookup(model, edit, prefix) for edit in EDITS], layer)
+        assert worst(found, expected) <= 1e-12
+
+
+def test_no_request_has_no_keys(tiny_model: Callable[[str], LoadedModel]) -> None:
+    found = SharedPrefixes(tiny_model("gpt2"), 1, PREFIXES).capture([])
+    assert found.of().shape[0] == 0
 
 
 def test_the_bundled_kind_of_model_runs_packed_and_others_do_not(

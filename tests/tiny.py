@@ -106,6 +106,8 @@ def save(name: str, directory: Path, *, seed: int = 0) -> Path:
             # The libraries' initial weights are so small that every key is nearly zero.
             if parameter.dim() > 1:
                 parameter.mul_(6.0)
+            else:  # they begin as ones and zeros, which hide a weight or bias left out
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
     model.save_pretrained(directory)
     if name in ("llama", "mistral", "gemma2"):
         sentencepiece_like_tokenizer(directory)
