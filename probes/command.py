@@ -133,9 +133,9 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # What the libraries define lives as long as the program, and searching all of it for garbage
-    # takes a third of a second: that is done a hundred times less often than by default.
-    young, middle, old = gc.get_threshold()
-    gc.set_threshold(young, middle, 100 * old)
+    # takes a third of a second: that is done a hundred times less often than by default (10).
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, 1000)
     try:
         code = main(None)
         sys.stdout.flush()
