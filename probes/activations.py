@@ -15,7 +15,7 @@ from torch import Tensor
 from probes.errors import UserError
 from probes.keys import Batch, run_to
 from probes.model import LoadedModel, Site
-from probes.plain import Plain, plain
+from probes.plain import Plain, Reached, plain, until_reached
 
 SITES: tuple[Site, ...] = ("key", "resid_pre", "resid_post")
 
@@ -40,10 +40,6 @@ def reader(model: LoadedModel, layers: Sequence[int]) -> Callable[[Batch], Activ
     return lambda batch: _of_plain(whole, layers, batch)
 
 
-class _Reached(Exception):
-    """The highest block has run: nothing above it is wanted."""
-
-
 @torch.no_grad()
 def _of_plain(whole: Plain, layers: Sequence[int], batch: Batch) -> Activations:
     found: Activations = {layer: {} for layer in layers}
@@ -66,7 +62,7 @@ def _of_plain(whole: Plain, layers: Sequence[int], batch: Batch) -> Activations:
         def hook(_: Any, __: Any, result: Any) -> None:
             found[layer]["resid_post"] = result[0] if isinstance(result, tuple) else result
             if layer == highest:
-                raise _Reached
+                raise Reached
 
         return hook
 
@@ -80,13 +76,8 @@ def _of_plain(whole: Plain, layers: Sequence[int], batch: Batch) -> Activations:
         ]
     # Without padding attention needs no mask, and is faster without.
     mask = None if bool(batch.mask.all()) else batch.mask
-    try:
+    with until_reached(handles):
         whole.model.base_model(batch.ids, attention_mask=mask, use_cache=False)
-    except _Reached:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
     return found
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.gelu import gelu_and_slope
-from probes.gpt2 import Affine, added, affine, is_gpt2
+from probes.gpt2 import Block, Norm, added, affine, is_gpt2
 from probes.plain import Plain
 
 
@@ -87,8 +87,8 @@ class LeanBlocks:
         n_layer = model.config.n_layer
         rows, width, self._d = residual.shape
         device = residual.device
-        blocks = [_Block(whole.block(i)) for i in range(layer + 1, n_layer)]
-        heads = blocks[0].heads
+        blocks = [_Block(Block.of(whole.block(i))) for i in range(layer + 1, n_layer)]
+        heads = int(model.config.n_head)
         there = torch.arange(width, device=device) < lengths[:, None]
         self._constant = residual[there]
         table = torch.full((rows, width), len(self._constant), device=device)
@@ -114,7 +114,8 @@ class LeanBlocks:
         self._first, self._middle, self._last = others[0], others[1:], last
         # Every cell's, though the subjects' will not count.
         self._constant_qkv = affine(blocks[0].norm1(self._constant).out, blocks[0].qkv)
-        self._final = _Norm(model.get_submodule(whole.blocks.rpartition(".")[0]).ln_f)
+        final = model.transformer.ln_f
+        self._final = _Norm((final.weight, final.bias, final.eps))
         self._head = model.get_output_embeddings().weight
         self._tape: list[Any] = []
 
@@ -308,23 +309,20 @@ class _Normed:
 class _Norm:
     """A layer norm."""
 
-    def __init__(self, module: Any) -> None:
-        self.weight, self.bias, self.eps = module.weight, module.bias, module.eps
+    def __init__(self, norm: Norm) -> None:
+        self.weight, self.bias, self.eps = norm
 
     def __call__(self, x: Tensor) -> _Normed:
         return _Normed(x, self)
 
 
 class _Block:
-    """One block's weights, [in, out], and all of it but the attention."""
+    """All of a block but its attention, and the way back through it."""
 
-    def __init__(self, block: Any) -> None:
-        self.heads = block.attn.num_heads
-        self.norm1, self._norm2 = _Norm(block.ln_1), _Norm(block.ln_2)
-        self.qkv: Affine = (block.attn.c_attn.weight, block.attn.c_attn.bias)
-        self._attention_out: Affine = (block.attn.c_proj.weight, block.attn.c_proj.bias)
-        self._mlp_in: Affine = (block.mlp.c_fc.weight, block.mlp.c_fc.bias)
-        self._mlp_out: Affine = (block.mlp.c_proj.weight, block.mlp.c_proj.bias)
+    def __init__(self, block: Block) -> None:
+        self.norm1, self._norm2 = _Norm(block.norm1), _Norm(block.norm2)
+        self.qkv, self._attention_out = block.qkv, block.attention_out
+        self._mlp_in, self._mlp_out = block.mlp_in, block.mlp_out
 
     def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Tensor]]:
         """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""

@@ -106,7 +106,8 @@ class PackedBlocks:
         attention = RowAttention(texts, self._heads)
         for length in {past.length for past in pasts}:
             x = embed(self._whole, texts, length)
-            joined = self._blocks[0].queries_keys_values(x)
+            below = self._blocks[:-1]
+            joined = below[0].queries_keys_values(x) if below else None
             alike = [i for i, past in enumerate(pasts) if past.length == length]
             for start in range(0, len(alike), at_once):
                 chunk = alike[start : start + at_once]
@@ -114,11 +115,11 @@ class PackedBlocks:
                 yield chunk, self._run(texts, attention, past, x, joined)
 
     def _run(
-        self, texts: Tree, attention: RowAttention, past: Past, x: Tensor, joined: Tensor
+        self, texts: Tree, attention: RowAttention, past: Past, x: Tensor, joined: Tensor | None
     ) -> Tensor:
         *below, edited = self._blocks
         for i, block in enumerate(below):
-            if i > 0:
+            if i > 0 or joined is None:
                 joined = block.queries_keys_values(x)
             before = past.keys_values[i] if past.length else None
             x = block.behind(x, attention.of_nodes(joined, before))

@@ -8,13 +8,16 @@ shares every weight with the bridge: an edit made through the bridge is an edit 
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers.activations import NewGELUActivation
 
 from probes.errors import UserError
@@ -58,6 +61,22 @@ class Plain:
         return f"{self.blocks}.{layer}.{self.projection}.weight"
 
 
+class Reached(Exception):
+    """Raised in a hook where what was wanted of a model is there: nothing behind it is run."""
+
+
+@contextlib.contextmanager
+def until_reached(handles: Sequence[RemovableHandle]) -> Iterator[None]:
+    """Ends at :class:`Reached`, and takes hooks off however it ends."""
+    try:
+        yield
+    except Reached:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def plain(model: LoadedModel) -> Plain:
     """The model without hook points; made once per bridge, without copying a weight.
 
@@ -81,7 +100,8 @@ def plain(model: LoadedModel) -> Plain:
         try:
             _PLAIN[model.bridge] = _build(model)
         except UserError as error:
-            _PLAIN[model.bridge] = error
+            # Without its traceback, which would hold the bridge for good.
+            _PLAIN[model.bridge] = UserError(str(error))
     found = _PLAIN[model.bridge]
     if isinstance(found, UserError):
         raise UserError(str(found))

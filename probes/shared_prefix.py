@@ -24,7 +24,7 @@ from probes.errors import UserError
 from probes.gpt2 import is_gpt2
 from probes.keys import batches, capture
 from probes.model import LoadedModel, Tokens
-from probes.plain import Plain, plain
+from probes.plain import Plain, Reached, plain, until_reached
 from probes.subject import Lookup, Request, find
 from probes.suffixes import Suffix, trees
 
@@ -229,10 +229,6 @@ class PackedRunner:
             waiting = [i for i in waiting if i not in done]
 
 
-class _Reached(Exception):
-    """The key is there: nothing behind it is wanted."""
-
-
 class CachedRunner:
     """For any architecture: padded rows behind a copy of the prefix's cache."""
 
@@ -280,19 +276,15 @@ class CachedRunner:
 
         def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
             seen.append(inputs[0])
-            raise _Reached
+            raise Reached
 
         past = None
         if cache is not None:
             past = copy.deepcopy(cache)
             past.batch_repeat_interleave(len(ids))
         handle = self._whole.output_projection(self._layer).register_forward_pre_hook(hook)
-        try:
+        with until_reached([handle]):
             self._whole.model.base_model(ids, past_key_values=past, use_cache=past is not None)
-        except _Reached:
-            pass
-        finally:
-            handle.remove()
         return seen[0]
 
 
