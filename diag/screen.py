@@ -230,7 +230,8 @@ def _bar(n: int, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:  # else stopping it would write an empty line
+            bar.stop()
 
 
 if __name__ == "__main__":

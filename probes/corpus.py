@@ -66,7 +66,8 @@ def read(path: str | Path) -> Corpus:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the corpus {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the corpus {path}: {reason}") from error
     corpus = Corpus.of(Path(path).name, text.split("\n\n"))
     if not corpus.documents:
         raise UserError(f"the corpus {path} holds no text")

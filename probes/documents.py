@@ -99,7 +99,8 @@ def _open(path: Path) -> IO[str]:
 
 
 def _reading(path: Path, error: Exception) -> UserError:
-    return UserError(f"cannot read the corpus {path}: {error}")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return UserError(f"cannot read the corpus {path}: {reason}")
 
 
 def _plain(path: Path) -> Iterator[str]:

@@ -262,6 +262,15 @@ def test_mistakes_are_one_line_and_code_two(
         main([first, *words(files, tmp_path / "out.parquet")[1:], *rest, "--quiet"])
 
 
+def test_a_mistake_before_the_first_row_leaves_no_bar(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edits = str(files / "edits.jsonl")
+    with pytest.raises(UserError, match="neither a directory here"):
+        main([edits, "-o", str(tmp_path / "out.parquet"), "--model", "nowhere"])
+    assert capsys.readouterr() == ("", "")
+
+
 def test_help_imports_nothing_heavy() -> None:
     script = (
         "import sys; from diag.screen import main\n"
