@@ -29,11 +29,12 @@ from benchmarks.measures import (
     wordings,
 )
 from probes import bundled
-from probes.contexts import sample
-from probes.corpus import packaged
-from probes.covariance import estimate, for_model
-from probes.model import LoadedModel, load
-from probes.perplexity import PerplexityMeter
+from probes.edited.perplexity import PerplexityMeter
+from probes.model.load import load
+from probes.model.loaded import LoadedModel
+from probes.request.prefixes import sample
+from probes.second_moment.estimate import estimate, for_model
+from probes.text.corpus import packaged
 
 
 def text_rows(model: LoadedModel, texts: Sequence[str]) -> list[list[int]]:

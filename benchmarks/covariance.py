@@ -25,8 +25,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from probes import bundled, corpus, documents, moment_pass
-from probes.model import load
+from probes import bundled
+from probes.model.load import load
+from probes.second_moment import corpus_pass
+from probes.text import corpus, documents
 
 
 def published_loop(
@@ -93,9 +95,9 @@ def main() -> None:
     texts = list(text.documents)
     results: dict[str, Any] = {"threads": torch.get_num_threads(), "layers": layers}
     for count in (1, len(layers)):
-        job = moment_pass.Pass(ours, layers[:count], text, corpus.row_length(ours), options.tokens)
+        job = corpus_pass.Pass(ours, layers[:count], text, corpus.row_length(ours), options.tokens)
         began = time.perf_counter()
-        found = moment_pass.run(job)
+        found = corpus_pass.run(job)
         seconds = time.perf_counter() - began
         n = found[layers[0]].n_tokens
         results[f"ours, {count} layer(s)"] = {

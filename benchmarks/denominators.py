@@ -27,12 +27,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.reference import Reference
-from diag import update
-from probes import bundled, contexts
-from probes.covariance import for_model
-from probes.keys import capture
-from probes.model import load
-from probes.subject import Request, lookup, request
+from diag.mathematics import update
+from probes import bundled
+from probes.keys.one_edit import capture
+from probes.model.load import load
+from probes.request import prefixes as contexts
+from probes.request.lookup import lookup
+from probes.request.request import Request, request
+from probes.second_moment.estimate import for_model
 
 SAME_KEYS, END_TO_END = 1e-6, 1e-4
 

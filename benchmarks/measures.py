@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 
-from diag.update import Variant, denominators, rank_one
-from probes.answers import AnswerMeter, Question
-from probes.keys import batches, capture, to_float64
-from probes.model import LoadedModel
-from probes.perplexity import PerplexityMeter
-from probes.second_moment import SecondMoment
-from probes.subject import Request, lookup, request
-from probes.target import optimise
+from diag.mathematics.update import Variant, denominators, rank_one
+from probes.edited.answers import AnswerMeter, Question
+from probes.edited.perplexity import PerplexityMeter
+from probes.forward.batches import batches, to_float64
+from probes.keys.one_edit import capture
+from probes.model.loaded import LoadedModel
+from probes.request.lookup import lookup
+from probes.request.request import Request, request
+from probes.second_moment.moment import SecondMoment
+from probes.target_value.optimise import optimise
 
 VARIANTS: tuple[Variant, ...] = ("rome", "c_rome")
 COLLAPSE = 10.0

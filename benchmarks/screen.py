@@ -28,14 +28,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.denominators import PublishedDenominator
 from benchmarks.reference import Reference
-from diag import dataset
-from diag.screening import LARGEST_SHARD, Screener
-from probes import bundled, contexts, covariance
-from probes.errors import UserError
-from probes.model import LoadedModel, load
-from probes.shared_prefix import NODES, Placed, SharedPrefixes
-from probes.subject import Request
-from probes.suffixes import Suffix, trees
+from diag.screen.shard import LARGEST_SHARD, Screener
+from probes import bundled
+from probes.forward.gpt2.prefix_tree import Suffix, trees
+from probes.keys.many_edits import NODES, Placed, SharedPrefixes
+from probes.model.load import load
+from probes.model.loaded import LoadedModel
+from probes.request import prefixes as contexts
+from probes.request import records
+from probes.request.request import Request
+from probes.second_moment import estimate
+from rome_diagnosis.errors import UserError
 
 FLOOR = {"bundled": 25.0, "random": 15.0}
 END_TO_END = 1e-4  # of the key's length, the bound of benchmarks/denominators.py
@@ -57,9 +60,9 @@ def random_gpt2(folder: Path) -> Path:
 def draw(path: Path, n: int, seed: int) -> list[Request]:
     """Random requests of a data set."""
     found = []
-    for row in dataset.rows(path):
+    for row in records.rows(path):
         try:
-            found.append(dataset.edit(row.record))
+            found.append(records.edit(row.record))
         except UserError:
             continue
     return random.Random(seed).sample(found, n)
@@ -111,7 +114,7 @@ def compare(
     """Both ways on the same requests."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    moment = covariance.for_model(model, layer)
+    moment = estimate.for_model(model, layer)
     assert moment.moment is not None
     prefixes = contexts.sample(model, seed=options.seed)
     edits = draw(options.dataset, options.n, options.seed)
@@ -171,7 +174,7 @@ def compare(
 
 def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[str, Any]:
     """How fast many requests are, and what of the machine that takes."""
-    moment = covariance.for_model(model, layer)
+    moment = estimate.for_model(model, layer)
     shared = SharedPrefixes(model, layer, contexts.sample(model, seed=options.seed))
     screener = Screener(shared, moment)
     edits = draw(options.dataset, options.many, options.seed)

@@ -17,12 +17,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from diag.screening import Screener
+from diag.screen.shard import Screener
 from probes import bundled
-from probes.covariance import for_model
-from probes.model import load
-from probes.shared_prefix import SharedPrefixes
-from probes.subject import request
+from probes.keys.many_edits import SharedPrefixes
+from probes.model.load import load
+from probes.request.request import request
+from probes.second_moment.estimate import for_model
 
 FALSE_ALARMS = 0.10
 

@@ -29,11 +29,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.reference import Reference
-from probes import bundled, contexts
-from probes.hyperparameters import Hyperparameters
-from probes.model import load
-from probes.subject import request
-from probes.target import TargetValue, optimise
+from probes import bundled
+from probes.model.load import load
+from probes.request import prefixes as contexts
+from probes.request.request import request
+from probes.target_value.hyperparameters import Hyperparameters
+from probes.target_value.optimise import TargetValue, optimise
 
 COSINE, NORM = 0.9999, 1e-3
 ALONE, BATCH = 5.0, 15.0

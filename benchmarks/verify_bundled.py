@@ -20,17 +20,19 @@ from typing import Any
 
 import torch
 
-from diag import command
-from diag.cases import Cases, EditCase, from_record
-from diag.trial import Texts, Trial, prepare
-from diag.update import VARIANTS, RankOne
-from probes import bundled, corpus
-from probes.answers import AnswerMeter, Question
-from probes.covariance import for_model
-from probes.hyperparameters import Hyperparameters
-from probes.keys import batches, run_to
-from probes.model import LoadedModel, load
-from reports.verify_text import show
+from diag.mathematics.update import VARIANTS, RankOne
+from diag.verify.run import Texts, Trial, prepare
+from probes import bundled
+from probes.edited.answers import AnswerMeter, Question
+from probes.forward.batches import batches, run_to
+from probes.model.load import load
+from probes.model.loaded import LoadedModel
+from probes.request.cases import Cases, EditCase, from_record
+from probes.second_moment.estimate import for_model
+from probes.target_value.hyperparameters import Hyperparameters
+from probes.text import corpus
+from reports.text.verify import show
+from rome_diagnosis import command
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"
 

@@ -1,1 +1,14 @@
-"""Mathematics and meaning: the update equation, its damage, the verdict, and the commands."""
+"""Mathematics and meaning: what measurements say about an edit, and the commands that say it.
+
+==================  ======================================================================
+``mathematics``     pure functions on tensors: update equation, damage, population, redraws
+``judgement``       limits, findings, verdicts and the sentences made from them
+``keys``            command: will this edit break the model?
+``verify``          command: perform edits and measure what became of the model
+``screen``          command: the check of ``keys`` for a whole data set
+``covariance``      command: estimate, merge and import second moments
+==================  ======================================================================
+
+May import :mod:`probes` and :mod:`rome_diagnosis`; imports :mod:`reports` only inside functions, so
+that results can show themselves.
+"""

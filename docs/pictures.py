@@ -18,7 +18,7 @@ from PIL import Image  # noqa: E402
 
 from diag.keys import diagnose  # noqa: E402
 from diag.verify import verify  # noqa: E402
-from reports.page import render  # noqa: E402
+from reports.pages.page import render  # noqa: E402
 from tests.browser import browser, found  # noqa: E402
 
 SUBJECT, PROMPT, NEW, TRUE = "Vienna", "{} is a city in", "Peru", "Austria"

@@ -1,4 +1,19 @@
-"""Touches a model: loads it, runs it with hooks and brings back measurements.
+"""Touches a model: everything that loads one, runs it and brings back measurements.
 
-The only package that imports ``transformer_lens``; it never imports ``diag`` or ``reports``.
+A model comes in, tensors and plain records go out; what they mean is decided in :mod:`diag`.
+Imports :mod:`rome_diagnosis` (errors, files, command line) and never :mod:`diag` or
+:mod:`reports`. Only this package may import ``transformer_lens``.
+
+==================  ======================================================================
+``model``           find, load and describe a model; all knowledge of architectures
+``request``         the edit that is asked for, the subject's last token, the prefixes
+``forward``         running a model: with hooks, without them, and a fast path for GPT-2
+``keys``            keys of one edit, of many edits, and how the first position differs
+``second_moment``   C = E[k kᵀ]: estimate, merge, import, shrink, cache
+``text``            corpora and text files
+``target_value``    v*, the optimised target value
+``edited``          an edited model: its weights, perplexity, answers
+``first_token``     where and why keys of first tokens differ
+``bundled``         the small model that ships with the package
+==================  ======================================================================
 """

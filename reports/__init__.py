@@ -1,1 +1,11 @@
-"""Rendering only: a saved JSON document becomes text, Markdown or a page. No torch, no model."""
+"""Rendering only: a saved JSON document becomes text, Markdown or a page. No torch, no model.
+
+============  =============================================================================
+``text``      documents as text in a terminal, one module for each command
+``pages``     documents as self-contained HTML, one module for each kind of page
+``figures``   the figures of pages and notebooks
+``tables``    rows and terms that text, Markdown and pages share
+============  =============================================================================
+
+Imports :mod:`rome_diagnosis` alone.
+"""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.document import ReportError, check, read
-from reports.page import SCHEMAS
+from reports.pages.page import SCHEMAS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,32 +55,32 @@ def _render(documents: Sequence[dict[str, Any]], output: str) -> str:
         from reports import markdown
 
         return markdown.render(*documents)
-    from reports import page
+    from reports.pages import page
 
     return page.render(*documents)
 
 
 def _show(document: dict[str, Any]) -> None:
     if document["schema"] == "diag.verify/1":
-        from reports import verify_text
+        from reports.text import verify
 
-        verify_text.show(document)
+        verify.show(document)
     elif document["schema"] == "diag.screen/1":
-        from reports import screen_text
+        from reports.text import screen
 
         if "summary" not in document:
             raise ReportError("a table alone makes a page (-o page.html); text needs its JSON")
-        screen_text.show(document)
+        screen.show(document)
     elif document["schema"] == "diag.covariance/1":
-        from reports import covariance_text
+        from reports.text import covariance
 
-        covariance_text.show(document)
+        covariance.show(document)
     elif document["schema"] == "probes.first_token/1":
         raise ReportError("first-token probes make a page or Markdown (-o FILE), no text")
     else:
-        from reports import terminal
+        from reports.text import keys
 
-        terminal.show(document)
+        keys.show(document)
 
 
 def _write(path: Path, text: str) -> None:

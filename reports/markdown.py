@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.arms import ARMS
 from reports.numbers import number, times
-from reports.page import view
-from reports.terms import EXPLAINED, NAMES
+from reports.pages.page import view
+from reports.tables.arms import ARMS
+from reports.tables.terms import EXPLAINED, NAMES
 
 LISTED = 50
 # A backslash makes each of them an ordinary character, in CommonMark and on code hosting sites;

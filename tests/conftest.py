@@ -11,7 +11,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from probes.model import LoadedModel, load
+from probes.model.load import load
+from probes.model.loaded import LoadedModel
 from tests import tiny
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from probes import subject_set
-from probes.model import LoadedModel
-from probes.second_moment import SecondMoment, of_moment
-from probes.subject import request
+from probes.first_token import subjects as subject_set
+from probes.model.loaded import LoadedModel
+from probes.request.request import request
+from probes.second_moment.moment import SecondMoment, of_moment
 from tests import oracle
 
 PREFIXES = ("The weather was fine. ", "I think you should read this. ", "Paris. ")

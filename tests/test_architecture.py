@@ -57,13 +57,13 @@ def imported_at_once(tree: ast.Module) -> set[str]:
 
 
 def test_the_check_sees_imports_inside_functions() -> None:
-    assert "transformer_lens" in imported(ROOT / "probes" / "model.py")
+    assert "transformer_lens" in imported(ROOT / "probes" / "model" / "load.py")
 
 
 def test_reports_render_without_torch() -> None:
     script = (
-        "import sys, reports.__main__, reports.page, reports.terminal\n"
-        "reports.page._environment().get_template('page.html.j2')\n"
+        "import sys, reports.__main__, reports.pages.page, reports.text.keys\n"
+        "reports.pages.page._environment().get_template('page.html.j2')\n"
         "assert not {'torch', 'transformers', 'diag', 'probes'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)

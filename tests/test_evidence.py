@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from diag import limits
-from diag.cases import from_record
-from diag.screening import Screener
+from diag.judgement import limits
+from diag.screen.shard import Screener
 from diag.verify import verify_list
 from probes import bundled
-from probes.covariance import for_model
-from probes.model import LoadedModel, load
-from probes.shared_prefix import SharedPrefixes
-from probes.subject import request
+from probes.keys.many_edits import SharedPrefixes
+from probes.model.load import load
+from probes.model.loaded import LoadedModel
+from probes.request.cases import from_record
+from probes.request.request import request
+from probes.second_moment.estimate import for_model
 from reports.document import read
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"

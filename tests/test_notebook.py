@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reports.progress import Progress
+from rome_diagnosis.progress import Progress
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "examples" / "one_edit.ipynb"

@@ -44,16 +44,16 @@ def test_every_command_shown_is_understood() -> None:
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     understood = set()
     for line in lines:
-        _, _, command = line.partition("python -m ")
-        words = shlex.split(command, comments=True)
+        _, _, typed = line.partition("python -m ")
+        words = shlex.split(typed, comments=True)
         if not words or words[0] in ("venv", "pytest"):
             continue
-        module = importlib.import_module(words[0])
-        if hasattr(module, "build_parser"):
-            module.build_parser().parse_args(words[1:])
-            understood.add(words[0])
-        else:
-            assert words[0] == "probes.bundled" and words[1:] == []
+        if words[0] == "probes.bundled":
+            assert words[1:] == []
+            continue
+        command = importlib.import_module(f"{words[0]}.command")
+        command.build_parser().parse_args(words[1:])
+        understood.add(words[0])
     assert understood == {
         "diag.keys", "diag.verify", "diag.screen", "diag.covariance", "probes.first_token"
     }  # fmt: skip

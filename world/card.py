@@ -13,7 +13,7 @@ import numpy as np
 from world.recipe import Recipe
 from world.rows import Rows
 
-DATA = Path(__file__).parent.parent / "probes" / "data"
+DATA = Path(__file__).parent.parent / "probes" / "bundled" / "data"
 
 ROWS = {
     "stray": "one token drawn at random from the text, then text from the start of a line",

@@ -22,7 +22,7 @@ from world.rows import Rows
 from world.train import CHECKPOINT, load_run
 from world.wordings import WORDINGS
 
-DATA = Path(__file__).parent.parent / "probes" / "data"
+DATA = Path(__file__).parent.parent / "probes" / "bundled" / "data"
 TEXT_SEED, CORPUS_SEED = 20_001, 20_002
 """Seeds of the held-out text and of the packaged corpus, which no training stream uses."""
 PROSE_SHARE = 0.8
@@ -135,9 +135,9 @@ def write_data(world: World, tokenizer: Tokenizer, directory: Path) -> None:
 
 def save_moment(directory: Path, layer: int) -> None:
     """Estimates the second moment at the edited layer over the whole packaged corpus."""
-    from probes.corpus import Corpus
-    from probes.covariance import estimate, file_name, save
-    from probes.model import load
+    from probes.model.load import load
+    from probes.second_moment.estimate import estimate, file_name, save
+    from probes.text.corpus import Corpus
 
     model = load(directory / "model", name="bundled")
     text = gzip.decompress((directory / "corpus.txt.gz").read_bytes()).decode()

@@ -1,0 +1,92 @@
+"""What estimating second moments came to: a document that knows how to show itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rome_diagnosis import command
+
+if TYPE_CHECKING:
+    import pandas
+
+    from probes.second_moment.moment import SecondMoment
+    from reports.figures.picture import Picture
+
+
+@dataclass(frozen=True, repr=False)
+class SecondMoments:
+    """Second moments of one or more layers, each in a file of its own.
+
+    Attributes:
+        document: The summary as it is saved (schema ``diag.covariance/1``): plain JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    def load(self, layer: int) -> SecondMoment:
+        """Reads one layer's second moment from its file.
+
+        Args:
+            layer: The block.
+
+        Returns:
+            C with its factorisation and provenance.
+
+        Raises:
+            UserError: If there is none of that layer, or its file cannot be read.
+        """
+        from probes.second_moment.estimate import load
+        from rome_diagnosis.errors import UserError
+
+        for found in self.document["layers"]:
+            if found["layer"] == layer:
+                return load(found["file"])
+        known = ", ".join(str(found["layer"]) for found in self.document["layers"])
+        raise UserError(f"no second moment of layer {layer} was made, only of {known}")
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return command.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The document as a self-contained page."""
+        from reports.pages.page import render
+
+        return render(self.document)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each layer."""
+        import pandas as pd
+
+        return pd.json_normalize(
+            [{k: v for k, v in row.items() if k != "convergence"} | _flat(row)
+             for row in self.document["layers"]]
+        )  # fmt: skip
+
+    def plot_convergence(self, layer: int | None = None) -> Picture:
+        """ρ of control edits by one half of the text against ρ by the other.
+
+        Args:
+            layer: The block; the first by default.
+        """
+        from reports.figures.picture import of_moments
+
+        return of_moments(self.document, layer)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(
+            f"{row['layer']}: {row['n_tokens']:,} tokens" for row in self.document["layers"]
+        )
+        return f"SecondMoments({self.document['model']!r}, {layers})"
+
+    def _repr_html_(self) -> str:
+        from reports.pages.page import fragment
+
+        return fragment(self.document)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    found = row.get("convergence") or {}
+    return {f"convergence_{name}": found.get(name) for name in ("n", "median", "largest")}

@@ -1,0 +1,238 @@
+"""A run of :mod:`diag.covariance`: what is asked for is checked, measured and written down."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rome_diagnosis import command
+
+if TYPE_CHECKING:
+    from diag.covariance.result import SecondMoments
+    from probes.model.loaded import LoadedModel
+    from probes.second_moment.corpus_pass import Pass
+    from probes.second_moment.imported import Published
+    from probes.second_moment.moment import SecondMoment
+    from probes.second_moment.ranks import Ranks
+    from probes.text.corpus import Corpus
+
+SCHEMA = "diag.covariance/1"
+# What an import's yardstick of ordinary tokens is measured on.
+BACKGROUND_TOKENS = 50_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is estimated on what, and where it goes; see :func:`diag.covariance.second_moments`."""
+
+    text: Sequence[str] | None
+    text_field: str
+    max_tokens: int | None
+    row_length: int | None
+    seed: int
+    ridge: str
+    import_npz: str | None
+    output: str | None
+    checkpoint_every: float
+    quiet: bool
+    command_line: str | None
+
+    def check(self) -> Sources:
+        """Refuses what cannot be meant and reads what is named, before a model is loaded.
+
+        Returns:
+            What was read.
+
+        Raises:
+            UserError: Naming the first mistake.
+        """
+        import torch
+
+        from probes.second_moment import shrinkage
+        from probes.second_moment.imported import read_npz
+        from probes.text import corpus, documents
+        from rome_diagnosis.errors import UserError
+
+        if self.text is not None and not self.text:
+            raise UserError("no text is given: name a source, or None for packaged text")
+        for name in ("max_tokens", "row_length"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
+        if not self.checkpoint_every >= 0:
+            raise UserError(f"--checkpoint-every must be 0 or more, not {self.checkpoint_every}")
+        if self.ridge not in ("auto", "none"):
+            shrinkage.ridge(self.ridge, torch.eye(2), 1.0, 1)
+        if self.output is not None:
+            command.check_writable(target_path(self.output, 0))
+        return Sources(
+            corpus.packaged()
+            if self.text is None
+            else documents.read(self.text, field=self.text_field),
+            None if self.import_npz is None else read_npz(self.import_npz),
+        )
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The text, and the published statistics that are imported."""
+
+    text: Corpus
+    published: Published | None
+
+
+def measure(
+    plan: Plan, sources: Sources, model: LoadedModel, layers: Sequence[int], group: Ranks
+) -> SecondMoments:
+    """Runs the text through the model once, and writes each layer's C.
+
+    Args:
+        plan: What is asked for.
+        sources: What :meth:`Plan.check` read.
+        model: The loaded model.
+        layers: The blocks, in ascending order.
+        group: The processes that share the text.
+
+    Returns:
+        The summary; of the first process with its layers.
+
+    Raises:
+        UserError: If a layer does not exist, or plan and model do not fit together.
+    """
+    from diag.covariance.result import SecondMoments
+    from probes.second_moment import corpus_pass, estimate, halves, shrinkage
+    from probes.second_moment.estimate import cache
+    from probes.second_moment.imported import adopt, fitting
+    from probes.text import corpus
+    from rome_diagnosis.errors import UserError
+
+    began = time.perf_counter()
+    for layer in layers:
+        model.check_layer(layer)
+    if len(layers) > 1 and plan.output is not None and "{layer}" not in plan.output:
+        raise UserError(f"several layers need {{layer}} in --output, which is {plan.output}")
+    text, published = sources.text, sources.published
+    if published is not None and len(layers) > 1:
+        raise UserError("--import-npz is of one layer: give one with --layers")
+    length = plan.row_length or corpus.row_length(model)
+    if length > model.n_ctx:
+        raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
+    targets = {
+        layer: cache() / estimate.file_name(model, layer)
+        if plan.output is None
+        else Path(target_path(plan.output, layer))
+        for layer in layers
+    }
+    most = plan.max_tokens or (BACKGROUND_TOKENS if published else None)
+    beside = targets[layers[0]]
+    job = corpus_pass.Pass(
+        model, layers, text, length, most, plan.seed,
+        checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
+        every=plan.checkpoint_every,
+    )  # fmt: skip
+    with _bar(job, quiet=plan.quiet or not group.is_first) as progress:
+        sums = corpus_pass.run(job, group, progress=progress)
+    document: dict[str, Any] = {
+        "schema": SCHEMA, "version": command.package_version(), "command": plan.command_line,
+        "model": model.name, "fingerprint": model.fingerprint, "corpus": text.name, "layers": [],
+    }  # fmt: skip
+    if not group.is_first:
+        return SecondMoments(document)
+    controls = {} if published else halves.keys(model, layers)
+    for layer in layers:
+        own = sums[layer]
+        found: dict[str, Any]
+        if published:
+            name = Path(str(plan.import_npz)).name
+            moment = adopt(published, model, layer, own.background(), name=name)
+            found = {"fit": fitting(moment)}
+        else:
+            moment = estimate.of_sums(own, model, layer, text, row_length=length)
+            assert moment.moment is not None
+            ridge = shrinkage.ridge(plan.ridge, moment.moment, own.fourth, own.n_tokens)
+            moment = replace(moment, least_ridge=ridge)
+            control = controls.get(layer)
+            moved = halves.measure(own, moment.ridge, *control) if control else None
+            share = shrinkage.shrinkage(own.total / own.n_tokens, own.fourth, own.n_tokens)
+            found = {"convergence": moved.describe() if moved else None, "shrinkage": share}
+        estimate.save(moment, targets[layer])
+        document["layers"].append(_layer(moment, layer, str(targets[layer])) | found)
+    corpus_pass.forget(job)
+    seconds = time.perf_counter() - began
+    measured = sums[layers[0]].n_tokens
+    document["run"] = {"processes": group.size, "seconds": seconds, "n_tokens": measured}
+    return SecondMoments(document)
+
+
+def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondMoments:
+    """Adds up second moments of parts of a text.
+
+    Args:
+        parts: Their files.
+        output: The file to write; ``{layer}`` in it stands for the block.
+        command_line: What repeats the run.
+
+    Returns:
+        The summary.
+
+    Raises:
+        UserError: If a file cannot be read, or they are not of one model and layer.
+    """
+    from diag.covariance.result import SecondMoments
+    from probes.second_moment.estimate import load, save
+    from probes.second_moment.imported import merge
+
+    moment = merge([load(path) for path in parts])
+    made = moment.provenance
+    assert made is not None
+    target = target_path(output, made.layer)
+    save(moment, target)
+    return SecondMoments(
+        {
+            "schema": SCHEMA,
+            "version": command.package_version(),
+            "command": command_line,
+            "model": made.model,
+            "fingerprint": made.fingerprint,
+            "corpus": made.corpus,
+            "layers": [_layer(moment, made.layer, target)],
+        }
+    )
+
+
+def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
+    """What a summary says of one layer's C, however it was made."""
+    n_tokens = moment.provenance.n_tokens if moment.provenance else 0
+    return {
+        "layer": layer, "file": file, **moment.describe(), "d_mlp": moment.d_mlp,
+        "tokens_per_dimension": n_tokens / moment.d_mlp,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _bar(job: Pass, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Says what is coming, then shows how far it is."""
+    if quiet:
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from probes.second_moment.forecast import forecast
+
+    console = Console(stderr=True, highlight=False)
+    coming = forecast(job)
+    console.print(f"[dim]{coming.sentence()}[/]")
+    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("tokens", total=coming.n_tokens)
+        yield lambda done: bar.advance(task, done)
+
+
+def target_path(template: str, layer: int) -> str:
+    """The file of one layer, ``{layer}`` in the template standing for the block."""
+    return template.replace("{layer}", str(layer))

@@ -1,0 +1,1 @@
+"""From numbers to meaning: limits, findings, verdicts, sentences. No model, no files."""

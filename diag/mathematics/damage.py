@@ -1,0 +1,122 @@
+"""What an update does to tokens it is not meant for, in closed form.
+
+A corpus token with key k has its MLP output moved by (k·u)(v* − v)/D. Its root mean square over
+the corpus is ‖v* − v‖ √(uᵀCu) / |D|, with C the corpus moment itself. Divided by the typical
+length of the residual stream that the output is added to, it reads: an average token is pushed by
+so many times its own length.
+
+The optimised value is clamped to ‖δ‖ ≤ clamp·‖v_u‖, so ‖v* − v‖ is bounded before anything is
+optimised: that bound is the pre-flight check.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from diag.mathematics.update import VARIANTS, Denominators, Variant, direction
+from probes.second_moment.moment import SecondMoment
+
+# Clamp factor of the published GPT-2-XL and GPT-J hyper-parameters; others use 3 to 4.
+CLAMP_NORM_FACTOR = 4.0
+
+
+@dataclass(frozen=True)
+class DamageBound:
+    """The most one edit can do to the corpus' tokens, whatever v* the optimisation finds.
+
+    Attributes:
+        residual: Upper bound of ‖v* − v‖.
+        bound: Upper bound of the RMS change of the MLP's output over corpus tokens; ``None``
+            where no corpus moment is known.
+        relative_bound: The same in units of the median norm of the residual stream behind the
+            block; ``None`` where that is not known or does not apply.
+    """
+
+    residual: float
+    bound: float | None
+    relative_bound: float | None
+
+
+def rms_change(
+    residual: float,
+    u: Float[Tensor, " d_mlp"],
+    denominator: float,
+    corpus_moment: Float[Tensor, "d_mlp d_mlp"],
+) -> float:
+    """Root mean square of the change of the MLP's output over corpus tokens.
+
+    Args:
+        residual: ‖v* − v‖.
+        u: Direction of the update.
+        denominator: D.
+        corpus_moment: C without ridge.
+
+    Returns:
+        ‖v* − v‖ √(uᵀCu) / |D|, in units of the MLP's output; infinite for D = 0.
+    """
+    spread = max(float(u @ corpus_moment @ u), 0.0) ** 0.5
+    return residual * spread / abs(denominator) if denominator else float("inf")
+
+
+def residual_bound(
+    variant: Variant, values: Float[Tensor, "n_ctx d_model"], *, clamp: float = CLAMP_NORM_FACTOR
+) -> float:
+    """Upper bound of ‖v* − v‖ before v* is optimised.
+
+    The published c_rome keeps v* = v_u + δ and subtracts v̄, so the distance of the two adds to
+    the clamped ‖δ‖.
+
+    Args:
+        variant: Which.
+        values: MLP outputs at the lookup token under contexts 0…n; row 0 is the bare prompt's.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
+
+    Returns:
+        The bound.
+    """
+    unprefixed = values[0]
+    bound = clamp * float(unprefixed.norm())
+    if variant == "c_rome":
+        bound += float((unprefixed - values.mean(0)).norm())
+    return bound
+
+
+def bounds(
+    keys: Float[Tensor, "n_ctx d_mlp"],
+    values: Float[Tensor, "n_ctx d_model"],
+    found: Denominators,
+    moment: SecondMoment,
+    *,
+    clamp: float = CLAMP_NORM_FACTOR,
+    residual_norm: float | None = None,
+) -> dict[Variant, DamageBound]:
+    """The damage bound of each variant.
+
+    Args:
+        keys: Keys under contexts 0…n.
+        values: MLP outputs under the same contexts.
+        found: Their denominators.
+        moment: The second moment C.
+        clamp: See :func:`residual_bound`.
+        residual_norm: Median norm of the residual stream behind the block; ``None`` leaves the
+            relative bound out.
+
+    Returns:
+        A bound for each variant.
+    """
+    result: dict[Variant, DamageBound] = {}
+    for variant in VARIANTS:
+        residual = residual_bound(variant, values, clamp=clamp)
+        bound = (
+            None
+            if moment.moment is None
+            else rms_change(
+                residual, direction(variant, keys, moment), found.of(variant), moment.moment
+            )
+        )
+        relative = None if bound is None or residual_norm is None else bound / residual_norm
+        result[variant] = DamageBound(residual, bound, relative)
+    return result

@@ -1,0 +1,78 @@
+"""What a screening found: a table in a file, and a document that sums it up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rome_diagnosis import command
+
+if TYPE_CHECKING:
+    import pandas
+
+    from reports.figures.picture import Picture
+
+
+@dataclass(frozen=True, repr=False)
+class Screening:
+    """A screened data set.
+
+    Attributes:
+        path: The Parquet table.
+        document: The summary as it is saved (schema ``diag.screen/1``): plain JSON values.
+    """
+
+    path: str
+    document: Mapping[str, Any]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table, one row for each row of the data set."""
+        import pandas as pd
+
+        return pd.read_parquet(self.path)
+
+    def to_json(self) -> str:
+        """The summary as text."""
+        return command.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The table and its summary as a self-contained page."""
+        from reports.pages.page import render
+
+        return render(self._with_rows())
+
+    def plot_ratio(self) -> Picture:
+        """How ρ is distributed, with its limits."""
+        from reports.figures.picture import of_many
+
+        return of_many("ratio", self._with_rows())
+
+    def plot_damage(self) -> Picture:
+        """How ROME's damage is distributed, with its limits."""
+        from reports.figures.picture import of_many
+
+        return of_many("damage", self._with_rows())
+
+    def plot_plane(self) -> Picture:
+        """Each edit's unprefixed key in the plane of its own two keys."""
+        from reports.figures.picture import of_many
+
+        return of_many("plane", self._with_rows())
+
+    def __repr__(self) -> str:
+        found = self.document["summary"]
+        counts = ", ".join(f"{name} {n:,}" for name, n in found["verdicts"].items())
+        return (
+            f"Screening({self.path!r}, {found['n']:,} rows: {counts}, errors {found['errors']:,})"
+        )
+
+    def _repr_html_(self) -> str:
+        from reports.pages.page import fragment
+
+        return fragment(self._with_rows())
+
+    def _with_rows(self) -> dict[str, Any]:
+        from reports.document import with_rows
+
+        return with_rows({**self.document, "table": self.path})

@@ -1,0 +1,139 @@
+"""A table that is made in parts, so that an interrupted run goes on where it was.
+
+Each part is a file that is there whole or not at all; the table is put together from all of them
+in the order of the rows, whichever run or process made which.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rome_diagnosis import command
+from rome_diagnosis.errors import UserError
+
+FLOATS = (
+    "d_rome", "d_c_rome", "d_p_rome", "rho", "length_ratio", "whitened_cosine", "bound_rome",
+    "bound_c_rome", "relative_bound_rome",
+)  # fmt: skip
+COLUMNS = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("case_id", pa.string()),
+        ("subject", pa.string()),
+        ("prompt", pa.string()),
+        ("token", pa.string()),
+        ("token_index", pa.int64()),
+        ("is_first_token", pa.bool_()),
+        *((name, pa.float64()) for name in FLOATS),
+        ("verdict", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+
+
+class Parts:
+    """The parts of one table, in a folder beside it."""
+
+    def __init__(
+        self, target: str | os.PathLike[str], settings: Mapping[str, Any], *, first: bool = True
+    ) -> None:
+        """Looks at what is there.
+
+        Args:
+            target: The table to be.
+            settings: Everything the rows depend on, as plain JSON values.
+            first: Whether this process makes the folder (others wait until it has).
+
+        Raises:
+            UserError: If the folder cannot be made, or belongs to a run with other settings.
+        """
+        self.target = Path(target)
+        self.folder = self.target.with_name(self.target.name + ".parts")
+        self.settings = json.loads(json.dumps(settings))
+        if not first:
+            return
+        note = self.folder / "settings.json"
+        try:
+            self.folder.mkdir(exist_ok=True)
+            if note.exists():
+                self._compare(json.loads(note.read_text(encoding="utf-8")))
+            else:
+                command.write_text(str(note), command.dumps(self.settings))
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot use {self.folder}: {error}; remove it") from error
+
+    def _compare(self, found: Mapping[str, Any]) -> None:
+        differing = sorted(
+            name for name in {*found, *self.settings} if found.get(name) != self.settings.get(name)
+        )
+        if differing:
+            raise UserError(
+                f"{self.folder} holds parts of a run with other settings "
+                f"({', '.join(differing)}): remove it, or write to another file"
+            )
+
+    def path(self, index: int) -> Path:
+        """Where a part is or will be."""
+        return self.folder / f"{index:06d}.parquet"
+
+    def has(self, index: int) -> bool:
+        """Whether a part is there."""
+        return self.path(index).exists()
+
+    def write(self, index: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes a part; when this returns, it is on the disk.
+
+        Args:
+            index: Which.
+            rows: Values of :data:`COLUMNS`; what is missing is null.
+
+        Raises:
+            UserError: If it cannot be written.
+        """
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=COLUMNS)
+        with command.atomic(self.path(index)) as part:
+            pq.write_table(table, part)
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
+
+    def merge(self, indices: Iterable[int], n_rows: int) -> None:
+        """Puts the table together, checks that no row is lost or doubled, removes the parts.
+
+        Args:
+            indices: The parts, in the order of the rows.
+            n_rows: How many rows there have to be.
+
+        Raises:
+            UserError: If rows are missing, or the table cannot be written.
+        """
+        made = {"diag.screen": json.dumps(self.settings, sort_keys=True)}
+        expected = 0
+        whole = self.folder / "whole.parquet"
+        try:
+            with pq.ParquetWriter(whole, COLUMNS.with_metadata(made)) as writer:
+                for index in indices:
+                    part = pq.read_table(self.path(index))
+                    rows = part.column("row").to_pylist()
+                    if rows != list(range(expected, expected + len(rows))):
+                        raise UserError(
+                            f"part {index} of {self.target} does not begin with row {expected}: "
+                            f"remove {self.folder} and start again"
+                        )
+                    expected += len(rows)
+                    writer.write_table(part)
+            if expected != n_rows:
+                raise UserError(f"{self.target} would have {expected} rows instead of {n_rows}")
+            with open(whole, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(whole, self.target)
+            shutil.rmtree(self.folder)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise UserError(f"cannot write {self.target}: {error}") from error

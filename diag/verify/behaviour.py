@@ -1,0 +1,191 @@
+"""What an edited model says: efficacy, generalisation, locality, and recall of other facts.
+
+The measures are those of the published evaluation. An answer's probability is the geometric mean
+over its tokens; an edit succeeds where the new object is more probable than the true one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, get_args
+
+from probes.edited.answers import AnswerMeter, Question, Reply
+from probes.edited.weights import Factors
+from probes.model.loaded import LoadedModel
+from probes.request.cases import EditCase
+
+T = TypeVar("T")
+Wording = Literal["bare", "editing_prefix", "unseen_prefix"]
+WORDINGS: tuple[Wording, ...] = get_args(Wording)
+
+# Enough for a share that is known to a few per cent, few enough to be asked after each edit.
+KNOWN_FACTS = 100
+
+
+class Behaviour:
+    """The test prompts of one edit, under several wordings, before and after the edit."""
+
+    def __init__(
+        self, model: LoadedModel, case: EditCase, prefixes: Mapping[Wording, str], layer: int
+    ) -> None:
+        """Asks the unedited model.
+
+        Args:
+            model: The loaded model.
+            case: The edit, its paraphrases and its neighbours.
+            prefixes: What each wording puts in front of every prompt.
+            layer: The edited block.
+
+        Raises:
+            UserError: If a prompt or an answer cannot be asked.
+        """
+        self._case = case
+        edit = case.request
+        new = str(edit.target_new)
+        answers = (new,) if edit.target_true is None else (new, edit.target_true)
+        questions = []
+        for prefix in prefixes.values():
+            questions += [
+                Question(prefix + text, answers) for text in (edit.text, *case.paraphrases)
+            ]
+            for neighbour in case.neighbourhood:
+                held = () if neighbour.answer is None else (neighbour.answer,)
+                questions.append(Question(prefix + neighbour.prompt, (new, *held)))
+        self._wordings = list(prefixes)
+        self._n = len(questions) // len(prefixes)
+        self._meter = AnswerMeter(model, questions, layer)
+
+    def after(self, factors: Sequence[Factors]) -> list[Reply]:
+        """The edited model's replies to all prompts under all wordings."""
+        return self._meter.after(factors)
+
+    def describe(self, wording: Wording, replies: Sequence[Reply]) -> dict[str, Any]:
+        """The figures under one wording, beside those of the unedited model.
+
+        Args:
+            wording: Which.
+            replies: Of :meth:`after`.
+
+        Returns:
+            ``efficacy``, ``generalisation`` and ``locality``; the latter two are ``None`` for
+            edits that come without such prompts.
+        """
+        start = self._wordings.index(wording) * self._n
+        old, new = self._meter.before[start : start + self._n], replies[start : start + self._n]
+        split = 1 + len(self._case.paraphrases)
+        known = self._case.request.target_true is not None
+        return {
+            "efficacy": {
+                "p_before": old[0].scores[0].probability,
+                "p_after": new[0].scores[0].probability,
+                "p_true_before": old[0].scores[1].probability if known else None,
+                "p_true_after": new[0].scores[1].probability if known else None,
+                "rank_before": old[0].scores[0].rank,
+                "rank_after": new[0].scores[0].rank,
+                "top1": new[0].scores[0].greedy,
+                "success_before": _success(old[0], known),
+                "success": _success(new[0], known),
+                "criterion": "P(new) > P(true)" if known else "greedy decoding gives it",
+            },
+            "generalisation": {
+                "before": _share(_success(reply, known) for reply in old[1:split]),
+                "after": _share(_success(reply, known) for reply in new[1:split]),
+                "n": split - 1,
+            }
+            if split > 1
+            else None,
+            "locality": _locality(old[split:], new[split:]),
+        }
+
+
+class Recall:
+    """Facts that the unedited model knows, asked again after each edit."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        cases: Sequence[EditCase],
+        layer: int,
+        *,
+        limit: int | None = None,
+    ) -> None:
+        """Finds facts the model knows: those whose true object greedy decoding gives.
+
+        Args:
+            model: The loaded model.
+            cases: Candidates, of which four times ``limit`` are tried; their wordings take turns.
+            layer: The edited block.
+            limit: At most so many facts; :data:`KNOWN_FACTS` if ``None``.
+        """
+        limit = KNOWN_FACTS if limit is None else limit
+        facts = [case for case in cases if case.request.target_true is not None]
+        tried = _spread(facts, 4 * limit)
+        questions = []
+        for i, case in enumerate(tried):
+            wordings = (case.request.text, *case.paraphrases)
+            wording = wordings[i % len(wordings)]
+            questions.append(Question(wording, (str(case.request.target_true),)))
+        replies = AnswerMeter(model, questions, layer).before
+        known = _spread([i for i, reply in enumerate(replies) if reply.scores[0].greedy], limit)
+        self._subjects = [tried[i].request.subject for i in known]
+        self._meter = AnswerMeter(model, [questions[i] for i in known], layer)
+
+    @property
+    def n(self) -> int:
+        """How many facts the model knows of those that were tried."""
+        return len(self._subjects)
+
+    def after(self, factors: Sequence[Factors], *, without: str) -> dict[str, Any] | None:
+        """Share of the facts that the edited model still gives.
+
+        Args:
+            factors: The edit.
+            without: The edited subject, whose facts are left out.
+
+        Returns:
+            ``before`` (1 by choice of the facts), ``after`` and ``n``; ``None`` without facts.
+        """
+        others = [i for i, subject in enumerate(self._subjects) if subject != without]
+        if not others:
+            return None
+        replies = self._meter.after(factors)
+        return {
+            "before": _share(self._meter.before[i].scores[0].greedy for i in others),
+            "after": _share(replies[i].scores[0].greedy for i in others),
+            "n": len(others),
+        }
+
+
+def _spread(items: Sequence[T], limit: int) -> list[T]:
+    """At most ``limit`` of them, evenly spread."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]
+
+
+def _locality(old: Sequence[Reply], new: Sequence[Reply]) -> dict[str, Any] | None:
+    if not old:
+        return None
+    before, after = (
+        _share(reply.scores[1].probability > reply.scores[0].probability for reply in replies)
+        if all(len(reply.scores) > 1 for reply in replies)
+        else None
+        for replies in (old, new)
+    )
+    return {
+        "before": before,
+        "after": after,
+        "unchanged": _share(a.top == b.top for a, b in zip(old, new, strict=True)),
+        "n": len(old),
+    }
+
+
+def _success(reply: Reply, known: bool) -> bool:
+    if known:
+        return reply.scores[0].probability > reply.scores[1].probability
+    return reply.scores[0].greedy
+
+
+def _share(values: Iterable[bool]) -> float:
+    found = list(values)
+    return sum(found) / len(found)

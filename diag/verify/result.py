@@ -1,0 +1,231 @@
+"""What a verification found: frozen documents that know how to show themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from rome_diagnosis import command
+
+if TYPE_CHECKING:
+    import pandas
+
+    from reports.figures.picture import Picture
+
+
+@dataclass(frozen=True, repr=False)
+class Verification:
+    """One edit, performed four ways.
+
+    Attributes:
+        document: The result as it is saved (schema ``diag.verify/1``): plain JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def arms(self) -> Mapping[str, Any]:
+        """The measurements of ``rome``, ``c_rome``, ``p_rome`` and ``c_rome_prefixed``."""
+        found: Mapping[str, Any] = self.document["arms"]
+        return found
+
+    @property
+    def collapsed(self) -> Mapping[str, bool]:
+        """Whether each arm broke the model."""
+        found: Mapping[str, bool] = self.document["collapsed"]
+        return found
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return command.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The document as a self-contained page."""
+        from reports.pages.page import render
+
+        return render(self.document)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each arm."""
+        import pandas as pd
+
+        return pd.DataFrame(_rows(self.document))
+
+    def plot_terms(self) -> Picture:
+        """Each variant's terms of the update equation over C-ROME's."""
+        from reports.figures.picture import of_edit
+
+        return of_edit("terms", verify=self.document)
+
+    def plot_split(self) -> Picture:
+        """ρ to scale: a length times a cosine."""
+        from reports.figures.picture import of_edit
+
+        return of_edit("split", verify=self.document)
+
+    def plot_perplexity(self) -> Picture:
+        """Perplexity before and after each edit, with the limit of collapse."""
+        from reports.figures.picture import of_edit
+
+        return of_edit("perplexity", verify=self.document)
+
+    def plot_shares(self) -> Picture:
+        """The new fact, its paraphrases, neighbours and other facts after each edit."""
+        from reports.figures.picture import of_edit
+
+        return of_edit("shares", verify=self.document)
+
+    def __repr__(self) -> str:
+        ratios = ", ".join(
+            f"{arm} {_ratio(self.arms[arm])}" for arm in ("rome", "c_rome", "p_rome")
+        )
+        request = self.document["request"]
+        return (
+            f"Verification({request['subject']!r} → {request['target_new']!r}, "
+            f"perplexity: {ratios})"
+        )
+
+    def _repr_html_(self) -> str:
+        from reports.pages.page import fragment
+
+        return fragment(self.document)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """A list of edits, each performed four ways, and groups of them beside one another.
+
+    Attributes:
+        document: The result as it is saved (schema ``diag.verify/1``): plain JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def edits(self) -> Sequence[Mapping[str, Any]]:
+        """The result of each edit, in the order of the list."""
+        found: Sequence[Mapping[str, Any]] = self.document["edits"]
+        return found
+
+    @property
+    def groups(self) -> Mapping[str, Any]:
+        """For each way of grouping, one row of figures for each group."""
+        found: Mapping[str, Any] = self.document["groups"]
+        return found
+
+    @property
+    def summary(self) -> Mapping[str, Any]:
+        """Figures over all edits."""
+        found: Mapping[str, Any] = self.document["summary"]
+        return found
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return command.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The document as a self-contained page."""
+        from reports.pages.page import render
+
+        return render(self.document)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each edit and arm; edits that could not be performed are left out."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [row for edit in self.edits if "error" not in edit for row in _rows(edit)]
+        )
+
+    def plot_ratio(self) -> Picture:
+        """How ρ is distributed, with its limits."""
+        from reports.figures.picture import of_many
+
+        return of_many("ratio", self.document)
+
+    def plot_damage(self) -> Picture:
+        """How ROME's damage is distributed, with its limits."""
+        from reports.figures.picture import of_many
+
+        return of_many("damage", self.document)
+
+    def plot_plane(self) -> Picture:
+        """Each edit's unprefixed key in the plane of its own two keys."""
+        from reports.figures.picture import of_many
+
+        return of_many("plane", self.document)
+
+    def plot_perplexity(self) -> Picture:
+        """Predicted damage against what became of perplexity."""
+        from reports.figures.picture import of_many
+
+        return of_many("perplexity", self.document)
+
+    def plot_closed_form(self) -> Picture:
+        """Damage in closed form against the same measured."""
+        from reports.figures.picture import of_many
+
+        return of_many("closed_form", self.document)
+
+    def plot_keys(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+        """Keys of edits that collapse the model beside the others', in two dimensions."""
+        from reports.figures.picture import of_many
+
+        return of_many(f"keys_{method}", self.document)
+
+    def plot_directions(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+        """The directions C⁻¹k̄ of either group, in two dimensions."""
+        from reports.figures.picture import of_many
+
+        return of_many(f"directions_{method}", self.document)
+
+    def __repr__(self) -> str:
+        broken = ", ".join(f"{arm} {n}" for arm, n in self.summary["collapsed"].items())
+        return f"Comparison({self.summary['n']} edits; collapsed: {broken})"
+
+    def _repr_html_(self) -> str:
+        from reports.pages.page import fragment
+
+        return fragment(self.document)
+
+
+def _rows(edit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    request, site = edit["request"], edit["site"]
+    rows = []
+    for arm, found in edit["arms"].items():
+        rows.append(
+            {
+                "subject": request["subject"],
+                "prompt": request["prompt"],
+                "target_new": request["target_new"],
+                "is_first_token": site["is_first_token"],
+                "arm": arm,
+                "collapsed": edit["collapsed"][arm],
+                "perplexity_before": found["perplexity"]["before"],
+                "perplexity_after": found["perplexity"]["after"],
+                "perplexity_ratio": found["perplexity"]["ratio"],
+                "relative_damage": found["damage"]["relative"],
+                "denominator": found["denominator"],
+                "relative_update_norm": found["relative_update_norm"],
+                "success": found["efficacy"]["success"],
+                "p_before": found["efficacy"]["p_before"],
+                "p_after": found["efficacy"]["p_after"],
+                "rank_after": found["efficacy"]["rank_after"],
+                "generated_success": found["efficacy"]["generated_success"],
+                "generalisation": _after(found["generalisation"]),
+                "locality": _after(found["locality"]),
+                "entropy": _after(found["entropy"]),
+                "recall": _after(found["recall"]),
+            }
+        )
+    return rows
+
+
+def _after(figure: Mapping[str, Any] | None) -> Any:
+    return None if figure is None else figure["after"]
+
+
+def _ratio(arm: Mapping[str, Any]) -> str:
+    ratio = arm["perplexity"]["ratio"]
+    return "overflowed" if ratio is None else f"{ratio:.3g}×"

@@ -1,0 +1,186 @@
+"""What a model answers, by teacher forcing: how probable given answers are, and at which rank.
+
+As for perplexity, prompts run through the whole model once and every edit of the block re-runs
+only the blocks above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
+from probes.edited.weights import Factors
+from probes.forward.batches import batches
+from probes.model.loaded import LoadedModel
+from rome_diagnosis.errors import UserError
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and the answers to score.
+
+    Attributes:
+        prompt: Text the model continues.
+        answers: Continuations; a leading space is added where one is missing.
+    """
+
+    prompt: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How the model takes one answer.
+
+    Attributes:
+        probability: Geometric mean over the answer's tokens, which is how the published code
+            compares answers of different lengths.
+        rank: Rank of its first token among all next tokens; 1 is the most probable.
+        greedy: Whether each of its tokens is the most probable one, so that greedy decoding
+            gives exactly this answer.
+    """
+
+    probability: float
+    rank: int
+    greedy: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model makes of one question.
+
+    Attributes:
+        scores: One for each answer.
+        top: Id of the most probable next token.
+    """
+
+    scores: tuple[Score, ...]
+    top: int
+
+
+class AnswerMeter:
+    """Scores the answers to a fixed set of questions under any number of edits of one block."""
+
+    def __init__(self, model: LoadedModel, questions: Sequence[Question], layer: int) -> None:
+        """Runs the prompts through the unedited model.
+
+        Args:
+            model: The loaded model.
+            questions: Each with at least one answer.
+            layer: The block to be edited.
+
+        Raises:
+            UserError: If an answer is empty, if a token straddles a prompt and its answer, or if
+                the two are longer than the model can read.
+        """
+        self.upper = UpperBlocks(model, layer)
+        self._questions = tuple(questions)
+        rows: dict[tuple[int, ...], int] = {}
+        # For each answer: its row, the position that predicts its first token, and its tokens.
+        self._places: list[list[tuple[int, int, list[int]]]] = []
+        for question in self._questions:
+            places = []
+            for answer in question.answers:
+                prompt, tokens = target_tokens(model, question.prompt, answer)
+                n = len(prompt) + len(tokens) - 1
+                if n > self.upper.longest_text:
+                    raise UserError(
+                        f"the prompt {question.prompt[:40]!r}… has {n} tokens with its answer, "
+                        f"but {model.name} reads only {self.upper.longest_text}"
+                    )
+                row = rows.setdefault((*prompt, *tokens[:-1]), len(rows))
+                places.append((row, len(prompt) - 1, tokens))
+            self._places.append(places)
+        read = [
+            (row, start + i, token)
+            for places in self._places
+            for row, start, tokens in places
+            for i, token in enumerate(tokens)
+        ]
+        self._n = len(read)
+        texts = list(rows)
+        size = max(model.n_ctx, LARGEST_LOGITS // self.upper.vocabulary)
+        self._batches: list[tuple[Recording, tuple[Tensor, Tensor], Tensor, list[int]]] = []
+        for batch in batches(texts, model.device, batch_tokens=size) if texts else ():
+            here = {row: i for i, row in enumerate(batch.rows)}
+            mine = [i for i, (row, _, _) in enumerate(read) if row in here]
+            at = (
+                torch.tensor([here[read[i][0]] for i in mine], device=model.device),
+                torch.tensor([read[i][1] for i in mine], device=model.device),
+            )
+            wanted = torch.tensor([read[i][2] for i in mine], device=model.device)
+            recording = self.upper.record([texts[row] for row in batch.rows])
+            self._batches.append((recording, at, wanted, mine))
+        self.before = self.after([])
+
+    @torch.no_grad()
+    def after(self, factors: Sequence[Factors]) -> list[Reply]:
+        """The replies of the edited model.
+
+        Args:
+            factors: The rank-one changes of the block's output projection.
+
+        Returns:
+            One reply for each question.
+        """
+        log_probs = torch.zeros(self._n, dtype=torch.float64)
+        ranks = torch.zeros(self._n, dtype=torch.long)
+        tops = torch.zeros(self._n, dtype=torch.long)
+        for recording, at, wanted, mine in self._batches:
+            logits = self.upper.edited_logits(recording, factors, at).float()
+            own = logits.gather(1, wanted[:, None])
+            log_probs[mine] = (own[:, 0] - logits.logsumexp(1)).cpu().double()
+            ranks[mine] = 1 + (logits > own).sum(1).cpu()
+            tops[mine] = logits.argmax(1).cpu()
+        replies, next_ = [], 0
+        for places in self._places:
+            scores, top = [], -1
+            for _, _, tokens in places:
+                part = slice(next_, next_ + len(tokens))
+                next_ += len(tokens)
+                top = int(tops[part][0])
+                scores.append(
+                    Score(
+                        probability=float(log_probs[part].mean().exp()),
+                        rank=int(ranks[part][0]),
+                        greedy=tops[part].tolist() == tokens,
+                    )
+                )
+            replies.append(Reply(tuple(scores), top))
+        return replies
+
+
+def target_tokens(model: LoadedModel, text: str, target: str) -> tuple[list[int], list[int]]:
+    """Tokenises a prompt with what should follow it.
+
+    The two are tokenised as one text, as the model would read them, so that a tokenizer that
+    marks word beginnings needs no special case.
+
+    Args:
+        model: Gives the tokenizer.
+        text: The prompt.
+        target: What should follow; a leading space is added where it has none.
+
+    Returns:
+        The prompt's ids and the target's.
+
+    Raises:
+        UserError: If the target is empty, or a token straddles the two.
+    """
+    if not target.strip():
+        raise UserError("the target is empty: say what the model should answer")
+    spaced = target if target[0].isspace() else " " + target
+    tokens = model.tokens(text + spaced)
+    behind = [
+        i for i, (start, stop) in enumerate(tokens.offsets) if stop > len(text) and stop > start
+    ]
+    first = behind[0]
+    if tokens.offsets[first][0] < len(text):
+        raise UserError(
+            f"the prompt {text!r} does not end where a token ends: drop its trailing white space"
+        )
+    return tokens.ids[:first], tokens.ids[first:]

@@ -1,0 +1,307 @@
+"""Running only the blocks above the edited one.
+
+An edit of block L's MLP output leaves everything below it as it was. So the residual stream
+behind block L is recorded once, what the edit adds to it is added there, and only the blocks
+above run again. Where only positions from the subject on are touched, the keys and values of the
+positions before it are constant in every block and are handed over as well.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
+
+from probes.edited.weights import Factors, change_of_output
+from probes.forward.unhooked import Plain, plain
+from probes.model.loaded import LoadedModel
+
+# Logits of one batch, at most so many numbers: a quarter of a gigabyte in float32.
+LARGEST_LOGITS = 2**26
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one full pass over right-padded rows left at the edited block.
+
+    Attributes:
+        ids: Token ids.
+        mask: 1 for tokens, 0 for padding.
+        residual: Residual stream behind the block.
+        output: The MLP's output, in front of a norm that may stand behind it.
+        keys: Input of the MLP's output projection.
+        past: For each block above, the attention's keys and values; empty unless asked for.
+        final: Residual stream in front of the unembedding.
+    """
+
+    ids: Int[Tensor, "row position"]
+    mask: Int[Tensor, "row position"]
+    residual: Float[Tensor, "row position d_model"]
+    output: Float[Tensor, "row position d_model"]
+    keys: Float[Tensor, "row position d_mlp"]
+    final: Float[Tensor, "row position d_model"]
+    past: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class UpperBlocks:
+    """The part of a model above one block's MLP."""
+
+    def __init__(self, model: LoadedModel, layer: int) -> None:
+        """Prepares the model's upper part.
+
+        Args:
+            model: The loaded model.
+            layer: The edited block.
+
+        Raises:
+            UserError: If there is no such block.
+        """
+        model.check_layer(layer)
+        self.layer = layer
+        self.plain: Plain = plain(model)
+        self.device = model.device
+        self.norm: nn.Module | None = (
+            getattr(self.plain.block(layer), "post_feedforward_layernorm", None)
+            if model.norm_behind_mlp
+            else None
+        )
+        # A mask given in four dimensions replaces the model's own, sliding windows included.
+        window = getattr(self.plain.model.config, "sliding_window", None)
+        self.longest_text = min(model.n_ctx, window) if window else model.n_ctx
+        pad = model.tokenizer.pad_token_id
+        self._pad = int(pad if pad is not None else model.tokenizer.eos_token_id or 0)
+        self.vocabulary: int = self.plain.model.get_output_embeddings().weight.shape[0]
+        self._upper, self._given, self._head = _upper_part(self.plain, layer)
+
+    def rows(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Pads token ids on the right.
+
+        Args:
+            ids: Rows of token ids, none empty.
+
+        Returns:
+            Ids and mask, [row, position].
+        """
+        width = max(len(row) for row in ids)
+        padded = [[*row, *[self._pad] * (width - len(row))] for row in ids]
+        mask = [[1] * len(row) + [0] * (width - len(row)) for row in ids]
+        return torch.tensor(padded, device=self.device), torch.tensor(mask, device=self.device)
+
+    @torch.no_grad()
+    def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:
+        """Runs the whole, unedited model once.
+
+        Args:
+            ids: Rows of token ids.
+            past: Whether to keep the attention's keys and values of the blocks above.
+
+        Returns:
+            The recording.
+        """
+        padded, mask = self.rows(ids)
+        seen: dict[str, Tensor] = {}
+
+        def on_block(_: nn.Module, __: Any, result: Any) -> None:
+            self._given.as_tuple = isinstance(result, tuple)
+            seen["residual"] = _hidden(result)
+
+        def on_projection(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
+            seen["keys"], seen["output"] = arguments[0], result
+
+        def on_head(_: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
+            seen["final"] = arguments[0]
+            return arguments[0][:, :1]  # the logits of whole texts are not wanted here
+
+        cache = DynamicCache(config=self.plain.model.config) if past else None
+        handles = [
+            self.plain.block(self.layer).register_forward_hook(on_block),
+            self.plain.output_projection(self.layer).register_forward_hook(on_projection),
+            self.plain.model.get_output_embeddings().register_forward_pre_hook(on_head),
+        ]
+        try:
+            self.plain.model(padded, attention_mask=mask, past_key_values=cache, use_cache=past)
+        finally:
+            for handle in handles:
+                handle.remove()
+        kept = {}
+        if cache is not None:
+            for i in range(self.layer + 1, len(cache.layers)):
+                kept[i] = (cache.layers[i].keys, cache.layers[i].values)
+        return Recording(padded, mask, past=kept, **seen)
+
+    def edited_residual(
+        self,
+        residual: Float[Tensor, "*position d_model"],
+        output: Float[Tensor, "*position d_model"],
+        change: Float[Tensor, "*position d_model"],
+    ) -> Float[Tensor, "*position d_model"]:
+        """The residual stream behind the block when ``change`` is added to the MLP's output.
+
+        Args:
+            residual: The unedited stream.
+            output: The unedited output of the MLP.
+            change: What the edit adds to that output.
+
+        Returns:
+            The edited stream: through the norm behind the MLP where there is one.
+        """
+        if self.norm is None:
+            return residual + change
+        return residual + (self.norm(output + change) - self.norm(output))
+
+    def logits(
+        self,
+        residual: Float[Tensor, "row position d_model"],
+        ids: Int[Tensor, "row position"],
+        mask: Tensor,
+        at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
+        *,
+        position_ids: Int[Tensor, "row position"] | None = None,
+        past: dict[int, tuple[Tensor, Tensor]] | None = None,
+    ) -> Float[Tensor, "n vocabulary"]:
+        """Runs the blocks above from a given residual stream.
+
+        Args:
+            residual: The stream behind the edited block.
+            ids: Token ids of the same shape (nothing above the embedding reads them).
+            mask: [row, position], or an additive [row, 1, position, key position].
+            at: Rows and positions whose logits are wanted.
+            position_ids: Positions in the text, where ``past`` stands in front.
+            past: Keys and values of earlier positions, for each block above.
+
+        Returns:
+            Logits at those positions, in their order.
+        """
+        self._given.residual = residual
+        self._head.at = at
+        try:
+            result = self._upper(
+                ids,
+                attention_mask=mask,
+                position_ids=position_ids,
+                past_key_values=_Past(past) if past is not None else None,
+                use_cache=False,
+            )
+        finally:
+            self._given.residual = None
+            self._head.at = None
+        return result.logits
+
+    def edited_logits(
+        self,
+        recording: Recording,
+        factors: Sequence[Factors],
+        at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
+    ) -> Float[Tensor, "n vocabulary"]:
+        """Logits of recorded texts after an edit of the block.
+
+        Args:
+            recording: Of :meth:`record`.
+            factors: The edit's rank-one changes; none leave the model as it is.
+            at: Rows and positions whose logits are wanted.
+
+        Returns:
+            Logits at those positions, in their order.
+        """
+        residual = recording.residual
+        if factors:
+            change = change_of_output(recording.keys, factors)
+            residual = self.edited_residual(residual, recording.output, change)
+        return self.logits(residual, recording.ids, recording.mask, at)
+
+    def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:
+        """Logits from what stands in front of the unembedding, soft cap included.
+
+        Args:
+            final: Normalised residual stream.
+
+        Returns:
+            Logits.
+        """
+        logits = self.plain.model.get_output_embeddings()(final)
+        cap = getattr(self.plain.model.config, "final_logit_softcapping", None)
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+
+class _Past:
+    """Constant keys and values of earlier positions, in place of a growing cache."""
+
+    def __init__(self, past: dict[int, tuple[Tensor, Tensor]]) -> None:
+        self._past = past
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        earlier_keys, earlier_values = self._past[layer]
+        return (
+            torch.cat([earlier_keys, keys], dim=2),
+            torch.cat([earlier_values, values], dim=2),
+        )
+
+    def get_seq_length(self, *_: Any) -> int:
+        return next(iter(self._past.values()))[0].shape[2] if self._past else 0
+
+
+class _Skipped(nn.Module):
+    """Stands for a block below: hands on what it gets, or the recorded residual stream."""
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["original"] = original
+        self.residual: Tensor | None = None
+        self.as_tuple = False
+
+    def __getattr__(self, name: str) -> Any:
+        # Models ask their blocks for such things as the kind of attention.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.__dict__["original"], name)
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
+        result = hidden if self.residual is None else self.residual
+        return (result,) if self.as_tuple else result
+
+
+class _SelectedHead(nn.Module):
+    """The unembedding, at the wanted positions only."""
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        self.original = original
+        self.at: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, final: Tensor) -> Tensor:
+        return self.original(final if self.at is None else final[self.at])
+
+
+def _upper_part(whole: Plain, layer: int) -> tuple[Any, _Skipped, _SelectedHead]:
+    """The model with blocks up to ``layer`` taken out, sharing all other modules."""
+    blocks = whole.model.get_submodule(whole.blocks)
+    below = [_Skipped(blocks[i]) for i in range(layer + 1)]
+    given = below[-1]
+    upper = _replaced(whole.model, whole.blocks, nn.ModuleList([*below, *blocks[layer + 1 :]]))
+    head = whole.model.get_output_embeddings()
+    name = next(name for name, module in whole.model.named_modules() if module is head)
+    selected = _SelectedHead(head)
+    upper = _replaced(upper, name, selected)
+    return upper.eval(), given, selected
+
+
+def _replaced(module: nn.Module, name: str, new: nn.Module) -> nn.Module:
+    """A shallow copy of ``module`` whose submodule ``name`` is ``new``."""
+    twin = copy.copy(module)
+    twin._modules = dict(module._modules)
+    child, _, rest = name.partition(".")
+    twin._modules[child] = _replaced(getattr(module, child), rest, new) if rest else new
+    return twin
+
+
+def _hidden(result: Any) -> Tensor:
+    return result[0] if isinstance(result, tuple) else result

@@ -1,0 +1,195 @@
+"""Applying a rank-one edit to a model's weights, and taking it back to the last bit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.forward.unhooked import plain
+from probes.model.loaded import LoadedModel
+from rome_diagnosis.errors import UserError
+
+
+class Factors(Protocol):
+    """A rank-one change u ⊗ r of an output projection [d_mlp, d_model], kept as its factors."""
+
+    @property
+    def u(self) -> Tensor:
+        """Direction in key space, [d_mlp]."""
+
+    @property
+    def r(self) -> Tensor:
+        """Change of the output for a key with u·k = 1, [d_model]."""
+
+
+def balanced(
+    factors: Factors, *, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """The factors in the weights' type, u scaled to length 1 so that neither over- nor underflows.
+
+    Args:
+        factors: u and r, usually float64.
+        device: Where to.
+        dtype: The type to round to, after scaling.
+
+    Returns:
+        u / ‖u‖ and r·‖u‖.
+    """
+    u, r = factors.u.to("cpu", torch.float64), factors.r.to("cpu", torch.float64)
+    length = u.norm()
+    if length > 0:
+        u, r = u / length, r * length
+    return u.to(device, dtype), r.to(device, dtype)
+
+
+@contextmanager
+def edited(model: LoadedModel, factors: Sequence[Factors], layer: int) -> Iterator[None]:
+    """Adds rank-one changes to an MLP's output projection for as long as the block lasts.
+
+    The weights are those of the bridge and of :func:`probes.forward.unhooked.plain` alike.
+    Whatever is raised inside, they are afterwards what they were, bit for bit.
+
+    Args:
+        model: The loaded model.
+        factors: The changes; several add up.
+        layer: The edited block.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: If the weights are stored in a type in which small changes are lost.
+    """
+    model.check_layer(layer)
+    weight = _writable(model, layer)
+    original = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            for change in factors:
+                u, r = balanced(change, device=weight.device, dtype=weight.dtype)
+                weight.addr_(u, r)
+        yield
+    finally:
+        _restore(weight, original)
+
+
+def change_of_output(
+    keys: Float[Tensor, "*position d_mlp"], factors: Sequence[Factors]
+) -> Float[Tensor, "*position d_model"]:
+    """What rank-one changes add to the MLP's output: Σ (k·u) r.
+
+    Args:
+        keys: Inputs of the output projection.
+        factors: The changes.
+
+    Returns:
+        The sum, in the keys' type.
+    """
+    total: Tensor | None = None
+    for change in factors:
+        u, r = balanced(change, device=keys.device, dtype=keys.dtype)
+        added = (keys @ u)[..., None] * r
+        total = added if total is None else total + added
+    if total is None:
+        raise ValueError("no factors: there is no change to compute")
+    return total
+
+
+def relative_norm(model: LoadedModel, factors: Factors, layer: int) -> float:
+    """‖ΔW‖ / ‖W‖, Frobenius norms.
+
+    Args:
+        model: The unedited model.
+        factors: The change.
+        layer: The edited block.
+
+    Returns:
+        The ratio.
+    """
+    size = float(factors.u.norm() * factors.r.norm())
+    return size / float(model.bridge.blocks[layer].mlp.W_out.detach().double().norm())
+
+
+def save_edited(
+    model: LoadedModel, factors: Sequence[Factors], layer: int, directory: str | os.PathLike[str]
+) -> Path:
+    """Writes the edited model as a directory that ``from_pretrained`` loads.
+
+    It appears whole or not at all: everything is written beside it and then renamed.
+
+    Args:
+        model: The unedited model; it stays so.
+        factors: The changes.
+        layer: The edited block.
+        directory: Where to; must not exist, or be an empty directory.
+
+    Returns:
+        The directory.
+
+    Raises:
+        UserError: If it exists or cannot be written.
+    """
+    target = Path(directory).expanduser().resolve()
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target} exists already: name a directory that does not")
+    if not target.parent.is_dir():
+        raise UserError(f"cannot write {target}: there is no directory {target.parent}")
+    _writable(model, layer)
+    whole = plain(model)
+    state = {name: value.detach() for name, value in whole.model.state_dict().items()}
+    name = whole.weight_name(layer)
+    aside = None
+    try:
+        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        with edited(model, factors, layer):
+            state[name] = state[name].clone()
+        whole.model.save_pretrained(aside, state_dict=state)
+        model.tokenizer.save_pretrained(aside)
+        umask = os.umask(0)
+        os.umask(umask)
+        aside.chmod(0o777 & ~umask)
+        os.replace(aside, target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        if aside is not None and aside.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def _writable(model: LoadedModel, layer: int) -> Tensor:
+    try:
+        weight: Tensor = model.bridge.blocks[layer].mlp.W_out
+    except (AttributeError, NotImplementedError, RuntimeError) as error:
+        raise UserError(
+            f"the weights of {model.name} cannot be changed in place (quantised or off-loaded)"
+        ) from error
+    if weight.dtype not in (torch.float32, torch.float64):
+        raise UserError(
+            f"the weights of {model.name} are stored as {model.dtype}, in which a small edit is "
+            "rounded away: load it with --dtype float32"
+        )
+    return weight
+
+
+def _restore(weight: Tensor, original: Tensor) -> None:
+    """Puts the weights back, even when interrupted while doing so."""
+    interrupted: KeyboardInterrupt | None = None
+    while True:
+        try:
+            with torch.no_grad():
+                weight.copy_(original)
+            break
+        except KeyboardInterrupt as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted

@@ -1,0 +1,247 @@
+"""Keys in cells: the subject first or later in its prompt, with or without a prefix.
+
+Two factors, four cells, at every block. Beside them the paper's two controls, the first token of
+ordinary text and the collapse cases that a prefix moved to later positions, and one of ours: the
+bare first position with the token that stands behind a prefix (``␣Apple`` for ``Apple``), so that
+a difference between cells need not be one between two tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.first_token.separation import (
+    Probe,
+    effective_rank,
+    frechet,
+    logistic_probe,
+    mahalanobis,
+    spread,
+)
+from probes.first_token.subjects import Subject
+from probes.forward.counterfactual import Run, keys_everywhere
+from probes.model.loaded import LoadedModel
+from probes.request.lookup import lookup
+from probes.second_moment.moment import SecondMoment
+from rome_diagnosis.errors import UserError
+
+# ROME's damage is C-ROME's times 1/|ρ|: at this ρ inconsistent keys make it tenfold.
+COLLAPSE_RATIO = 0.1
+# Enough text that a later token has something in front, as long as most prompts.
+ORDINARY_INDEX = 8
+
+MEANINGS = {
+    "first_bare": "subject first in its prompt, nothing in front",
+    "first_prefixed": "subject first in its prompt, a prefix in front",
+    "later_bare": "subject later in its prompt, nothing in front",
+    "later_prefixed": "subject later in its prompt, a prefix in front",
+    "first_spaced": "nothing in front, but the token that stands behind a prefix",
+    "ordinary_first": "first token of ordinary text",
+    "ordinary_later": f"token {ORDINARY_INDEX} of ordinary text",
+    "collapse_bare": f"subjects whose |ρ| is below {COLLAPSE_RATIO}, nothing in front",
+    "collapse_prefixed": "the same subjects moved to later positions by a prefix",
+}
+PAIRS = (
+    ("first_bare", "first_prefixed"),
+    ("first_bare", "later_bare"),
+    ("first_prefixed", "later_bare"),
+    ("later_bare", "later_prefixed"),
+    ("first_bare", "first_spaced"),
+    ("first_spaced", "first_prefixed"),
+    ("first_bare", "ordinary_first"),
+    ("ordinary_first", "ordinary_later"),
+    ("collapse_bare", "collapse_prefixed"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Texts of one kind and whose they are.
+
+    Attributes:
+        name: One of :data:`MEANINGS`.
+        runs: One for each member.
+        members: Subject or text each run belongs to; folds of the probe are made by these.
+    """
+
+    name: str
+    runs: list[Run]
+    members: list[str]
+
+
+@dataclass(frozen=True)
+class CellStatistics:
+    """What the keys of one cell are like at one block.
+
+    Attributes:
+        n: How many keys.
+        norm: Their mean length.
+        norm_deviation: Standard deviation of their lengths.
+        spread: Their variance over their mean square: near 0 if all are one vector.
+        effective_rank: In how many directions they lie.
+        whitened_norm: Their mean length in the C⁻¹ metric; ``None`` where no C is known.
+        whitened_spread: Their spread in it.
+    """
+
+    n: int
+    norm: float
+    norm_deviation: float
+    spread: float
+    effective_rank: float
+    whitened_norm: float | None
+    whitened_spread: float | None
+
+
+@dataclass(frozen=True)
+class PairStatistics:
+    """How far two cells lie apart at one block.
+
+    Attributes:
+        cells: Their names.
+        cosine: Of their mean keys.
+        whitened_cosine: The same in the C⁻¹ metric; ``None`` where no C is known.
+        mahalanobis: Distance of their means in units of the spread within.
+        frechet: Fréchet distance, in the keys' own units.
+        probe: A logistic probe on subjects it has not seen; ``None`` with too few of them.
+    """
+
+    cells: tuple[str, str]
+    cosine: float
+    whitened_cosine: float | None
+    mahalanobis: float
+    frechet: float
+    probe: Probe | None
+
+
+def make(
+    model: LoadedModel, subjects: Sequence[Subject], texts: Sequence[str], prefixes: Sequence[str]
+) -> list[Cell]:
+    """Makes the cells.
+
+    Args:
+        model: The model.
+        subjects: The measured subjects.
+        texts: Ordinary prose.
+        prefixes: Contexts 1…n; each subject is put behind one of them, in turn.
+
+    Returns:
+        The cells that have at least two members.
+    """
+    names = [subject.case.subject for subject in subjects]
+    first = [subject.pairs[0] for subject in subjects]
+    runs = {
+        "first_bare": [(n, pair.bare_run()) for n, pair in zip(names, first, strict=True)],
+        "first_prefixed": [(n, pair.prefixed_run()) for n, pair in zip(names, first, strict=True)],
+        "later_bare": [],
+        "later_prefixed": [],
+        "first_spaced": [
+            (n, pair.bare_run(form=True))
+            for n, pair in zip(names, first, strict=True)
+            if pair.bare != pair.spaced
+        ],
+    }
+    for i, subject in enumerate(subjects):
+        for cell, prefix in (("later_bare", ""), ("later_prefixed", prefixes[i % len(prefixes)])):
+            try:
+                at = lookup(model, subject.case.later, prefix)
+            except UserError:
+                continue
+            runs[cell].append((names[i], Run(at.ids, at.index, 1)))
+    collapsed = [i for i, subject in enumerate(subjects) if abs(subject.rho) < COLLAPSE_RATIO]
+    for cell, source in (("bare", "first_bare"), ("prefixed", "first_prefixed")):
+        runs[f"collapse_{cell}"] = [runs[source][i] for i in collapsed]
+    head = int(model.bos)
+    for cell, index in (("ordinary_first", head), ("ordinary_later", head + ORDINARY_INDEX)):
+        tokens = [(f"text {i}", model.tokens(text).ids) for i, text in enumerate(texts)]
+        runs[cell] = [(n, Run(ids[: index + 1], index, 1)) for n, ids in tokens if len(ids) > index]
+    return [
+        Cell(name, [run for _, run in runs[name]], [member for member, _ in runs[name]])
+        for name in MEANINGS
+        if len(runs[name]) >= 2
+    ]
+
+
+def capture(
+    model: LoadedModel, cells: Sequence[Cell], layers: Sequence[int]
+) -> dict[int, dict[str, Float[Tensor, "m d_mlp"]]]:
+    """Captures every cell's keys at every block, in one pass.
+
+    Args:
+        model: The model.
+        cells: The cells.
+        layers: The blocks.
+
+    Returns:
+        For each block, each cell's keys.
+    """
+    found = keys_everywhere(model, [run for cell in cells for run in cell.runs], layers)
+    sizes = [len(cell.runs) for cell in cells]
+    return {
+        layer: {cell.name: part for cell, part in zip(cells, keys.split(sizes), strict=True)}
+        for layer, keys in found.items()
+    }
+
+
+def describe(keys: Float[Tensor, "m d_mlp"], moment: SecondMoment | None) -> CellStatistics:
+    """Describes one cell at one block.
+
+    Args:
+        keys: At least two keys.
+        moment: The block's second moment, where known.
+
+    Returns:
+        The statistics.
+    """
+    white = None if moment is None else moment.whiten(keys)
+    lengths = keys.norm(dim=-1)
+    return CellStatistics(
+        n=len(keys),
+        norm=float(lengths.mean()),
+        norm_deviation=float(lengths.std()),
+        spread=spread(keys),
+        effective_rank=effective_rank(keys),
+        whitened_norm=None if white is None else float(white.norm(dim=-1).mean()),
+        whitened_spread=None if white is None else spread(white),
+    )
+
+
+def compare(
+    one: Cell,
+    other: Cell,
+    keys: dict[str, Float[Tensor, "m d_mlp"]],
+    moment: SecondMoment | None,
+    *,
+    seed: int = 0,
+) -> PairStatistics:
+    """Compares two cells at one block.
+
+    Args:
+        one: A cell.
+        other: Another.
+        keys: Keys of every cell at the block.
+        moment: The block's second moment, where known.
+        seed: Of the probe's folds and shuffles.
+
+    Returns:
+        The statistics.
+    """
+    a, b = keys[one.name], keys[other.name]
+    means = torch.stack([a.mean(0), b.mean(0)])
+    return PairStatistics(
+        cells=(one.name, other.name),
+        cosine=_cosine(means),
+        whitened_cosine=None if moment is None else _cosine(moment.whiten(means)),
+        mahalanobis=mahalanobis(a, b),
+        frechet=frechet(a, b),
+        probe=logistic_probe(a, b, [one.members, other.members], seed=seed),
+    )
+
+
+def _cosine(pair: Float[Tensor, "2 d"]) -> float:
+    lengths = pair.norm(dim=-1).prod()
+    return float(pair[0] @ pair[1] / lengths) if lengths else 0.0

@@ -1,0 +1,238 @@
+"""Attention sinks and massive activations, block by block, at position 0 and anywhere else.
+
+Later tokens of many trained decoders spend their attention on the first one, whose residual
+stream a few coordinates have made many times longer than any other's. The share of heads that do
+so is the sink rate; which coordinates carry the stream, and which other positions take part, is
+told beside it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.forward.batches import Batch, batches, run_to, to_float64
+from probes.model.loaded import LoadedModel, Site
+
+# A head whose later queries pay the first token more than this is a sink head (Gu et al., 2025).
+SINK_SHARE = 0.3
+# A stream this many times as long as the median later one belongs to no ordinary token.
+SINK_LENGTH = 3.0
+# An average over fewer queries is no habit.
+LEAST_QUERIES = 3
+COORDINATES = 5
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """A coordinate of the residual stream at the first token.
+
+    Attributes:
+        index: Which.
+        magnitude: Its mean absolute value.
+        share: Its share of the stream's squared length, over all texts.
+    """
+
+    index: int
+    magnitude: float
+    share: float
+
+
+@dataclass(frozen=True)
+class OtherSink:
+    """A token behind position 0 that acts as a sink.
+
+    Attributes:
+        token: Its text.
+        index: The position at which it most often is one.
+        count: How many times it was.
+        attention: The largest attention it received from later tokens, averaged over heads.
+        length: The largest length of its stream over the median later one.
+        massive: Largest over median magnitude of its stream's coordinates, at its largest.
+    """
+
+    token: str
+    index: int
+    count: int
+    attention: float
+    length: float
+    massive: float
+
+
+@dataclass(frozen=True)
+class SinkStatistics:
+    """One block's sinks.
+
+    Attributes:
+        layer: The block.
+        attention_to_first: What later tokens pay to position 0, averaged over texts, queries and
+            heads.
+        sink_rate: Share of heads whose mean attention to position 0 exceeds 0.3.
+        length_first: Mean length of the residual stream entering at position 0.
+        length_later: Median length at all later positions.
+        massive_first: Largest over median magnitude of its coordinates at position 0, mean over
+            texts; ``None`` where a median is 0.
+        massive_later: The same at later positions, median.
+        coordinates: Those that carry the stream at position 0, largest first.
+        others: Other positions that act as sinks, the most frequent first.
+    """
+
+    layer: int
+    attention_to_first: float
+    sink_rate: float
+    length_first: float
+    length_later: float
+    massive_first: float | None
+    massive_later: float
+    coordinates: list[Coordinate]
+    others: list[OtherSink]
+
+
+@dataclass
+class _Sums:
+    """What is kept of one block while texts go by."""
+
+    attention: Tensor  # of each head to position 0, summed over texts
+    first: list[Tensor]
+    lengths: list[Tensor]
+    massive: list[Tensor]
+    received: list[Tensor]
+
+
+def measure(
+    model: LoadedModel, texts: Sequence[Sequence[int]], layers: Sequence[int]
+) -> list[SinkStatistics]:
+    """Measures the sinks of several blocks in one pass.
+
+    Args:
+        model: The model.
+        texts: Token ids; those of fewer than two tokens are left out.
+        layers: The blocks.
+
+    Returns:
+        One entry a block.
+
+    Raises:
+        ValueError: If no text has two tokens.
+    """
+    rows = [list(text)[: model.n_ctx] for text in texts if len(text) > 1]
+    if not rows:
+        raise ValueError("sinks need texts of two tokens or more")
+    sums: dict[int, _Sums] = {}
+    tokens: list[list[int]] = []
+    for batch in batches(rows, model.device):
+        tokens += [rows[row] for row in batch.rows]
+        hooks = []
+        for layer in layers:
+            for site, hook in _hooks(sums, layer, batch):
+                hooks.append((model.hook(layer, site), hook))
+        run_to(model, batch, max(layers), hooks)
+    return [_statistics(model, layer, sums[layer], tokens) for layer in layers]
+
+
+def _hooks(
+    sums: dict[int, _Sums], layer: int, batch: Batch
+) -> list[tuple[Site, Callable[[Tensor, Any], None]]]:
+    last = batch.last.cpu()
+
+    def of(heads: int = 0) -> _Sums:
+        if layer not in sums:
+            sums[layer] = _Sums(torch.zeros(heads, dtype=torch.float64), [], [], [], [])
+        return sums[layer]
+
+    def on_stream(activation: Tensor, hook: Any) -> None:
+        stream = to_float64(activation)
+        magnitudes = stream.abs()
+        massive = magnitudes.max(-1).values / magnitudes.median(-1).values
+        for i, n in enumerate(last.tolist()):
+            of().first.append(stream[i, 0])
+            of().lengths.append(stream[i, : n + 1].norm(dim=-1))
+            of().massive.append(massive[i, : n + 1])
+
+    def on_pattern(activation: Tensor, hook: Any) -> None:
+        pattern = to_float64(activation)
+        kept = of()
+        if not len(kept.attention):
+            kept.attention = torch.zeros(pattern.shape[1], dtype=torch.float64)
+        for i, n in enumerate(last.tolist()):
+            kept.attention += pattern[i, :, 1 : n + 1, 0].mean(-1)
+            mean = pattern[i, :, : n + 1, : n + 1].mean(0)
+            # Below the diagonal: what each position gets from those behind it.
+            behind = torch.arange(n, -1, -1, dtype=torch.float64)
+            got = mean.tril(-1).sum(0) / behind.clamp(min=1)
+            kept.received.append(torch.where(behind >= LEAST_QUERIES, got, 0.0))
+
+    return [("resid_pre", on_stream), ("pattern", on_pattern)]
+
+
+def _statistics(
+    model: LoadedModel, layer: int, kept: _Sums, tokens: Sequence[Sequence[int]]
+) -> SinkStatistics:
+    heads = kept.attention / len(tokens)
+    later = torch.cat([lengths[1:] for lengths in kept.lengths])
+    massive = torch.stack([of_text[0] for of_text in kept.massive])
+    typical = float(later.median())
+    return SinkStatistics(
+        layer=layer,
+        attention_to_first=float(heads.mean()),
+        sink_rate=float((heads > SINK_SHARE).double().mean()),
+        length_first=float(torch.stack([lengths[0] for lengths in kept.lengths]).mean()),
+        length_later=typical,
+        massive_first=float(massive.mean()) if bool(massive.isfinite().all()) else None,
+        massive_later=float(torch.cat([of_text[1:] for of_text in kept.massive]).median()),
+        coordinates=carriers(torch.stack(kept.first)),
+        others=_others(model, kept, tokens, typical),
+    )
+
+
+def carriers(streams: Float[Tensor, "text d_model"]) -> list[Coordinate]:
+    """Which coordinates carry a residual stream.
+
+    Args:
+        streams: The stream at one position of several texts.
+
+    Returns:
+        The largest coordinates by mean magnitude.
+    """
+    magnitudes = streams.abs().mean(0)
+    shares = streams.square().sum(0) / streams.square().sum().clamp(min=1e-300)
+    top = magnitudes.topk(min(COORDINATES, len(magnitudes))).indices.tolist()
+    return [Coordinate(i, float(magnitudes[i]), float(shares[i])) for i in top]
+
+
+def _others(
+    model: LoadedModel, kept: _Sums, tokens: Sequence[Sequence[int]], typical: float
+) -> list[OtherSink]:
+    found: dict[int, list[tuple[int, float, float, float]]] = {}
+    for text, lengths, massive, received in zip(
+        tokens, kept.lengths, kept.massive, kept.received, strict=True
+    ):
+        sinks = (received > SINK_SHARE) | (lengths > SINK_LENGTH * typical)
+        for index in range(1, len(text)):
+            if sinks[index]:
+                found.setdefault(text[index], []).append(
+                    (
+                        index,
+                        float(received[index]),
+                        float(lengths[index]) / typical,
+                        float(massive[index]),
+                    )
+                )
+    most = sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:COORDINATES]
+    return [
+        OtherSink(
+            token=model.token_text(token),
+            index=Counter(at[0] for at in places).most_common(1)[0][0],
+            count=len(places),
+            attention=max(at[1] for at in places),
+            length=max(at[2] for at in places),
+            massive=max(at[3] for at in places),
+        )
+        for token, places in most
+    ]

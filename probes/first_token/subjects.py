@@ -1,0 +1,283 @@
+"""Sets of subjects: each with a prompt that begins with it and one in which it stands later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes import bundled
+from probes.forward.counterfactual import Run, causal
+from probes.keys.one_edit import capture
+from probes.model.loaded import LoadedModel
+from probes.request.lookup import Lookup, find
+from probes.request.request import Request, request
+from probes.second_moment.moment import SecondMoment
+from rome_diagnosis.errors import UserError
+
+FIRST_PROMPT = "{} is"
+LATER_PROMPT = "The story of {} is"
+DEFAULT_COUNT = 120
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject and two prompts about it.
+
+    Attributes:
+        first: The prompt that begins with the subject.
+        later: A prompt in which other text stands before it.
+    """
+
+    first: Request
+    later: Request
+
+    @property
+    def subject(self) -> str:
+        """The subject."""
+        return self.first.subject
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One subject's tokens without and behind one prefix.
+
+    Attributes:
+        head: A begin-of-sequence token where one is prepended, else nothing.
+        prefix: The prefix's tokens.
+        bare: The prompt's tokens up to the subject's last, as the bare prompt has them.
+        spaced: The same tokens as they are behind the prefix; as many.
+        behind: The prompt's tokens behind the subject.
+    """
+
+    head: list[int]
+    prefix: list[int]
+    bare: list[int]
+    spaced: list[int]
+    behind: list[int]
+
+    def run(self, *, form: bool, position: bool, attention: bool) -> Run:
+        """The prompt behind its prefix, with any of the three things that a prefix changes.
+
+        Args:
+            form: Whether the tokens are those of a text with a prefix (``␣Apple``).
+            position: Whether they stand where the prefix puts them.
+            attention: Whether they may attend to the prefix.
+
+        Returns:
+            The run: with all three it is the prefixed prompt, with none the bare one.
+        """
+        tail = self.spaced if form else self.bare
+        ids = [*self.head, *self.prefix, *tail]
+        start = len(ids) - len(tail)
+        positions = list(range(len(ids)))
+        if not position:
+            positions[start:] = range(len(self.head), len(self.head) + len(tail))
+        sees = causal(len(ids))
+        if not attention:
+            sees[start:, len(self.head) : start] = False
+        return Run(ids, len(ids) - 1, len(tail), positions, sees)
+
+    def bare_run(self, *, form: bool = False) -> Run:
+        """The prompt with nothing in front but the head."""
+        ids = [*self.head, *(self.spaced if form else self.bare)]
+        return Run(ids, len(ids) - 1, len(self.bare))
+
+    def prefixed_run(self, *, form: bool = True) -> Run:
+        """The prompt behind its prefix."""
+        ids = [*self.head, *self.prefix, *(self.spaced if form else self.bare)]
+        return Run(ids, len(ids) - 1, len(self.bare))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A subject, measured at the edited block.
+
+    Attributes:
+        case: The subject and its prompts.
+        lookups: Where it is looked up in contexts 0…n of the first prompt.
+        keys: Its keys there, ``[n_ctx, d_mlp]``.
+        direction: C⁻¹k̄ / k̄ᵀC⁻¹k̄. With k̄ and C fixed, ρ of a substituted key k is its inner
+            product with this.
+        pairs: Its tokens behind some of the prefixes.
+    """
+
+    case: Case
+    lookups: list[Lookup]
+    keys: Float[Tensor, "n_ctx d_mlp"]
+    direction: Float[Tensor, " d_mlp"]
+    pairs: list[Pair]
+
+    @property
+    def name(self) -> str:
+        """The subject itself."""
+        return self.case.subject
+
+    @property
+    def rho(self) -> float:
+        """ρ of the bare prompt's key."""
+        return float(self.keys[0] @ self.direction)
+
+    @property
+    def rho_prefixed(self) -> float:
+        """ρ that the prefixed keys have, on average."""
+        return float((self.keys[1:] @ self.direction).mean())
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A subject that cannot be used, and why."""
+
+    subject: str
+    reason: str
+
+
+def bundled_cases() -> list[Case]:
+    """The subjects of the bundled world, one case each, those of a single token first."""
+    cases: dict[str, tuple[bool, Case]] = {}
+    for fact in bundled.facts():
+        name = fact["subject"]
+        later = [p for p in fact["paraphrases"] if p.count("{}") == 1 and not p.startswith("{}")]
+        if name in cases or not later or not fact["prompt"].startswith("{}"):
+            continue
+        case = Case(request(name, fact["prompt"]), request(name, later[0]))
+        cases[name] = (not fact.get("single_token", False), case)
+    return [case for _, case in sorted(cases.values(), key=lambda entry: entry[0])]
+
+
+def read(path: str | Path) -> list[Case]:
+    """Reads subjects from a file.
+
+    Args:
+        path: JSON Lines with ``subject`` and, if wanted, ``prompt`` and ``later_prompt``; or plain
+            text with one subject a line.
+
+    Returns:
+        The cases, with ``"{} is"`` and ``"The story of {} is"`` where no prompt is given.
+
+    Raises:
+        UserError: If the file cannot be read, or a line makes no case.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the subjects {path}: {error}") from error
+    cases = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line) if line.lstrip().startswith("{") else {"subject": line}
+            name = str(record["subject"]).strip()
+            cases.append(
+                Case(
+                    request(name, record.get("prompt") or FIRST_PROMPT),
+                    request(name, record.get("later_prompt") or LATER_PROMPT),
+                )
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}, line {number}: no subject in {line[:60]!r}") from error
+        except UserError as error:
+            raise UserError(f"{path}, line {number}: {error}") from error
+    if not cases:
+        raise UserError(f"there are no subjects in {path}")
+    return cases
+
+
+def measure(
+    model: LoadedModel,
+    cases: Sequence[Case],
+    layer: int,
+    prefixes: Sequence[str],
+    moment: SecondMoment,
+    *,
+    count: int = DEFAULT_COUNT,
+    pairs: int = 4,
+    first_only: bool = True,
+) -> tuple[list[Subject], list[Skipped]]:
+    """Looks subjects up and captures their keys, skipping those that cannot be compared.
+
+    Args:
+        model: The model.
+        cases: The subjects; the first usable ones are taken.
+        layer: The edited block.
+        prefixes: Contexts 1…n; at least one.
+        moment: The second moment of that block's keys.
+        count: How many subjects at most.
+        pairs: Behind how many of the prefixes each subject is taken apart; different ones for
+            different subjects, so that all prefixes get their turn.
+        first_only: Take only subjects that the bare prompt's first token holds whole.
+
+    Returns:
+        The measured subjects, and those skipped on the way with the reason.
+
+    Raises:
+        UserError: If there is no prefix, or fewer than two subjects can be used.
+    """
+    if not prefixes:
+        raise UserError("first-token probes compare with prefixed prompts: give at least 1 prefix")
+    chosen: list[tuple[Case, list[Lookup], list[Pair]]] = []
+    skipped: list[Skipped] = []
+    for case in cases:
+        if len(chosen) == count:
+            break
+        try:
+            lookups, split = _look_up(model, case, prefixes)
+            if first_only and len(split[0].bare) > 1:
+                raise UserError(f"its last token is not the first: it is {len(split[0].bare)} long")
+        except UserError as error:
+            skipped.append(Skipped(case.subject, str(error)))
+            continue
+        start = len(chosen) * pairs
+        turn = [split[(start + i) % len(split)] for i in range(min(pairs, len(split)))]
+        chosen.append((case, lookups, turn))
+    if len(chosen) < 2:
+        why = f" (the first: {skipped[0].subject!r}: {skipped[0].reason})" if skipped else ""
+        raise UserError(
+            f"only {len(chosen)} of {len(cases)} subjects can be probed on {model.name}{why}: "
+            "give more with --subjects FILE"
+        )
+    flat = [lookup for _, lookups, _ in chosen for lookup in lookups]
+    keys = capture(model, flat, layer).keys.reshape(len(chosen), len(prefixes) + 1, -1)
+    mean = keys.mean(1)
+    solved = moment.solve(mean)
+    scale = (solved * mean).sum(-1, keepdim=True)
+    if not bool(torch.isfinite(keys).all()) or not bool((scale > 0).all()):
+        raise UserError(f"the keys of {model.name} at layer {layer} are zero or not finite")
+    directions = solved / scale
+    subjects = [
+        Subject(case, lookups, keys[i], directions[i], split)
+        for i, (case, lookups, split) in enumerate(chosen)
+    ]
+    return subjects, skipped
+
+
+def _look_up(
+    model: LoadedModel, case: Case, prefixes: Sequence[str]
+) -> tuple[list[Lookup], list[Pair]]:
+    edit = case.first
+    whole = model.tokens(edit.text)
+    bare = find(model, edit, "", whole)
+    head = bare.ids[: int(model.bos)]
+    tail = bare.ids[len(head) :]
+    lookups, pairs = [bare], []
+    for prefix in prefixes:
+        tokens = model.tokens(prefix + edit.text)
+        found = find(model, edit, prefix, tokens)
+        start = next(i for i, (_, stop) in enumerate(tokens.offsets) if stop > len(prefix))
+        spaced = found.ids[start:]
+        if len(spaced) != len(tail):
+            raise UserError(
+                f"it is {len(tail)} tokens in the bare prompt and {len(spaced)} behind a prefix, "
+                "so its tokens cannot be exchanged one by one"
+            )
+        lookups.append(found)
+        pairs.append(
+            Pair(head, found.ids[len(head) : start], tail, spaced, whole.ids[bare.index + 1 :])
+        )
+    return lookups, pairs

@@ -1,0 +1,95 @@
+"""Keys and residual streams of several blocks at every token of many texts, as fast as they come.
+
+A pass over a corpus spends its time in the model. The plain Hugging Face model is a third faster
+than the bridge on the same weights, so it is what runs here wherever it can be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probes.forward.batches import Batch, run_to
+from probes.forward.unhooked import Plain, Reached, plain, until_reached
+from probes.model.loaded import LoadedModel, Site
+from rome_diagnosis.errors import UserError
+
+SITES: tuple[Site, ...] = ("key", "resid_pre", "resid_post")
+
+Activations = dict[int, dict[Site, Tensor]]
+
+
+def reader(model: LoadedModel, layers: Sequence[int]) -> Callable[[Batch], Activations]:
+    """Prepares to read activations.
+
+    Args:
+        model: The model.
+        layers: The blocks.
+
+    Returns:
+        What gives, for a batch, each block's keys ``[row, token, d_mlp]`` and residual streams
+        before and behind it ``[row, token, d_model]``, on the model's device.
+    """
+    try:
+        whole = plain(model)
+    except UserError:  # weights that are not one matrix: they can be measured all the same
+        return lambda batch: _of_bridge(model, layers, batch)
+    return lambda batch: _of_plain(whole, layers, batch)
+
+
+@torch.no_grad()
+def _of_plain(whole: Plain, layers: Sequence[int], batch: Batch) -> Activations:
+    found: Activations = {layer: {} for layer in layers}
+    highest = max(layers)
+
+    def before(layer: int) -> Callable[..., None]:
+        def hook(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            given = arguments[0] if arguments else named["hidden_states"]
+            found[layer]["resid_pre"] = given
+
+        return hook
+
+    def key(layer: int) -> Callable[..., None]:
+        def hook(_: Any, arguments: tuple[Any, ...]) -> None:
+            found[layer]["key"] = arguments[0]
+
+        return hook
+
+    def behind(layer: int) -> Callable[..., None]:
+        def hook(_: Any, __: Any, result: Any) -> None:
+            found[layer]["resid_post"] = result[0] if isinstance(result, tuple) else result
+            if layer == highest:
+                raise Reached
+
+        return hook
+
+    handles = []
+    for layer in layers:
+        block = whole.block(layer)
+        handles += [
+            block.register_forward_pre_hook(before(layer), with_kwargs=True),
+            whole.output_projection(layer).register_forward_pre_hook(key(layer)),
+            block.register_forward_hook(behind(layer)),
+        ]
+    # Without padding attention needs no mask, and is faster without.
+    mask = None if bool(batch.mask.all()) else batch.mask
+    with until_reached(handles):
+        whole.model.base_model(batch.ids, attention_mask=mask, use_cache=False)
+    return found
+
+
+def _of_bridge(model: LoadedModel, layers: Sequence[int], batch: Batch) -> Activations:
+    found: Activations = {layer: {} for layer in layers}
+
+    def keep(layer: int, site: Site) -> Callable[[Tensor, Any], None]:
+        def hook(activation: Tensor, hook: Any) -> None:
+            found[layer][site] = activation.detach()
+
+        return hook
+
+    hooks = [(model.hook(layer, site), keep(layer, site)) for layer in layers for site in SITES]
+    run_to(model, batch, max(layers), hooks)
+    return found

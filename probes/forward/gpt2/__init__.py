@@ -1,0 +1,5 @@
+"""The fast path for GPT-2's layout: bare arithmetic on trees of texts with common beginnings.
+
+Stands beside :mod:`probes.forward.unhooked`, which does the same for any architecture, and is held
+to it by tests.
+"""

@@ -1,0 +1,125 @@
+"""GPT-2's blocks as bare arithmetic on lists of tokens.
+
+All maps of a block but its attention act on tokens one by one, so they need no rows and no
+padding. For which tokens attention is computed, and how, its callers decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+from transformers.activations import NewGELUActivation
+from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+
+from probes.forward.gpt2.gelu import gelu_
+from probes.forward.gpt2.prefix_tree import Tree
+from probes.forward.unhooked import Plain
+
+Affine = tuple[Tensor, Tensor]
+Norm = tuple[Tensor, Tensor, float]
+
+
+def is_gpt2(whole: Plain) -> bool:
+    """Whether a model is a plain GPT-2.
+
+    Args:
+        whole: The model.
+
+    Returns:
+        Whether :class:`Block` computes what its blocks do.
+    """
+    config = whole.model.config
+    return (
+        type(whole.model) is GPT2LMHeadModel
+        and bool(config.scale_attn_weights)
+        and not config.scale_attn_by_inverse_layer_idx
+        and not config.reorder_and_upcast_attn
+        and not config.add_cross_attention
+        and isinstance(whole.block(0).get_submodule("mlp.act"), NewGELUActivation)
+    )
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block's weights, [in, out], and what they do to ``[…, token, d_model]``."""
+
+    norm1: Norm
+    qkv: Affine
+    attention_out: Affine
+    norm2: Norm
+    mlp_in: Affine
+    mlp_out: Affine
+
+    @classmethod
+    def of(cls, block: Any) -> Block:
+        """Looks the weights up; none is copied."""
+
+        def linear(module: Any) -> Affine:
+            return module.weight, module.bias
+
+        def norm(module: Any) -> Norm:
+            return module.weight, module.bias, module.eps
+
+        return cls(
+            norm1=norm(block.ln_1),
+            qkv=linear(block.attn.c_attn),
+            attention_out=linear(block.attn.c_proj),
+            norm2=norm(block.ln_2),
+            mlp_in=linear(block.mlp.c_fc),
+            mlp_out=linear(block.mlp.c_proj),
+        )
+
+    def queries_keys_values(self, x: Tensor) -> Tensor:
+        """All three side by side, ``[…, token, 3·d_model]``."""
+        return affine(normed(x, self.norm1), self.qkv)
+
+    def add_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream behind the attention."""
+        return added(x.expand_as(attended), attended, self.attention_out)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """The MLP's hidden layer, from the residual stream in front of the MLP."""
+        return gelu_(affine(normed(x, self.norm2), self.mlp_in))
+
+    def behind(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream behind the block."""
+        x = self.add_attention(x, attended)
+        return added(x, self.keys(x), self.mlp_out)
+
+
+def embed(whole: Plain, texts: Tree, offset: int = 0) -> Float[Tensor, "1 node d_model"]:
+    """The residual stream in front of the first block.
+
+    Args:
+        whole: The model.
+        texts: What is read.
+        offset: Tokens in front of it.
+
+    Returns:
+        Token plus position, of each node.
+    """
+    transformer = whole.model.transformer
+    tokens, positions = transformer.wte.weight, transformer.wpe.weight
+    return (tokens[texts.ids] + positions[texts.depth + offset])[None]
+
+
+def affine(x: Tensor, weights: Affine) -> Tensor:
+    """An affine map of the last dimension."""
+    flat = torch.addmm(weights[1], x.flatten(0, -2), weights[0])
+    return flat.view(*x.shape[:-1], -1)
+
+
+def normed(x: Tensor, norm: Norm) -> Tensor:
+    """A layer norm."""
+    weight, bias, eps = norm
+    return functional.layer_norm(x, weight.shape, weight, bias, eps)
+
+
+def added(x: Tensor, y: Tensor, weights: Affine) -> Tensor:
+    """Adds an affine map of ``y`` to ``x``; the product itself takes the sum."""
+    return (x + weights[1]).view(-1, x.shape[-1]).addmm_(y.flatten(0, -2), weights[0]).view_as(x)

@@ -1,0 +1,1 @@
+"""Finding, loading and describing a model. Imports nothing else of :mod:`probes`."""

@@ -1,0 +1,69 @@
+"""Where a model comes from: a directory, the local cache, or the hub if it can be reached."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from urllib.parse import urlparse
+
+from rome_diagnosis.errors import UserError
+
+
+def locate(name: str) -> tuple[str, bool]:
+    """Finds out where to load a model from.
+
+    Args:
+        name: A directory or a hub name.
+
+    Returns:
+        An absolute directory or the hub name, and whether only local files may be used.
+
+    Raises:
+        UserError: If it is neither here nor to be had.
+    """
+    if not name.strip():
+        raise UserError("the model's name is empty: give a directory or a hub name")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(f"{name} is a directory without a config.json, so not a model")
+        # TransformerLens takes a relative path for a hub alias.
+        return str(path.resolve()), True
+    if path.exists():
+        raise UserError(f"{name} is a file; a model is a directory with a config.json, or a name")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
+        raise UserError(f"there is no model directory {name}")
+    if _cached(name):
+        return name, True
+    if not _hub_reachable():
+        raise UserError(
+            f"model {name!r} is neither a directory here nor in the local cache, "
+            "and the hub cannot be reached"
+        )
+    return name, False
+
+
+def _cached(name: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError as error:
+        raise UserError(f"{name!r} is neither a directory nor a valid hub name") from error
+
+
+def _hub_reachable() -> bool:
+    """Whether the hub's host resolves: saves the half minute the client spends on retries."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    if any(os.environ.get(key) for key in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    try:
+        socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,4 @@
+"""What is to be edited: requests, files of edits, the subject's last token, sampled prefixes.
+
+May import :mod:`probes.model` and :mod:`probes.forward`.
+"""

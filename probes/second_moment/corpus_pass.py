@@ -1,0 +1,222 @@
+"""One pass over a corpus for the second moments of several layers, resumable and shared.
+
+The rows of the corpus are cut into chunks; a process does every chunk whose turn is its own and
+writes what it has so far to a checkpoint. Chunks, batches and draws follow from the settings
+alone, so a run that was killed ends with the very numbers of one that was not, and two processes
+differ from one by the order of their sums only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from safetensors.torch import save_file
+from torch import Tensor
+
+from probes.model.loaded import LoadedModel
+from probes.second_moment.ranks import Ranks
+from probes.second_moment.sums import Accumulator, feed
+from probes.text import corpus
+from rome_diagnosis.errors import UserError
+
+BATCH_TOKENS = 8192
+SCHEMA = "moment_checkpoint/1"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What is summed over, and how.
+
+    Attributes:
+        model: The model.
+        layers: The blocks.
+        text: The corpus.
+        row_length: Tokens in a row.
+        max_tokens: Stop behind the row that reaches so many; ``None`` reads all.
+        seed: Of the samples kept beside the moments.
+        checkpoint: A folder for what an interrupted run has done; ``None`` keeps nothing.
+        every: Seconds between checkpoints.
+    """
+
+    model: LoadedModel
+    layers: Sequence[int]
+    text: corpus.Corpus
+    row_length: int
+    max_tokens: int | None = None
+    seed: int = 0
+    checkpoint: Path | None = None
+    every: float = 60.0
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything the sums depend on."""
+        return {
+            "schema": SCHEMA,
+            "model": self.model.fingerprint,
+            "bos": self.model.bos,
+            "dtype": self.model.dtype,
+            "layers": list(self.layers),
+            "text": self.text.digest,
+            "row_length": self.row_length,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+        }
+
+    def chunks(self) -> Iterator[tuple[int, list[list[int]]]]:
+        """Numbered pieces of the corpus, each about one batch."""
+        size = max(1, BATCH_TOKENS // self.row_length)
+        number, n_tokens = 0, 0
+        chunk: list[list[int]] = []
+        for row in corpus.rows(self.model, self.text, length=self.row_length):
+            chunk.append(row)
+            n_tokens += len(row)
+            enough = self.max_tokens is not None and n_tokens >= self.max_tokens
+            if len(chunk) == size or enough:
+                yield number, chunk
+                number, chunk = number + 1, []
+            if enough:
+                return
+        if chunk:
+            yield number, chunk
+
+
+def run(
+    job: Pass, ranks: Ranks | None = None, *, progress: Callable[[int], None] | None = None
+) -> dict[int, Accumulator]:
+    """Sums over the corpus, going on where an earlier run was interrupted.
+
+    Args:
+        job: What to do.
+        ranks: The processes that share the work.
+        progress: Called with tokens that are done, those of an earlier run first.
+
+    Returns:
+        The sums of all processes, by layer. The checkpoint stays: see :func:`forget`.
+
+    Raises:
+        UserError: If there is no such layer, no text, or the checkpoint cannot be used.
+    """
+    ranks = ranks or Ranks()
+    for layer in job.layers:
+        job.model.check_layer(layer)
+    d_mlp = int(job.model.config.d_mlp)
+    sums = {layer: Accumulator.empty(d_mlp, job.seed, halves=True) for layer in job.layers}
+    done = _restore(job, ranks, sums)
+    some = next(iter(sums.values()))
+    if progress and some.n_tokens:
+        progress(some.n_tokens)
+    written = time.monotonic()
+    last = done
+    for number, rows in job.chunks():
+        if number < done or not ranks.mine(number):
+            continue
+        for accumulator in sums.values():
+            accumulator.draw_by(_draw(job.seed, number))
+        feed(
+            job.model, sums, rows, batch_tokens=BATCH_TOKENS, in_half=number % 2 == 0,
+            progress=progress,
+        )  # fmt: skip
+        last = number + 1
+        if job.checkpoint is not None and time.monotonic() - written >= job.every:
+            _write(job, ranks, sums, last)
+            written = time.monotonic()
+    if job.checkpoint is not None and last > done:
+        _write(job, ranks, sums, last)
+    found = {layer: accumulator.gathered(ranks) for layer, accumulator in sums.items()}
+    if not found[job.layers[0]].n_tokens:
+        raise UserError(f"the corpus {job.text.name} holds no text to estimate from")
+    return found
+
+
+def forget(job: Pass) -> None:
+    """Removes the checkpoint: the results have gone to their final place."""
+    if job.checkpoint is not None:
+        shutil.rmtree(job.checkpoint, ignore_errors=True)
+
+
+def _draw(seed: int, number: int) -> int:
+    """A seed for one chunk, far from its neighbours'."""
+    digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def _file(job: Pass, ranks: Ranks) -> Path:
+    assert job.checkpoint is not None
+    return job.checkpoint / f"{ranks.rank + 1}-of-{ranks.size}.safetensors"
+
+
+def _write(job: Pass, ranks: Ranks, sums: dict[int, Accumulator], chunk: int) -> None:
+    """Writes a checkpoint, whole or not at all."""
+    path = _file(job, ranks)
+    tensors: dict[str, Tensor] = {}
+    values: dict[int, Any] = {}
+    for layer, accumulator in sums.items():
+        found, values[layer] = accumulator.state()
+        tensors |= {f"{layer}.{name}": tensor for name, tensor in found.items()}
+    header = json.dumps({"settings": job.settings, "chunk": chunk, "values": values})
+    part = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+        os.close(handle)
+        save_file(tensors, part, metadata={"checkpoint": header})
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot write the checkpoint {path}: {error}") from error
+    finally:
+        if part and os.path.exists(part):
+            os.unlink(part)
+
+
+def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
+    """Puts a checkpoint back.
+
+    Returns:
+        The chunk to go on with.
+    """
+    if job.checkpoint is None:
+        return 0
+    path = _file(job, ranks)
+    others = [
+        found
+        for found in sorted(job.checkpoint.glob("*-of-*.safetensors"))
+        if not found.name.endswith(f"-of-{ranks.size}.safetensors")
+    ]
+    if others:
+        raise UserError(
+            f"{job.checkpoint} was written by another number of processes "
+            f"({others[0].stem.replace('-', ' ')}): start as many again, or remove it"
+        )
+    if not path.exists():
+        return 0
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["checkpoint"])
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["settings"] != json.loads(json.dumps(job.settings)):
+            differing = sorted(
+                name for name, value in job.settings.items() if header["settings"][name] != value
+            )
+            raise UserError(
+                f"{job.checkpoint} belongs to a run with other settings ({', '.join(differing)}): "
+                "remove it, or write to another file"
+            )
+        for layer, accumulator in sums.items():
+            mark = f"{layer}."
+            own = {name[len(mark) :]: t for name, t in found.items() if name.startswith(mark)}
+            accumulator.restore(own, header["values"][str(layer)])
+        return int(header["chunk"])
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(f"the checkpoint {path} is damaged ({error}): remove it") from error

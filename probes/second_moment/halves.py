@@ -1,0 +1,136 @@
+"""How well a second moment is known: how far the ratio ρ of a control set still moves.
+
+C is estimated on a whole corpus and on every other chunk of it. ρ of the same requests by the two
+halves differs by twice the standard error of ρ by the whole, if chunks are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from probes import bundled
+from probes.keys.many_edits import SharedPrefixes
+from probes.model.loaded import LoadedModel
+from probes.request.request import Request, request
+from probes.second_moment.moment import SecondMoment, of_moment
+from probes.second_moment.sums import Accumulator
+from rome_diagnosis.errors import UserError
+
+CONTROL_EDITS = 40
+CONTROL_PREFIXES = ("The weather was fine that day. ", "They walked to the river. ", "I think so. ")
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """How far ρ of a control set moves between two halves of a corpus.
+
+    Attributes:
+        n: Requests.
+        median: Median of |ρ by one half − ρ by the other| / 2.
+        largest: The largest of these.
+        typical: Median of |ρ| by the whole.
+        halves: ρ of each request by one half and by the other.
+    """
+
+    n: int
+    median: float
+    largest: float
+    typical: float
+    halves: tuple[tuple[float, float], ...] = ()
+
+    def describe(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def control(model: LoadedModel) -> list[Request]:
+    """Requests that any English tokenizer can look up, half of them at the first token.
+
+    Args:
+        model: Says which of them it can.
+
+    Returns:
+        At most :data:`CONTROL_EDITS`.
+    """
+    found: list[Request] = []
+    for i, fact in enumerate(bundled.facts()[::7]):
+        if len(found) == CONTROL_EDITS:
+            break
+        prompt = fact["prompt"] if i % 2 else "In short, " + fact["prompt"]
+        try:
+            found.append(request(fact["subject"], prompt))
+        except UserError:
+            continue
+    return found
+
+
+def keys(
+    model: LoadedModel, layers: Sequence[int], requests: Sequence[Request] | None = None
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """The control set's keys: the bare prompt's and the mean, float64.
+
+    Args:
+        model: The model.
+        layers: The blocks.
+        requests: The control set; :func:`control` by default.
+
+    Returns:
+        By layer, ``[request, d_mlp]`` each.
+    """
+    requests = control(model) if requests is None else requests
+    made: dict[int, tuple[Tensor, Tensor]] = {}
+    for layer in layers:
+        shared = SharedPrefixes(model, layer, CONTROL_PREFIXES)
+        placed = [at for at in shared.place(requests) if not isinstance(at, UserError)]
+        if not placed:
+            continue
+        every = shared.capture(placed).of()
+        made[layer] = every[:, 0], every.mean(1)
+    return made
+
+
+def measure(
+    sums: Accumulator,
+    least_ridge: float,
+    bare: Float[Tensor, "request d_mlp"],
+    mean: Float[Tensor, "request d_mlp"],
+) -> Convergence | None:
+    """How far ρ moves between the halves.
+
+    Args:
+        sums: Over the corpus, with a half.
+        least_ridge: What is added to C's diagonal in the solve.
+        bare: Keys of the bare prompts.
+        mean: Mean keys.
+
+    Returns:
+        The figure, or ``None`` where one half has no text.
+    """
+    rest = sums.n_tokens - sums.n_half
+    if sums.half is None or not sums.n_half or not rest:
+        return None
+    moments = (
+        sums.total / sums.n_tokens,
+        sums.half / sums.n_half,
+        (sums.total - sums.half) / rest,
+    )
+    whole, one, other = (_ratios(moment, least_ridge, bare, mean) for moment in moments)
+    moved = (one - other).abs() / 2
+    return Convergence(
+        len(bare), float(moved.median()), float(moved.max()), float(whole.abs().median()),
+        tuple(zip(one.tolist(), other.tolist(), strict=True)),
+    )  # fmt: skip
+
+
+def _ratios(moment: Tensor, least_ridge: float, bare: Tensor, mean: Tensor) -> Tensor:
+    made = of_moment(moment, source="half")
+    ridged = SecondMoment(
+        made.moment, made.d_mlp, made.source, eigenvalues=made.eigenvalues, least_ridge=least_ridge
+    )
+    white_bare, white_mean = ridged.whiten(bare), ridged.whiten(mean)
+    return (white_bare * white_mean).sum(1) / white_mean.square().sum(1)

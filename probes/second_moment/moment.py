@@ -1,0 +1,253 @@
+"""The second moment C = E[k kᵀ] of keys over corpus tokens, and the geometry it defines.
+
+ROME calls it mom2. It is not centred. C⁻¹ measures how unlikely a direction is among the keys
+the layer sees; the update equation's denominators are inner products in that metric, and the
+ratio ρ of two of them lives here so that everything that measures keys can speak of it.
+
+C is solved by a Cholesky factorisation in float64, never inverted. The corpus moment itself stays
+free of ridge, because the damage an edit does is an average over that corpus.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# A matrix of size d is singular to working precision where its smallest eigenvalue is below d·ε
+# times its largest: the rule by which numerical libraries count a matrix's rank.
+EPSILON = torch.finfo(torch.float64).eps
+# What a ridge, where one is needed, brings the condition number down to: six digits are left.
+REGULAR_CONDITION = 1e10
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a second moment comes from.
+
+    Attributes:
+        model: Name of the model.
+        fingerprint: Its weights (:func:`probes.model.loaded.fingerprint`).
+        layer: The block whose keys these are.
+        bos: Whether a begin-of-sequence token stood in front of every row.
+        corpus: Name of the corpus.
+        corpus_digest: SHA-256 of its documents.
+        n_tokens: Tokens counted.
+        row_length: Tokens in a row; ``None`` where that is not known (imported statistics).
+        position0_share: Share of the tokens that were the first of their row, or ``None``.
+        dtype: The weights' type when the keys were captured.
+    """
+
+    model: str
+    fingerprint: str
+    layer: int
+    bos: bool
+    corpus: str
+    corpus_digest: str
+    n_tokens: int
+    row_length: int | None
+    position0_share: float | None
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Background:
+    """What ordinary tokens look like at the layer: the yardstick for one subject's key.
+
+    Attributes:
+        first_keys: Keys of row-first tokens, a uniform sample, ``[m, d_mlp]`` float32.
+        later_keys: Keys of all other tokens, a uniform sample, ``[m', d_mlp]`` float32.
+        residual_norm: Median norm of the residual stream behind the block over tokens behind
+            position 0 (a sink at position 0 would dominate a mean).
+        residual_norm_before: The same in front of the block.
+    """
+
+    first_keys: Float[Tensor, "m d_mlp"]
+    later_keys: Float[Tensor, "m2 d_mlp"]
+    residual_norm: float
+    residual_norm_before: float
+
+
+@dataclass(frozen=True)
+class SecondMoment:
+    """C, its factorisation and what was measured beside it.
+
+    Attributes:
+        moment: C, float64, without ridge, ``[d_mlp, d_mlp]``; ``None`` stands for the identity
+            that some published forks use (``mom2_adjustment: false``).
+        d_mlp: Its size.
+        source: Where this object came from: ``"identity"``, ``"shipped"``,
+            ``"estimated"`` or a file's path.
+        provenance: The measurement; ``None`` for the identity.
+        background: Ordinary tokens at this layer; ``None`` for the identity.
+        eigenvalues: Smallest and largest eigenvalue of C.
+        least_ridge: What whoever made C wants added to its diagonal in the solve, because few
+            tokens stand behind it.
+    """
+
+    moment: Float[Tensor, "d_mlp d_mlp"] | None
+    d_mlp: int
+    source: str
+    provenance: Provenance | None = None
+    background: Background | None = None
+    eigenvalues: tuple[float, float] = field(default=(1.0, 1.0))
+    least_ridge: float = 0.0
+
+    @classmethod
+    def identity(cls, d_mlp: int) -> SecondMoment:
+        """C = I: every direction is as likely as any other."""
+        return cls(moment=None, d_mlp=d_mlp, source="identity")
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether C = I, so that no corpus stands behind it."""
+        return self.moment is None
+
+    @property
+    def ridge(self) -> float:
+        """What the solve adds to C's diagonal: 0 unless C is singular to working precision.
+
+        Then it is the least that brings the condition number down to 10¹⁰; more where
+        :attr:`least_ridge` is.
+        """
+        low, high = self.eigenvalues
+        if low >= self.d_mlp * EPSILON * high:
+            return self.least_ridge
+        needed = (high - low * REGULAR_CONDITION) / (REGULAR_CONDITION - 1)
+        return max(needed, self.least_ridge)
+
+    @property
+    def condition_number(self) -> float:
+        """Of C as it is solved with, ridge included."""
+        low, high = self.eigenvalues
+        return (high + self.ridge) / (low + self.ridge)
+
+    @cached_property
+    def factor(self) -> Float[Tensor, "d_mlp d_mlp"]:
+        """Lower Cholesky factor of C + ridge·I, float64."""
+        if self.moment is None:
+            return torch.eye(self.d_mlp, dtype=torch.float64)
+        ridge = self.ridge * torch.eye(self.d_mlp, dtype=torch.float64)
+        return torch.linalg.cholesky(self.moment + ridge)
+
+    def solve(self, keys: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
+        """C⁻¹k for each key.
+
+        Args:
+            keys: Keys, float64.
+
+        Returns:
+            The solutions, in the same shape.
+        """
+        if self.moment is None:
+            return keys.clone()
+        flat = keys.reshape(-1, self.d_mlp)
+        return torch.cholesky_solve(flat.T, self.factor).T.reshape(keys.shape)
+
+    def whiten(self, keys: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
+        """Keys in coordinates in which the C⁻¹ metric is the ordinary one.
+
+        Args:
+            keys: Keys, float64.
+
+        Returns:
+            L⁻¹k with C = LLᵀ: ``whiten(x) @ whiten(y)`` is ``x C⁻¹ y``.
+        """
+        if self.moment is None:
+            return keys.clone()
+        flat = keys.reshape(-1, self.d_mlp)
+        whitened = torch.linalg.solve_triangular(self.factor, flat.T, upper=False)
+        return whitened.T.reshape(keys.shape)
+
+    def unwhiten(self, white: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
+        """C⁻¹k of a whitened key: the second half of :meth:`solve`.
+
+        Args:
+            white: What :meth:`whiten` gives for k.
+
+        Returns:
+            L⁻ᵀ of it, in the same shape.
+        """
+        if self.moment is None:
+            return white.clone()
+        flat = white.reshape(-1, self.d_mlp)
+        solved = torch.linalg.solve_triangular(self.factor.T, flat.T, upper=True)
+        return solved.T.reshape(white.shape)
+
+    def inner(self, x: Float[Tensor, " d_mlp"], y: Float[Tensor, " d_mlp"]) -> float:
+        """The inner product x C⁻¹ y of two keys."""
+        return float(self.whiten(x) @ self.whiten(y))
+
+    def norm(self, x: Float[Tensor, " d_mlp"]) -> float:
+        """The length ‖x‖ in the C⁻¹ metric."""
+        return float(self.whiten(x).norm())
+
+    def ratio(self, unprefixed: Float[Tensor, " d_mlp"], mean: Float[Tensor, " d_mlp"]) -> float:
+        """ρ: the published denominator over the consistent one.
+
+        Args:
+            unprefixed: k_u, the bare prompt's key.
+            mean: k̄, the mean key over all contexts.
+
+        Returns:
+            k̄ᵀC⁻¹k_u / k̄ᵀC⁻¹k̄; ROME's damage is C-ROME's times 1/|ρ| at equal residual.
+        """
+        return self.inner(mean, unprefixed) / self.inner(mean, mean)
+
+    def describe(self) -> dict[str, Any]:
+        """What a result says about C (the contract's ``second_moment`` object)."""
+        known = asdict(self.provenance) if self.provenance else {}
+        return {
+            "source": self.source,
+            "n_tokens": known.get("n_tokens"),
+            "ridge": self.ridge,
+            "condition_number": self.condition_number,
+            "position0_share": known.get("position0_share"),
+            "row_length": known.get("row_length"),
+            "bos": known.get("bos"),
+            "corpus": known.get("corpus"),
+            "corpus_digest": known.get("corpus_digest"),
+        }
+
+
+def of_moment(
+    moment: Float[Tensor, "d_mlp d_mlp"],
+    *,
+    source: str,
+    provenance: Provenance | None = None,
+    background: Background | None = None,
+) -> SecondMoment:
+    """Makes a second moment of a matrix, made symmetric and with its eigenvalues known.
+
+    Args:
+        moment: The average of k kᵀ, float64.
+        source: See :class:`SecondMoment`.
+        provenance: See :class:`SecondMoment`.
+        background: See :class:`SecondMoment`.
+
+    Returns:
+        The second moment.
+
+    Raises:
+        ValueError: If the matrix is not square, not finite or zero.
+    """
+    if moment.dim() != 2 or moment.shape[0] != moment.shape[1]:
+        raise ValueError(f"a second moment is a square matrix, not {tuple(moment.shape)}")
+    if not torch.isfinite(moment).all():
+        raise ValueError("the second moment holds values that are not finite")
+    symmetric = (moment + moment.T) / 2
+    spectrum = torch.linalg.eigvalsh(symmetric)
+    if float(spectrum[-1]) <= 0.0:
+        raise ValueError("the second moment has no positive eigenvalue")
+    return SecondMoment(
+        moment=symmetric,
+        d_mlp=symmetric.shape[0],
+        source=source,
+        provenance=provenance,
+        background=background,
+        eigenvalues=(float(spectrum[0]), float(spectrum[-1])),
+    )

@@ -1,0 +1,78 @@
+"""What to add to C's diagonal where few tokens stand behind it, by a stated rule.
+
+A second moment of few tokens has eigenvalues that are too far apart: its small ones are too
+small, and C⁻¹ amplifies just those directions. Ledoit and Wolf (2004) mix it with a multiple of
+the identity, (1 − α)C + αμI, and say which α comes closest to the truth on average. ρ and damage
+do not change with C's scale, so this is the same as adding a ridge of μα/(1 − α), which is how it
+is kept: the corpus moment itself stays what was measured.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from rome_diagnosis.errors import UserError
+
+Rule = Literal["auto", "none"]
+
+# The limit below which a diagnosis warns that C rests on few tokens.
+FEW_TOKENS_PER_DIMENSION = 4.0
+LARGEST_SHARE = 0.99
+
+
+def shrinkage(moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
+    """Ledoit and Wolf's share α of the identity.
+
+    Args:
+        moment: C, the average of k kᵀ.
+        fourth: The sum of ‖k‖⁴.
+        n: How many keys. They count as independent; tokens of one text are not quite, so that
+            α is rather too small than too large.
+
+    Returns:
+        α, at most :data:`LARGEST_SHARE`.
+    """
+    size = float(moment.square().sum())
+    scale = float(moment.diagonal().mean())
+    from_identity = size - len(moment) * scale * scale
+    error = max(fourth / n - size, 0.0) / n
+    if from_identity <= 0.0:
+        return LARGEST_SHARE
+    return min(error / from_identity, LARGEST_SHARE)
+
+
+def ridge(rule: str | float, moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
+    """The ridge a rule asks for.
+
+    Args:
+        rule: ``auto`` shrinks below :data:`FEW_TOKENS_PER_DIMENSION` tokens per dimension and
+            else, as published, adds nothing; ``none`` never; a number is the ridge itself in
+            units of C's mean eigenvalue.
+        moment: C.
+        fourth: The sum of ‖k‖⁴.
+        n: How many keys.
+
+    Returns:
+        What to add to C's diagonal, absolute.
+
+    Raises:
+        UserError: If the rule is neither.
+    """
+    scale = float(moment.diagonal().mean())
+    if rule == "none":
+        return 0.0
+    if rule == "auto":
+        if n >= FEW_TOKENS_PER_DIMENSION * len(moment):
+            return 0.0
+        share = shrinkage(moment, fourth, n)
+        return scale * share / (1 - share)
+    try:
+        factor = float(rule)
+    except ValueError:
+        factor = -1.0
+    if not 0.0 <= factor < float("inf"):
+        raise UserError(f"--ridge must be auto, none or a number of 0 or more, not {rule!r}")
+    return scale * factor

@@ -1,0 +1,190 @@
+"""What does not change while v* is optimised.
+
+Nothing below the edited block depends on δ, nor does any position before the subject's last
+token in any block. Both are computed here, once, for several edits side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probes.edited.answers import target_tokens
+from probes.edited.blocks_above import UpperBlocks
+from probes.model.loaded import LoadedModel
+from probes.request.lookup import lookup
+from probes.request.request import Request, request
+from probes.target_value.unedited_pass import run
+from rome_diagnosis.errors import UserError
+
+# How the published code states the prompt whose prediction must not move.
+KL_PROMPT = "{} is a"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text of one edit, and where the loss reads it."""
+
+    ids: list[int]
+    lookup: int
+    positions: list[int]
+    targets: list[int]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The constants of several edits' optimisation, rows of one edit side by side.
+
+    ``rows`` texts belong to each edit, the last one being the KL prompt. Everything starts at the
+    subject's last token, position 0 here.
+    """
+
+    rows: int
+    residual: Float[Tensor, "row position d_model"]
+    lengths: Int[Tensor, " row"]
+    output: Float[Tensor, "row d_model"]
+    ids: Int[Tensor, "row position"]
+    mask: Float[Tensor, "row 1 position key_position"]
+    position_ids: Int[Tensor, "row position"]
+    past: dict[int, tuple[Tensor, Tensor]]
+    read_row: Int[Tensor, " n"]
+    read_position: Int[Tensor, " n"]
+    target: Int[Tensor, " n"]
+    weight: Float[Tensor, " n"]
+    kl_initial: Float[Tensor, "edit vocabulary"]
+    initial: Float[Tensor, "edit d_model"]
+
+    @property
+    def edits(self) -> int:
+        """How many edits."""
+        return self.initial.shape[0]
+
+    def keep(self, edits: Int[Tensor, " kept"]) -> Constants:
+        """The same for some of the edits only."""
+        offsets = torch.arange(self.rows, device=edits.device)
+        rows = (edits[:, None] * self.rows + offsets).flatten()
+        new_row = torch.full((self.residual.shape[0],), -1, device=edits.device)
+        new_row[rows] = torch.arange(len(rows), device=edits.device)
+        read = new_row[self.read_row] >= 0
+        return replace(
+            self,
+            residual=self.residual[rows],
+            lengths=self.lengths[rows],
+            output=self.output[rows],
+            ids=self.ids[rows],
+            mask=self.mask[rows],
+            position_ids=self.position_ids[rows],
+            past={i: (k[rows], v[rows]) for i, (k, v) in self.past.items()},
+            read_row=new_row[self.read_row[read]],
+            read_position=self.read_position[read],
+            target=self.target[read],
+            weight=self.weight[read],
+            kl_initial=self.kl_initial[edits],
+            initial=self.initial[edits],
+        )
+
+
+def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: int) -> list[Row]:
+    """The texts of one edit: every context with the new object behind it, and the KL prompt.
+
+    Args:
+        model: Gives the tokenizer.
+        edit: The edit.
+        prefixes: Contexts 1…n.
+        limit: Tokens the model reads.
+
+    Returns:
+        One row for each context, the bare prompt first and the KL prompt last.
+
+    Raises:
+        UserError: As :func:`probes.target_value.optimise.optimise`.
+    """
+    if edit.target_new is None:
+        raise UserError(f"the edit of {edit.subject!r} has no target: give --target-new")
+    rows = []
+    for prefix in ["", *prefixes]:
+        site = lookup(model, edit, prefix)
+        prompt, target = target_tokens(model, prefix + edit.text, edit.target_new)
+        ids = [*prompt, *target[:-1]]
+        if ids[: site.index + 1] != site.ids:
+            raise UserError(
+                f"the subject {edit.subject!r} is tokenised differently in front of "
+                f"{edit.target_new!r}: reword the prompt"
+            )
+        last = len(prompt) - 1
+        rows.append(Row(ids, site.index, list(range(last, last + len(target))), target))
+    held = request(edit.subject, KL_PROMPT)
+    site = lookup(model, held)
+    rows.append(Row(site.ids, site.index, [site.index], []))
+    longest = max(len(row.ids) for row in rows)
+    if longest > limit:
+        raise UserError(
+            f"the prompt of {edit.subject!r} has {longest} tokens with its longest prefix, but "
+            f"{model.name} reads only {limit}"
+        )
+    return rows
+
+
+@torch.no_grad()
+def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
+    """Runs the unedited model once and keeps what every step needs.
+
+    Args:
+        upper: The model above the edited block.
+        edits: Rows of :func:`rows_of`, as many for each edit.
+
+    Returns:
+        The constants.
+    """
+    flat = [row for rows in edits for row in rows]
+    count, device = len(edits[0]), upper.device
+    first = torch.arange(0, len(flat), count, device=device)
+    unedited = run(
+        upper,
+        [row.ids for row in flat],
+        [row.lookup for row in flat],
+        (first + count - 1).tolist(),
+    )
+    ids, _ = upper.rows([row.ids for row in flat])
+    start = torch.tensor([row.lookup for row in flat], device=device)
+    index = start[:, None] + torch.arange(unedited.residual.shape[1], device=device)
+    position_ids = index.clamp(max=ids.shape[1] - 1)
+    read_row, read_position, target, weight = [], [], [], []
+    for i, row in enumerate(flat):
+        for position, token in zip(row.positions, row.targets, strict=False):
+            read_row.append(i)
+            read_position.append(position - row.lookup)
+            target.append(token)
+            weight.append(1.0 / len(row.targets))
+    return Constants(
+        rows=count,
+        residual=unedited.residual,
+        lengths=torch.tensor([len(row.ids) - row.lookup for row in flat], device=device),
+        output=unedited.output,
+        ids=ids.gather(1, position_ids),
+        mask=_mask(start, position_ids.shape[1], unedited.residual.dtype),
+        position_ids=position_ids,
+        past=unedited.past,
+        read_row=torch.tensor(read_row, device=device),
+        read_position=torch.tensor(read_position, device=device),
+        target=torch.tensor(target, device=device),
+        weight=torch.tensor(weight, device=device),
+        kl_initial=torch.log_softmax(upper.head(unedited.final).float(), dim=-1),
+        initial=unedited.output[first],
+    )
+
+
+def _mask(start: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+    """Additive mask: each row sees its own earlier positions, then causally."""
+    device = start.device
+    own = torch.arange(int(start.max()), device=device) < start[:, None]
+    causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+    visible = torch.cat(
+        [own[:, None].expand(-1, width, -1), causal.expand(len(start), -1, -1)], dim=2
+    )
+    zero = torch.zeros((), dtype=dtype, device=device)
+    return torch.where(visible, zero, torch.finfo(dtype).min)[:, None]

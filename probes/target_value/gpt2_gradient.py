@@ -1,0 +1,376 @@
+"""GPT-2's upper blocks with nothing in them that the optimisation of v* does not need.
+
+The general path (:mod:`probes.edited.blocks_above`) runs Hugging Face's blocks on every position
+after the subject and leaves the gradient to PyTorch. Of a GPT-2 layout we know more. All maps but
+attention act on tokens one by one, so they run on a list of cells: the tokens that there are, with
+no padding among them. In the first block above the edited one all cells but the subjects' still
+carry a constant residual stream, so their queries, keys and values are computed once. In the last
+block only the cells that the loss reads need a query and an MLP. And as no weight has a gradient,
+the backward pass is written out in some ten operations a block; on small models most of PyTorch's
+own is bookkeeping.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probes.forward.gpt2.blocks import Block, Norm, added, affine, is_gpt2
+from probes.forward.gpt2.gelu import gelu_and_slope
+from probes.forward.unhooked import Plain
+
+
+def applies(whole: Plain, layer: int) -> bool:
+    """Whether the upper part is a plain GPT-2's with at least a first and a last block.
+
+    Args:
+        whole: The model.
+        layer: The edited block.
+
+    Returns:
+        Whether :class:`LeanBlocks` computes what the model does.
+    """
+    return is_gpt2(whole) and layer + 2 < whole.model.config.n_layer
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Where the loss reads the logits, and what of them.
+
+    Attributes:
+        row: Of each place, ``[n]``.
+        position: Within its row, 0 being the subject's last token, ``[n]``.
+        target: The token whose log-probability is wanted there, ``[n]``.
+        held: Rows whose prediction at position 0 must not move, ``[m]``.
+        initial: The unedited model's log-probabilities there, ``[m, vocabulary]``.
+    """
+
+    row: Int[Tensor, " n"]
+    position: Int[Tensor, " n"]
+    target: Int[Tensor, " n"]
+    held: Int[Tensor, " m"]
+    initial: Float[Tensor, "m vocabulary"]
+
+
+class LeanBlocks:
+    """The blocks above one block's MLP, for texts that change only at their first position."""
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        whole: Plain,
+        layer: int,
+        *,
+        residual: Float[Tensor, "row position d_model"],
+        lengths: Int[Tensor, " row"],
+        mask: Float[Tensor, "row 1 position key_position"],
+        past: dict[int, tuple[Tensor, Tensor]],
+        reads: Reads,
+    ) -> None:
+        """Computes what no step changes.
+
+        Args:
+            whole: The model; :func:`applies` holds.
+            layer: The edited block.
+            residual: The unedited stream behind it; position 0 is the subject's last token.
+            lengths: Positions of each row that are not padding.
+            mask: Additive, each row's own earlier positions first.
+            past: Keys and values of earlier positions, for each block above.
+            reads: What is wanted.
+        """
+        model = whole.model
+        n_layer = model.config.n_layer
+        rows, width, self._d = residual.shape
+        device = residual.device
+        blocks = [_Block(Block.of(whole.block(i))) for i in range(layer + 1, n_layer)]
+        heads = int(model.config.n_head)
+        there = torch.arange(width, device=device) < lengths[:, None]
+        self._constant = residual[there]
+        table = torch.full((rows, width), len(self._constant), device=device)
+        table[there] = torch.arange(len(self._constant), device=device)
+        self._cells = _Cells(table, heads, self._constant)
+        self._subjects = table[:, 0]
+
+        row = torch.cat([reads.row, reads.held])
+        position = torch.cat([reads.position, torch.zeros_like(reads.held)])
+        self._reads, self._read_cells = reads, table[row, position]
+        slot = _rank_in_row(row, rows)
+        read_table = table.new_full((rows, int(slot.max()) + 1), len(row))
+        read_table[row, slot] = torch.arange(len(row), device=device)
+        self._read = _Cells(read_table, heads, self._constant[self._read_cells])
+        places = position.new_zeros(read_table.shape)
+        places[row, slot] = position
+        read_mask = mask[torch.arange(rows, device=device)[:, None], 0, places][:, None]
+
+        *others, last = [
+            (block, _Attention(heads, past[i], read_mask if i == n_layer - 1 else mask))
+            for i, block in enumerate(blocks, layer + 1)
+        ]
+        self._first, self._middle, self._last = others[0], others[1:], last
+        # Every cell's, though the subjects' will not count.
+        self._constant_qkv = affine(blocks[0].norm1(self._constant).out, blocks[0].qkv)
+        final = model.transformer.ln_f
+        self._final = _Norm((final.weight, final.bias, final.eps))
+        self._head = model.get_output_embeddings().weight
+        self._tape: list[Any] = []
+
+    @torch.no_grad()
+    def read(
+        self, change: Float[Tensor, "row d_model"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " m"]]:
+        """Runs the blocks; intermediate results are kept for one :meth:`gradient`.
+
+        Args:
+            change: What is added to the residual stream behind the edited block at position 0.
+
+        Returns:
+            The targets' log-probabilities, and of each row that is held the Kullback–Leibler
+            divergence KL(edited ‖ original).
+        """
+        tape = self._tape = []
+        x = self._constant.index_add(0, self._subjects, change)
+
+        block, attention = self._first
+        normed = block.norm1(x.index_select(0, self._subjects))
+        joined = self._constant_qkv.index_copy(0, self._subjects, affine(normed.out, block.qkv))
+        attended = attention.forward(*self._cells.lay(joined, 3))
+        x, mlp = block.finish(x, self._cells.collect(attended[None]))
+        tape.append((normed, mlp))
+
+        for block, attention in self._middle:
+            normed = block.norm1(x)
+            joined = affine(normed.out, block.qkv)
+            attended = attention.forward(*self._cells.lay(joined, 3))
+            x, mlp = block.finish(x, self._cells.collect(attended[None]))
+            tape.append((normed, mlp))
+
+        block, attention = self._last
+        normed = block.norm1(x)
+        (weight, bias), d = block.qkv, self._d
+        queries = affine(normed.out.index_select(0, self._read_cells), (weight[:, :d], bias[:d]))
+        joined = affine(normed.out, (weight[:, d:], bias[d:]))
+        attended = attention.forward(*self._read.lay(queries, 1), *self._cells.lay(joined, 2))
+        x, mlp = block.finish(
+            x.index_select(0, self._read_cells), self._read.collect(attended[None])
+        )
+        final = self._final(x)
+        said = _Said(final.out @ self._head.T, self._reads)
+        tape.append((normed, mlp, final, said))
+        return said.log_probs, said.moved
+
+    @torch.no_grad()
+    def gradient(
+        self, log_probs: Float[Tensor, " n"], moved: Float[Tensor, " m"]
+    ) -> Float[Tensor, "row d_model"]:
+        """The gradient at the last :meth:`read`'s ``change``, once.
+
+        Args:
+            log_probs: The gradient at the log-probabilities.
+            moved: The gradient at the divergences.
+
+        Returns:
+            Of what is made of them.
+        """
+        tape, d = self._tape, self._d
+        block, attention = self._last
+        normed, mlp, final, said = tape.pop()
+        g = final.backward(said.backward(log_probs, moved) @ self._head)
+        g_read = block.finish_backward(g, mlp, self._read.gradient)
+        g_queries, *g_both = attention.backward(self._read.lay_gradient())
+        g_normed = self._cells.collect(torch.stack(g_both)) @ block.qkv[0][:, d:].T
+        g_queries = self._read.collect(g_queries[None]) @ block.qkv[0][:, :d].T
+        g_normed.index_add_(0, self._read_cells, g_queries)
+        g = normed.backward(g_normed).index_add_(0, self._read_cells, g_read)
+
+        for block, attention in reversed(self._middle):
+            normed, mlp = tape.pop()
+            g = block.finish_backward(g, mlp, self._cells.gradient)
+            joined = self._cells.collect(
+                torch.stack(attention.backward(self._cells.lay_gradient()))
+            )
+            g = normed.backward(joined @ block.qkv[0].T).add_(g)
+
+        block, attention = self._first
+        normed, mlp = tape.pop()
+        g = block.finish_backward(g, mlp, self._cells.gradient)
+        joined = self._cells.collect(torch.stack(attention.backward(self._cells.lay_gradient())))
+        own = joined.index_select(0, self._subjects) @ block.qkv[0].T
+        return normed.backward(own).add_(g.index_select(0, self._subjects))
+
+
+class _Cells:
+    """A list of tokens, which attention needs in rows, one for each head.
+
+    Attributes:
+        gradient: Room for one vector a cell, ``[cell, d_model]``, that :meth:`lay_gradient` lays.
+    """
+
+    def __init__(
+        self, table: Int[Tensor, "row slot"], heads: int, like: Float[Tensor, "cell d_model"]
+    ) -> None:
+        """Finds out what goes where.
+
+        Args:
+            table: The cell in each slot; as many as there are cells where there is none.
+            heads: Attention heads.
+            like: What cells hold.
+        """
+        n, d_model = like.shape
+        self._slots, self._d_head = table.shape[1], d_model // heads
+        part = torch.arange(3, device=like.device)[:, None, None, None]
+        head = torch.arange(heads, device=like.device)[:, None]
+        # Part p of m of cell i's head h is the vector (i·m + p)·heads + h. What stands in an empty
+        # slot does not matter, as long as its gradient is zero.
+        cell = table[:, None].clamp(max=n - 1)
+        self._to_rows = [((cell * m + part[:m]) * heads + head).flatten() for m in (1, 2, 3)]
+        self._gradient_to_rows = (table[:, None] * heads + head).flatten()
+        row, slot = (table < n).nonzero().unbind(1)
+        order = table[row, slot].argsort()
+        vector = (row[order, None] * heads + head[:, 0]) * self._slots + slot[order, None]
+        size = len(table) * heads * self._slots
+        self._to_cells = [(vector[:, None] + part[:m, 0, :, 0] * size).flatten() for m in (1, 2, 3)]
+        self._room = like.new_zeros(n + 1, d_model)  # the last one is what empty slots hold
+        self.gradient = self._room[:n]
+
+    def lay(
+        self, joined: Float[Tensor, "cell parts_d_model"], parts: int
+    ) -> Float[Tensor, "parts row_head slot d_head"]:
+        """Cells in rows, from so many vectors of each side by side."""
+        found = joined.view(-1, self._d_head).index_select(0, self._to_rows[parts - 1])
+        return found.view(parts, -1, self._slots, self._d_head)
+
+    def lay_gradient(self) -> Float[Tensor, "row_head slot d_head"]:
+        """:attr:`gradient` in rows, zero where there is no cell."""
+        found = self._room.view(-1, self._d_head).index_select(0, self._gradient_to_rows)
+        return found.view(-1, self._slots, self._d_head)
+
+    def collect(
+        self, laid: Float[Tensor, "parts row_head slot d_head"]
+    ) -> Float[Tensor, "cell parts_d_model"]:
+        """The way back from :meth:`lay`."""
+        found = laid.view(-1, self._d_head).index_select(0, self._to_cells[len(laid) - 1])
+        return found.view(len(self.gradient), -1)
+
+
+def _rank_in_row(row: Int[Tensor, " n"], rows: int) -> Int[Tensor, " n"]:
+    """How many earlier entries name the same row."""
+    count = torch.bincount(row, minlength=rows)
+    order = row.argsort(stable=True)
+    rank = torch.empty_like(row)
+    rank[order] = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row[order]]
+    return rank
+
+
+class _Said:
+    """What is read of logits, and its gradient; a vocabulary's width is gone over in place."""
+
+    def __init__(self, logits: Tensor, reads: Reads) -> None:
+        n = self._n = len(reads.target)
+        self._targets = reads.target[:, None]
+        probs = self._probs = logits.softmax(-1)
+        # The normaliser from the largest of each, which no probability underflows.
+        total = logits.amax(-1) - probs.amax(-1).log()
+        self.log_probs = logits[:n].gather(1, self._targets)[:, 0] - total[:n]
+        # log p − log p₀, whose mean under p is the divergence.
+        self._apart = logits[n:] - total[n:, None] - reads.initial
+        self.moved = (probs[n:] * self._apart).sum(-1)
+
+    def backward(self, log_probs: Tensor, moved: Tensor) -> Tensor:
+        g, n = self._probs, self._n
+        g[:n].mul_(-log_probs[:, None])
+        g[:n].scatter_add_(1, self._targets, log_probs[:, None])
+        g[n:].mul_(self._apart.sub_(self.moved[:, None])).mul_(moved[:, None])
+        return g
+
+
+class _Normed:
+    """The output of a layer norm, and its gradient."""
+
+    def __init__(self, x: Tensor, norm: _Norm) -> None:
+        self._x, self._norm = x, norm
+        self.out, self._mean, self._rstd = torch.native_layer_norm(
+            x, norm.weight.shape, norm.weight, norm.bias, norm.eps
+        )
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        norm = self._norm
+        found: Tensor = torch.ops.aten.native_layer_norm_backward(
+            gradient, self._x, norm.weight.shape, self._mean, self._rstd, norm.weight, norm.bias,
+            [True, False, False],
+        )[0]  # fmt: skip
+        return found
+
+
+class _Norm:
+    """A layer norm."""
+
+    def __init__(self, norm: Norm) -> None:
+        self.weight, self.bias, self.eps = norm
+
+    def __call__(self, x: Tensor) -> _Normed:
+        return _Normed(x, self)
+
+
+class _Block:
+    """All of a block but its attention, and the way back through it."""
+
+    def __init__(self, block: Block) -> None:
+        self.norm1, self._norm2 = _Norm(block.norm1), _Norm(block.norm2)
+        self.qkv, self._attention_out = block.qkv, block.attention_out
+        self._mlp_in, self._mlp_out = block.mlp_in, block.mlp_out
+
+    def finish(self, x: Tensor, attended: Tensor) -> tuple[Tensor, tuple[_Normed, Tensor]]:
+        """Adds the attention's output and the MLP's to the residual stream, [n, d_model]."""
+        x = added(x, attended, self._attention_out)
+        normed = self._norm2(x)
+        hidden, slope = gelu_and_slope(affine(normed.out, self._mlp_in))
+        return added(x, hidden, self._mlp_out), (normed, slope)
+
+    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Tensor], attended: Tensor) -> Tensor:
+        """The gradient at the residual stream; the one at what attention took is written."""
+        normed, slope = kept
+        hidden = (g @ self._mlp_out[0].T).mul_(slope)
+        g = normed.backward(hidden @ self._mlp_in[0].T).add_(g)
+        torch.mm(g, self._attention_out[0].T, out=attended)
+        return g
+
+
+class _Attention:
+    """Attention of some positions over constant earlier ones and over each other."""
+
+    def __init__(self, heads: int, past: tuple[Tensor, Tensor], mask: Tensor) -> None:
+        keys, _ = past
+        rows, _, self._earlier, d_head = keys.shape
+        self._scale = 1 / math.sqrt(d_head)
+        total = mask.shape[-1]
+        # Earlier positions stand in front for good; own ones are written behind them each time.
+        self._both = keys.new_zeros(2, rows * heads, total, d_head)
+        self._both[:, :, : self._earlier] = torch.stack(past).flatten(1, 2)
+        self._own = self._both[:, :, self._earlier :]
+        self._keys, self._values = self._both
+        self._mask = mask.expand(-1, heads, -1, -1).reshape(rows * heads, -1, total)
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """What queries take from the values; all ``[row · head, slot, d_head]``."""
+        self._own[0], self._own[1], self._queries = keys, values, queries
+        scores = torch.baddbmm(self._mask, queries, self._keys.mT, alpha=self._scale)
+        self._pattern = scores.softmax(-1)
+        return torch.bmm(self._pattern, self._values)
+
+    def backward(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients at queries, keys and values from the one at what was taken."""
+        pattern = self._pattern
+        scores = torch.ops.aten._softmax_backward_data(
+            torch.bmm(mixed, self._values.mT), pattern, -1, pattern.dtype
+        ).mul_(self._scale)
+        own = slice(self._earlier, None)
+        return (
+            torch.bmm(scores, self._keys),
+            torch.bmm(scores[..., own].mT, self._queries),
+            torch.bmm(pattern[..., own].mT, mixed),
+        )

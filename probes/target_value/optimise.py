@@ -1,0 +1,283 @@
+"""The target value v*: the MLP output that makes the model say the new object.
+
+ROME's optimisation. A vector δ is added to the edited MLP's output at the subject's last token,
+in every context at once, and Adam lowers the new object's negative log-likelihood over the
+contexts, plus a Kullback–Leibler term that holds "{subject} is a" in place, plus weight decay.
+
+Below the edited block nothing depends on δ, nor does any position before the subject's last token
+in any block. Both are computed once; each step runs only the blocks above, from the subject's
+last token on, and takes logits only where the loss reads them. Contexts that are the same text
+are one row that counts as many. Edits do not touch one another, so many are optimised in one
+batch, each with its own state and its own stop.
+
+Source: Meng et al. 2022, *Locating and Editing Factual Associations in GPT*, section 3.1 and its
+published code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.edited.blocks_above import UpperBlocks
+from probes.model.loaded import LoadedModel
+from probes.request.request import Request
+from probes.target_value import gpt2_gradient
+from probes.target_value.constants import Constants, prepare, rows_of
+from probes.target_value.hyperparameters import Hyperparameters
+
+# Adam's, as in the published code (PyTorch's defaults).
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+# Edits that a CPU takes together: the rows of more of them fall out of its caches.
+AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class TargetValue:
+    """What an optimisation found.
+
+    Attributes:
+        request: The edit.
+        initial: v_u, the MLP's output at the subject in the bare prompt, float64 on the CPU.
+        delta: δ, which is added to it.
+        steps: Steps taken.
+        losses: The loss at each evaluation, one more than steps.
+        probability: Mean over the contexts of the new object's probability (per token, geometric)
+            at the last evaluation.
+        clamp_saturated: Whether δ ended on the sphere it is projected into.
+    """
+
+    request: Request
+    initial: Float[Tensor, " d_model"]
+    delta: Float[Tensor, " d_model"]
+    steps: int
+    losses: tuple[float, ...]
+    probability: float
+    clamp_saturated: bool
+
+    @property
+    def value(self) -> Float[Tensor, " d_model"]:
+        """v* = v_u + δ."""
+        return self.initial + self.delta
+
+    def __repr__(self) -> str:
+        """The figures rather than the vectors."""
+        return (
+            f"TargetValue({self.request.subject!r} → {self.request.target_new!r}: "
+            f"{self.steps} steps, loss {self.losses[-1]:.3f}, ‖δ‖ {self.delta.norm():.3g}, "
+            f"‖v_u‖ {self.initial.norm():.3g}{', clamped' if self.clamp_saturated else ''})"
+        )
+
+
+def optimise(
+    model: LoadedModel,
+    requests: Sequence[Request],
+    prefixes: Sequence[str],
+    layer: int,
+    hyperparameters: Hyperparameters | None = None,
+    *,
+    batch: int = 16,
+) -> list[TargetValue]:
+    """Finds the target value of each edit.
+
+    Args:
+        model: The loaded model, with float32 weights.
+        requests: The edits, each with a new object.
+        prefixes: Contexts 1…n; context 0, the bare prompt, is always among them.
+        layer: The edited block.
+        hyperparameters: ROME's, if not given.
+        batch: At most so many edits are optimised together; memory grows with it.
+
+    Returns:
+        One target value per edit, in their order.
+
+    Raises:
+        UserError: If an edit has no new object, the subject cannot be looked up, or a text is
+            longer than the model can read.
+    """
+    chosen = hyperparameters or Hyperparameters()
+    upper = UpperBlocks(model, layer)
+    distinct = Counter(prefixes)
+    share = torch.tensor([1.0, *map(float, distinct.values())]) / (1 + len(prefixes))
+    share = share.to(upper.device)
+    texts = [rows_of(model, edit, [*distinct], upper.longest_text) for edit in requests]
+    # Edits whose texts go on equally long behind the subject waste no padding on one another.
+    order = sorted(
+        range(len(requests)), key=lambda i: max(len(row.ids) - row.lookup for row in texts[i])
+    )
+    found: dict[int, TargetValue] = {}
+
+    size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
+    for start in range(0, len(order), size):
+        chunk = order[start : start + size]
+        constants = prepare(upper, [texts[i] for i in chunk])
+        results = _descend(upper, constants, chosen, [requests[i] for i in chunk], share)
+        found.update(zip(chunk, results, strict=True))
+    return [found[i] for i in range(len(requests))]
+
+
+def _descend(
+    upper: UpperBlocks,
+    constants: Constants,
+    chosen: Hyperparameters,
+    requests: Sequence[Request],
+    share: Float[Tensor, " context"],
+) -> list[TargetValue]:
+    """Adam on every edit's δ, edits that reached their stop taken out on the way."""
+    batch = constants
+    objective = _Objective(upper, batch, chosen, share)
+    device = batch.residual.device
+    active = torch.arange(batch.edits, device=device)
+    final = torch.zeros(batch.initial.shape, device=device)
+    losses: list[list[float]] = [[] for _ in requests]
+    probabilities = [0.0 for _ in requests]
+    delta = torch.zeros(batch.initial.shape, device=device)
+    mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
+    longest = chosen.clamp_norm_factor * constants.initial.float().norm(dim=-1)
+    for evaluation in range(1, chosen.evaluations + 1):
+        loss, probability = objective.evaluate(delta)
+        values = loss.tolist()
+        for edit, value, likely in zip(active.tolist(), values, probability.tolist(), strict=True):
+            losses[edit].append(value)
+            probabilities[edit] = likely
+        if evaluation == chosen.evaluations:
+            break
+        running = [i for i, value in enumerate(values) if not value < chosen.stop_below]
+        if not running:
+            break
+        gradient = objective.gradient(delta)
+        if len(running) < len(values):
+            keep = torch.tensor(running, device=device)
+            final[active] = delta
+            active, delta, gradient = active[keep], delta[keep], gradient[keep]
+            mean, square, batch = mean[keep], square[keep], batch.keep(keep)
+            objective = _Objective(upper, batch, chosen, share)
+        mean.lerp_(gradient, 1 - BETA1)
+        square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        spread = square.sqrt().div_((1 - BETA2**evaluation) ** 0.5).add_(EPSILON)
+        delta.addcdiv_(mean, spread, value=-chosen.learning_rate / (1 - BETA1**evaluation))
+        norm = delta.norm(dim=-1)
+        limit = longest[active]
+        beyond = norm > limit
+        delta[beyond] = delta[beyond] * limit[beyond, None] / norm[beyond, None]
+    final[active] = delta
+    saturated = (final.norm(dim=-1) >= longest * (1 - 1e-5)).tolist()
+    return [
+        TargetValue(
+            request=edit,
+            initial=constants.initial[i].to("cpu", torch.float64),
+            delta=final[i].to("cpu", torch.float64),
+            steps=len(losses[i]) - 1,
+            losses=tuple(losses[i]),
+            probability=probabilities[i],
+            clamp_saturated=bool(saturated[i]),
+        )
+        for i, edit in enumerate(requests)
+    ]
+
+
+class _Objective:
+    """Each edit's loss: linear in what is read of the model, plus the decay of δ."""
+
+    def __init__(
+        self, upper: UpperBlocks, batch: Constants, chosen: Hyperparameters, share: Tensor
+    ) -> None:
+        self._batch, self._share = batch, share
+        self._reader = _reader(upper, batch)
+        self._per_norm = chosen.weight_decay / batch.initial.float().norm(dim=-1) ** 2
+        contexts = torch.cat([share, torch.zeros_like(share[:1])])  # the KL prompt's row is none
+        self._of_log_probs = -batch.weight * contexts[batch.read_row % batch.rows]
+        self._of_moved = torch.full_like(self._per_norm, chosen.kl_factor)
+
+    def evaluate(
+        self, delta: Float[Tensor, "edit d_model"]
+    ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
+        """Each edit's loss, and its new object's mean probability."""
+        batch = self._batch
+        change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
+        log_probs, moved = self._reader.read(change)
+        nll = torch.zeros(len(change), device=delta.device)
+        nll.index_add_(0, batch.read_row, -log_probs * batch.weight)
+        nll = nll.view(batch.edits, batch.rows)[:, :-1]
+        loss = nll @ self._share + self._of_moved * moved + self._per_norm * delta.norm(dim=-1)
+        return loss, torch.exp(-nll) @ self._share
+
+    def gradient(self, delta: Float[Tensor, "edit d_model"]) -> Float[Tensor, "edit d_model"]:
+        """The gradient of what was evaluated last, at the same δ."""
+        change = self._reader.gradient(self._of_log_probs, self._of_moved)
+        found = change.view(self._batch.edits, self._batch.rows, -1).sum(1, dtype=delta.dtype)
+        # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
+        norm = delta.norm(dim=-1)
+        decay = torch.where(norm > 0, self._per_norm / norm, 0.0)
+        return found.addcmul_(delta, decay[:, None])
+
+
+class Reader(Protocol):
+    """From what is added to the MLP's output at each row's subject to what the loss reads."""
+
+    def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
+        """The targets' log-probabilities and each edit's Kullback–Leibler divergence."""
+
+    def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
+        """The gradient at the last ``change`` from those at what was read, once."""
+
+
+def _reader(upper: UpperBlocks, batch: Constants) -> Reader:
+    rows = len(batch.residual)
+    held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
+    reads = gpt2_gradient.Reads(
+        batch.read_row, batch.read_position, batch.target, held, batch.kl_initial
+    )
+    if gpt2_gradient.applies(upper.plain, upper.layer):
+        return gpt2_gradient.LeanBlocks(
+            upper.plain,
+            upper.layer,
+            residual=batch.residual,
+            lengths=batch.lengths,
+            mask=batch.mask,
+            past=batch.past,
+            reads=reads,
+        )
+    return _General(upper, batch, reads)
+
+
+class _General:
+    """For any architecture: Hugging Face's blocks, PyTorch's gradient."""
+
+    def __init__(self, upper: UpperBlocks, batch: Constants, reads: gpt2_gradient.Reads) -> None:
+        self._upper, self._batch, self._reads = upper, batch, reads
+        self._at = (
+            torch.cat([reads.row, reads.held]),
+            torch.cat([reads.position, torch.zeros_like(reads.held)]),
+        )
+
+    @torch.enable_grad()
+    def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
+        """See :class:`Reader`."""
+        batch, reads = self._batch, self._reads
+        self._change = change.requires_grad_(True)
+        at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.output, change)
+        logits = self._upper.logits(
+            torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
+            batch.ids,
+            batch.mask,
+            self._at,
+            position_ids=batch.position_ids,
+            past=batch.past,
+        )
+        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        n = len(reads.target)
+        moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
+        self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved
+        return self._read[0].detach(), self._read[1].detach()
+
+    def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
+        """See :class:`Reader`."""
+        (found,) = torch.autograd.grad(self._read, self._change, (log_probs, moved))
+        return found

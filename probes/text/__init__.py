@@ -1,0 +1,1 @@
+"""Text: corpora as rows of tokens, and texts as users store them."""

@@ -1,0 +1,1 @@
+"""Figures of pages and notebooks: SVG for pages, matplotlib axes for papers."""

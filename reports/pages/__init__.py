@@ -1,0 +1,1 @@
+"""Documents as self-contained HTML, one module for each kind of page."""

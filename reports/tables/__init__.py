@@ -1,0 +1,1 @@
+"""Rows and terms that text, Markdown and pages share."""

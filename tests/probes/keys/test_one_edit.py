@@ -1,0 +1,213 @@
+"""Captured keys against plain PyTorch hooks on the Hugging Face model, on every architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from probes.forward.batches import batches, run_to
+from probes.keys.one_edit import capture
+from probes.keys.profile import profile
+from probes.model.loaded import LoadedModel
+from probes.request import prefixes
+from probes.request.lookup import lookup
+from probes.request.request import request
+from probes.statistics import cosine
+from rome_diagnosis.errors import UserError
+from tests import oracle, tiny
+
+PREFIXES = ("", "The weather was fine. ", "I think you should read this. ", "Paris. ")
+EDITS = (
+    ("Apple", "{} was founded by"),
+    ("Danielle Darrieux", "The mother tongue of {} is"),
+    ("France", "The capital of {}"),
+)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    return float((found - expected).norm() / expected.norm()) <= 1e-5
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_keys_and_values_equal_plain_hooks_batched_or_alone(
+    name: str, tiny_model: Callable[[str], LoadedModel], tiny_dir: Callable[[str], Path]
+) -> None:
+    model = tiny_model(name)
+    for layer in (1, model.n_layers - 1):
+        lookups = [lookup(model, request(*edit), p) for edit in EDITS for p in PREFIXES]
+        batched = capture(model, lookups, layer)
+        for i in (0, 3, 5, 10):
+            key, value = oracle.key_and_value(tiny_dir(name), lookups[i].ids, layer)
+            alone = capture(model, lookups[i : i + 1], layer)
+            assert close(batched.keys[i], key)
+            assert close(alone.keys[0], key)
+            if not model.norm_behind_mlp:
+                assert close(batched.values[i], value)
+    # Positive control: other contexts and other layers do have other keys.
+    assert not close(batched.keys[1], batched.keys[0])
+    assert not close(capture(model, lookups[:1], 0).keys[0], batched.keys[0])
+
+
+def test_later_text_cannot_change_a_key(tiny_model: Callable[[str], LoadedModel]) -> None:
+    model = tiny_model("gpt2")
+    one = lookup(model, request("Apple", "{} was founded by"))
+    other = lookup(model, request("Apple", "{} lies on the Seine."))
+    assert one.ids == other.ids
+
+
+def test_nothing_is_computed_that_the_answer_does_not_need(
+    tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, layer = tiny_model("gpt2"), 1
+    blocks: list[int] = []
+    handles = [
+        block.register_forward_pre_hook(lambda module, args, i=i: blocks.append(i))
+        for i, block in enumerate(model.bridge.original_model.transformer.h)
+    ]
+    widths: list[tuple[int, ...]] = []
+    original = run_to
+
+    def counting(model: LoadedModel, batch: Any, layer: int, hooks: Any) -> None:
+        widths.append(tuple(batch.ids.shape))
+        original(model, batch, layer, hooks)
+
+    monkeypatch.setattr("probes.forward.batches.run_to", counting)
+    found = lookup(model, request("Apple", "{} was founded by Steve Jobs."), "Paris. ")
+    keys = capture(model, [found, found, found], layer).keys
+    for handle in handles:
+        handle.remove()
+    assert max(blocks) <= layer + 1  # the bridge stops where the next block begins
+    assert widths == [(1, found.index + 1)]  # equal texts once, and nothing behind the subject
+    assert torch.equal(keys[0], keys[2])
+
+
+def test_hooks_leave_nothing_behind(tiny_model: Callable[[str], LoadedModel]) -> None:
+    model = tiny_model("gpt2")
+    ids = torch.tensor([model.tokens("Apple was founded by").ids])
+    before = model.bridge(ids, return_type="logits")
+    edit = lookup(model, request("Apple", "{} was founded by"))
+
+    def broken(activation: torch.Tensor, hook: Any) -> None:
+        raise RuntimeError("broken hook")
+
+    batch = next(batches([edit.ids], model.device))
+    with pytest.raises(RuntimeError, match="broken hook"):
+        run_to(model, batch, 1, [(model.hook(1, "key"), broken)])
+    capture(model, [edit], 1)
+    assert torch.equal(model.bridge(ids, return_type="logits"), before)
+
+
+def test_batches_hold_every_text_once_and_stay_small() -> None:
+    texts = [[7] * n for n in (5, 1, 9, 3, 3, 12, 2)]
+    made = list(batches(texts, torch.device("cpu"), batch_tokens=12))
+    assert sorted(row for batch in made for row in batch.rows) == list(range(len(texts)))
+    for batch in made:
+        assert batch.ids.numel() <= 12
+        for i, row in enumerate(batch.rows):
+            assert int(batch.mask[i].sum()) == len(texts[row])
+            assert int(batch.last[i]) == len(texts[row]) - 1
+    assert len(made) < len(texts)
+
+
+def test_layers_out_of_range_are_refused(tiny_model: Callable[[str], LoadedModel]) -> None:
+    model = tiny_model("gpt2")
+    edit = lookup(model, request("Apple", "{} is"))
+    for layer in (-1, 4):
+        with pytest.raises(UserError, match="layers 0 to 3"):
+            capture(model, [edit], layer)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gptj", "llama", "gemma2"])
+def test_profile_agrees_with_captured_keys_and_plain_residuals(
+    name: str, tiny_model: Callable[[str], LoadedModel]
+) -> None:
+    model, layer = tiny_model(name), 2
+    lookups = [lookup(model, request("Apple", "{} was"), p) for p in PREFIXES]
+    measured = profile(model, lookups, layer)
+    for statistics in measured.layers:
+        keys = capture(model, lookups, statistics.layer).keys
+        assert statistics.key_norm_unprefixed == pytest.approx(float(keys[0].norm()), rel=1e-5)
+        expected = cosine(keys[0], keys[1:].mean(0))
+        assert statistics.cosine == pytest.approx(expected, abs=1e-5)
+    # The residual stream entering a block, by the Hugging Face model's own hidden states.
+    hidden = []
+    for found in lookups:
+        out = model.bridge.original_model(
+            torch.tensor([found.ids]), output_hidden_states=True, use_cache=False
+        )
+        hidden.append([state[0].double() for state in out.hidden_states])
+    first = torch.stack([states[layer][0].norm() for states in hidden]).mean()
+    later = torch.cat([states[layer][1:].norm(dim=-1) for states in hidden]).median()
+    assert measured.layers[layer].residual_norm_first == pytest.approx(float(first), rel=1e-4)
+    assert measured.layers[layer].residual_norm_later == pytest.approx(float(later), rel=1e-4)
+    assert len(measured.positions) == sum(len(found.ids) for found in lookups)
+    for position in measured.positions:
+        expected = float(hidden[position.context][layer][position.index].norm())
+        assert position.residual_norm == pytest.approx(expected, rel=1e-4)
+        is_last = position.index == lookups[position.context].index
+        assert (position.attention is None) == is_last
+
+
+def test_attention_to_first_is_that_of_the_plain_model(
+    tiny_dir: Callable[[str], Path], tiny_model: Callable[[str], LoadedModel]
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model, layer = tiny_model("gpt2"), 1
+    found = lookup(model, request("Paris", "{} lies on"), "The weather was fine. ")
+    statistics = profile(model, [found], layer).layers[layer]
+    plain = AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2"), attn_implementation="eager")
+    with torch.no_grad():
+        pattern = plain(torch.tensor([found.ids]), output_attentions=True).attentions[layer][0]
+    expected = float(pattern[:, 1:, 0].double().mean())
+    assert statistics.attention_to_first == pytest.approx(expected, rel=1e-5)
+
+
+def test_sampled_contexts_repeat_and_differ_by_seed(
+    tiny_model: Callable[[str], LoadedModel],
+) -> None:
+    model = tiny_model("gpt2")
+    one = prefixes.sample(model, n=7, seed=1)
+    assert one == prefixes.sample(model, n=7, seed=1)
+    assert one != prefixes.sample(model, n=7, seed=2)
+    assert len(one) == 7
+    assert all(prefix.endswith(". ") for prefix in one)
+    assert prefixes.sample(model, n=0) == []
+    with pytest.raises(UserError, match="0 or more"):
+        prefixes.sample(model, n=-1)
+
+
+def test_sampled_contexts_follow_the_published_scheme(
+    tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("gpt2")
+    rows: list[list[int]] = []
+    decode = prefixes._as_prefix
+    monkeypatch.setattr(
+        prefixes, "_as_prefix", lambda model, ids: rows.append(ids) or decode(model, ids)
+    )
+    prefixes.sample(model, n=20, seed=0)
+    assert [len(row) for row in rows] == [5] * 10 + [10] * 10  # the start counts as a token
+    assert {row[0] for row in rows} == {model.tokenizer.bos_token_id}
+    for row in rows[::5]:
+        for i in range(1, len(row)):
+            logits = model.bridge(torch.tensor([row[:i]]), return_type="logits")[0, -1]
+            assert row[i] in logits[: len(model.tokenizer)].topk(5).indices
+    rows.clear()
+    words = prefixes.sample(model, n=10, seed=0, start="words")
+    assert all(
+        prefix.startswith(word)
+        for prefix, word in zip(words, prefixes.START_WORDS * 2, strict=True)
+    )
+
+
+def test_given_contexts_stand_as_they_are() -> None:
+    assert prefixes.given(["Well,", "So. ", "Line\n"]) == ["Well, ", "So. ", "Line\n"]
+    with pytest.raises(UserError, match="is empty"):
+        prefixes.given(["fine", " "])
+    with pytest.raises(UserError, match="not valid Unicode"):
+        prefixes.given(["\ud800"])

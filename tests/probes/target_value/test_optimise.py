@@ -1,0 +1,207 @@
+"""v* against an optimisation written out naively: whole texts, one edit, PyTorch's own Adam."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers
+
+from probes.edited.answers import target_tokens
+from probes.request.request import request
+from probes.target_value.hyperparameters import Hyperparameters
+from probes.target_value.optimise import optimise
+from rome_diagnosis.errors import UserError
+from tests import tiny
+from tests.probes.edited.test_blocks_above import projection
+
+PREFIXES = ["The weather was fine. ", "Therefore I think they walked. ", "You. "]
+EDITS = [
+    request("Apple", "{} was founded by", target_new="Danielle"),
+    request("The Space Needle", "{} is in", target_new="Paris on the Seine"),
+    request("Danielle Darrieux", "The mother tongue of {} is", target_new=" French"),
+]
+SETTINGS = Hyperparameters(evaluations=6, learning_rate=0.1)
+
+
+def naive(directory, tokenizer, edit, prefixes, layer, chosen):
+    """ROME's optimisation without any shortcut."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
+    model.requires_grad_(False)
+    target = edit.target_new if edit.target_new[0] == " " else " " + edit.target_new
+    rows = []
+    for prefix in ["", *prefixes]:
+        front = prefix + edit.before + edit.subject
+        encoded = tokenizer(prefix + edit.text + target, return_offsets_mapping=True)
+        offsets, ids = encoded["offset_mapping"], encoded["input_ids"]
+        at = max(i for i, (a, b) in enumerate(offsets) if a < len(front) <= b)
+        n = sum(b > len(prefix + edit.text) for a, b in offsets)
+        rows.append((ids[:-1], at, ids[-n:]))
+    encoded = tokenizer(f"{edit.subject} is a", return_offsets_mapping=True)
+    at = max(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < len(edit.subject) <= b)
+    rows.append((encoded["input_ids"], at, []))
+
+    delta, place, initial = None, 0, []
+
+    def hook(module, arguments, output):
+        if delta is None:
+            initial.append(output[0, place].clone())
+            return output
+        output = output.clone()
+        output[0, place] += delta
+        return output
+
+    projection(model, layer).register_forward_hook(hook)
+    place = rows[0][1]
+    model(torch.tensor([rows[0][0]]))
+    place = rows[-1][1]
+    held = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, at], -1)
+    v_u = initial[0]
+    delta = torch.zeros_like(v_u, requires_grad=True)
+    adam = torch.optim.Adam([delta], lr=chosen.learning_rate)
+    losses = []
+    for evaluation in range(chosen.evaluations):
+        each = []
+        for ids, at_subject, wanted in rows[:-1]:
+            place = at_subject
+            logits = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
+            picked = [logits[len(ids) - len(wanted) + j, t] for j, t in enumerate(wanted)]
+            each.append(-sum(picked) / len(wanted))
+        place = rows[-1][1]
+        now = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, place], -1)
+        kl = torch.nn.functional.kl_div(held, now, log_target=True, reduction="sum")
+        loss = (
+            sum(each) / len(each)
+            + chosen.kl_factor * kl
+            + chosen.weight_decay * delta.norm() / v_u.norm() ** 2
+        )
+        losses.append(float(loss.detach()))
+        if loss < chosen.stop_below or evaluation == chosen.evaluations - 1:
+            break
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        limit = chosen.clamp_norm_factor * v_u.norm()
+        with torch.no_grad():
+            if delta.norm() > limit:
+                delta *= limit / delta.norm()
+    return v_u, delta.detach(), losses
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_equals_the_naive_optimisation(tiny_dir, tiny_model, name):
+    model = tiny_model(name)
+    contexts = [*PREFIXES, PREFIXES[0], PREFIXES[0]]  # a text that is drawn again counts again
+    found = optimise(model, EDITS, contexts, 1, SETTINGS)
+    for edit, ours in zip(EDITS, found, strict=True):
+        v_u, delta, losses = naive(tiny_dir(name), model.tokenizer, edit, contexts, 1, SETTINGS)
+        assert ours.request is edit
+        assert ours.steps == len(losses) - 1 == 5
+        torch.testing.assert_close(ours.initial.float(), v_u, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            torch.tensor(ours.losses), torch.tensor(losses), rtol=1e-3, atol=1e-3
+        )
+        cosine = torch.cosine_similarity(ours.delta.float(), delta, dim=0)
+        assert cosine > 0.9999
+        assert abs(float(ours.delta.norm() / delta.norm()) - 1) < 1e-3
+        assert max(losses) - min(losses) > 1e-3  # the control: the steps do something
+
+
+def test_alone_or_in_a_batch_is_the_same(tiny_model):
+    model = tiny_model("gpt2")
+    together = optimise(model, EDITS, PREFIXES, 1, SETTINGS)
+    in_pairs = optimise(model, EDITS, PREFIXES, 1, SETTINGS, batch=2)
+    for edit, batched, paired in zip(EDITS, together, in_pairs, strict=True):
+        (alone,) = optimise(model, [edit], PREFIXES, 1, SETTINGS)
+        torch.testing.assert_close(alone.delta, batched.delta, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(alone.delta, paired.delta, atol=1e-4, rtol=1e-3)
+    assert (together[0].delta - together[1].delta).norm() > 0.1
+
+
+def test_same_call_same_bits(tiny_model):
+    model = tiny_model("gpt2")
+    first, second = (optimise(model, EDITS, PREFIXES, 1, SETTINGS) for _ in range(2))
+    assert all(torch.equal(a.delta, b.delta) for a, b in zip(first, second, strict=True))
+
+
+def test_edits_stop_on_their_own(tiny_model):
+    """A threshold between two edits' losses stops one and leaves the other as it would be alone."""
+    model = tiny_model("gpt2")
+    free = optimise(model, EDITS, PREFIXES, 1, SETTINGS)
+    finals = sorted((found.losses[-1], i) for i, found in enumerate(free))
+    threshold = (finals[0][0] + finals[1][0]) / 2
+    early = Hyperparameters(evaluations=6, learning_rate=0.1, stop_below=threshold)
+    found = optimise(model, EDITS, PREFIXES, 1, early)
+    stopped = [i for i, value in enumerate(found) if value.losses[-1] < threshold]
+    assert stopped
+    assert len(stopped) < len(EDITS)
+    for i, value in enumerate(found):
+        same = optimise(model, [EDITS[i]], PREFIXES, 1, early)[0]
+        assert value.steps == same.steps
+        torch.testing.assert_close(value.delta, same.delta, atol=1e-4, rtol=1e-3)
+        assert all(loss >= threshold for loss in value.losses[:-1])
+    at_once = Hyperparameters(stop_below=1e9)
+    for value in optimise(model, EDITS, PREFIXES, 1, at_once):
+        assert value.steps == 0
+        assert torch.equal(value.value, value.initial)
+
+
+def test_clamp(tiny_model):
+    model = tiny_model("gpt2")
+    tight = Hyperparameters(evaluations=3, weight_decay=0, clamp_norm_factor=0.25)
+    for value in optimise(model, EDITS, PREFIXES, 1, tight):
+        assert float(value.delta.norm() / value.initial.norm()) == pytest.approx(0.25, rel=1e-5)
+        assert value.clamp_saturated
+    for value in optimise(
+        model, EDITS, PREFIXES, 1, Hyperparameters(evaluations=2, clamp_norm_factor=50)
+    ):
+        assert not value.clamp_saturated
+        assert value.delta.norm() > 0
+
+
+def test_the_found_value_raises_the_targets_probability(tiny_dir, tiny_model):
+    """v* written where it belongs, in the bare prompt, by a plain hook on an untouched model."""
+    tokenizer = tiny_model("gpt2").tokenizer
+    # The subject is the prompt's last word: a random model moves nothing from token to token.
+    edit = request("Apple", "I think of {}", target_new="Danielle")
+    chosen = Hyperparameters(weight_decay=0, kl_factor=0, clamp_norm_factor=20)
+    (found,) = optimise(tiny_model("gpt2"), [edit], [], 1, chosen)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2")).eval()
+    ids = tokenizer(edit.text)["input_ids"]
+    token = tokenizer(" Danielle")["input_ids"][0]
+
+    def probability():
+        with torch.no_grad():
+            return torch.softmax(model(torch.tensor([ids])).logits[0, -1], -1)[token]
+
+    before = probability()
+
+    def hook(module, arguments, output):
+        output = output.clone()
+        output[0, -1] = found.value.float()
+        return output
+
+    projection(model, 1).register_forward_hook(hook)
+    assert probability() > 10 * before
+
+
+def test_target_tokens_are_those_of_the_whole_text(tiny_model):
+    for name in ("gpt2", "llama"):
+        model = tiny_model(name)
+        prompt, target = target_tokens(model, "Apple was founded by", "Steve Jobs")
+        spaced = target_tokens(model, "Apple was founded by", " Steve Jobs")
+        assert (prompt, target) == spaced
+        assert prompt + target == model.tokens("Apple was founded by Steve Jobs").ids
+        assert prompt == model.tokens("Apple was founded by").ids
+
+
+def test_refusals(tiny_model):
+    model = tiny_model("gpt2")
+    bare = request("Apple", "{} was founded by")
+    with pytest.raises(UserError, match="no target"):
+        optimise(model, [bare], PREFIXES, 1)
+    with pytest.raises(UserError, match="empty"):
+        optimise(model, [request("Apple", "{} is", target_new=" ")], [], 1)
+    with pytest.raises(UserError, match="tokens with its longest prefix"):
+        optimise(model, [EDITS[0]], ["the river " * 63], 1)
+    with pytest.raises(UserError, match="out of range"):
+        optimise(model, EDITS, PREFIXES, 9)

@@ -1,0 +1,56 @@
+"""A journal torn at any byte keeps exactly its whole lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from rome_diagnosis.errors import UserError
+from rome_diagnosis.journal import Journal
+
+SETTINGS = {"layer": 2, "texts": ["a", "b"]}
+RESULTS = {f"{i}:case": {"ratio": 1 / (i + 3), "text": "é\n“"} for i in range(4)}
+
+
+def write(path):
+    with Journal(path, SETTINGS) as journal:
+        for key, result in RESULTS.items():
+            journal.add(key, result)
+
+
+def test_results_come_back_to_the_last_bit(tmp_path):
+    write(tmp_path / "j")
+    with Journal(tmp_path / "j", SETTINGS) as journal:
+        assert journal.done == RESULTS
+
+
+def test_torn_anywhere_it_goes_on(tmp_path):
+    write(tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    starts = [0, *(i + 1 for i, byte in enumerate(whole) if byte == ord("\n"))]
+    counts = set()
+    for cut in [*range(0, len(whole), 7), len(whole)]:
+        path = tmp_path / "torn"
+        path.write_bytes(whole[:cut])
+        with Journal(path, SETTINGS) as journal:
+            kept = len(journal.done)
+            assert kept == max(0, sum(start <= cut for start in starts[1:]) - 1)
+            counts.add(kept)
+            for key, result in RESULTS.items():
+                if key not in journal.done:
+                    journal.add(key, result)
+        assert path.read_bytes() == whole
+    assert counts == {0, 1, 2, 3, 4}  # the control: cuts fell everywhere
+
+
+def test_another_run_and_other_files_are_refused(tmp_path):
+    write(tmp_path / "j")
+    before = (tmp_path / "j").read_bytes()
+    with pytest.raises(UserError, match=r"other settings \(layer\)"):
+        Journal(tmp_path / "j", SETTINGS | {"layer": 3})
+    assert (tmp_path / "j").read_bytes() == before
+    (tmp_path / "notes.txt").write_text("my notes\n")
+    with pytest.raises(UserError, match="no journal"):
+        Journal(tmp_path / "notes.txt", SETTINGS)
+    assert (tmp_path / "notes.txt").read_text() == "my notes\n"
+    with pytest.raises(UserError, match="cannot use"):
+        Journal(tmp_path / "absent" / "j", SETTINGS)
