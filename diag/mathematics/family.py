@@ -8,9 +8,9 @@ past keys into the metric, AlphaEdit projects on directions that ordinary keys h
 So the same few quantities explain all of them: the response of a key, the damage over a corpus, and
 the condition of M. Everything here is a pure function of float64 tensors.
 
-Sources: Meng et al. 2022 (ROME), equation 2; Meng et al. 2023 (MEMIT), equation 14; Gupta et al. 2024
-(EMMET); Li et al. 2024 (PMET); Fang et al. 2025 (AlphaEdit), equations 11 to 14; Gupta et al. 2025
-(ENCORE).
+Sources: Meng et al. 2022 (ROME), equation 2; Meng et al. 2023 (MEMIT), equation 14; Gupta et al.
+2024 (EMMET); Li et al. 2024 (PMET); Fang et al. 2025 (AlphaEdit), equations 11 to 14; Gupta et al.
+2025 (ENCORE).
 """
 
 from __future__ import annotations
