@@ -49,3 +49,24 @@ def of_verdicts() -> dict[str, float]:
         "ratio_collapse": RATIO_COLLAPSE.value,
         "ratio_safe": RATIO_SAFE.value,
     }
+
+
+# What became of an edited model. The reasons quote the 200 edits of the bundled model in
+# docs/evidence: C-ROME's 200 arms and ROME's 100 arms of later subjects are its controls.
+PERPLEXITY_DAMAGED = Limit(
+    1.25,
+    "text is a quarter harder to predict than before the edit; the controls reach 1.02 at most",
+)
+RECALL_KEPT = Limit(
+    0.85,
+    "of other facts the model gave before the edit, at least 91 in 100 were still given by every "
+    "control, and 73 or fewer by half of all edits with ROME",
+)
+LOCALITY_KEPT = Limit(
+    0.5,
+    "more than half of the neighbouring facts are lost, beyond what a handful of prompts can show "
+    "by chance: the upper end of Wilson's 95% interval is compared",
+)
+ENTROPY_KEPT = Limit(
+    0.6, "generated text keeps two thirds or more of its entropy in every control; loops do not"
+)

@@ -1,0 +1,111 @@
+"""What became of an edited model, in three steps: intact, damaged, collapsed.
+
+Perplexity alone is a blunt criterion: edits that hardly move it can take half of what the model
+knew. So an outcome rests on perplexity, on the recall of other facts, on the neighbours of the
+edited one and on the entropy of generated text, each against a stated limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from diag.judgement.limits import (
+    ENTROPY_KEPT,
+    LOCALITY_KEPT,
+    PERPLEXITY_DAMAGED,
+    RECALL_KEPT,
+)
+
+Outcome = Literal["intact", "damaged", "collapsed"]
+OUTCOMES: tuple[Outcome, ...] = ("intact", "damaged", "collapsed")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An outcome and the measurements that decided it.
+
+    Attributes:
+        outcome: The worst that any measurement shows.
+        reasons: A phrase for each measurement beyond its limit, with both numbers.
+    """
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+
+
+def judge(arm: Mapping[str, Any], *, collapse_ratio: float) -> Judged:
+    """Judges one arm of a verification.
+
+    Args:
+        arm: Its measurements, as ``diag.verify/1`` documents hold them.
+        collapse_ratio: The perplexity ratio from which on a model counts as collapsed.
+
+    Returns:
+        The outcome. A perplexity that overflowed or is not a number is a collapse: no sound
+        model has it.
+    """
+    ratio = arm["perplexity"]["ratio"]
+    if ratio is None or not math.isfinite(ratio):
+        return Judged("collapsed", ("perplexity is no longer a finite number",))
+    if ratio >= collapse_ratio:
+        limit = f"limit {collapse_ratio:g}×"
+        return Judged("collapsed", (f"perplexity rose {ratio:.3g}-fold ({limit})",))
+    reasons = []
+    if ratio >= PERPLEXITY_DAMAGED.value:
+        reasons.append(f"perplexity rose {ratio:.3g}-fold (limit {PERPLEXITY_DAMAGED.value:g}×)")
+    reasons += filter(None, (_recall(arm), _locality(arm), _entropy(arm)))
+    return Judged("damaged" if reasons else "intact", tuple(reasons))
+
+
+def _recall(arm: Mapping[str, Any]) -> str | None:
+    recall = arm.get("recall")
+    if not recall or not recall["before"]:
+        return None
+    share = recall["after"] / recall["before"]
+    if share >= RECALL_KEPT.value:
+        return None
+    return f"{share:.0%} of other facts are still recalled (limit {RECALL_KEPT.value:.0%})"
+
+
+def _locality(arm: Mapping[str, Any]) -> str | None:
+    locality = arm.get("locality")
+    if not locality or not locality.get("before") or locality.get("after") is None:
+        return None
+    # Of the neighbours the model answered before the edit.
+    share = min(1.0, locality["after"] / locality["before"])
+    if wilson(share, locality["n"])[1] >= LOCALITY_KEPT.value:
+        return None
+    return (
+        f"{share:.0%} of {locality['n']} neighbouring facts are left "
+        f"(limit {LOCALITY_KEPT.value:.0%}, sampling allowed for)"
+    )
+
+
+def _entropy(arm: Mapping[str, Any]) -> str | None:
+    entropy = arm.get("entropy")
+    if not entropy or not entropy["before"]:
+        return None
+    share = entropy["after"] / entropy["before"]
+    if share >= ENTROPY_KEPT.value:
+        return None
+    return f"generated text has {share:.0%} of its entropy (limit {ENTROPY_KEPT.value:.0%})"
+
+
+def wilson(share: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's score interval of a share.
+
+    Args:
+        share: Observed, from 0 to 1.
+        n: Of how many; 1 or more.
+        z: Normal quantile; 95% coverage by default.
+
+    Returns:
+        Low and high end (Wilson 1927).
+    """
+    centre = share + z * z / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
