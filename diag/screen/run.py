@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import heapq
 import itertools
 import json
-import platform
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -29,7 +26,7 @@ from probes.model.loaded import describe
 from probes.request import records as dataset
 from probes.request.request import Request
 from probes.second_moment.ranks import Ranks
-from rome_diagnosis import command
+from rome_diagnosis import envelope, files
 from rome_diagnosis.errors import UserError
 
 SCHEMA = "diag.screen/1"
@@ -90,7 +87,7 @@ class Plan:
         shared, moment = self.screener.shared, self.screener.moment
         return {
             "schema": SCHEMA,
-            "version": command.package_version(),
+            "version": envelope.package_version(),
             "dataset": self.scan.digest,
             "model": shared.model.fingerprint,
             "bos": shared.model.bos,
@@ -240,14 +237,7 @@ def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
     summary, errors, riskiest = _sum_up(plan)
     measured = [int(row[0]) for row in figures]
     return {
-        "schema": SCHEMA,
-        "version": command.package_version(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "transformer-lens")},
-        },
-        "command": plan.command_line,
+        **envelope.head(SCHEMA, plan.command_line),
         "dataset": {"name": Path(plan.scan.path).name, "digest": plan.scan.digest},
         "table": plan.output,
         "model": describe(shared.model),
@@ -344,4 +334,4 @@ def _write_riskiest(plan: Plan, ranked: list[dict[str, Any]]) -> None:
             records[row.row] = {**dataset.for_verify(row.record), "screen": screened}
     assert plan.riskiest is not None
     lines = [json.dumps(records[row]) + "\n" for row in wanted]
-    command.write_text(plan.riskiest, "".join(lines))
+    files.write_text(plan.riskiest, "".join(lines))
