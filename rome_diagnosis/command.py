@@ -1,4 +1,4 @@
-"""What every command shares: options, one-line errors, and outputs written whole or not at all.
+"""The command line: a parser whose complaints are one line, and exit codes.
 
 Exit codes: 0 done, 1 done and ``--fail-on`` met, 2 the user's mistake, 130 interrupted. Imports
 of torch happen inside functions, so that ``--help`` answers at once.
@@ -8,44 +8,81 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import gc
-import json
+import importlib
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, Protocol
 
+from rome_diagnosis import files
+from rome_diagnosis.envelope import DISTRIBUTION, package_version
+from rome_diagnosis.envelope import dumps as dumps
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.files import atomic as atomic
+from rome_diagnosis.files import write_text as write_text
 
-if TYPE_CHECKING:
-    from probes.model.loaded import LoadedModel
-    from probes.second_moment.moment import SecondMoment
-
-DISTRIBUTION = "rome-diagnosis"
 # What options that take a file or a folder call it.
 FILES = {"FILE", "DIR", "SOURCE", "DATASET"}
+# Mistakes of the surroundings that no command expects, and what to do about them.
+SURROUNDINGS: dict[type[BaseException], str] = {
+    OSError: "a file or device cannot be used",
+    UnicodeError: "a text cannot be encoded or decoded as UTF-8",
+    MemoryError: "there is not enough memory: try a smaller input, or --dtype float16",
+    RecursionError: "an input is nested too deeply",
+}
+
+
+class Result(Protocol):
+    """A document that can be saved and shown."""
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The document: plain JSON values."""
+
+    def to_json(self) -> str:
+        """The document as text."""
+
+    def to_html(self) -> str:
+        """The document as a page."""
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line, and that takes no empty file name."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """See :class:`argparse.ArgumentParser`; an empty path would be read as the folder here."""
-        found, rest = super().parse_known_args(args, namespace)
+        """Parses arguments, and refuses empty file names and bytes that are not UTF-8.
+
+        See :class:`argparse.ArgumentParser`. An empty path would be read as this directory.
+        """
+        self._given = list(sys.argv[1:] if args is None else args)
+        for argument in self._given:
+            if not _is_unicode(argument):
+                self.error(f"the argument {argument!r} is not valid UTF-8")
+        options, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
-            given = getattr(found, action.dest, None)
+            value = getattr(options, action.dest, None)
             named = FILES.intersection(str(action.metavar).split("|"))
-            if named and "" in (given if isinstance(given, list) else [given]):
+            if named and "" in (value if isinstance(value, list) else [value]):
                 self.error(f"{'/'.join(action.option_strings) or action.metavar} is empty")
-        return found, rest
+        return options, rest
 
     def error(self, message: str) -> NoReturn:
         """Exits with code 2 after one line."""
-        self.exit(2, f"error: {message} (see python -m {self.prog} --help)\n")
+        line = " ".join(f"{message}{self._hint()}".split())
+        self.exit(2, f"error: {line} (see python -m {self.prog} --help)\n")
+
+    def _hint(self) -> str:
+        """The option that was meant by the first one that does not exist."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for argument in getattr(self, "_given", []):
+            name = argument.partition("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                close = difflib.get_close_matches(name, known, n=1)
+                return f": did you mean {close[0]}?" if close else ""
+        return ""
 
 
 def parser(prog: str, description: str) -> Parser:
@@ -56,71 +93,16 @@ def parser(prog: str, description: str) -> Parser:
         description: What the command tells.
 
     Returns:
-        The parser, without options.
+        The parser, with ``--version`` as its only option.
     """
-    return Parser(
+    made = Parser(
         prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-
-
-def add_model_options(to: argparse.ArgumentParser) -> None:
-    """Adds the options that choose a model, a layer and a second moment."""
-    group = to.add_argument_group("model")
-    group.add_argument(
-        "--model", metavar="NAME_OR_DIR", default="bundled",
-        help="a directory in Hugging Face layout, a hub name, or the small model that comes along",
+    made.add_argument(
+        "--version", action="version", version=f"{DISTRIBUTION} {package_version()}",
+        help="print the version and exit",
     )  # fmt: skip
-    group.add_argument(
-        "--layer", type=int, default=argparse.SUPPRESS,
-        help="the edited block (default: the one published work edits, else one third up)",
-    )  # fmt: skip
-    group.add_argument(
-        "--bos", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS,
-        help="put a begin-of-sequence token in front (default: as the plain tokenizer does)",
-    )  # fmt: skip
-    group.add_argument(
-        "--second-moment", metavar="FILE|identity|auto", default="auto",
-        help="auto: shipped or cached, else estimated from packaged text",
-    )  # fmt: skip
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
-    group.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16", "float64"), default="float32",
-        help="type of the weights",
-    )  # fmt: skip
-    group.add_argument(
-        "--trust-remote-code", action="store_true", default=argparse.SUPPRESS,
-        help="let code that comes with a model run",
-    )  # fmt: skip
-
-
-def add_request_options(to: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """Adds the options that say which fact is edited, and in which contexts."""
-    group = to.add_argument_group("edit")
-    group.add_argument(
-        "--subject", required=required, default=argparse.SUPPRESS, help="e.g. 'Apple'"
-    )
-    group.add_argument(
-        "--prompt", default=argparse.SUPPRESS,
-        help="with {} for the subject, or with the subject in it once (default: a known fact's "
-        "prompt, else '{} is')",
-    )  # fmt: skip
-    group.add_argument("--target-new", default=argparse.SUPPRESS, help="what the edit should say")
-    group.add_argument("--target-true", default=argparse.SUPPRESS, help="what the model says now")
-    group.add_argument(
-        "--prefix", metavar="TEXT", action="append", default=argparse.SUPPRESS,
-        help="a context to put in front of the prompt; repeat it (default: sampled)",
-    )  # fmt: skip
-    group.add_argument("--n-prefixes", type=int, default=20, help="how many contexts to sample")
-    group.add_argument("--seed", type=int, default=0, help="of the sampled contexts")
-
-
-def add_output_options(to: argparse.ArgumentParser) -> None:
-    """Adds the options that say where results go."""
-    group = to.add_argument_group("output")
-    unset = argparse.SUPPRESS
-    group.add_argument("--json", metavar="FILE|-", default=unset, help="the result as JSON")
-    group.add_argument("--html", metavar="FILE", default=unset, help="the result as a page")
-    group.add_argument("--quiet", action="store_true", default=unset, help="print no text")
+    return made
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
@@ -136,12 +118,13 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     # takes a third of a second: that is done a hundred times less often than by default (10).
     young, middle, _ = gc.get_threshold()
     gc.set_threshold(young, middle, 1000)
+    _make_streams_safe()
+    code = 2
     try:
         code = main(None)
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        code = 2
+        _complain(str(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
@@ -149,162 +132,56 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         # The reader (head, less) has gone: what it read is all it wanted.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except tuple(SURROUNDINGS) as error:
+        what = next(text for kind, text in SURROUNDINGS.items() if isinstance(error, kind))
+        _complain(f"{what} ({str(error) or type(error).__name__})")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # Threads that torch.distributed leaves behind can abort the interpreter's shutdown, long
         # after everything is written.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
-def load_model(options: argparse.Namespace) -> tuple[LoadedModel, int]:
-    """Loads the chosen model and settles the layer.
+def deliver(result: Result, given: Mapping[str, Any], *, text: str) -> None:
+    """Writes a result where ``--json`` and ``--html`` say, and prints it unless ``--quiet``.
 
     Args:
-        options: Parsed options of :func:`add_model_options`.
-
-    Returns:
-        The model and the edited block.
-
-    Raises:
-        UserError: If there is no such model or layer.
-    """
-    from probes import bundled
-    from probes.model.load import load
-
-    is_bundled = options.model == "bundled"
-    model = load(
-        bundled.model_path() if is_bundled else options.model,
-        name=options.model,
-        device=options.device,
-        dtype=options.dtype,
-        bos=getattr(options, "bos", None),
-        trust_remote_code=getattr(options, "trust_remote_code", False),
-    )
-    layer = getattr(options, "layer", None)
-    if layer is None:
-        layer = bundled.edit_layer() if is_bundled else model.default_layer()
-    model.check_layer(layer)
-    return model, layer
-
-
-def find_second_moment(
-    model: LoadedModel, layer: int, choice: str, *, quiet: bool = False
-) -> SecondMoment:
-    """Finds the second moment, with a warning and a progress bar where one has to be estimated.
-
-    Args:
-        model: The model.
-        layer: The edited block.
-        choice: A file, ``identity`` or ``auto``.
-        quiet: Leave warning and bar out.
-
-    Returns:
-        The second moment.
+        result: The result.
+        given: Parsed options of :func:`rome_diagnosis.options.add_output`.
+        text: The module whose ``show`` prints the document.
 
     Raises:
-        UserError: If the file cannot be read or belongs to another model.
+        UserError: If a file cannot be written.
     """
-    from probes.second_moment.estimate import for_model
-
-    if quiet:
-        return for_model(model, layer, choice)
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with contextlib.ExitStack() as stack:
-
-        def start(n_tokens: int) -> Callable[[int], None]:
-            bar = stack.enter_context(Progress(console=console, transient=True))
-            task = bar.add_task("second moment", total=n_tokens)
-            return lambda done: bar.advance(task, done)
-
-        return for_model(
-            model,
-            layer,
-            choice,
-            notice=lambda line: console.print(f"[yellow]note:[/] {line}", highlight=False),
-            progress=start,
-        )
+    if "json" in given:
+        files.write_text(given["json"], result.to_json())
+    if "html" in given:
+        files.write_text(given["html"], result.to_html())
+    # Text among the JSON would make standard output unreadable for a program.
+    if "quiet" not in given and given.get("json") != files.STANDARD_OUTPUT:
+        importlib.import_module(text).show(result.document)
 
 
-def check_writable(*paths: str | None) -> None:
-    """Refuses outputs that cannot be written, before any work is done.
-
-    Args:
-        paths: Files to be; ``None`` and ``-`` are skipped.
-
-    Raises:
-        UserError: Naming the first that cannot.
-    """
-    for path in paths:
-        if path is None or path == "-":
-            continue
-        target = Path(path)
-        folder = target.parent
-        if not path.strip() or target.is_dir():
-            raise UserError(f"cannot write {path!r}: it is not a file name")
-        if not folder.is_dir():
-            raise UserError(f"cannot write {path}: there is no directory {folder}")
-        if target.exists() and not os.access(target, os.W_OK):
-            raise UserError(f"cannot write {path}: permission denied")
-        try:
-            # Asking the file system is the only answer that counts for root, quotas and mounts.
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
+def _complain(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Writes a file whole or not at all.
+def _make_streams_safe() -> None:
+    """Streams that are there and take every character, whatever their encoding."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell (>&-): there is nobody to tell
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
-    Args:
-        path: The file.
 
-    Yields:
-        A name beside it to write to; renamed when the block ends well, removed otherwise.
-
-    Raises:
-        UserError: If it cannot be written.
-    """
-    path = Path(path)
-    part = None
+def _is_unicode(text: Any) -> bool:
     try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}", suffix=".part")
-        os.close(handle)
-        yield Path(part)
-        # mkstemp makes files that only their owner reads; results are ordinary files.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(part, 0o666 & ~umask)
-        os.replace(part, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if part and os.path.exists(part):
-            os.unlink(part)
-
-
-def write_text(path: str, text: str) -> None:
-    """Writes text to a file, whole or not at all, or to standard output for ``-``."""
-    if path == "-":
-        sys.stdout.write(text)
-        return
-    with atomic(path) as part:
-        part.write_text(text, encoding="utf-8")
-
-
-def dumps(document: Any) -> str:
-    """JSON as this project writes it: readable, stable, without NaN."""
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def package_version() -> str:
-    """This toolkit's version."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "0+unknown"
+        str(text).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

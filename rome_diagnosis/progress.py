@@ -1,54 +1,145 @@
-"""A progress bar for library calls, in a notebook or a terminal."""
+"""How far a call is, with the time it still needs: one bar for notebooks and terminals."""
 
 from __future__ import annotations
 
+import contextlib
 import html
 import sys
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any
 
 
 class Progress:
-    """Shows how far a call is: ``screen(..., progress=Progress())``.
+    """A bar that appears with the first call: ``screen(..., progress=Progress())``.
 
     In a notebook it is one output that is updated; in a terminal one line on standard error.
     """
 
-    def __init__(self, total: int | None = None, *, label: str = "edits") -> None:
-        """Prepares a bar; it appears with the first call.
+    def __init__(
+        self, total: int | None = None, *, label: str = "edits", quiet: bool = False
+    ) -> None:
+        """Prepares a bar.
 
         Args:
             total: How many there are, for callers that do not say it
                 (``verify_list(cases, progress=Progress(len(cases)))``).
             label: What is counted.
+            quiet: Show nothing.
         """
-        self.total, self.label = total, label
+        self.total, self.label, self.quiet = total, label, quiet
+        self.done = 0
         self._handle: Any = None
+        self._bar: Any = None
+        # What was done when the bar appeared (an earlier run may have done it), and when.
+        self._start: tuple[int, float] | None = None
 
     def __call__(self, done: int, total: int | None = None) -> None:
-        """Shows a number of things done.
+        """Shows how many are done.
 
         Args:
             done: How many.
-            total: Of how many; by default what was said at the start.
+            total: Of how many; by default the number given at the start.
         """
-        of = total or self.total
-        text = f"{done:,} of {of:,} {self.label}" if of else f"{done:,} {self.label}"
+        self.total = total or self.total
+        self.done = done
+        if self.quiet:
+            return
+        self._start = self._start or (done, time.monotonic())
         if _in_notebook():
-            self._show(text, done, of)
+            self._show()
         else:
-            end = "\n" if of and done >= of else ""
-            print(f"\r{text}", end=end, file=sys.stderr, flush=True)
+            self._draw()
 
-    def _show(self, text: str, done: int, of: int | None) -> None:
+    def advance(self, n: int) -> None:
+        """Shows that ``n`` more are done."""
+        self(self.done + n)
+
+    def close(self) -> None:
+        """Takes the bar off a terminal, its last line included."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __enter__(self) -> Progress:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes the bar."""
+        self.close()
+
+    def _draw(self) -> None:
+        from rich.console import Console
+        from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        if self._bar is None:
+            columns = (*Bar.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task(self.label, total=self.total)
+            self._bar.start()
+        self._bar.update(self._task, completed=self.done, total=self.total)
+        if self.total and self.done >= self.total:
+            self.close()
+
+    def _show(self) -> None:
         from IPython.display import HTML, display
 
-        place = f' value="{done}" max="{of}"' if of else ""
-        told = html.escape(text)
-        bar = HTML(f"<label><progress{place}></progress> {told}</label>")
+        of = self.total
+        text = f"{self.done:,} of {of:,} {self.label}" if of else f"{self.done:,} {self.label}"
+        if remaining := self._remaining():
+            text += f", {remaining} left"
+        place = f' value="{self.done}" max="{of}"' if of else ""
+        bar = HTML(f"<label><progress{place}></progress> {html.escape(text)}</label>")
         if self._handle is None:
             self._handle = display(bar, display_id=True)
         else:
             self._handle.update(bar)
+
+    def _remaining(self) -> str | None:
+        """The time the rest needs if it goes on at the same pace, e.g. ``1:05``."""
+        assert self._start is not None
+        at_start, began = self._start
+        if not self.total or not at_start < self.done < self.total:
+            return None
+        each = (time.monotonic() - began) / (self.done - at_start)
+        minutes, seconds = divmod(round(each * (self.total - self.done)), 60)
+        return f"{minutes}:{seconds:02}"
+
+
+@contextlib.contextmanager
+def stages(label: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Says on a terminal which part of a job is under way.
+
+    Args:
+        label: The job.
+        quiet: Show nothing.
+
+    Yields:
+        What to call with the name of each part.
+    """
+    if quiet:
+        yield lambda name: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(label) as status:
+        yield lambda name: status.update(f"{label}: {name}")
+
+
+def note(line: str) -> None:
+    """Prints a line that the user should read beside the result, on standard error."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text.assemble(("note: ", "yellow"), line))
 
 
 def _in_notebook() -> bool:

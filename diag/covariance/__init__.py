@@ -7,10 +7,16 @@ notebook::
 
     second_moments(layers=[2, 3], text=["corpus.txt"], output="c-{layer}.safetensors")
 
-Interrupted, the same command goes on where it was. Under ``torchrun`` the processes share the
-text.
+An interrupted run resumes when the same command is given again. Under ``torchrun`` the processes
+share the text.
 """
 
-from diag.covariance.command import second_moments
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import lazy
+
+if TYPE_CHECKING:
+    from diag.covariance.api import second_moments as second_moments
 
 __all__ = ["second_moments"]
+__getattr__, __dir__ = lazy.attach(__name__, dict.fromkeys(__all__, "diag.covariance.api"))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import command
+from rome_diagnosis import envelope, files
+from rome_diagnosis.progress import Progress, note
 
 if TYPE_CHECKING:
     from diag.covariance.result import SecondMoments
@@ -68,7 +68,7 @@ class Plan:
         if self.ridge not in ("auto", "none"):
             shrinkage.ridge(self.ridge, torch.eye(2), 1.0, 1)
         if self.output is not None:
-            command.check_writable(target_path(self.output, 0))
+            files.check_outputs([target_path(self.output, 0)])
         return Sources(
             corpus.packaged()
             if self.text is None
@@ -134,12 +134,15 @@ def measure(
         checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
         every=plan.checkpoint_every,
     )  # fmt: skip
-    with _bar(job, quiet=plan.quiet or not group.is_first) as progress:
-        sums = corpus_pass.run(job, group, progress=progress)
+    with _bar(job, quiet=plan.quiet or not group.is_first) as bar:
+        sums = corpus_pass.run(job, group, progress=bar.advance)
     document: dict[str, Any] = {
-        "schema": SCHEMA, "version": command.package_version(), "command": plan.command_line,
-        "model": model.name, "fingerprint": model.fingerprint, "corpus": text.name, "layers": [],
-    }  # fmt: skip
+        **envelope.head(SCHEMA, plan.command_line),
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+        "corpus": text.name,
+        "layers": [],
+    }
     if not group.is_first:
         return SecondMoments(document)
     controls = {} if published else halves.keys(model, layers)
@@ -193,9 +196,7 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
     save(moment, target)
     return SecondMoments(
         {
-            "schema": SCHEMA,
-            "version": command.package_version(),
-            "command": command_line,
+            **envelope.head(SCHEMA, command_line),
             "model": made.model,
             "fingerprint": made.fingerprint,
             "corpus": made.corpus,
@@ -213,24 +214,15 @@ def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@contextlib.contextmanager
-def _bar(job: Pass, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Says what is coming, then shows how far it is."""
+def _bar(job: Pass, *, quiet: bool) -> Progress:
+    """Says what is coming, and makes a bar for it."""
     if quiet:
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
+        return Progress(quiet=True)
     from probes.second_moment.forecast import forecast
 
-    console = Console(stderr=True, highlight=False)
     coming = forecast(job)
-    console.print(f"[dim]{coming.sentence()}[/]")
-    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("tokens", total=coming.n_tokens)
-        yield lambda done: bar.advance(task, done)
+    note(coming.sentence())
+    return Progress(coming.n_tokens, label="tokens")
 
 
 def target_path(template: str, layer: int) -> str:

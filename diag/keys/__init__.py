@@ -7,6 +7,12 @@
     diagnose("Apple", "{} was founded by")
 """
 
-from diag.keys.command import diagnose
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import lazy
+
+if TYPE_CHECKING:
+    from diag.keys.api import diagnose as diagnose
 
 __all__ = ["diagnose"]
+__getattr__, __dir__ = lazy.attach(__name__, dict.fromkeys(__all__, "diag.keys.api"))

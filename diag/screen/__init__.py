@@ -6,10 +6,16 @@
 
     screen("counterfact.json", "screened.parquet")
 
-Interrupted, the same command goes on where it was. Under ``torchrun`` the processes share the
-work.
+An interrupted run resumes when the same command is given again. Under ``torchrun`` the processes
+share the work.
 """
 
-from diag.screen.command import screen
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import lazy
+
+if TYPE_CHECKING:
+    from diag.screen.api import screen as screen
 
 __all__ = ["screen"]
+__getattr__, __dir__ = lazy.attach(__name__, dict.fromkeys(__all__, "diag.screen.api"))

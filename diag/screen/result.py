@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import command
+from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +34,7 @@ class Screening:
 
     def to_json(self) -> str:
         """The summary as text."""
-        return command.dumps(self.document)
+        return envelope.dumps(self.document)
 
     def to_html(self) -> str:
         """The table and its summary as a self-contained page."""

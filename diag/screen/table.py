@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rome_diagnosis import command
+from rome_diagnosis import envelope, files
 from rome_diagnosis.errors import UserError
 
 FLOATS = (
@@ -66,7 +66,7 @@ class Parts:
             if note.exists():
                 self._compare(json.loads(note.read_text(encoding="utf-8")))
             else:
-                command.write_text(str(note), command.dumps(self.settings))
+                files.write_text(str(note), envelope.dumps(self.settings))
         except (OSError, ValueError) as error:
             raise UserError(f"cannot use {self.folder}: {error}; remove it") from error
 
@@ -99,7 +99,7 @@ class Parts:
             UserError: If it cannot be written.
         """
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=COLUMNS)
-        with command.atomic(self.path(index)) as part:
+        with files.atomic(self.path(index)) as part:
             pq.write_table(table, part)
             with open(part, "rb") as file:
                 os.fsync(file.fileno())

@@ -8,6 +8,13 @@
     verify("Apple", "{} was founded by", target_new="Bill Gates", target_true="Steve Jobs")
 """
 
-from diag.verify.command import verify, verify_list
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import lazy
+
+if TYPE_CHECKING:
+    from diag.verify.api import verify as verify
+    from diag.verify.api import verify_list as verify_list
 
 __all__ = ["verify", "verify_list"]
+__getattr__, __dir__ = lazy.attach(__name__, dict.fromkeys(__all__, "diag.verify.api"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from rome_diagnosis import command
+from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
@@ -38,7 +38,7 @@ class Verification:
 
     def to_json(self) -> str:
         """The document as text."""
-        return command.dumps(self.document)
+        return envelope.dumps(self.document)
 
     def to_html(self) -> str:
         """The document as a self-contained page."""
@@ -122,7 +122,7 @@ class Comparison:
 
     def to_json(self) -> str:
         """The document as text."""
-        return command.dumps(self.document)
+        return envelope.dumps(self.document)
 
     def to_html(self) -> str:
         """The document as a self-contained page."""

@@ -7,6 +7,12 @@
     probe()
 """
 
-from probes.first_token.command import probe
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import lazy
+
+if TYPE_CHECKING:
+    from probes.first_token.api import probe as probe
 
 __all__ = ["probe"]
+__getattr__, __dir__ = lazy.attach(__name__, dict.fromkeys(__all__, "probes.first_token.api"))

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 from probes import bundled
@@ -20,7 +15,7 @@ from probes.first_token.subjects import Case, Subject, measure
 from probes.model.loaded import LoadedModel, describe
 from probes.second_moment.moment import SecondMoment
 from probes.statistics import estimate
-from rome_diagnosis import command
+from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
@@ -54,7 +49,7 @@ class FirstTokenProbes:
 
     def to_json(self) -> str:
         """The document as text."""
-        return command.dumps(self.document)
+        return envelope.dumps(self.document)
 
     def to_html(self) -> str:
         """The document as a self-contained page."""
@@ -166,17 +161,7 @@ def inquire(
         )
     stage("projections")
     document = {
-        "schema": SCHEMA,
-        "version": command.package_version(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            **{
-                name: version(name)
-                for name in ("torch", "transformers", "transformer-lens", "scikit-learn")
-            },
-        },
-        "command": about["command"],
+        **envelope.head(SCHEMA, about["command"], "scikit-learn"),
         "model": describe(model),
         "site": {"layer": layer, "hook": model.hook(layer, "key")},
         "second_moment": moment.describe(),
@@ -212,7 +197,7 @@ def inquire(
         "encoder": None if control is None else asdict(control),
     }
     document["findings"] = _findings(document, layer)
-    clean = json.loads(command.dumps(_finite(document)))
+    clean = envelope.plain(envelope.finite(document))
     return FirstTokenProbes(clean, subjects)
 
 
@@ -318,14 +303,3 @@ def _findings(document: Mapping[str, Any], layer: int) -> list[dict[str, str]]:
 
 def _mean(values: Sequence[float], seed: int) -> Any:
     return estimate(values, seed=seed)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has neither infinity nor NaN: what is not a number is not there."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return value

@@ -1,0 +1,104 @@
+"""The library call: ``from diag.keys import diagnose``."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import options
+from rome_diagnosis.errors import UserError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from diag.keys.run import KeyDiagnosis
+    from probes.request.request import Request
+    from probes.setup import SetupOptions
+
+
+def diagnose(
+    subject: str,
+    prompt: str | None = None,
+    *,
+    target_new: str | None = None,
+    target_true: str | None = None,
+    clamp: float = options.CLAMP_FACTOR,
+    **setup: Unpack[SetupOptions],
+) -> KeyDiagnosis:
+    """Diagnoses one edit before it is made.
+
+    Args:
+        subject: The subject of the fact.
+        prompt: With ``{}`` for the subject, or with the subject in it once; by default the prompt
+            of a fact the bundled world knows about the subject, else ``"{} is"``.
+        target_new: What the edit should make the model say; kept with the result.
+        target_true: What the model says now; kept with the result.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
+        **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
+
+    Returns:
+        Everything measured, with findings and a verdict.
+
+    Raises:
+        UserError: For anything the caller can put right.
+    """
+    from diag.keys.run import measure
+    from probes.setup import Setup
+
+    if not (math.isfinite(clamp) and clamp > 0):
+        raise UserError(f"the clamp factor must be a finite number above 0, not {clamp}")
+    edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
+    at = Setup(**setup).prepare()
+    return measure(
+        at.model,
+        edit,
+        at.layer,
+        at.prefixes,
+        at.moment,
+        clamp=clamp,
+        seed=at.seed,
+        sampled=at.sampled,
+    )
+
+
+def choose_request(
+    subject: str,
+    prompt: str | None,
+    *,
+    target_new: str | None = None,
+    target_true: str | None = None,
+) -> Request:
+    """The requested edit, its prompt filled in from the bundled world where none is given.
+
+    Args:
+        subject: The subject.
+        prompt: The prompt, or ``None``.
+        target_new: The new object, or ``None``.
+        target_true: The present object, or ``None``.
+
+    Returns:
+        The request.
+
+    Raises:
+        UserError: As :func:`probes.request.request.request`, or if one is no text.
+    """
+    from probes import bundled
+    from probes.request.request import request
+
+    texts = {
+        "subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true,
+    }  # fmt: skip
+    for name, text in texts.items():
+        if not isinstance(text, str) and not (text is None and name != "subject"):
+            raise UserError(f"the {name.replace('_', ' ')} must be a text, not {text!r}")
+    if target_new is not None and not target_new.strip():
+        raise UserError("the new object (--target-new) is empty: leave it out, or say what it is")
+    if prompt is None:
+        known = next((fact for fact in bundled.facts() if fact["subject"] == subject), None)
+        if known is None:
+            prompt = "{} is"
+        else:
+            prompt = known["prompt"]
+            target_new = target_new or known["target_new"]
+            target_true = target_true or known["target_true"]
+    return request(subject, prompt, target_new=target_new, target_true=target_true)

@@ -1,0 +1,127 @@
+"""The library call: ``from diag.screen import screen``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import files, options
+from rome_diagnosis.errors import UserError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from diag.screen.result import Screening
+    from diag.screen.run import OnError, Plan, Scan
+    from probes.second_moment.ranks import Ranks
+    from probes.setup import Setup, SetupOptions
+
+
+def screen(
+    dataset: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    clamp: float = options.CLAMP_FACTOR,
+    on_error: OnError = "skip",
+    riskiest: str | os.PathLike[str] | None = None,
+    n_riskiest: int = 100,
+    progress: Callable[[int, int], None] | None = None,
+    **setup: Unpack[SetupOptions],
+) -> Screening:
+    """Screens every edit of a data set before a single one is made.
+
+    Args:
+        dataset: A JSON array, JSON Lines or CSV; see :mod:`probes.request.records`.
+        output: The Parquet table to write, one row for each row of the data set, in its order.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
+        on_error: Whether a row that is no edit is kept as an error, or ends the run.
+        riskiest: A file for the riskiest cases, as ``diag.verify --edits`` reads it.
+        n_riskiest: Write at most this many of them.
+        progress: Called with the rows done and all rows.
+        **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
+
+    Returns:
+        The summary, and where the table is.
+
+    Raises:
+        UserError: For anything the caller can put right.
+    """
+    from diag.screen.run import run, scan
+    from probes.second_moment.ranks import ranks
+    from probes.setup import Setup
+
+    chosen = Setup(**setup)
+    files.check_outputs([output, riskiest], inputs=[dataset, *chosen.inputs()])
+    scanned = scan(os.fspath(dataset), on_error=on_error)
+    with ranks() as group:
+        job = plan(
+            scanned,
+            os.fspath(output),
+            chosen,
+            group,
+            clamp=clamp,
+            riskiest=None if riskiest is None else os.fspath(riskiest),
+            n_riskiest=n_riskiest,
+        )
+        return run(job, group, progress or (lambda done, total: None))
+
+
+def plan(
+    scanned: Scan,
+    output: str,
+    setup: Setup,
+    group: Ranks,
+    *,
+    clamp: float,
+    riskiest: str | None,
+    n_riskiest: int,
+    command_line: str | None = None,
+) -> Plan:
+    """Loads what screening needs, in every process that shares the work.
+
+    Args:
+        scanned: The data set.
+        output: The table to write.
+        setup: What to measure with.
+        group: The processes.
+        clamp: As in :func:`screen`.
+        riskiest: As in :func:`screen`.
+        n_riskiest: As in :func:`screen`.
+        command_line: What repeats the run.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: As in :func:`screen`.
+    """
+    from diag.screen.run import Plan
+    from diag.screen.shard import Screener
+    from probes.keys.many_edits import SharedPrefixes
+
+    if not (math.isfinite(clamp) and clamp > 0):
+        raise UserError(f"the clamp factor must be a finite number above 0, not {clamp}")
+    if n_riskiest < 0:
+        raise UserError(f"the number of riskiest cases must be 0 or more, not {n_riskiest}")
+    model = setup.load()
+    layer = setup.choose_layer(model)
+    # One process estimates C where it is not at hand; the others then find it in the cache.
+    if group.is_first:
+        moment = setup.find_moment(model, layer)
+    group.wait()
+    if not group.is_first:
+        moment = dataclasses.replace(setup, quiet=True).find_moment(model, layer)
+    group.wait()
+    texts = group.share(list(setup.choose_prefixes(model)))
+    return Plan(
+        scanned,
+        output,
+        Screener(SharedPrefixes(model, layer, texts), moment, clamp=clamp, seed=setup.seed),
+        sampled=setup.prefixes is None,
+        riskiest=riskiest,
+        n_riskiest=n_riskiest,
+        command_line=command_line,
+    )

@@ -1,0 +1,280 @@
+"""What an edit is measured with: model, layer, contexts and second moment, as one value.
+
+Every library call takes the fields of :class:`Setup` as keyword arguments, and the command line
+fills them from its options. Importing this module needs no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+
+from rome_diagnosis import options, progress
+from rome_diagnosis.errors import UserError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel
+
+    from probes.model.loaded import LoadedModel
+    from probes.second_moment.moment import SecondMoment
+
+    ModelSource: TypeAlias = (
+        LoadedModel | PreTrainedModel | TransformerBridge | str | os.PathLike[str] | None
+    )
+
+DType = Literal["float32", "float16", "bfloat16", "float64"]
+BUNDLED = "bundled"
+
+# The model loaded last from a directory or by name, with what identifies it: a notebook that
+# names the same model in every call loads it once. One only, because models are large.
+_last: dict[tuple[Any, ...], LoadedModel] = {}
+
+
+class SetupOptions(TypedDict, total=False):
+    """The fields of :class:`Setup` as keyword arguments of library calls."""
+
+    model: ModelSource
+    tokenizer: Any
+    layer: int | None
+    prefixes: Sequence[str] | None
+    n_prefixes: int
+    seed: int
+    second_moment: SecondMoment | str | os.PathLike[str]
+    device: str | None
+    dtype: DType | None
+    bos: bool | None
+    trust_remote_code: bool
+    quiet: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What to measure with; nothing of it is loaded before :meth:`prepare`.
+
+    Attributes:
+        model: A directory, a hub name, a :class:`probes.model.loaded.LoadedModel`, a
+            ``transformers`` model or a ``TransformerBridge``; ``None`` for the bundled model. A
+            model in memory is used where it is and left as it was.
+        tokenizer: The plain fast tokenizer of a ``transformers`` model or bridge; by default the
+            one that belongs to the model's name.
+        layer: The edited block; by default the one published work edits, else one third up.
+        prefixes: Contexts 1…n as texts; ``None`` samples them from the model.
+        n_prefixes: How many to sample.
+        seed: Seed of everything that is sampled.
+        second_moment: C itself, a file, ``"identity"`` or ``"auto"``: shipped or cached, else
+            estimated from packaged text.
+        device: Where a model is loaded to, e.g. ``"cuda:1"``; by default a GPU if there is one.
+        dtype: Type of a loaded model's weights, float32 by default.
+        bos: Whether texts begin with a begin-of-sequence token; by default as the plain tokenizer
+            does it.
+        trust_remote_code: Whether code that comes with a model may run.
+        quiet: Print neither notes nor progress.
+    """
+
+    model: ModelSource = None
+    tokenizer: Any = None
+    layer: int | None = None
+    prefixes: Sequence[str] | None = None
+    n_prefixes: int = options.N_PREFIXES
+    seed: int = 0
+    second_moment: SecondMoment | str | os.PathLike[str] = "auto"
+    device: str | None = None
+    dtype: DType | None = None
+    bos: bool | None = None
+    trust_remote_code: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be meant, before anything is loaded.
+
+        Raises:
+            UserError: Naming the first mistake.
+        """
+        for name in ("n_prefixes", "seed", "layer"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | None):
+                raise UserError(f"{name} must be a whole number, not {value!r}")
+        if not 0 <= self.seed <= options.LARGEST_SEED:
+            raise UserError(f"seed must be from 0 to {options.LARGEST_SEED}, not {self.seed}")
+        if self.n_prefixes < 0:
+            raise UserError(f"the number of prefixes must be 0 or more, not {self.n_prefixes}")
+        if isinstance(self.prefixes, str):
+            raise UserError("prefixes must be a list of texts, not one text")
+
+    def options(self) -> SetupOptions:
+        """The fields as keyword arguments of a library call."""
+        return cast(SetupOptions, {f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+
+    def inputs(self) -> list[str]:
+        """Files and directories that are read, and names that may be one."""
+        named = (self.model, self.second_moment)
+        return [os.fspath(value) for value in named if isinstance(value, str | os.PathLike)]
+
+    def prepare(self) -> Prepared:
+        """Loads the model and finds everything else.
+
+        Returns:
+            What the measurement needs.
+
+        Raises:
+            UserError: If there is no such model or layer, or C cannot be read or belongs to
+                another model.
+        """
+        model = self.load()
+        layer = self.choose_layer(model)
+        moment = self.find_moment(model, layer)
+        return Prepared(
+            model=model,
+            layer=layer,
+            prefixes=self.choose_prefixes(model),
+            sampled=self.prefixes is None,
+            seed=self.seed,
+            moment=moment,
+        )
+
+    def load(self) -> LoadedModel:
+        """Loads the model, or takes the one that is given.
+
+        A model that was loaded last by the same name, with the same options and unchanged files, is
+        taken again if its weights are still the ones that were loaded.
+
+        Returns:
+            The model.
+
+        Raises:
+            UserError: If it cannot be loaded, or a model in memory contradicts ``device`` or
+                ``dtype``.
+        """
+        if self.model is None or isinstance(self.model, str | os.PathLike):
+            return self._load_by_name(self.model)
+        from probes.model.adopt import adopt
+
+        model = adopt(self.model, self.tokenizer, bos=self.bos)
+        wanted = {"dtype": self.dtype, "device": None if self.device == "auto" else self.device}
+        for name, value in wanted.items():
+            if value is not None and str(getattr(model, name)) != value:
+                raise UserError(
+                    f"{name}={value!r} is asked for, but the model in memory has "
+                    f"{getattr(model, name)}: convert it, or leave {name} out"
+                )
+        return model
+
+    def choose_layer(self, model: LoadedModel) -> int:
+        """The edited block.
+
+        Raises:
+            UserError: If the model has no such block.
+        """
+        layer = self.layer
+        if layer is None:
+            layer = model.default_layer()
+            if model.name == BUNDLED:
+                from probes import bundled
+
+                layer = bundled.edit_layer()
+        model.check_layer(layer)
+        return layer
+
+    def choose_prefixes(self, model: LoadedModel) -> tuple[str, ...]:
+        """Contexts 1…n: those that are given, else sampled from the model.
+
+        Raises:
+            UserError: If one that is given is empty or not valid Unicode.
+        """
+        from probes.request import prefixes
+
+        if self.prefixes is not None:
+            return tuple(prefixes.given(self.prefixes))
+        return tuple(prefixes.sample(model, n=self.n_prefixes, seed=self.seed))
+
+    def find_moment(self, model: LoadedModel, layer: int) -> SecondMoment:
+        """The second moment, with a note and a progress bar where one has to be estimated.
+
+        Raises:
+            UserError: If it cannot be read or belongs to another model or layer.
+        """
+        from probes.second_moment.estimate import check, for_model
+        from probes.second_moment.moment import SecondMoment
+
+        if isinstance(self.second_moment, SecondMoment):
+            check(self.second_moment, model, layer)
+            return self.second_moment
+        choice = os.fspath(self.second_moment)
+        if self.quiet:
+            return for_model(model, layer, choice)
+        with progress.Progress(label="tokens of the second moment") as bar:
+
+            def start(n_tokens: int) -> Callable[[int], None]:
+                bar.total = n_tokens
+                return bar.advance
+
+            return for_model(model, layer, choice, notice=progress.note, progress=start)
+
+    def _load_by_name(self, given: str | os.PathLike[str] | None) -> LoadedModel:
+        from probes import bundled
+        from probes.model.fingerprint import fingerprint
+        from probes.model.load import load
+
+        is_bundled = given is None or given == BUNDLED
+        source = bundled.model_path() if is_bundled else os.fspath(given)  # type: ignore[arg-type]
+        dtype = self.dtype or "float32"
+        device = self.device or "auto"
+        key = (str(source), dtype, device, self.bos, self.trust_remote_code, *_state(source))
+        model = _last.get(key)
+        if model is None or fingerprint(model.state_dict) != model.fingerprint:
+            _last.clear()  # before the next one is loaded, so that memory holds one
+            model = load(
+                source,
+                name=BUNDLED if is_bundled else os.fspath(given),  # type: ignore[arg-type]
+                device=device,
+                dtype=dtype,
+                bos=self.bos,
+                trust_remote_code=self.trust_remote_code,
+            )
+            _last[key] = model
+        return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a measurement needs, loaded.
+
+    Attributes:
+        model: The model.
+        layer: The edited block.
+        prefixes: Contexts 1…n.
+        sampled: Whether they were sampled with ``seed``.
+        seed: Seed of everything that is sampled.
+        moment: Second moment of the edited block's keys.
+    """
+
+    model: LoadedModel
+    layer: int
+    prefixes: tuple[str, ...]
+    sampled: bool
+    seed: int
+    moment: SecondMoment
+
+
+def forget_model() -> None:
+    """Frees the model that is remembered from the last call that named one."""
+    _last.clear()
+
+
+def _state(source: str | os.PathLike[str]) -> tuple[Any, ...]:
+    """Sizes and times of a model directory's files; nothing for a hub name."""
+    folder = Path(source)
+    try:
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        stats = [(entry.name, entry.stat()) for entry in entries]
+    except OSError:
+        return (math.nan,)  # equal to nothing: what cannot be examined is loaded again
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

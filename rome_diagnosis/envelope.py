@@ -1,0 +1,75 @@
+"""The head that every saved document has, and JSON as this project writes it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+DISTRIBUTION = "rome-diagnosis"
+# What numbers can depend on beside the weights and the text.
+LIBRARIES = ("torch", "transformers", "transformer-lens")
+
+
+def head(schema: str, command: str | None, *libraries: str) -> dict[str, Any]:
+    """The first fields of a document.
+
+    Args:
+        schema: The document's schema, e.g. ``diag.keys/1``.
+        command: The command line that measures the same again; ``None`` where there is none.
+        libraries: Distributions to name beside :data:`LIBRARIES`.
+
+    Returns:
+        ``schema``, ``version``, ``created``, ``versions`` and ``command``.
+    """
+    return {
+        "schema": schema,
+        "version": package_version(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in (*LIBRARIES, *libraries)},
+        },
+        "command": command,
+    }
+
+
+def dumps(document: Any) -> str:
+    """A document as text: readable, stable, without NaN."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document as it is read back from disk, so that what is in memory has the same types."""
+    result: dict[str, Any] = json.loads(dumps(document))
+    return result
+
+
+def finite(value: Any) -> Any:
+    """A value with ``None`` for infinity and NaN, which JSON does not have.
+
+    Args:
+        value: A number, or containers of numbers.
+
+    Returns:
+        The same, mappings as dictionaries and sequences as lists.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    return value
+
+
+def package_version() -> str:
+    """This toolkit's version."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "0+unknown"

@@ -1,0 +1,224 @@
+"""Outputs: checked before any work is done, written completely or not at all, never over an input.
+
+Only regular files are replaced. A symbolic link is followed; a device or a pipe is written to and
+stays what it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rome_diagnosis.errors import UserError
+
+if TYPE_CHECKING:
+    import filelock
+
+StrPath = str | os.PathLike[str]
+STANDARD_OUTPUT = "-"
+
+
+def check_outputs(outputs: Iterable[StrPath | None], inputs: Iterable[StrPath | None] = ()) -> None:
+    """Refuses outputs that cannot be written or would replace a file that is needed.
+
+    Args:
+        outputs: Files to be written; ``None`` and ``-`` are skipped.
+        inputs: Files and directories that are read, or names that may be one; ``None`` is skipped.
+
+    Raises:
+        UserError: Naming the first output that cannot be written, is an input or one of the files
+            in an input directory, or is given twice.
+    """
+    read = [path for path in inputs if path is not None and _status(path) is not None]
+    written: list[StrPath] = []
+    for path in outputs:
+        if path is None or path == STANDARD_OUTPUT:
+            continue
+        _check_writable(path)
+        if is_stream(path):
+            continue
+        for other in read:
+            if same_file(path, other) or _is_in(path, other):
+                raise UserError(f"cannot write {path}: it is read as an input (as {other})")
+        for other in written:
+            if same_file(path, other):
+                raise UserError(f"two outputs go to one file: {other} and {path}")
+        written.append(path)
+
+
+def same_file(one: StrPath, other: StrPath) -> bool:
+    """Whether two names mean one file, through links of either kind; neither need exist."""
+    with contextlib.suppress(OSError):
+        if os.path.samefile(one, other):
+            return True
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def is_stream(path: StrPath) -> bool:
+    """Whether a name stands for a device, a pipe or a socket, which must not be replaced."""
+    if str(path).startswith(("/dev/", "/proc/")):
+        return True  # /dev/stdout may lead to a regular file that is already open
+    status = _status(path)
+    return status is not None and not stat.S_ISREG(status.st_mode)
+
+
+@contextlib.contextmanager
+def atomic(path: StrPath) -> Iterator[Path]:
+    """Writes a file completely or not at all.
+
+    Args:
+        path: The file. A symbolic link is followed; a device or pipe gets the bytes once they are
+            complete.
+
+    Yields:
+        A temporary name to write to. When the block ends well, its content is on the disk under
+        ``path``, with ordinary permissions; otherwise nothing has changed.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    stream = is_stream(path)
+    # A link's own name would be replaced by os.replace; its target's is what is meant.
+    target = Path(path if stream else os.path.realpath(path))
+    part = None
+    try:
+        handle, part = tempfile.mkstemp(
+            dir=None if stream else target.parent, prefix=f".{target.name[:80]}", suffix=".part"
+        )
+        os.close(handle)
+        yield Path(part)
+        if stream:
+            with open(part, "rb") as written, open(target, "wb") as file:
+                while chunk := written.read(1 << 20):
+                    file.write(chunk)
+        else:
+            os.chmod(part, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
+            sync(part)
+            os.replace(part, target)
+    except BrokenPipeError:
+        raise  # the reader of a pipe has gone, which is no mistake
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if part and os.path.exists(part):
+            os.unlink(part)
+
+
+def write_text(path: StrPath, text: str) -> None:
+    """Writes text as UTF-8: to a file completely or not at all, or to standard output for ``-``."""
+    if path != STANDARD_OUTPUT:
+        with atomic(path) as part:
+            part.write_text(text, encoding="utf-8")
+        return
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None:  # a notebook's stream takes text alone
+        sys.stdout.write(text)
+        return
+    # A document is UTF-8 whatever the terminal's encoding is.
+    sys.stdout.flush()
+    raw.write(text.encode("utf-8"))
+    raw.flush()
+
+
+def sync(path: StrPath) -> None:
+    """Brings a file's content to the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def locked(*paths: StrPath | None) -> Iterator[None]:
+    """Keeps other processes of this toolkit away from outputs while a block runs.
+
+    Nested calls of one process may name the same output. Where the file system knows no locks,
+    none is taken.
+
+    Args:
+        paths: The outputs; ``None``, ``-``, devices and pipes are skipped.
+
+    Raises:
+        UserError: If another process holds one of them.
+    """
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            if path is not None and path != STANDARD_OUTPUT and not is_stream(path):
+                stack.enter_context(_lock(path))
+        yield
+
+
+@contextlib.contextmanager
+def _lock(path: StrPath) -> Iterator[None]:
+    import filelock
+
+    target = Path(os.path.realpath(path))
+    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(
+            f"another process is writing {path}: wait for it, or name another output"
+        ) from error
+    except (OSError, NotImplementedError):
+        yield  # no locks here; whether the file can be written is asked elsewhere
+        return
+    try:
+        yield
+    finally:
+        _release(lock)
+
+
+def _release(lock: filelock.BaseFileLock) -> None:
+    """Releases a lock and, with the last release of this process, removes its file."""
+    if lock.lock_counter == 1:
+        # While it is held: whoever takes the lock next sees that this file is gone and makes one.
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
+    lock.release()
+
+
+def _check_writable(path: StrPath) -> None:
+    name = os.fspath(path)
+    if not name.strip() or name.endswith(os.sep) or "\0" in name:
+        raise UserError(f"cannot write {name!r}: it is not a file name")
+    target = Path(os.path.realpath(path))
+    try:
+        status = None
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            raise UserError(f"cannot write {name!r}: it is a directory, not a file name")
+        if status is not None and not os.access(path, os.W_OK):
+            raise UserError(f"cannot write {name}: permission denied")
+        if is_stream(path):
+            return
+        if not target.parent.is_dir():
+            raise UserError(f"cannot write {name}: there is no directory {target.parent}")
+        # Asking the file system is the only answer that counts for root, quotas and mounts.
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise UserError(f"cannot write {name}: {error.strerror or error}") from error
+
+
+def _is_in(path: StrPath, folder: StrPath) -> bool:
+    """Whether an existing file lies directly in a directory."""
+    parent = os.path.dirname(os.path.realpath(path))
+    return os.path.isdir(folder) and os.path.exists(path) and same_file(parent, folder)
+
+
+def _status(path: StrPath) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

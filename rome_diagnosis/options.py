@@ -1,0 +1,202 @@
+"""Every option that several commands share, defined once; an option added here is everywhere.
+
+:func:`setup` turns what was parsed into a :class:`probes.setup.Setup`; below it nothing knows
+argparse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probes.setup import Setup
+
+Options = argparse.ArgumentParser | argparse._ArgumentGroup
+
+UNSET = argparse.SUPPRESS
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+N_PREFIXES = 20
+LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
+# diag.mathematics.damage.CLAMP_NORM_FACTOR, without its imports; a test holds them together
+CLAMP_FACTOR = 4.0
+WORSE = {"collapse_risk": ("collapse_risk",), "unclear": ("unclear", "collapse_risk")}
+
+
+def add_model(to: argparse.ArgumentParser, *, layer: bool = True) -> argparse._ArgumentGroup:
+    """Adds what chooses a model and, unless the command takes several, the layer and C.
+
+    Args:
+        to: The parser.
+        layer: Whether to add ``--layer`` and ``--second-moment``.
+
+    Returns:
+        The group, for options of the command's own.
+    """
+    group = to.add_argument_group("model")
+    group.add_argument(
+        "--model",
+        metavar="NAME_OR_DIR",
+        default="bundled",
+        help="a directory in Hugging Face layout, a hub name, or the small bundled model",
+    )
+    if layer:
+        group.add_argument(
+            "--layer",
+            type=int,
+            default=UNSET,
+            help="the edited block (default: the one published work edits, else one third up)",
+        )
+        group.add_argument(
+            "--second-moment",
+            metavar="FILE|identity|auto",
+            default="auto",
+            help="auto: shipped or cached, else estimated from packaged text",
+        )
+    group.add_argument(
+        "--bos",
+        action=argparse.BooleanOptionalAction,
+        default=UNSET,
+        help="begin every text with a begin-of-sequence token (default: as the tokenizer does)",
+    )
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
+    group.add_argument("--dtype", choices=DTYPES, default="float32", help="type of the weights")
+    group.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        default=UNSET,
+        help="run code that comes with a model",
+    )
+    return group
+
+
+def add_request(to: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Adds what says which fact is edited, and in which contexts.
+
+    Args:
+        to: The parser.
+        required: Whether ``--subject`` must be given.
+    """
+    group = to.add_argument_group("edit")
+    group.add_argument("--subject", required=required, default=UNSET, help="e.g. 'Apple'")
+    group.add_argument(
+        "--prompt",
+        default=UNSET,
+        help="with {} for the subject, or with the subject in it once (default: a known fact's "
+        "prompt, else '{} is')",
+    )
+    group.add_argument("--target-new", default=UNSET, help="what the edit should make it say")
+    group.add_argument("--target-true", default=UNSET, help="what the model says now")
+    add_prefixes(group)
+
+
+def add_prefixes(to: Options) -> None:
+    """Adds the contexts a prompt is put into, and the seed they are sampled with."""
+    to.add_argument(
+        "--prefix",
+        metavar="TEXT",
+        action="append",
+        default=UNSET,
+        help="a context before the prompt; repeat it for several (default: sampled)",
+    )
+    to.add_argument("--n-prefixes", type=int, default=N_PREFIXES, help="contexts to sample")
+    add_seed(to)
+
+
+def add_seed(to: Options, help: str = "seed of everything that is sampled") -> None:
+    """Adds ``--seed``."""
+    to.add_argument("--seed", type=seed, default=0, help=help)
+
+
+def add_clamp_factor(to: Options) -> None:
+    """Adds ``--clamp-factor``."""
+    to.add_argument(
+        "--clamp-factor",
+        type=positive,
+        default=CLAMP_FACTOR,
+        help="v* may move this many times the length of the present value",
+    )
+
+
+def add_output(to: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Adds where results go.
+
+    Args:
+        to: The parser.
+
+    Returns:
+        The group, for options of the command's own.
+    """
+    group = to.add_argument_group("output")
+    group.add_argument("--json", metavar="FILE|-", default=UNSET, help="write the result as JSON")
+    group.add_argument("--html", metavar="FILE", default=UNSET, help="write the result as a page")
+    group.add_argument("--quiet", action="store_true", default=UNSET, help="print no text")
+    return group
+
+
+def add_fail_on(
+    to: Options,
+    choices: Sequence[str] = tuple(WORSE),
+    help: str = "exit with code 1 at this verdict or a worse one",
+) -> None:
+    """Adds ``--fail-on``, by default with verdicts to choose from."""
+    to.add_argument(
+        "--fail-on",
+        choices=choices,
+        default=UNSET,
+        help=help,
+    )
+
+
+def fails(given: Mapping[str, Any], verdicts: Iterable[str]) -> bool:
+    """Whether ``--fail-on`` is met by one of the verdicts."""
+    return bool(set(WORSE.get(given.get("fail_on", ""), ())).intersection(verdicts))
+
+
+def seed(text: str) -> int:
+    """Reads a seed: a whole number every generator takes."""
+    value = int(text)
+    if not 0 <= value <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"must be from 0 to {LARGEST_SEED}, not {text[:40]}")
+    return value
+
+
+def positive(text: str) -> float:
+    """Reads a finite number above 0."""
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"must be a finite number above 0, not {text[:40]}")
+    return value
+
+
+def setup(options: argparse.Namespace) -> Setup:
+    """What to measure with, from parsed options.
+
+    Args:
+        options: Of a parser with :func:`add_model`, and :func:`add_prefixes` where contexts are
+            needed.
+
+    Returns:
+        The setup, nothing of it loaded.
+
+    Raises:
+        UserError: If it cannot be meant.
+    """
+    from probes.setup import Setup
+
+    given = vars(options)
+    return Setup(
+        model=None if options.model == "bundled" else options.model,
+        layer=given.get("layer"),
+        prefixes=given.get("prefix"),
+        n_prefixes=given.get("n_prefixes", N_PREFIXES),
+        seed=given.get("seed", 0),
+        second_moment=given.get("second_moment", "auto"),
+        device=options.device,
+        dtype=options.dtype,
+        bos=given.get("bos"),
+        trust_remote_code=given.get("trust_remote_code", False),
+        quiet=given.get("quiet", False),
+    )
