@@ -136,6 +136,7 @@ def main() -> None:
         lookups = [lookup(ours, edit, template[:-2]) for template in templates]
         keys = capture(ours, lookups, layer).keys
         found = update.denominators(keys, moment)
+        ours_normalised = found.normalised["rome"]
         seconds["ours"] += time.perf_counter() - began
         published.hand_in(inverse)
         same, _ = published(edit, templates, keys)
@@ -146,9 +147,9 @@ def main() -> None:
         rows.append(
             {
                 "kind": kind,
-                "same": abs(same - found.rome_normalised) / abs(found.rome_normalised),
-                "whole": abs(whole - found.rome_normalised) / float(keys[0].norm()),
-                "relative": abs(whole - found.rome_normalised) / abs(found.rome_normalised),
+                "same": abs(same - ours_normalised) / abs(ours_normalised),
+                "whole": abs(whole - ours_normalised) / float(keys[0].norm()),
+                "relative": abs(whole - ours_normalised) / abs(ours_normalised),
                 "key": float((bare.double() - keys[0]).norm() / keys[0].norm()),
                 "ratio": abs(found.ratio),
             }

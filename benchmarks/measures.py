@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from diag.mathematics.update import Variant, denominators, rank_one
+from diag.mathematics.update import denominators, rank_one
 from probes.edited.answers import AnswerMeter, Question
 from probes.edited.perplexity import PerplexityMeter
 from probes.forward.batches import batches, to_float64
@@ -20,8 +20,9 @@ from probes.request.lookup import lookup
 from probes.request.request import Request, request
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.optimise import optimise
+from rome_diagnosis.editors import EDITORS
 
-VARIANTS: tuple[Variant, ...] = ("rome", "c_rome")
+VARIANTS = ("rome", "c_rome")
 COLLAPSE = 10.0
 """An edit that raises held-out perplexity more than so many times has collapsed the model."""
 SINK = 0.3
@@ -104,7 +105,7 @@ def ratios(
     contexts = ["", *prefixes]
     sites = [lookup(model, edit, prefix) for edit in edits for prefix in contexts]
     keys = capture(model, sites, layer).keys.reshape(len(edits), len(contexts), -1)
-    return [denominators(rows, moment).ratio for rows in keys]
+    return [denominators(rows, moment).split.ratio for rows in keys]
 
 
 def same_token_ratios(
@@ -189,14 +190,14 @@ def perform(
             "target_new": draw.fact["target_new"],
             "loss": target.losses[-1],
             "clamp_saturated": target.clamp_saturated,
-            "ratio": denominators(found.keys, moment).ratio,
+            "ratio": denominators(found.keys, moment).split.ratio,
         }
         answers = (draw.fact["target_new"], draw.fact["target_true"])
         spoken = {"bare": "", "prefixed": unseen}
         asked = [Question(prefix + draw.request.text, answers) for prefix in spoken.values()]
         meter = AnswerMeter(model, asked, layer)
         for variant in VARIANTS:
-            change = rank_one(variant, found.keys, found.values, target.value, moment)
+            change = rank_one(EDITORS[variant], found.keys, found.values, target.value, moment)
             after = texts.after([change])
             result[variant] = {
                 "perplexity_ratio": after.token_weighted / texts.before.token_weighted

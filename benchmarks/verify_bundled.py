@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from diag.mathematics.update import VARIANTS, RankOne
+from diag.mathematics.update import RankOne
 from diag.verify.run import Texts, Trial, prepare
 from probes import bundled
 from probes.edited.answers import AnswerMeter, Question
@@ -33,6 +33,7 @@ from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
 from reports.text.verify import show
 from rome_diagnosis import command
+from rome_diagnosis.editors import EDITORS
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"
 
@@ -151,7 +152,7 @@ def main() -> None:
     print(f"\n{len(performed)} edits in {seconds:.0f} s")
     print("collapsed:", result.summary["collapsed"])
     print("largest ratio under c_rome where rome collapsed:", result.summary["rescue"])
-    for variant in VARIANTS:
+    for variant in EDITORS:
         ratios = sorted(edit["arms"][variant]["perplexity"]["ratio"] for edit in performed)
         print(f"perplexity ratio, {variant}: median {ratios[len(ratios) // 2]:.3f}, "
               f"largest {ratios[-1]:.3f}")  # fmt: skip

@@ -39,6 +39,9 @@ SINK_NORM = Limit(
 TOKENS_PER_DIMENSION = Limit(
     4.0, "with fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise"
 )
+CLAMP_NORM_FACTOR = Limit(
+    4.0, "the clamp factor of ROME's own settings for GPT-2-XL and GPT-J; others use 3 to 4"
+)
 
 
 def of_verdicts() -> dict[str, float]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import math
-import platform
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +17,7 @@ from diag.judgement import findings
 from diag.judgement.summary import paragraph
 from diag.judgement.verdict import verdict
 from diag.mathematics import damage, population, update
+from diag.mathematics.intervals import ratio_interval
 from diag.mathematics.plane import plane
 from probes.keys.one_edit import capture
 from probes.keys.profile import Profile
@@ -30,7 +27,8 @@ from probes.request.lookup import Lookup, lookup
 from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment
 from probes.statistics import cosine
-from rome_diagnosis import command
+from rome_diagnosis import envelope, files
+from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ class KeyDiagnosis:
 
     def to_json(self) -> str:
         """The document as text."""
-        return command.dumps(self.document)
+        return envelope.dumps(self.document)
 
     def to_html(self) -> str:
         """The document as a self-contained page."""
@@ -143,7 +141,7 @@ class KeyDiagnosis:
             "prefixed": self.keys.contiguous(),
             "second_moment": moment.contiguous(),
         }
-        with command.atomic(path) as part:
+        with files.atomic(path) as part:
             save_file(tensors, part, metadata={"schema": SCHEMA})
 
     def __repr__(self) -> str:
@@ -196,13 +194,13 @@ def measure(
         found = update.denominators(keys, moment)
     except ValueError as error:
         raise UserError(f"layer {layer} of {model.name}: {error}") from error
-    interval = update.ratio_interval(keys, moment, seed=seed)
+    interval = ratio_interval(keys, moment, seed=seed)
     background = moment.background
     residual_norm = (
         None if background is None or model.norm_behind_mlp else background.residual_norm
     )
     bounds = damage.bounds(keys, values, found, moment, clamp=clamp, residual_norm=residual_norm)
-    relative = {variant: _finite(bounds[variant].relative_bound) for variant in update.VARIANTS}
+    relative = {variant: envelope.finite(bounds[variant].relative_bound) for variant in EDITORS}
     profile = first_token_profile(model, lookups, layer)
     samples = {
         "first": background.first_keys if background else None,
@@ -223,16 +221,11 @@ def measure(
     checked = _findings(model, lookups, found, interval, bounds, relative, alike, sink, moment)
     # Another draw of the contexts can turn a safe edit into a dangerous one.
     fragile = any(f.id == "contexts" and f.status in ("warn", "fail") for f in checked)
-    outcome = verdict(found.ratio, relative["rome"], fragile=fragile)
+    outcome = verdict(found.split.ratio, relative["rome"], fragile=fragile)
     document = {
-        "schema": SCHEMA,
-        "version": command.package_version(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "transformer-lens")},
-        },
-        "command": _command(model, edit, layer, prefixes, moment, clamp, seed, sampled),
+        **envelope.head(
+            SCHEMA, _command(model, edit, layer, prefixes, moment, clamp, seed, sampled)
+        ),
         "model": describe(model),
         "site": {"layer": layer, "hook": model.hook(layer, "key")},
         "request": {
@@ -258,28 +251,25 @@ def measure(
             "norm_unprefixed": float(keys[0].norm()),
             "norm_prefixed_mean": float(keys.mean(0).norm()),
             "cosine": cosine(keys[0], keys.mean(0)),
-            "whitened_norm_unprefixed": found.norm_unprefixed,
-            "whitened_norm_prefixed_mean": found.norm_mean,
-            "whitened_length_ratio": found.length_ratio,
-            "whitened_cosine": found.cosine,
+            "whitened_norm_unprefixed": found.split.norm_unprefixed,
+            "whitened_norm_prefixed_mean": found.split.norm_mean,
+            "whitened_length_ratio": found.split.length_ratio,
+            "whitened_cosine": found.split.cosine,
         },
         "denominators": {
-            "rome": found.rome,
-            "c_rome": found.c_rome,
-            "p_rome": found.p_rome,
-            "rome_normalised": found.rome_normalised,
-            "c_rome_normalised": found.c_rome_normalised,
-            "ratio": found.ratio,
-            "ratio_without_bare": found.ratio_without_bare,
+            **found.raw,
+            **{f"{name}_normalised": value for name, value in found.normalised.items()},
+            "ratio": found.split.ratio,
+            "ratio_without_bare": found.split.without_bare,
             "ratio_interval": None if interval is None else list(interval),
         },
         "damage": {
             variant: {
                 "residual": bounds[variant].residual,
-                "bound": _finite(bounds[variant].bound),
+                "bound": envelope.finite(bounds[variant].bound),
                 "relative_bound": relative[variant],
             }
-            for variant in update.VARIANTS
+            for variant in EDITORS
         }
         | {"clamp_norm_factor": clamp, "residual_norm": residual_norm},
         "first_token": {
@@ -302,14 +292,14 @@ def measure(
         "summary": paragraph(
             outcome,
             checked,
-            rho=found.ratio,
+            rho=found.split.ratio,
             is_first_token=lookups[0].is_first_token,
             rome=relative["rome"],
             c_rome=relative["c_rome"],
         ),
     }
     # Through JSON and back, so that the document in memory is the one on disk to the last type.
-    return KeyDiagnosis(json.loads(command.dumps(document)), keys, moment)
+    return KeyDiagnosis(envelope.plain(document), keys, moment)
 
 
 def _findings(
@@ -317,15 +307,15 @@ def _findings(
     lookups: Sequence[Lookup],
     found: update.Denominators,
     interval: tuple[float, float] | None,
-    bounds: Mapping[update.Variant, damage.DamageBound],
-    relative: Mapping[update.Variant, float | None],
+    bounds: Mapping[str, damage.DamageBound],
+    relative: Mapping[str, float | None],
     alike: population.Likeness | None,
     sink: tuple[float, dict[str, Any]] | None,
     moment: SecondMoment,
 ) -> list[findings.Finding]:
     """Holds every measurement against its limit."""
 
-    def why_not(variant: update.Variant) -> str | None:
+    def why_not(variant: str) -> str | None:
         if moment.is_identity:
             return "C is the identity: without a corpus moment there is no average to damage"
         if model.norm_behind_mlp:
@@ -339,8 +329,8 @@ def _findings(
 
     return [
         *(findings.damage(variant, relative[variant], why_not(variant)) for variant in relative),
-        findings.ratio(found.ratio, found.length_ratio, found.cosine),
-        findings.contexts(found.ratio, interval, relative["rome"]),
+        findings.ratio(found.split.ratio, found.split.length_ratio, found.split.cosine),
+        findings.contexts(found.split.ratio, interval, relative["rome"]),
         findings.first_token(lookups[0].token, lookups[0].index),
         findings.token_form(lookups[0].token, [at.token for at in lookups[1:]]),
         findings.first_token_key(
@@ -369,11 +359,6 @@ def _longest_later(profile: Profile, typical: float | None) -> tuple[float, dict
     longest = max(later, key=lambda position: position.residual_norm)
     ratio = longest.residual_norm / typical
     return ratio, asdict(longest) | {"residual_norm_ratio": ratio}
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no infinity: a bound that is infinite is no bound."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _command(

@@ -1,9 +1,9 @@
-"""What an update does to tokens it is not meant for, in closed form.
+"""What an update does to tokens it is not meant for, before it is made.
 
 A corpus token with key k has its MLP output moved by (k·u)(v* − v)/D. Its root mean square over
 the corpus is ‖v* − v‖ √(uᵀCu) / |D|, with C the corpus moment itself. Divided by the typical
-length of the residual stream that the output is added to, it reads: an average token is pushed by
-so many times its own length.
+norm of the residual stream that the output is added to, it reads: hidden states change by so much
+of their norm.
 
 The optimised value is clamped to ‖δ‖ ≤ clamp·‖v_u‖, so ‖v* − v‖ is bounded before anything is
 optimised: that bound is the pre-flight check.
@@ -11,16 +11,15 @@ optimised: that bound is the pre-flight check.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.mathematics.update import VARIANTS, Denominators, Variant, direction
+from diag.mathematics.update import Denominators, chosen, direction
 from probes.second_moment.moment import SecondMoment
-
-# Clamp factor of the published GPT-2-XL and GPT-J hyper-parameters; others use 3 to 4.
-CLAMP_NORM_FACTOR = 4.0
+from rome_diagnosis.editors import EDITORS, Editor
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class DamageBound:
         residual: Upper bound of ‖v* − v‖.
         bound: Upper bound of the RMS change of the MLP's output over corpus tokens; ``None``
             where no corpus moment is known.
-        relative_bound: The same in units of the median norm of the residual stream behind the
+        relative_bound: The same in units of the median norm of the residual stream after the
             block; ``None`` where that is not known or does not apply.
     """
 
@@ -62,15 +61,15 @@ def rms_change(
 
 
 def residual_bound(
-    variant: Variant, values: Float[Tensor, "n_ctx d_model"], *, clamp: float = CLAMP_NORM_FACTOR
+    editor: Editor, values: Float[Tensor, "n_ctx d_model"], *, clamp: float
 ) -> float:
     """Upper bound of ‖v* − v‖ before v* is optimised.
 
-    The published c_rome keeps v* = v_u + δ and subtracts v̄, so the distance of the two adds to
-    the clamped ‖δ‖.
+    Every editor writes v* = v_u + δ, so where it subtracts another value than v_u the distance of
+    the two adds to the clamped ‖δ‖.
 
     Args:
-        variant: Which.
+        editor: A row of the table of editors.
         values: MLP outputs at the lookup token under contexts 0…n; row 0 is the bare prompt's.
         clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
 
@@ -78,10 +77,8 @@ def residual_bound(
         The bound.
     """
     unprefixed = values[0]
-    bound = clamp * float(unprefixed.norm())
-    if variant == "c_rome":
-        bound += float((unprefixed - values.mean(0)).norm())
-    return bound
+    apart = float((unprefixed - chosen(values, editor.subtract)).norm())
+    return clamp * float(unprefixed.norm()) + apart
 
 
 def bounds(
@@ -90,10 +87,10 @@ def bounds(
     found: Denominators,
     moment: SecondMoment,
     *,
-    clamp: float = CLAMP_NORM_FACTOR,
+    clamp: float,
     residual_norm: float | None = None,
-) -> dict[Variant, DamageBound]:
-    """The damage bound of each variant.
+) -> Mapping[str, DamageBound]:
+    """The damage bound of each editor.
 
     Args:
         keys: Keys under contexts 0…n.
@@ -101,22 +98,22 @@ def bounds(
         found: Their denominators.
         moment: The second moment C.
         clamp: See :func:`residual_bound`.
-        residual_norm: Median norm of the residual stream behind the block; ``None`` leaves the
+        residual_norm: Median norm of the residual stream after the block; ``None`` leaves the
             relative bound out.
 
     Returns:
-        A bound for each variant.
+        A bound for each editor, by name.
     """
-    result: dict[Variant, DamageBound] = {}
-    for variant in VARIANTS:
-        residual = residual_bound(variant, values, clamp=clamp)
+    result: dict[str, DamageBound] = {}
+    for name, editor in EDITORS.items():
+        residual = residual_bound(editor, values, clamp=clamp)
         bound = (
             None
             if moment.moment is None
             else rms_change(
-                residual, direction(variant, keys, moment), found.of(variant), moment.moment
+                residual, direction(editor, keys, moment), found.raw[name], moment.moment
             )
         )
         relative = None if bound is None or residual_norm is None else bound / residual_norm
-        result[variant] = DamageBound(residual, bound, relative)
+        result[name] = DamageBound(residual, bound, relative)
     return result

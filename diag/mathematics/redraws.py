@@ -9,7 +9,7 @@ All but the last term follow from two solves an edit; ‖d‖², the smallest, w
 key of every context, which on a small model is a third of a whole screening. It need only be
 bounded from above, and a few random projections of L⁻¹k do that. So ρ(w) has a floor for each
 draw, and where nearly all floors leave the verdict as it is, nothing more need be computed. The
-other edits get their interval in full (:func:`diag.mathematics.update.ratio_intervals`).
+other edits get their interval in full (:func:`diag.mathematics.intervals.ratio_intervals`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.mathematics import update
+from diag.mathematics.intervals import draws_of_contexts
 from probes.second_moment.moment import SecondMoment
 
 # χ² with 32 degrees of freedom falls below an eighth of its mean with probability under 5e-9
@@ -37,7 +37,7 @@ class Redraws:
     Attributes:
         moment: The second moment C; not the identity.
         n_contexts: The bare prompt and prefixes, three or more.
-        seed: Of the draws, as :func:`diag.mathematics.update.ratio_intervals` makes
+        seed: Of the draws, as :func:`diag.mathematics.intervals.ratio_intervals` makes
             them, and the projections.
     """
 
@@ -49,7 +49,7 @@ class Redraws:
     def _weights(self) -> Float[Tensor, "draw pair"]:
         """What each pair of contexts i ≤ j weighs in a quadratic form: 2wᵢwⱼ, and wᵢ² for i = j."""
         i, j = torch.triu_indices(self.n_contexts, self.n_contexts)
-        weights = update.draws_of_contexts(self.n_contexts, seed=self.seed)
+        weights = draws_of_contexts(self.n_contexts, seed=self.seed)
         twice = torch.where(i == j, 1.0, 2.0).to(torch.float64)
         return weights[:, i] * weights[:, j] * twice
 

@@ -1,8 +1,9 @@
-"""ROME's update equation: three variants of one rank-one change, and the denominators in them.
+"""ROME's update equation: one rank-one change, whatever editor makes it, and its denominators.
 
 The update is derived for one key k: ΔW = C⁻¹k (v* − v)ᵀ / (kᵀC⁻¹k) makes W map k to v*. The
-published code takes its direction from the mean prefixed key k̄ but its denominator from k̄ and the
+published code takes its direction from the mean key k̄ but its denominator from k̄ and the
 unprefixed key k_u, so the denominator is no squared length: it can be near zero, or negative.
+Which key and value an editor puts where is a row of :data:`rome_diagnosis.editors.EDITORS`.
 
 Everything here is a pure function of keys in float64; row 0 of ``keys`` is the bare prompt's.
 Source: Meng et al. 2022 (ROME), equation 2; Yang et al. 2024 (The Fall of ROME), section 3.
@@ -10,53 +11,53 @@ Source: Meng et al. 2022 (ROME), equation 2; Yang et al. 2024 (The Fall of ROME)
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from probes.second_moment.moment import SecondMoment
-
-Variant = Literal["rome", "c_rome", "p_rome"]
-VARIANTS: tuple[Variant, ...] = get_args(Variant)
+from rome_diagnosis.editors import EDITORS, Editor, Key
 
 
 @dataclass(frozen=True)
-class Denominators:
-    """The three denominators of one edit and the exact split of the ratio of two of them.
+class Split:
+    """ρ = D_rome / D_c_rome, and the two factors it is exactly the product of.
 
     Attributes:
-        rome: k̄ᵀC⁻¹k_u, as published code runs: signed, may vanish.
-        c_rome: k̄ᵀC⁻¹k̄ > 0, the mean key throughout.
-        p_rome: k_uᵀC⁻¹k_u > 0, the unprefixed key throughout.
-        rome_normalised: The first divided by ‖C⁻¹k̄‖, as the reference code prints it.
-        c_rome_normalised: The second divided by ‖C⁻¹k̄‖.
-        ratio: ρ = rome / c_rome, free of every scale.
+        ratio: ρ = k̄ᵀC⁻¹k_u / k̄ᵀC⁻¹k̄, free of every scale.
         length_ratio: ‖k_u‖ / ‖k̄‖ in the C⁻¹ metric: how short the unprefixed key is.
-        cosine: cos(k_u, k̄) in the C⁻¹ metric: how far it points elsewhere. ρ is the product.
+        cosine: cos(k_u, k̄) in the C⁻¹ metric: how far it points elsewhere.
         norm_unprefixed: ‖k_u‖ in the C⁻¹ metric.
         norm_mean: ‖k̄‖ in the C⁻¹ metric.
-        ratio_without_bare: ρ with k̄ over the prefixed keys alone, which the bare prompt's own
-            share of k̄ does not prop up; ``None`` without prefixed keys.
+        without_bare: ρ with k̄ over the prefixed keys alone, which the bare prompt's own share of
+            k̄ does not prop up; ``None`` without prefixed keys.
     """
 
-    rome: float
-    c_rome: float
-    p_rome: float
-    rome_normalised: float
-    c_rome_normalised: float
     ratio: float
     length_ratio: float
     cosine: float
     norm_unprefixed: float
     norm_mean: float
-    ratio_without_bare: float | None
+    without_bare: float | None
 
-    def of(self, variant: Variant) -> float:
-        """The denominator of one variant."""
-        return {"rome": self.rome, "c_rome": self.c_rome, "p_rome": self.p_rome}[variant]
+
+@dataclass(frozen=True)
+class Denominators:
+    """The denominators of one edit, and the split of the ratio of two of them.
+
+    Attributes:
+        raw: D of each editor, by name. Positive where the key of the direction is also the one
+            divided by; signed, and possibly zero, where it is not.
+        normalised: D over the length of the direction, as the reference code prints it.
+        split: ρ and its factors.
+    """
+
+    raw: Mapping[str, float]
+    normalised: Mapping[str, float]
+    split: Split
 
 
 @dataclass(frozen=True)
@@ -83,159 +84,84 @@ class RankOne:
         return torch.outer(self.u, self.r)
 
 
+def chosen(rows: Float[Tensor, "n_ctx d"], which: Key) -> Float[Tensor, " d"]:
+    """The key or value that a row of the table of editors names.
+
+    Args:
+        rows: Keys or values under contexts 0…n; row 0 is the bare prompt's.
+        which: ``"bare"`` for the bare prompt's, ``"mean"`` for the mean over all contexts.
+
+    Returns:
+        The vector.
+    """
+    return rows[0] if which == "bare" else rows.mean(0)
+
+
 def denominators(keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment) -> Denominators:
-    """Computes the denominators of all three variants and splits their ratio.
+    """Computes the denominator of every editor and splits ρ.
 
     Args:
         keys: Keys under contexts 0…n, float64; row 0 is the bare prompt's.
         moment: The second moment C.
 
     Returns:
-        The denominators; ``ratio == length_ratio * cosine``.
+        The denominators; ``split.ratio == split.length_ratio * split.cosine``.
 
     Raises:
         ValueError: If a key is zero, so that there is nothing to divide by.
     """
-    unprefixed, mean = keys[0], keys.mean(0)
-    white_unprefixed, white_mean = moment.whiten(torch.stack([unprefixed, mean]))
-    rome = float(white_mean @ white_unprefixed)
-    c_rome = float(white_mean @ white_mean)
-    p_rome = float(white_unprefixed @ white_unprefixed)
-    if c_rome == 0.0 or p_rome == 0.0:
+    named: dict[Key, Tensor] = {"bare": chosen(keys, "bare"), "mean": chosen(keys, "mean")}
+    white = dict(zip(named, moment.whiten(torch.stack([*named.values()])), strict=True))
+    bare, mean = (float(white[which] @ white[which]) for which in ("bare", "mean"))
+    if bare == 0.0 or mean == 0.0:
         raise ValueError("a key is zero: the update equation has no direction")
-    direction_norm = float(moment.solve(mean).norm())
+    across = float(white["mean"] @ white["bare"])
+    lengths = {which: float(moment.solve(key).norm()) for which, key in named.items()}
+    raw = {
+        name: float(white[editor.along] @ white[editor.divide_by])
+        for name, editor in EDITORS.items()
+    }
     return Denominators(
-        rome=rome,
-        c_rome=c_rome,
-        p_rome=p_rome,
-        rome_normalised=rome / direction_norm,
-        c_rome_normalised=c_rome / direction_norm,
-        ratio=rome / c_rome,
-        length_ratio=(p_rome / c_rome) ** 0.5,
-        cosine=rome / (p_rome * c_rome) ** 0.5,
-        norm_unprefixed=p_rome**0.5,
-        norm_mean=c_rome**0.5,
-        ratio_without_bare=(moment.ratio(unprefixed, keys[1:].mean(0)) if len(keys) > 1 else None),
+        raw=raw,
+        normalised={name: raw[name] / lengths[editor.along] for name, editor in EDITORS.items()},
+        split=Split(
+            ratio=across / mean,
+            length_ratio=(bare / mean) ** 0.5,
+            cosine=across / (bare * mean) ** 0.5,
+            norm_unprefixed=bare**0.5,
+            norm_mean=mean**0.5,
+            without_bare=(moment.ratio(named["bare"], keys[1:].mean(0)) if len(keys) > 1 else None),
+        ),
     )
 
 
-def ratio_interval(
-    keys: Float[Tensor, "n_ctx d_mlp"],
-    moment: SecondMoment,
-    *,
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """How far ρ moves with the draw of the contexts: a bootstrap over the prefixed ones.
-
-    The bare prompt is no draw, so it keeps its weight. ρ depends on the keys only through their
-    Gram matrix in the C⁻¹ metric, so a draw costs a product with a small matrix.
-
-    Args:
-        keys: As in :func:`denominators`.
-        moment: The second moment C.
-        draws: Resamples.
-        level: Coverage of the percentile interval.
-        seed: Of the resampling.
-
-    Returns:
-        The interval, or ``None`` with fewer than two prefixed contexts.
-    """
-    if len(keys) < 3:
-        return None
-    white = moment.whiten(keys)
-    low, high = ratio_intervals((white @ white.T)[None], draws=draws, level=level, seed=seed)[0]
-    return float(low), float(high)
-
-
-def ratio_intervals(
-    gram: Float[Tensor, "m n_ctx n_ctx"], *, draws: int = 2000, level: float = 0.95, seed: int = 0
-) -> Float[Tensor, "m 2"]:
-    """:func:`ratio_interval` of many edits at once, with the same draws for all.
-
-    Args:
-        gram: Inner products of each edit's keys in the C⁻¹ metric, float64; three contexts or
-            more.
-        draws: Resamples.
-        level: Coverage of the percentile interval.
-        seed: Of the resampling.
-
-    Returns:
-        Low and high end.
-    """
-    weights = draws_of_contexts(gram.shape[-1], draws=draws, seed=seed)
-    mean_with_bare = gram[:, 0] @ weights.T
-    mean_with_mean = ((weights @ gram) * weights).sum(-1)
-    tail = (1 - level) / 2
-    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    return torch.quantile(mean_with_bare / mean_with_mean, ends, dim=-1).T
-
-
-def draws_of_contexts(
-    n_ctx: int, *, draws: int = 2000, seed: int = 0
-) -> Float[Tensor, "draw n_ctx"]:
-    """What each context weighs in the mean key when the prefixes are drawn anew.
-
-    Args:
-        n_ctx: Contexts, the bare prompt among them, which keeps its weight.
-        draws: Resamples.
-        seed: Of the resampling.
-
-    Returns:
-        Weights, float64; each draw's sum to 1.
-    """
-    n = n_ctx - 1
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(n, (draws, n), generator=generator)
-    weights = torch.zeros(draws, n_ctx, dtype=torch.float64)
-    weights[:, 0] = 1.0
-    weights[:, 1:].scatter_add_(1, drawn, torch.ones(draws, n, dtype=torch.float64))
-    return weights / n_ctx
-
-
 def direction(
-    variant: Variant, keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment
+    editor: Editor, keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment
 ) -> Float[Tensor, " d_mlp"]:
-    """The direction u = C⁻¹k that a variant writes along.
+    """The direction u = C⁻¹k that an editor writes along.
 
     Args:
-        variant: Which.
+        editor: A row of the table of editors.
         keys: As in :func:`denominators`.
         moment: The second moment C.
 
     Returns:
         u, not normalised: the update does not depend on its length.
     """
-    return moment.solve(keys[0] if variant == "p_rome" else keys.mean(0))
-
-
-def present_value(
-    variant: Variant, values: Float[Tensor, "n_ctx d_model"]
-) -> Float[Tensor, " d_model"]:
-    """The MLP output v that a variant subtracts from v*.
-
-    Args:
-        variant: Which.
-        values: MLP outputs at the lookup token under contexts 0…n.
-
-    Returns:
-        v_u for ``rome`` and ``p_rome``, the mean v̄ for ``c_rome``.
-    """
-    return values.mean(0) if variant == "c_rome" else values[0]
+    return moment.solve(chosen(keys, editor.along))
 
 
 def rank_one(
-    variant: Variant,
+    editor: Editor,
     keys: Float[Tensor, "n_ctx d_mlp"],
     values: Float[Tensor, "n_ctx d_model"],
     target: Float[Tensor, " d_model"],
     moment: SecondMoment,
 ) -> RankOne:
-    """The update of one variant: ΔW = u ⊗ (v* − v) / D.
+    """The update of one editor: ΔW = u ⊗ (v* − v) / D.
 
     Args:
-        variant: Which.
+        editor: A row of the table of editors.
         keys: As in :func:`denominators`.
         values: MLP outputs at the lookup token under the same contexts.
         target: v*.
@@ -245,11 +171,10 @@ def rank_one(
         The factors.
 
     Raises:
-        ZeroDivisionError: If the published denominator is exactly zero.
+        ZeroDivisionError: If the denominator is exactly zero.
     """
-    u = direction(variant, keys, moment)
-    key = keys.mean(0) if variant == "c_rome" else keys[0]
-    denominator = float(u @ key)
+    u = direction(editor, keys, moment)
+    denominator = float(u @ chosen(keys, editor.divide_by))
     if denominator == 0.0:
-        raise ZeroDivisionError(f"the denominator of {variant} is exactly zero")
-    return RankOne(u, (target - present_value(variant, values)) / denominator, denominator)
+        raise ZeroDivisionError(f"the denominator of {editor.short} is exactly zero")
+    return RankOne(u, (target - chosen(values, editor.subtract)) / denominator, denominator)

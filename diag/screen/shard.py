@@ -18,10 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.judgement import findings
-from diag.judgement.limits import DAMAGE_SAFE
+from diag.judgement.limits import CLAMP_NORM_FACTOR, DAMAGE_SAFE
 from diag.judgement.verdict import verdict, verdict_of
-from diag.mathematics import update
-from diag.mathematics.damage import CLAMP_NORM_FACTOR
+from diag.mathematics.intervals import ratio_intervals
 from diag.mathematics.redraws import Redraws
 from probes.keys.many_edits import Placed, SharedPrefixes
 from probes.request.request import Request
@@ -68,7 +67,7 @@ class Screener:
 
     shared: SharedPrefixes
     moment: SecondMoment
-    clamp: float = CLAMP_NORM_FACTOR
+    clamp: float = CLAMP_NORM_FACTOR.value
     seed: int = 0
 
     @cached_property
@@ -190,7 +189,7 @@ class Screener:
         if not doubtful:
             return
         whole = self.moment.whiten(keys[doubtful])
-        intervals = update.ratio_intervals(whole @ whole.mT, seed=self.seed)
+        intervals = ratio_intervals(whole @ whole.mT, seed=self.seed)
         for i, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
             row = results[i]
             assert isinstance(row, dict)

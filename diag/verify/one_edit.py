@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from diag.judgement.collapse import collapsed
 from diag.mathematics.damage import rms_change
-from diag.mathematics.update import VARIANTS, RankOne, Variant, present_value, rank_one
+from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
 from probes.edited.perplexity import Perplexity, PerplexityMeter
 from probes.edited.weights import edited, relative_norm
@@ -25,6 +25,7 @@ from probes.request.lookup import lookup
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import TargetValue, optimise
+from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
 Arm = Literal["rome", "c_rome", "p_rome", "c_rome_prefixed"]
@@ -114,7 +115,7 @@ class Bench:
             batch=len(cases),
         )
 
-    def factors(self, case: EditCase, target: TargetValue) -> dict[Variant, RankOne]:
+    def factors(self, case: EditCase, target: TargetValue) -> dict[str, RankOne]:
         """The update of each variant.
 
         Args:
@@ -130,13 +131,13 @@ class Bench:
         sites = [lookup(self.model, case.request, p) for p in ("", *self.settings.prefixes)]
         captured = capture(self.model, sites, self.layer)
         keys, values = captured.keys, captured.values
-        found: dict[Variant, RankOne] = {}
-        for variant in VARIANTS:
+        found: dict[str, RankOne] = {}
+        consistent = self.settings.c_rome_target == "consistent"
+        for name, editor in EDITORS.items():
             # δ goes on top of the output as it was captured, so that δ = 0 is exactly no change.
-            consistent = variant == "c_rome" and self.settings.c_rome_target == "consistent"
-            start = present_value(variant if consistent else "rome", values)
+            start = chosen(values, editor.subtract if consistent else "bare")
             try:
-                found[variant] = rank_one(variant, keys, values, start + target.delta, self.moment)
+                found[name] = rank_one(editor, keys, values, start + target.delta, self.moment)
             except ZeroDivisionError as error:
                 raise UserError(f"the edit of {case.request.subject!r}: {error}") from error
         return found
@@ -159,7 +160,7 @@ class Bench:
         behaviour = Behaviour(self.model, case, self._wordings, self.layer)
         text_before = self._generate(case)
         arms: dict[str, Any] = {}
-        for variant in VARIANTS:
+        for variant in EDITORS:
             change = factors[variant]
             replies = behaviour.after([change])
             with edited(self.model, [change], self.layer):

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from diag.judgement import limits
-from diag.mathematics.update import VARIANTS, Variant
 from diag.verify import groups, key_map
 from diag.verify.behaviour import KNOWN_FACTS
 from diag.verify.one_edit import ARMS, GENERATED_TOKENS, Bench, CRomeTarget, Settings
@@ -33,6 +32,7 @@ from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import TargetValue
 from rome_diagnosis import command
+from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.journal import Journal
 
@@ -107,7 +107,7 @@ class Trial:
         found = self.bench.measure(case, target)
         return Verification(_plain({**self.head, "command": command_line, **found}))
 
-    def save_model(self, case: EditCase, variant: Variant, directory: str) -> None:
+    def save_model(self, case: EditCase, variant: str, directory: str) -> None:
         """Writes the model one edit makes, for Hugging Face ``from_pretrained``.
 
         Args:
@@ -237,7 +237,7 @@ class Trial:
                 },
                 "rescue": groups.rescue(performed),
                 "damage_against_perplexity": groups.damage_against_perplexity(performed)
-                | {"pooled": groups.damage_against_perplexity(performed, VARIANTS)},
+                | {"pooled": groups.damage_against_perplexity(performed, tuple(EDITORS))},
             },
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,37 +10,18 @@ from beartype import beartype
 from jaxtyping import TypeCheckError, jaxtyped
 
 from diag.mathematics import damage, update
+from diag.mathematics.response import responses
 from probes.second_moment.moment import SecondMoment, of_moment
-
-D_MLP, D_MODEL, N_CTX = 24, 10, 7
-
-
-def close(x: float, y: float, tolerance: float = 1e-10) -> bool:
-    return math.isclose(x, y, rel_tol=tolerance, abs_tol=tolerance)
-
-
-@pytest.fixture(params=range(5))
-def generator(request: pytest.FixtureRequest) -> torch.Generator:
-    return torch.Generator().manual_seed(request.param)
-
-
-def draw(generator: torch.Generator, *shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-
-def corpus_moment(generator: torch.Generator) -> tuple[torch.Tensor, SecondMoment]:
-    """Corpus keys, anisotropic and not centred as real ones are, and their second moment."""
-    keys = draw(generator, 400, D_MLP) @ draw(generator, D_MLP, D_MLP) + draw(generator, D_MLP)
-    return keys, of_moment(keys.T @ keys / len(keys), source="test")
-
-
-def edit(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Keys and values under contexts, and a target."""
-    return (
-        draw(generator, N_CTX, D_MLP) + 2 * draw(generator, D_MLP),
-        draw(generator, N_CTX, D_MODEL),
-        draw(generator, D_MODEL),
-    )
+from rome_diagnosis.editors import EDITORS
+from tests.diag.mathematics.drawn import (
+    D_MLP,
+    D_MODEL,
+    N_CTX,
+    close,
+    corpus_moment,
+    draw,
+    edit,
+)
 
 
 def test_denominators_are_the_formulas_with_an_explicit_inverse(generator) -> None:
@@ -49,15 +30,15 @@ def test_denominators_are_the_formulas_with_an_explicit_inverse(generator) -> No
     found = update.denominators(keys, moment)
     inverse = torch.linalg.inv(moment.moment)
     mean, bare = keys.mean(0), keys[0]
-    assert close(found.rome, float(mean @ inverse @ bare))
-    assert close(found.c_rome, float(mean @ inverse @ mean))
-    assert close(found.p_rome, float(bare @ inverse @ bare))
+    assert close(found.raw["rome"], float(mean @ inverse @ bare))
+    assert close(found.raw["c_rome"], float(mean @ inverse @ mean))
+    assert close(found.raw["p_rome"], float(bare @ inverse @ bare))
     length = float((inverse @ mean).norm())
-    assert close(found.rome_normalised, found.rome / length)
-    assert close(found.c_rome_normalised, found.c_rome / length)
+    assert close(found.normalised["rome"], found.raw["rome"] / length)
+    assert close(found.normalised["c_rome"], found.raw["c_rome"] / length)
     prefixed = keys[1:].mean(0)
     assert close(
-        found.ratio_without_bare,
+        found.split.without_bare,
         float(prefixed @ inverse @ bare) / float(prefixed @ inverse @ prefixed),
     )
 
@@ -66,11 +47,11 @@ def test_ratio_splits_exactly_into_length_and_angle(generator) -> None:
     _, moment = corpus_moment(generator)
     keys, _, _ = edit(generator)
     found = update.denominators(keys, moment)
-    assert close(found.ratio, found.length_ratio * found.cosine, 1e-13)
-    assert abs(found.cosine) <= 1
+    assert close(found.split.ratio, found.split.length_ratio * found.split.cosine, 1e-13)
+    assert abs(found.split.cosine) <= 1
     # Positive control: the split is not trivial, both factors differ from 1.
-    assert abs(found.length_ratio - 1) > 1e-3
-    assert abs(found.cosine - 1) > 1e-3
+    assert abs(found.split.length_ratio - 1) > 1e-3
+    assert abs(found.split.cosine - 1) > 1e-3
 
 
 def test_ratio_is_free_of_the_scale_of_keys_and_moment(generator) -> None:
@@ -78,19 +59,19 @@ def test_ratio_is_free_of_the_scale_of_keys_and_moment(generator) -> None:
     keys, _, _ = edit(generator)
     plain = update.denominators(keys, moment)
     scaled = update.denominators(1e3 * keys, of_moment(1e-4 * moment.moment, source="test"))
-    assert close(plain.ratio, scaled.ratio)
-    assert not close(plain.rome, scaled.rome)
+    assert close(plain.split.ratio, scaled.split.ratio)
+    assert not close(plain.raw["rome"], scaled.raw["rome"])
 
 
 def test_consistent_denominators_are_positive_and_the_published_one_need_not_be(generator) -> None:
     _, moment = corpus_moment(generator)
     keys, _, _ = edit(generator)
     found = update.denominators(keys, moment)
-    assert found.c_rome > 0
-    assert found.p_rome > 0
+    assert found.raw["c_rome"] > 0
+    assert found.raw["p_rome"] > 0
     keys[0] = -keys[1:].mean(0)
     flipped = update.denominators(keys, moment)
-    assert flipped.rome < 0 < flipped.c_rome
+    assert flipped.raw["rome"] < 0 < flipped.raw["c_rome"]
 
 
 def test_the_edited_map_takes_the_key_in_the_denominator_to_the_target(generator) -> None:
@@ -98,8 +79,8 @@ def test_the_edited_map_takes_the_key_in_the_denominator_to_the_target(generator
     keys, values, target = edit(generator)
     weight = draw(generator, D_MLP, D_MODEL)
     values = keys @ weight  # v belongs to its key, as in a real MLP without bias
-    for variant, key in (("c_rome", keys.mean(0)), ("p_rome", keys[0]), ("rome", keys[0])):
-        change = update.rank_one(variant, keys, values, target, moment)
+    for name, key in (("c_rome", keys.mean(0)), ("p_rome", keys[0]), ("rome", keys[0])):
+        change = update.rank_one(EDITORS[name], keys, values, target, moment)
         assert torch.allclose(key @ (weight + change.matrix()), target, atol=1e-9)
         other = draw(generator, D_MLP)
         assert not torch.allclose(other @ (weight + change.matrix()), target, atol=1e-3)
@@ -109,51 +90,51 @@ def test_published_update_misses_the_mean_key_where_the_keys_disagree(generator)
     _, moment = corpus_moment(generator)
     keys, _, target = edit(generator)
     weight = draw(generator, D_MLP, D_MODEL)
-    change = update.rank_one("rome", keys, keys @ weight, target, moment)
+    change = update.rank_one(EDITORS["rome"], keys, keys @ weight, target, moment)
     moved = keys.mean(0) @ change.matrix()
     # What the mean key receives is what was meant for it, times 1/ρ.
     wanted = target - keys[0] @ weight
-    assert torch.allclose(moved, wanted / update.denominators(keys, moment).ratio, rtol=1e-8)
+    assert torch.allclose(moved, wanted / update.denominators(keys, moment).split.ratio, rtol=1e-8)
 
 
 def test_updates_have_rank_one_and_vanish_with_their_residual(generator) -> None:
     _, moment = corpus_moment(generator)
     keys, values, target = edit(generator)
-    for variant in update.VARIANTS:
-        change = update.rank_one(variant, keys, values, target, moment)
+    for editor in EDITORS.values():
+        change = update.rank_one(editor, keys, values, target, moment)
         assert int(torch.linalg.matrix_rank(change.matrix())) == 1
         assert close(change.norm, float(change.matrix().norm()))
         nothing = update.rank_one(
-            variant, keys, values, update.present_value(variant, values), moment
+            editor, keys, values, update.chosen(values, editor.subtract), moment
         )
         assert float(nothing.matrix().norm()) == 0.0
     # Without any δ, v* = v_u: the published c_rome still edits, because it subtracts v̄.
-    assert update.rank_one("rome", keys, values, values[0], moment).norm == 0.0
-    assert update.rank_one("c_rome", keys, values, values[0], moment).norm > 0.0
+    assert update.rank_one(EDITORS["rome"], keys, values, values[0], moment).norm == 0.0
+    assert update.rank_one(EDITORS["c_rome"], keys, values, values[0], moment).norm > 0.0
 
 
 def test_identity_gives_the_plain_outer_product(generator) -> None:
     identity = SecondMoment.identity(D_MLP)
     keys, values, target = edit(generator)
-    change = update.rank_one("p_rome", keys, values, target, identity)
+    change = update.rank_one(EDITORS["p_rome"], keys, values, target, identity)
     plain = torch.outer(keys[0], target - values[0]) / float(keys[0] @ keys[0])
     assert torch.allclose(change.matrix(), plain)
     _, moment = corpus_moment(generator)
-    whitened = update.rank_one("p_rome", keys, values, target, moment)
+    whitened = update.rank_one(EDITORS["p_rome"], keys, values, target, moment)
     assert not torch.allclose(whitened.matrix(), plain, atol=1e-3)
 
 
-def test_one_context_makes_the_variants_equal(generator) -> None:
+def test_one_context_makes_the_editors_equal(generator) -> None:
     _, moment = corpus_moment(generator)
     keys, values, target = edit(generator)
     one = [
-        update.rank_one(v, keys[:1], values[:1], target, moment).matrix() for v in update.VARIANTS
+        update.rank_one(v, keys[:1], values[:1], target, moment).matrix() for v in EDITORS.values()
     ]
     assert torch.allclose(one[0], one[1])
     assert torch.allclose(one[0], one[2])
-    assert update.denominators(keys[:1], moment).ratio == pytest.approx(1.0, abs=1e-14)
-    assert update.denominators(keys[:1], moment).ratio_without_bare is None
-    several = [update.rank_one(v, keys, values, target, moment).matrix() for v in update.VARIANTS]
+    assert update.denominators(keys[:1], moment).split.ratio == pytest.approx(1.0, abs=1e-14)
+    assert update.denominators(keys[:1], moment).split.without_bare is None
+    several = [update.rank_one(v, keys, values, target, moment).matrix() for v in EDITORS.values()]
     assert not torch.allclose(several[0], several[1], atol=1e-3)
 
 
@@ -169,91 +150,25 @@ def test_single_edit_memit_denominator_cannot_vanish(generator) -> None:
     assert torch.allclose(solved, expected, rtol=1e-6)
     assert ridge + moment.inner(key, key) >= ridge
     # Positive control: for the same keys the published denominator is far off the consistent one.
-    assert abs(update.denominators(keys, moment).ratio) > 10
+    assert abs(update.denominators(keys, moment).split.ratio) > 10
 
 
-def test_damage_is_the_root_mean_square_over_the_corpus(generator) -> None:
-    corpus, moment = corpus_moment(generator)
+def test_a_fourth_editor_is_one_row(generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = replace(EDITORS["rome"], name="other", along="bare", divide_by="mean", subtract="mean")
+    monkeypatch.setitem(EDITORS, "other", row)
+    _, moment = corpus_moment(generator)
     keys, values, target = edit(generator)
-    for variant in update.VARIANTS:
-        change = update.rank_one(variant, keys, values, target, moment)
-        residual = float((target - update.present_value(variant, values)).norm())
-        measured = float((corpus @ change.matrix()).square().sum(1).mean().sqrt())
-        predicted = damage.rms_change(residual, change.u, change.denominator, moment.moment)
-        assert close(measured, predicted, 1e-9)
-    assert damage.rms_change(1.0, change.u, 0.0, moment.moment) == math.inf
-
-
-def test_published_damage_is_the_consistent_one_over_rho(generator) -> None:
-    _, moment = corpus_moment(generator)
-    keys, _, _ = edit(generator)
     found = update.denominators(keys, moment)
-    u = update.direction("rome", keys, moment)
-    rome = damage.rms_change(1.0, u, found.rome, moment.moment)
-    c_rome = damage.rms_change(1.0, u, found.c_rome, moment.moment)
-    assert close(rome, c_rome / abs(found.ratio))
-    # Solved with the corpus' own moment, uᵀCu is the consistent denominator itself.
-    assert close(float(u @ moment.moment @ u), found.c_rome)
-
-
-def test_damage_with_another_metric_in_the_solve_uses_the_general_form(generator) -> None:
-    corpus, moment = corpus_moment(generator)
-    keys, values, target = edit(generator)
-    identity = SecondMoment.identity(D_MLP)
-    change = update.rank_one("rome", keys, values, target, identity)
-    measured = float((corpus @ change.matrix()).square().sum(1).mean().sqrt())
-    residual = float((target - values[0]).norm())
-    predicted = damage.rms_change(residual, change.u, change.denominator, moment.moment)
-    assert close(measured, predicted, 1e-9)
-    assert not close(float(change.u @ moment.moment @ change.u), change.denominator, 1e-2)
-
-
-def test_bounds_hold_for_every_value_inside_the_clamp(generator) -> None:
-    _, moment = corpus_moment(generator)
-    keys, values, _ = edit(generator)
-    clamp = 3.0
-    found = update.denominators(keys, moment)
-    bounds = damage.bounds(keys, values, found, moment, clamp=clamp, residual_norm=2.0)
-    for variant in update.VARIANTS:
-        worst = 0.0
-        against = update.present_value(variant, values) - values[0]
-        directions = [draw(generator, D_MODEL) for _ in range(50)]
-        if float(against.norm()) > 0:
-            directions.append(-against)  # the worst case for the published c_rome
-        for delta in directions:
-            delta = delta / delta.norm() * clamp * values[0].norm()
-            change = update.rank_one(variant, keys, values, values[0] + delta, moment)
-            size = damage.rms_change(
-                float((values[0] + delta - update.present_value(variant, values)).norm()),
-                change.u, change.denominator, moment.moment,
-            )  # fmt: skip
-            worst = max(worst, size)
-        assert worst <= bounds[variant].bound * (1 + 1e-12)
-        assert worst >= bounds[variant].bound * (1 - 1e-9)  # the bound is attained
-        assert close(bounds[variant].relative_bound, bounds[variant].bound / 2.0)
-    none = damage.bounds(keys, values, found, SecondMoment.identity(D_MLP))
-    assert all(bound.bound is None and bound.relative_bound is None for bound in none.values())
-
-
-def test_ratio_interval_is_a_bootstrap_over_prefixed_contexts(generator) -> None:
-    _, moment = corpus_moment(generator)
-    keys, _, _ = edit(generator)
-    found = update.ratio_interval(keys, moment, draws=500, seed=3)
-    # The same resamples, with the mean keys formed in full.
-    again = torch.Generator().manual_seed(3)
-    drawn = torch.randint(N_CTX - 1, (500, N_CTX - 1), generator=again)
-    ratios = [
-        moment.ratio(keys[0], torch.cat([keys[:1], keys[1:][rows]]).mean(0)) for rows in drawn
-    ]
-    quantiles = torch.tensor(ratios, dtype=torch.float64).quantile(
-        torch.tensor([0.025, 0.975], dtype=torch.float64)
-    )
-    assert found == pytest.approx(quantiles.tolist(), rel=1e-9)
-    assert found[0] < found[1]
-    same = torch.cat([keys[:1], keys[1:2].expand(N_CTX - 1, -1)])
-    low, high = update.ratio_interval(same, moment)
-    assert close(low, high)
-    assert update.ratio_interval(keys[:2], moment) is None
+    bare, mean = keys[0], keys.mean(0)
+    assert close(found.raw["other"], moment.inner(bare, mean))
+    bound = damage.bounds(keys, values, found, moment, clamp=4.0)["other"]
+    change = update.rank_one(row, keys, values, target, moment)
+    assert close(change.denominator, found.raw["other"])
+    residual = 4 * float(values[0].norm()) + float((values[0] - values.mean(0)).norm())
+    assert close(bound.residual, residual)
+    rate = damage.rms_change(1.0, change.u, change.denominator, moment.moment)
+    assert close(bound.bound, residual * rate)
+    assert close(responses(keys, found, moment)["other"].bare, change.u @ bare / found.raw["other"])
 
 
 def test_a_ridge_is_added_only_where_it_is_needed(generator) -> None:
@@ -286,14 +201,13 @@ def test_shapes_are_what_the_signatures_say(generator) -> None:
     keys, values, target = edit(generator)
     checked = {
         name: jaxtyped(typechecker=beartype)(getattr(update, name))
-        for name in ("denominators", "ratio_interval", "direction", "present_value", "rank_one")
+        for name in ("denominators", "direction", "chosen", "rank_one")
     }
     checked["denominators"](keys, moment)
-    checked["ratio_interval"](keys, moment)
-    checked["direction"]("rome", keys, moment)
-    checked["present_value"]("rome", values)
-    checked["rank_one"]("rome", keys, values, target, moment)
+    checked["direction"](EDITORS["rome"], keys, moment)
+    checked["chosen"](values, "mean")
+    checked["rank_one"](EDITORS["rome"], keys, values, target, moment)
     with pytest.raises(TypeCheckError):
         checked["denominators"](keys[0], moment)
     with pytest.raises(TypeCheckError):
-        checked["present_value"]("rome", values[0])
+        checked["chosen"](values[0], "mean")

@@ -25,6 +25,7 @@ from probes.request.prefixes import sample
 from probes.request.request import request
 from probes.second_moment.estimate import for_model
 from probes.target_value.optimise import optimise
+from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
 COLLAPSES = {"Geneva", "Planck", "Montreal"}
@@ -184,7 +185,7 @@ def test_rome_destroys_it_and_c_rome_does_not(
         for edit, target in zip(edits, optimise(model, edits, prefixes, layer), strict=True):
             found = capture(model, [lookup(model, edit, p) for p in ("", *prefixes)], layer)
             for variant in VARIANTS:
-                change = rank_one(variant, found.keys, found.values, target.value, moment)
+                change = rank_one(EDITORS[variant], found.keys, found.values, target.value, moment)
                 rise = meter.after([change]).token_weighted / meter.before.token_weighted
                 collapses = name == "first" and variant == "rome"
                 assert (rise > 10) if collapses else (rise < 2), (edit.subject, variant, rise)

@@ -1,0 +1,93 @@
+"""How far ρ moves with the draw of the contexts: a bootstrap over the prefixed ones.
+
+The bare prompt is no draw, so it keeps its weight. ρ depends on the keys only through their Gram
+matrix in the C⁻¹ metric, so a draw costs a product with a small matrix.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.second_moment.moment import SecondMoment
+
+DRAWS = 2000
+LEVEL = 0.95
+FEWEST_PREFIXED = 2  # one context drawn again and again is always itself
+
+
+def ratio_interval(
+    keys: Float[Tensor, "n_ctx d_mlp"],
+    moment: SecondMoment,
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """The interval of ρ over draws of the contexts.
+
+    Args:
+        keys: Keys under contexts 0…n, float64; row 0 is the bare prompt's.
+        moment: The second moment C.
+        draws: Resamples.
+        level: Coverage of the percentile interval.
+        seed: Seed of the resampling.
+
+    Returns:
+        The interval, or ``None`` with fewer than two prefixed contexts.
+    """
+    if len(keys) <= FEWEST_PREFIXED:
+        return None
+    white = moment.whiten(keys)
+    low, high = ratio_intervals((white @ white.T)[None], draws=draws, level=level, seed=seed)[0]
+    return float(low), float(high)
+
+
+def ratio_intervals(
+    gram: Float[Tensor, "m n_ctx n_ctx"],
+    *,
+    draws: int = DRAWS,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Float[Tensor, "m 2"]:
+    """:func:`ratio_interval` of many edits at once, with the same draws for all.
+
+    Args:
+        gram: Inner products of each edit's keys in the C⁻¹ metric, float64; three contexts or
+            more.
+        draws: Resamples.
+        level: Coverage of the percentile interval.
+        seed: Seed of the resampling.
+
+    Returns:
+        Low and high end.
+    """
+    weights = draws_of_contexts(gram.shape[-1], draws=draws, seed=seed)
+    mean_with_bare = gram[:, 0] @ weights.T
+    mean_with_mean = ((weights @ gram) * weights).sum(-1)
+    tail = (1 - level) / 2
+    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    return torch.quantile(mean_with_bare / mean_with_mean, ends, dim=-1).T
+
+
+def draws_of_contexts(
+    n_ctx: int, *, draws: int = DRAWS, seed: int = 0
+) -> Float[Tensor, "draw n_ctx"]:
+    """What each context weighs in the mean key when the prefixes are drawn anew.
+
+    Args:
+        n_ctx: Contexts, the bare prompt among them, which keeps its weight.
+        draws: Resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        Weights, float64; each draw's sum to 1.
+    """
+    n = n_ctx - 1
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(n, (draws, n), generator=generator)
+    weights = torch.zeros(draws, n_ctx, dtype=torch.float64)
+    weights[:, 0] = 1.0
+    weights[:, 1:].scatter_add_(1, drawn, torch.ones(draws, n, dtype=torch.float64))
+    return weights / n_ctx
