@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicCache
 
 from probes.edited.weights import Factors, change_of_output
 from probes.forward.unhooked import Plain, plain
+from probes.model import architecture
 from probes.model.loaded import LoadedModel
 
 # Logits of one batch, at most so many numbers: a quarter of a gigabyte in float32.
@@ -72,7 +73,7 @@ class UpperBlocks:
             else None
         )
         # A mask given in four dimensions replaces the model's own, sliding windows included.
-        window = getattr(self.plain.model.config, "sliding_window", None)
+        window = architecture.attention_window(self.plain.model.config)
         self.longest_text = min(model.n_ctx, window) if window else model.n_ctx
         pad = model.tokenizer.pad_token_id
         self._pad = int(pad if pad is not None else model.tokenizer.eos_token_id or 0)
@@ -225,8 +226,7 @@ class UpperBlocks:
             Logits.
         """
         logits = self.plain.model.get_output_embeddings()(final)
-        cap = getattr(self.plain.model.config, "final_logit_softcapping", None)
-        return logits if cap is None else torch.tanh(logits / cap) * cap
+        return architecture.finish_logits(self.plain.model.config, logits)
 
 
 class _Past:

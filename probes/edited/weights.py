@@ -116,7 +116,7 @@ def relative_norm(model: LoadedModel, factors: Factors, layer: int) -> float:
         The ratio.
     """
     size = float(factors.u.norm() * factors.r.norm())
-    return size / float(model.bridge.blocks[layer].mlp.W_out.detach().double().norm())
+    return size / float(model.output_weight(layer).double().norm())
 
 
 def save_edited(
@@ -167,12 +167,7 @@ def save_edited(
 
 
 def _writable(model: LoadedModel, layer: int) -> Tensor:
-    try:
-        weight: Tensor = model.bridge.blocks[layer].mlp.W_out
-    except (AttributeError, NotImplementedError, RuntimeError) as error:
-        raise UserError(
-            f"the weights of {model.name} cannot be changed in place (quantised or off-loaded)"
-        ) from error
+    weight = model.output_weight(layer)
     if weight.dtype not in (torch.float32, torch.float64):
         raise UserError(
             f"the weights of {model.name} are stored as {model.dtype}, in which a small edit is "

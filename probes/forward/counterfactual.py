@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.forward.batches import BATCH_TOKENS, Batch, batches, to_float64
+from probes.model import architecture
+from probes.model.architecture import PatchSite
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
-# Where an activation may be read and written: the residual stream that enters a block, what the
-# block's attention and MLP add to it, and the residual stream that enters its MLP.
-PatchSite = Literal["resid_pre", "attention", "mlp", "resid_mid"]
 Place = tuple[int, PatchSite]
 
 
@@ -143,22 +142,12 @@ def hook_name(model: LoadedModel, place: Place) -> str:
     """
     block, site = place
     model.check_layer(block)
-    names: dict[PatchSite, tuple[str, ...]] = {
-        "resid_pre": ("hook_in",),
-        "attention": ("attn.hook_out",),
-        "mlp": ("mlp.hook_out",),
-        "resid_mid": ("hook_resid_mid", "ln2.hook_in", "hook_in"),
-    }
-    known = model.bridge.hook_dict
-    for name in names[site]:
-        if f"blocks.{block}.{name}" in known:
-            return f"blocks.{block}.{name}"
-    raise UserError(f"block {block} of {model.name} has no hook for its {site}")
+    return architecture.hook_name(model.bridge, block, site)
 
 
 def is_parallel(model: LoadedModel) -> bool:
     """Whether attention and MLP stand side by side, so that block 0's key sees no attention."""
-    return hook_name(model, (0, "resid_mid")) != "blocks.0.hook_resid_mid"
+    return architecture.is_parallel(model.bridge)
 
 
 def _perform(
@@ -271,9 +260,8 @@ def _check(model: LoadedModel, run: Run) -> None:
         raise ValueError(f"{len(run.positions)} positions for {n} tokens")
     if run.sees is not None and not bool(run.sees.diagonal().all()):
         raise ValueError("every token must see itself")
-    config = getattr(model.bridge.original_model, "config", None)
     # A mask given in four dimensions replaces the model's own, sliding windows included.
-    longest = min(model.n_ctx, getattr(config, "sliding_window", None) or model.n_ctx)
+    longest = min(model.n_ctx, architecture.attention_window(model.hf_config) or model.n_ctx)
     if n > longest or max(run.positions or [0]) >= model.n_ctx:
         raise UserError(f"a text of {n} tokens is too long: {model.name} attends to {longest}")
 

@@ -20,6 +20,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers.activations import NewGELUActivation
 
+from probes.model import architecture
+from probes.model.bridge import hook_left_on
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
@@ -90,7 +92,7 @@ def plain(model: LoadedModel) -> Plain:
         UserError: If the weights cannot be matched with a plain model's, or hooks are left on the
             bridge, which the plain model would not run.
     """
-    hooked = next((n for n, point in model.bridge.hook_dict.items() if point.fwd_hooks), None)
+    hooked = hook_left_on(model.bridge)
     if hooked is not None:
         raise UserError(
             f"a hook is left on {hooked} of {model.name}: take it off with "
@@ -115,8 +117,7 @@ def _build(model: LoadedModel) -> Plain:
     config = copy.deepcopy(wrapped.config)
     # The bridge asks for eager attention, which it can hook; the class's own choice is faster. Only
     # a soft cap on the scores needs them one by one.
-    soft_cap = getattr(config, "attn_logit_softcapping", None) is not None
-    config._attn_implementation = "eager" if soft_cap else None
+    config._attn_implementation = "eager" if architecture.score_soft_cap(config) else None
     state = {_own_name(key): value for key, value in model.state_dict.items()}
     if len({value.device for value in state.values()}) > 1:
         raise UserError(f"{model.name} is spread over several devices: load it on one")
@@ -148,7 +149,7 @@ def _build(model: LoadedModel) -> Plain:
         if type(module) is NewGELUActivation:
             bare.set_submodule(name, FusedGELU())
     bare.eval().requires_grad_(False)
-    edited = model.bridge.blocks[0].mlp.W_out.data_ptr()
+    edited = architecture.output_weight(model.bridge, 0).data_ptr()
     names = [name for name, value in bare.named_parameters() if value.data_ptr() == edited]
     blocks, marker, rest = names[0].partition(".0.") if names else ("", "", "")
     if not marker:

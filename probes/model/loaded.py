@@ -1,62 +1,37 @@
-"""Loading a model so that the numbers measured on it mean what they seem to mean.
-
-Weights stay raw: TransformerLens' compatibility mode centres and folds them, which changes keys
-and residual norms. Texts are tokenised by the plain Hugging Face tokenizer, because what the
-published editing code calls "the first token" is decided by its defaults about begin-of-sequence
-tokens; the bridge's own tokenizer prepends one even where the plain one does not.
-"""
+"""A model that is loaded: what it is called, what it is made of, and where its parts are."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 
+from probes.model import architecture
+from probes.model.architecture import Site as Site
+from probes.model.tokens import Tokens as Tokens
+from probes.model.tokens import token_text, tokenise
 from rome_diagnosis.errors import UserError
-
-Site = Literal["key", "value", "resid_pre", "resid_post", "pattern"]
-
-# Layers edited in the published work (ROME's and EasyEdit's hyper-parameter files).
-PUBLISHED_EDIT_LAYERS = {
-    "gpt2-xl": 17,
-    "gpt2-large": 12,
-    "gpt2-medium": 8,
-    "gpt-j-6b": 5,
-    "llama-2-7b": 5,
-    "llama-2-7b-hf": 5,
-}
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """A tokenised text.
-
-    Attributes:
-        ids: Token ids, a begin-of-sequence token included where one is prepended.
-        offsets: For each token the characters ``[start, end)`` of the text it covers; ``(0, 0)``
-            for a token that covers none.
-    """
-
-    ids: list[int]
-    offsets: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A language model behind TransformerLens' bridge, with the plain tokenizer beside it.
+    """A language model wrapped by TransformerLens' bridge, with the plain tokenizer beside it.
 
     Attributes:
         bridge: The ``TransformerBridge``; its weights are those of the Hugging Face model.
         tokenizer: The plain fast Hugging Face tokenizer.
         name: What the user called the model.
         path: The directory it was loaded from, or the hub name.
-        bos: Whether a begin-of-sequence token is put in front of every text.
+        bos: Whether every text begins with a begin-of-sequence token.
         fingerprint: Identifies the weights; see :func:`probes.model.fingerprint.fingerprint`.
         state_dict: The Hugging Face model's parameters (shared, not copied) under the names they
             had before wrapping, which saving an edited model needs.
+        weights: What the weights were before they were loaded, where that is not the type they
+            have now: ``"from Q4_1 …"``; ``None`` otherwise.
     """
 
     bridge: Any
@@ -66,11 +41,17 @@ class LoadedModel:
     bos: bool
     fingerprint: str
     state_dict: dict[str, torch.Tensor]
+    weights: str | None = None
 
     @property
     def config(self) -> Any:
         """The bridge's configuration (``d_model``, ``d_mlp``, ``n_layers`` …)."""
         return self.bridge.cfg
+
+    @property
+    def hf_config(self) -> Any:
+        """The Hugging Face configuration."""
+        return self.bridge.original_model.config
 
     @property
     def n_layers(self) -> int:
@@ -96,13 +77,13 @@ class LoadedModel:
     def norm_behind_mlp(self) -> bool:
         """Whether a norm stands between the MLP and the residual stream, as in Gemma 2.
 
-        There a change of the MLP's output is rescaled before it reaches the stream, so its size
-        says nothing about the size of the push.
+        There a change of the MLP's output is rescaled before it reaches the stream; see
+        :mod:`probes.model.contribution`.
         """
-        return hasattr(self.bridge.blocks[0], "ln2_post")
+        return architecture.layout(self.hf_config).norm is not None
 
     def tokens(self, text: str) -> Tokens:
-        """Tokenises ``text`` once, as a whole, as the plain tokenizer does it.
+        """Tokenises ``text`` in one piece, as the plain tokenizer does it.
 
         Args:
             text: The text, subject and prefix in place.
@@ -110,37 +91,18 @@ class LoadedModel:
         Returns:
             Ids and character offsets.
         """
-        encoded = self.tokenizer(
-            text,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        ids = list(encoded["input_ids"])
-        offsets = [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
-        if self.bos:
-            ids.insert(0, int(self.tokenizer.bos_token_id))
-            offsets.insert(0, (0, 0))
-        return Tokens(ids, offsets)
+        return tokenise(self.tokenizer, text, bos=self.bos)
 
     def token_text(self, token_id: int) -> str:
-        """The token as its vocabulary writes it, a leading space shown as ``␣``."""
-        piece = self.tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-        vocabulary = str(self.tokenizer.convert_ids_to_tokens(token_id))
-        # Sentencepiece vocabularies decode "▁Apple" to "Apple": the space is only in the piece.
-        if vocabulary.startswith("▁") and not piece.startswith(" "):
-            piece = " " + piece
-        return "␣" + piece[1:] if piece.startswith(" ") else piece
+        """See :func:`probes.model.tokens.token_text`."""
+        return token_text(self.tokenizer, token_id)
 
     def hook(self, layer: int, site: Site) -> str:
         """Name of a hook point.
 
         Args:
             layer: Block index.
-            site: ``key`` is the input of the MLP's output projection, ``value`` that MLP's output,
-                ``resid_pre`` and ``resid_post`` the residual stream before and after the block,
-                ``pattern`` the attention pattern.
+            site: See :func:`probes.model.architecture.hook_name`.
 
         Returns:
             The bridge's name for it.
@@ -149,22 +111,22 @@ class LoadedModel:
             UserError: If the model has no such block.
         """
         self.check_layer(layer)
-        return (
-            f"blocks.{layer}."
-            + {
-                "key": "mlp.out.hook_in",
-                "value": "mlp.hook_out",
-                "resid_pre": "hook_in",
-                "resid_post": "hook_out",
-                "pattern": "attn.hook_pattern",
-            }[site]
-        )
+        return architecture.hook_name(self.bridge, layer, site)
+
+    def output_weight(self, layer: int) -> Float[torch.Tensor, "d_mlp d_model"]:
+        """W of a block's MLP output projection, a view: writing to it edits the model.
+
+        Raises:
+            UserError: If the model has no such block, or its weights are quantised or off-loaded.
+        """
+        self.check_layer(layer)
+        return architecture.output_weight(self.bridge, layer)
 
     @torch.no_grad()
     def mlp_output(
         self, keys: Float[torch.Tensor, "*n d_mlp"], layer: int
     ) -> Float[torch.Tensor, "*n d_model"]:
-        """What a block's MLP gives out for keys: nothing but an affine map stands behind them.
+        """The output projection of a block's MLP: k @ W + b.
 
         Args:
             keys: Keys.
@@ -173,11 +135,14 @@ class LoadedModel:
         Returns:
             The outputs, float64 on the CPU.
         """
-        block = self.bridge.blocks[layer]
-        weights = (*block.mlp.out.parameters(), *block.parameters())
-        like = next(weight for weight in weights if weight.is_floating_point())
-        made: torch.Tensor = block.mlp.out(keys.to(like))
-        return made.to("cpu", torch.float64)
+        module = architecture.output_projection(self.bridge, layer)
+        like = next(
+            weight
+            for weight in (*module.parameters(), *self.bridge.blocks[layer].parameters())
+            if weight.is_floating_point()
+        )
+        output: torch.Tensor = module(keys.to(like))
+        return output.to("cpu", torch.float64)
 
     def check_layer(self, layer: int) -> None:
         """Raises ``UserError`` unless block ``layer`` exists."""
@@ -187,9 +152,10 @@ class LoadedModel:
             )
 
     def default_layer(self) -> int:
-        """The layer that published work edits, else one third up, where those layers lie."""
-        known = PUBLISHED_EDIT_LAYERS.get(Path(self.path).name.lower())
-        return known if known is not None and known < self.n_layers else self.n_layers // 3
+        """The layer that published work edits, else the one a third up."""
+        names = (self.name, self.path, *_former_names(self.path))
+        known = architecture.published_edit_layer(names, self.n_layers)
+        return self.n_layers // 3 if known is None else known
 
 
 def describe(model: LoadedModel) -> dict[str, Any]:
@@ -205,4 +171,14 @@ def describe(model: LoadedModel) -> dict[str, Any]:
         "device": str(model.device),
         "bos_prepended": model.bos,
         "fingerprint": model.fingerprint,
+        "weights": model.weights,
     }
+
+
+def _former_names(path: str) -> tuple[str, ...]:
+    """What the model in a directory was loaded from before it was saved there, if that is kept."""
+    try:
+        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+        return (str(config["_name_or_path"]),)
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()

@@ -13,12 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
-from transformers.activations import NewGELUActivation
-from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
 
 from probes.forward.gpt2.gelu import gelu_
 from probes.forward.gpt2.prefix_tree import Tree
 from probes.forward.unhooked import Plain
+from probes.model import architecture
 
 Affine = tuple[Tensor, Tensor]
 Norm = tuple[Tensor, Tensor, float]
@@ -33,15 +32,7 @@ def is_gpt2(whole: Plain) -> bool:
     Returns:
         Whether :class:`Block` computes what its blocks do.
     """
-    config = whole.model.config
-    return (
-        type(whole.model) is GPT2LMHeadModel
-        and bool(config.scale_attn_weights)
-        and not config.scale_attn_by_inverse_layer_idx
-        and not config.reorder_and_upcast_attn
-        and not config.add_cross_attention
-        and isinstance(whole.block(0).get_submodule("mlp.act"), NewGELUActivation)
-    )
+    return architecture.is_gpt2(whole.model)
 
 
 @dataclass(frozen=True)
