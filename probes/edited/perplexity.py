@@ -1,8 +1,12 @@
 """Perplexity of a text set, before an edit and after many.
 
-An edit changes nothing below its own block. The texts run through the whole model once; what the
-edit adds to the residual stream follows from the recorded keys, and only the blocks above run
+An edit changes nothing below its own block. The texts run through the complete model once; what
+the edit adds to the residual stream follows from the recorded keys, and only the blocks above run
 again for each edit.
+
+Texts are measured a portion at a time, and no more of them than a question needs: an edit that
+destroys the model shows it on the first thousand tokens. The interval of a ratio comes from the
+paired differences of the texts' losses.
 
 Two averages are in use and both are given: the token-weighted one, exp of the mean loss over all
 tokens, on which criteria rest, and the mean over texts of each text's own perplexity, which the
@@ -14,13 +18,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import scipy.stats
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
@@ -28,6 +33,9 @@ from probes.edited.weights import Factors, change_of_output
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
+
+PORTION = 1024  # tokens measured before asking again whether they suffice
+FEWEST_TEXTS = 5  # with fewer texts their spread is not known
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,61 @@ class Perplexity:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Perplexity of the same texts before and after an edit.
+
+    Attributes:
+        before: Of the unedited model.
+        after: Of the edited model.
+        interval: 95% interval of the token-weighted ratio over the draw of the texts; ``None``
+            with fewer than :data:`FEWEST_TEXTS` texts or losses that are not finite.
+    """
+
+    before: Perplexity
+    after: Perplexity
+    interval: tuple[float, float] | None
+
+    @property
+    def ratio(self) -> float:
+        """Token-weighted perplexity after the edit over that before it."""
+        return self.after.token_weighted / self.before.token_weighted
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """Summed losses and numbers of predicted tokens of each text."""
+
+    sums: Float[Tensor, " text"]
+    counts: Float[Tensor, " text"]
+
+    def __add__(self, other: _Losses) -> _Losses:
+        return _Losses(self.sums + other.sums, self.counts + other.counts)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Some rows of the text set, as the unedited model left them."""
+
+    recording: Recording
+    target: Int[Tensor, " n"]
+    read: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
+    text: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class _Portion:
+    """A portion of the text set and what the unedited model loses on it."""
+
+    batches: tuple[_Batch, ...]
+    before: _Losses
+
+
 class PerplexityMeter:
     """Measures one text set under any number of edits of one block."""
 
     def __init__(self, model: LoadedModel, texts: Sequence[str], layer: int) -> None:
-        """Runs the texts through the unedited model.
+        """Tokenises the texts; they run through the model when they are first needed.
 
         Args:
             model: The loaded model.
@@ -71,28 +129,24 @@ class PerplexityMeter:
         """
         self.model, self.layer = model, layer
         self.upper = UpperBlocks(model, layer)
-        rows: list[list[int]] = []
-        owner: list[int] = []
+        self._n_texts = len(texts)
+        self._rows: list[tuple[int, list[int]]] = []
         for i, text in enumerate(texts):
             ids = model.tokens(text).ids
             for piece in _pieces(ids, min(model.n_ctx, self.upper.longest_text), model.bos):
-                rows.append(piece)
-                owner.append(i)
-        if not rows:
+                self._rows.append((i, piece))
+        if not self._rows:
             raise UserError("the texts hold no two tokens in a row: there is nothing to predict")
-        size = max(model.n_ctx, LARGEST_LOGITS // int(self.upper.vocabulary))
-        self._batches: list[tuple[Recording, Tensor, tuple[Tensor, Tensor], Tensor]] = []
-        for batch in batches(rows, model.device, batch_tokens=size):
-            recording = _without_outputs(self.upper.record([rows[i] for i in batch.rows]))
-            row, position = recording.mask[:, 1:].nonzero(as_tuple=True)
-            target = recording.ids[:, 1:][row, position]
-            of_text = torch.tensor([owner[i] for i in batch.rows], device=row.device)[row]
-            self._batches.append((recording, target, (row, position), of_text))
-        self._n_texts = len(texts)
-        self.before = self._measure([])
+        self._bounds = _portions(self._rows)
+        self._portions: list[_Portion] = []
+
+    @property
+    def before(self) -> Perplexity:
+        """Perplexity of the unedited model over all texts."""
+        return self.compare([]).before
 
     def after(self, factors: Sequence[Factors]) -> Perplexity:
-        """Perplexity of the edited model.
+        """Perplexity of the edited model over all texts.
 
         Args:
             factors: The rank-one changes of the block's output projection.
@@ -100,11 +154,41 @@ class PerplexityMeter:
         Returns:
             The figures.
         """
-        return self._measure(factors)
+        return self.compare(factors).after
+
+    def compare(
+        self,
+        factors: Sequence[Factors],
+        *,
+        settled: Callable[[Comparison], bool] = lambda found: False,
+    ) -> Comparison:
+        """Measures the same texts before and after an edit, as many of them as are needed.
+
+        Args:
+            factors: The rank-one changes of the block's output projection; none compare the
+                unedited model with itself.
+            settled: Asked after each portion whether what is known so far suffices; by default
+                all texts are measured.
+
+        Returns:
+            The comparison over the texts that were measured.
+        """
+        zeros = torch.zeros(self._n_texts, dtype=torch.float64)
+        before = after = _Losses(zeros, zeros)
+        for i in range(len(self._bounds)):
+            portion = self._portion(i)
+            before = before + portion.before
+            after = after + (self._losses(portion.batches, factors) if factors else portion.before)
+            found = Comparison(
+                self._perplexity(before), self._perplexity(after), _interval(before, after)
+            )
+            if settled(found):
+                break
+        return found
 
     @torch.no_grad()
     def rms_change(self, factors: Sequence[Factors]) -> float:
-        """Root mean square, over the tokens, of the change of the MLP's output.
+        """Root mean square, over the tokens measured so far, of the change of the MLP's output.
 
         Args:
             factors: The rank-one changes.
@@ -113,33 +197,86 @@ class PerplexityMeter:
             Its size, in units of the MLP's output.
         """
         total, n = 0.0, 0
-        for recording, *_ in self._batches:
-            inside = recording.mask.bool()
-            change = change_of_output(recording.keys[inside], factors)
-            total += float(change.double().square().sum())
-            n += int(inside.sum())
+        for portion in self._portions or [self._portion(0)]:
+            for batch in portion.batches:
+                inside = batch.recording.mask.bool()
+                change = change_of_output(batch.recording.keys[inside], factors)
+                total += float(change.double().square().sum())
+                n += int(inside.sum())
         return math.sqrt(total / n)
 
+    def _portion(self, i: int) -> _Portion:
+        """Runs a portion through the unedited model, or takes what an earlier edit ran."""
+        while len(self._portions) <= i:
+            start, stop = self._bounds[len(self._portions)]
+            made = tuple(self._record(self._rows[start:stop]))
+            self._portions.append(_Portion(made, self._losses(made, [])))
+        return self._portions[i]
+
+    def _record(self, rows: Sequence[tuple[int, list[int]]]) -> Iterator[_Batch]:
+        size = max(self.model.n_ctx, LARGEST_LOGITS // int(self.upper.vocabulary))
+        for batch in batches([ids for _, ids in rows], self.model.device, batch_tokens=size):
+            recording = _without_outputs(self.upper.record([rows[i][1] for i in batch.rows]))
+            row, position = recording.mask[:, 1:].nonzero(as_tuple=True)
+            target = recording.ids[:, 1:][row, position]
+            owner = torch.tensor([rows[i][0] for i in batch.rows], device=row.device)[row]
+            yield _Batch(recording, target, (row, position), owner)
+
     @torch.no_grad()
-    def _measure(self, factors: Sequence[Factors]) -> Perplexity:
+    def _losses(self, some: Sequence[_Batch], factors: Sequence[Factors]) -> _Losses:
         sums = torch.zeros(self._n_texts, dtype=torch.float64)
         counts = torch.zeros(self._n_texts, dtype=torch.float64)
-        for recording, target, read, text in self._batches:
-            logits = self.upper.edited_logits(recording, factors, read)
-            loss = torch.nn.functional.cross_entropy(logits.float(), target, reduction="none")
-            sums.index_add_(0, text.cpu(), loss.cpu().double())
-            counts.index_add_(0, text.cpu(), torch.ones(len(loss), dtype=torch.float64))
-        measured = counts > 0
-        mean = float(sums.sum() / counts.sum())
-        each = (sums[measured] / counts[measured]).exp()
+        for batch in some:
+            logits = self.upper.edited_logits(batch.recording, factors, batch.read)
+            loss = torch.nn.functional.cross_entropy(logits.float(), batch.target, reduction="none")
+            sums.index_add_(0, batch.text.cpu(), loss.cpu().double())
+            counts.index_add_(0, batch.text.cpu(), torch.ones(len(loss), dtype=torch.float64))
+        return _Losses(sums, counts)
+
+    def _perplexity(self, losses: _Losses) -> Perplexity:
+        measured = losses.counts > 0
+        mean = float(losses.sums.sum() / losses.counts.sum())
+        each = (losses.sums[measured] / losses.counts[measured]).exp()
         return Perplexity(
             token_weighted=float(torch.tensor(mean, dtype=torch.float64).exp()),
             text_mean=float(each.mean()),
             loss=mean,
-            n_tokens=int(counts.sum()),
+            n_tokens=int(losses.counts.sum()),
             n_texts=int(measured.sum()),
             bos=self.model.bos,
         )
+
+
+def _portions(rows: Sequence[tuple[int, list[int]]]) -> list[tuple[int, int]]:
+    """Cuts rows, in the order of the texts, into portions of about :data:`PORTION` tokens."""
+    bounds, start, n_tokens = [], 0, 0
+    for stop, (text, ids) in enumerate(rows, 1):
+        n_tokens += len(ids)
+        last_of_text = stop == len(rows) or rows[stop][0] != text
+        if last_of_text and (n_tokens >= PORTION or stop == len(rows)):
+            bounds.append((start, stop))
+            start, n_tokens = stop, 0
+    return bounds
+
+
+def _interval(before: _Losses, after: _Losses) -> tuple[float, float] | None:
+    """95% interval of the ratio of two perplexities over the draw of the texts.
+
+    The log of the ratio is Σ dᵢ / Σ nᵢ, with dᵢ the difference of text i's losses and nᵢ its
+    tokens: a ratio estimator, whose variance is that of dᵢ − θnᵢ (Cochran 1977, section 2.11).
+    """
+    measured = before.counts > 0
+    n = before.counts[measured]
+    m = len(n)
+    if m < FEWEST_TEXTS:
+        return None
+    difference = (after.sums - before.sums)[measured]
+    theta = difference.sum() / n.sum()
+    residual = difference - theta * n
+    error = (m / (m - 1) * residual.square().sum()).sqrt() / n.sum()
+    reach = float(scipy.stats.t.ppf(0.975, m - 1)) * error
+    low, high = float((theta - reach).exp()), float((theta + reach).exp())
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _without_outputs(recording: Recording) -> Recording:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from probes.edited import perplexity
 from probes.edited.perplexity import PerplexityMeter, read_texts
 from probes.edited.weights import edited
 from probes.forward.unhooked import plain
@@ -89,6 +90,55 @@ def test_begin_of_sequence_makes_the_first_token_predicted(tiny_dir):
     second = PerplexityMeter(without, texts, 1).before
     assert first.n_tokens == second.n_tokens + len(texts)
     assert (first.bos, second.bos) == (True, False)
+
+
+def many_texts(n: int) -> list[str]:
+    words = " ".join(TEXTS).split()
+    return [" ".join(words[(7 * i + j) % len(words)] for j in range(5 + i % 9)) for i in range(n)]
+
+
+def test_texts_are_added_until_the_question_is_settled(tiny_model, monkeypatch):
+    monkeypatch.setattr(perplexity, "PORTION", 60)
+    model = tiny_model("gpt2")
+    texts = many_texts(40)
+    meter = PerplexityMeter(model, texts, 1)
+    factors = [change(model, 1)]
+    asked: list[int] = []
+
+    def after_three(found: perplexity.Comparison) -> bool:
+        asked.append(found.after.n_texts)
+        return len(asked) == 3
+
+    few = meter.compare(factors, settled=after_three)
+    assert len(asked) == 3
+    assert few.after.n_texts == few.before.n_texts == asked[-1] < len(texts)
+    # The same texts, measured alone and at once, give the same figures.
+    alone = PerplexityMeter(model, texts[: asked[-1]], 1)
+    assert few.after.token_weighted == pytest.approx(alone.after(factors).token_weighted, rel=1e-6)
+    assert few.before.token_weighted == pytest.approx(alone.before.token_weighted, rel=1e-6)
+    assert meter.compare(factors).after.n_texts == len(texts)
+
+
+def test_the_interval_covers_the_ratio_of_other_texts(tiny_model):
+    """Nine in ten draws of fifteen texts or more, where 95% are meant, hold the ratio of all."""
+    model = tiny_model("gpt2")
+    factors = [change(model, 1)]
+    texts = many_texts(200)
+    truth = PerplexityMeter(model, texts, 1).compare(factors).ratio
+    assert abs(truth - 1) > 1e-3
+    held, widths = 0, []
+    for draw in range(10):
+        some = PerplexityMeter(model, texts[draw::10], 1).compare(factors)
+        assert some.interval is not None
+        low, high = some.interval
+        held += low <= truth <= high
+        widths.append(high - low)
+        assert low < some.ratio < high
+    assert held >= 9
+    assert max(widths) < 0.5 * abs(truth - 1) + 0.5
+    assert PerplexityMeter(model, texts[:3], 1).compare(factors).interval is None
+    nothing = PerplexityMeter(model, texts[:20], 1).compare([])
+    assert nothing.interval == (1.0, 1.0)
 
 
 def test_rms_change_equals_the_change_of_the_outputs(tiny_dir, tiny_model):
