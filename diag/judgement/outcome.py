@@ -109,3 +109,24 @@ def wilson(share: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
     spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+
+
+def settled(
+    interval: tuple[float, float] | None, *, collapse_ratio: float, precision: float
+) -> bool:
+    """Whether more texts could still change what perplexity says of an edit.
+
+    Args:
+        interval: 95% interval of the perplexity ratio; ``None`` where it is not known.
+        collapse_ratio: The perplexity ratio from which on a model counts as collapsed.
+        precision: Wanted half width of the interval, relative; not asked of a collapse.
+
+    Returns:
+        Whether no limit lies inside the interval and it is narrow enough.
+    """
+    if interval is None:
+        return False
+    low, high = interval
+    if any(low < limit <= high for limit in (PERPLEXITY_DAMAGED.value, collapse_ratio)):
+        return False
+    return low >= collapse_ratio or math.sqrt(high / low) - 1 <= precision

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from diag.judgement import limits
-from diag.judgement.outcome import judge, wilson
+from diag.judgement.outcome import judge, settled, wilson
 
 EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "verified.json.gz"
 
@@ -104,3 +104,21 @@ def test_wilson_against_its_defining_equation() -> None:
             if 0 < end < 1:
                 z = abs(share - end) / (end * (1 - end) / n) ** 0.5
                 assert z == pytest.approx(1.959964, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        (None, False),
+        ((0.99, 1.01), True),
+        ((0.9, 1.2), False),  # no limit inside, but too wide
+        ((1.24, 1.26), False),  # beside the limit of damage
+        ((1.25, 1.27), True),
+        ((9.9, 10.1), False),
+        ((11.0, 80.0), True),  # wide, and collapsed all the same
+    ],
+)
+def test_texts_suffice_when_no_limit_lies_inside_the_interval(
+    interval: tuple[float, float] | None, expected: bool
+) -> None:
+    assert settled(interval, collapse_ratio=10.0, precision=0.05) is expected
