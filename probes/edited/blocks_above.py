@@ -21,7 +21,9 @@ from transformers.cache_utils import DynamicCache
 from probes.edited.weights import Factors, change_of_output
 from probes.forward.unhooked import Plain, plain
 from probes.model import architecture
+from probes.model.contribution import contribution
 from probes.model.loaded import LoadedModel
+from rome_diagnosis.errors import UserError
 
 # Logits of one batch, at most so many numbers: a quarter of a gigabyte in float32.
 LARGEST_LOGITS = 2**26
@@ -35,7 +37,8 @@ class Recording:
         ids: Token ids.
         mask: 1 for tokens, 0 for padding.
         residual: Residual stream behind the block.
-        output: The MLP's output, in front of a norm that may stand behind it.
+        norm_input: What enters the norm after the MLP; the MLP's output where there is none.
+        output: The MLP's output: k @ W + b.
         keys: Input of the MLP's output projection.
         past: For each block above, the attention's keys and values; empty unless asked for.
         final: Residual stream in front of the unembedding.
@@ -44,6 +47,7 @@ class Recording:
     ids: Int[Tensor, "row position"]
     mask: Int[Tensor, "row position"]
     residual: Float[Tensor, "row position d_model"]
+    norm_input: Float[Tensor, "row position d_model"]
     output: Float[Tensor, "row position d_model"]
     keys: Float[Tensor, "row position d_mlp"]
     final: Float[Tensor, "row position d_model"]
@@ -61,17 +65,16 @@ class UpperBlocks:
             layer: The edited block.
 
         Raises:
-            UserError: If there is no such block.
+            UserError: If there is no such block, or it is not known how its MLP's output reaches
+                the residual stream.
         """
         model.check_layer(layer)
         self.layer = layer
         self.plain: Plain = plain(model)
         self.device = model.device
-        self.norm: nn.Module | None = (
-            getattr(self.plain.block(layer), "post_feedforward_layernorm", None)
-            if model.norm_behind_mlp
-            else None
-        )
+        self.contribution = contribution(model, layer)
+        if self.contribution.unknown is not None:
+            raise UserError(self.contribution.unknown)
         # A mask given in four dimensions replaces the model's own, sliding windows included.
         window = architecture.attention_window(self.plain.model.config)
         self.longest_text = min(model.n_ctx, window) if window else model.n_ctx
@@ -113,7 +116,11 @@ class UpperBlocks:
             seen["residual"] = _hidden(result)
 
         def on_projection(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
-            seen["keys"], seen["output"] = arguments[0], result
+            seen["keys"] = architecture.in_rows(arguments[0], padded)
+            seen["output"] = architecture.in_rows(result, padded)
+
+        def on_norm(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            seen["norm_input"] = architecture.in_rows(arguments[0], padded)
 
         def on_head(_: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
             seen["final"] = arguments[0]
@@ -125,6 +132,10 @@ class UpperBlocks:
             self.plain.output_projection(self.layer).register_forward_hook(on_projection),
             self.plain.model.get_output_embeddings().register_forward_pre_hook(on_head),
         ]
+        if self.contribution.takes_stream:
+            name = architecture.layout(self.plain.model.config).norm
+            norm = self.plain.block(self.layer).get_submodule(str(name))
+            handles.append(norm.register_forward_pre_hook(on_norm))
         try:
             self.plain.model(padded, attention_mask=mask, past_key_values=cache, use_cache=past)
         finally:
@@ -134,27 +145,26 @@ class UpperBlocks:
         if cache is not None:
             for i in range(self.layer + 1, len(cache.layers)):
                 kept[i] = (cache.layers[i].keys, cache.layers[i].values)
+        seen.setdefault("norm_input", seen["output"])
         return Recording(padded, mask, past=kept, **seen)
 
     def edited_residual(
         self,
         residual: Float[Tensor, "*position d_model"],
-        output: Float[Tensor, "*position d_model"],
+        norm_input: Float[Tensor, "*position d_model"],
         change: Float[Tensor, "*position d_model"],
     ) -> Float[Tensor, "*position d_model"]:
         """The residual stream behind the block when ``change`` is added to the MLP's output.
 
         Args:
             residual: The unedited stream.
-            output: The unedited output of the MLP.
+            norm_input: See :class:`Recording`.
             change: What the edit adds to that output.
 
         Returns:
-            The edited stream: through the norm behind the MLP where there is one.
+            The edited stream.
         """
-        if self.norm is None:
-            return residual + change
-        return residual + (self.norm(output + change) - self.norm(output))
+        return residual + self.contribution.added(norm_input, change)
 
     def logits(
         self,
@@ -213,7 +223,7 @@ class UpperBlocks:
         residual = recording.residual
         if factors:
             change = change_of_output(recording.keys, factors)
-            residual = self.edited_residual(residual, recording.output, change)
+            residual = self.edited_residual(residual, recording.norm_input, change)
         return self.logits(residual, recording.ids, recording.mask, at)
 
     def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:

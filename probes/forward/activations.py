@@ -14,6 +14,7 @@ from torch import Tensor
 
 from probes.forward.batches import Batch, run_to
 from probes.forward.unhooked import Plain, Reached, plain, until_reached
+from probes.model import architecture
 from probes.model.loaded import LoadedModel, Site
 from rome_diagnosis.errors import UserError
 
@@ -54,7 +55,7 @@ def _of_plain(whole: Plain, layers: Sequence[int], batch: Batch) -> Activations:
 
     def key(layer: int) -> Callable[..., None]:
         def hook(_: Any, arguments: tuple[Any, ...]) -> None:
-            found[layer]["key"] = arguments[0]
+            found[layer]["key"] = architecture.in_rows(arguments[0], batch.ids)
 
         return hook
 

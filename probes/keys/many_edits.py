@@ -25,6 +25,7 @@ from probes.forward.gpt2.blocks import is_gpt2
 from probes.forward.gpt2.prefix_tree import Suffix, trees
 from probes.forward.unhooked import Plain, Reached, plain, until_reached
 from probes.keys.one_edit import capture
+from probes.model import architecture
 from probes.model.loaded import LoadedModel, Tokens
 from probes.request.lookup import Lookup, find
 from probes.request.request import Request
@@ -277,7 +278,7 @@ class CachedRunner:
         seen: list[Tensor] = []
 
         def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-            seen.append(inputs[0])
+            seen.append(architecture.in_rows(inputs[0], ids))
             raise Reached
 
         past = None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rome_diagnosis.errors import UserError
@@ -194,6 +194,21 @@ def output_weight(bridge: Any, layer: int) -> Float[Tensor, "d_mlp d_model"]:
         )
     # Only GPT-2's Conv1D stores [in, out].
     return weight.detach() if hasattr(module, "nf") else weight.detach().T
+
+
+def in_rows(
+    activation: Float[Tensor, "*token width"], ids: Int[Tensor, "row position"]
+) -> Float[Tensor, "row position width"]:
+    """An activation of every token, in rows: OPT's blocks lay all tokens of a batch in one list.
+
+    Args:
+        activation: What a hook within a block's MLP sees.
+        ids: The batch.
+
+    Returns:
+        The same values.
+    """
+    return activation.view(*ids.shape, activation.shape[-1])
 
 
 def score_soft_cap(config: Any) -> bool:

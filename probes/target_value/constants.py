@@ -46,7 +46,7 @@ class Constants:
     rows: int
     residual: Float[Tensor, "row position d_model"]
     lengths: Int[Tensor, " row"]
-    output: Float[Tensor, "row d_model"]
+    norm_input: Float[Tensor, "row d_model"]
     ids: Int[Tensor, "row position"]
     mask: Float[Tensor, "row 1 position key_position"]
     position_ids: Int[Tensor, "row position"]
@@ -74,7 +74,7 @@ class Constants:
             self,
             residual=self.residual[rows],
             lengths=self.lengths[rows],
-            output=self.output[rows],
+            norm_input=self.norm_input[rows],
             ids=self.ids[rows],
             mask=self.mask[rows],
             position_ids=self.position_ids[rows],
@@ -164,7 +164,7 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
         rows=count,
         residual=unedited.residual,
         lengths=torch.tensor([len(row.ids) - row.lookup for row in flat], device=device),
-        output=unedited.output,
+        norm_input=unedited.norm_input,
         ids=ids.gather(1, position_ids),
         mask=_mask(start, position_ids.shape[1], unedited.residual.dtype),
         position_ids=position_ids,

@@ -262,7 +262,7 @@ class _General:
         """See :class:`Reader`."""
         batch, reads = self._batch, self._reads
         self._change = change.requires_grad_(True)
-        at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.output, change)
+        at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.norm_input, change)
         logits = self._upper.logits(
             torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
             batch.ids,

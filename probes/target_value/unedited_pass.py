@@ -31,12 +31,14 @@ class Unedited:
 
     Attributes:
         residual: The stream behind the edited block; position 0 is the subject's last token.
-        output: The MLP's output at that token, in front of a norm that may stand behind it.
+        norm_input: What enters the norm after the MLP at that token; its output without one.
+        output: The MLP's output at that token.
         past: For each block above, keys and values of the tokens in front of it.
         final: What the unembedding reads at that token, of the texts asked for.
     """
 
     residual: Float[Tensor, "row position d_model"]
+    norm_input: Float[Tensor, "row d_model"]
     output: Float[Tensor, "row d_model"]
     past: dict[int, tuple[Tensor, Tensor]]
     final: Float[Tensor, "held d_model"]
@@ -66,6 +68,7 @@ def run(
     own, earlier = _from(start, texts, recording.ids.shape[1]), max(lookups)
     return Unedited(
         residual=recording.residual[everyone[:, None], own],
+        norm_input=recording.norm_input[everyone, start],
         output=recording.output[everyone, start],
         past={
             i: (keys[:, :, :earlier].clone(), values[:, :, :earlier].clone())
@@ -117,6 +120,7 @@ def _of_gpt2(
     past, final = _above(blocks[upper.layer + 1 :], x[None], front, shape, held, config.n_head)
     return Unedited(
         residual,
+        output,
         output,
         dict(enumerate(past, upper.layer + 1)),
         whole.model.transformer.ln_f(final),

@@ -63,7 +63,7 @@ def test_upper_blocks_continue_from_an_edited_output(tiny_dir, tiny_model, name,
     recording = upper.record(ROWS)
     torch.manual_seed(layer)
     change = torch.randn_like(recording.output)
-    residual = upper.edited_residual(recording.residual, recording.output, change)
+    residual = upper.edited_residual(recording.residual, recording.norm_input, change)
     with torch.no_grad():
         ours = upper.logits(residual, recording.ids, recording.mask, AT)
         unedited = upper.logits(recording.residual, recording.ids, recording.mask, AT)
