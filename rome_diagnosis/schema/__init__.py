@@ -1,0 +1,25 @@
+"""What every document holds, kind by kind, and whether a document is one.
+
+=================  ===============================================================
+``keys``           ``diag.keys/1``: what one edit would do
+``verify``         ``diag.verify/1`` of one performed edit; its ``arms``
+``verify_list``    ``diag.verify/1`` of a list of them
+``screen``         ``diag.screen/1``: a screened data set and its table
+``covariance``     ``diag.covariance/1``: second moments
+``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``
+``shared``         what several kinds have in common
+``values``         finite numbers, shares, names, prompts
+``words``          types in words, for messages and ``docs/schema.md``
+``consistency``    what parts of a document say of one another
+``validation``     :func:`validate`
+=================  ===============================================================
+
+A field that an older document may lack is ``NotRequired``; a number is null exactly where it may
+not have been measured. Further fields are allowed, so that a document may hold more than this
+version knows; where every name stands for the same kind of thing (editors, arms), a further name
+must stand for that too. Imports the rest of :mod:`rome_diagnosis` alone.
+"""
+
+from rome_diagnosis.schema.validation import KINDS, validate
+
+__all__ = ["KINDS", "validate"]

@@ -1,0 +1,224 @@
+"""``diag.screen/1``: the pre-flight check over a data set: a table, and a summary of it."""
+
+from typing import Annotated, Literal, NotRequired
+
+from annotated_types import Len
+from typing_extensions import TypedDict
+
+from rome_diagnosis.schema.shared import (
+    Contexts,
+    Head,
+    Limits,
+    Model,
+    SecondMoment,
+    Site,
+    Verdict,
+)
+from rome_diagnosis.schema.values import (
+    Cosine,
+    Count,
+    Either,
+    Name,
+    Number,
+    Positive,
+    Prompt,
+    Size,
+)
+
+
+class ScreenedRow(TypedDict):
+    """A row of the table that was screened.
+
+    Attributes:
+        row: Its place in the data set, from 0.
+        case_id: The record's own identifier; null if it has none.
+        subject: The subject.
+        prompt: The prompt, ``{}`` for the subject.
+        token: The subject's last token in the bare prompt.
+        token_index: Its index.
+        is_first_token: Whether no other token of the text precedes it.
+        d_rome: k̄ᵀC⁻¹k_u, signed.
+        d_c_rome: k̄ᵀC⁻¹k̄.
+        d_p_rome: k_uᵀC⁻¹k_u.
+        rho: ρ = ``d_rome`` / ``d_c_rome``.
+        length_ratio: ‖k_u‖ / ‖k̄‖ in the C⁻¹ metric.
+        whitened_cosine: Cosine of k_u and k̄ in the C⁻¹ metric.
+        bound_rome: Upper bound of ROME's damage, in units of the MLP's output; null without a
+            corpus moment or where D is 0.
+        bound_c_rome: The same of C-ROME.
+        relative_bound_rome: ROME's bound for the residual stream, in units of its median norm;
+            null where it could not be checked.
+        verdict: On ROME as published.
+        error: Null.
+    """
+
+    row: Count
+    case_id: str | None
+    subject: str
+    prompt: Prompt
+    token: str
+    token_index: Count
+    is_first_token: bool
+    d_rome: Number
+    d_c_rome: Number
+    d_p_rome: Number
+    rho: Number
+    length_ratio: Size | None
+    whitened_cosine: Cosine | None
+    bound_rome: Size | None
+    bound_c_rome: Size | None
+    relative_bound_rome: Size | None
+    verdict: Verdict
+    error: None
+
+
+class RefusedRow(TypedDict):
+    """A row of the table that is no edit, or could not be measured; its other columns are null.
+
+    Attributes:
+        row: Its place in the data set, from 0.
+        error: Why not.
+    """
+
+    row: Count
+    error: str
+
+
+Row = Annotated[ScreenedRow | RefusedRow, Either("error")]
+
+
+class Dataset(TypedDict):
+    """The data set.
+
+    Attributes:
+        name: Name of its file.
+        digest: SHA-256 of its bytes.
+    """
+
+    name: str
+    digest: str
+
+
+class ByPosition(TypedDict):
+    """Verdicts by where the subject's last token stands.
+
+    Attributes:
+        first: How often each verdict came where it is the first token.
+        later: How often each came elsewhere.
+    """
+
+    first: dict[Name, Count]
+    later: dict[Name, Count]
+
+
+class Quantiles(TypedDict):
+    """How ρ and the bound are distributed.
+
+    Attributes:
+        at: The quantiles' levels, from 0 to 1.
+        rho: Quantiles of ρ; null where there is no value.
+        relative_bound_rome: Quantiles of ROME's relative bound; null where there is no value.
+    """
+
+    at: list[Number]
+    rho: list[Number] | None
+    relative_bound_rome: list[Number] | None
+
+
+class ScreenSummary(TypedDict):
+    """Counts over the table.
+
+    Attributes:
+        n: Number of rows.
+        screened: Number of rows with a verdict.
+        errors: Number of rows without.
+        verdicts: How often each verdict came.
+        by_position: The same by where the subject's last token stands.
+        quantiles: How ρ and the bound are distributed.
+    """
+
+    n: Count
+    screened: Count
+    errors: Count
+    verdicts: dict[Name, Count]
+    by_position: ByPosition
+    quantiles: Quantiles
+
+
+class Run(TypedDict):
+    """How the work was done.
+
+    Attributes:
+        processes: Number of processes.
+        seconds: Time they took.
+        measured: Number of rows this run measured.
+        resumed: Number of rows an interrupted run had measured.
+        requests_per_second: ``measured`` / ``seconds``.
+        peak_memory: Peak memory of each process, in bytes.
+    """
+
+    processes: Count
+    seconds: Positive
+    measured: Count
+    resumed: Count
+    requests_per_second: Size
+    peak_memory: Annotated[list[Count], Len(1)]
+
+
+class ScreenDocument(Head):
+    """The summary of a screened data set.
+
+    Attributes:
+        schema: ``diag.screen/1``.
+        dataset: The data set.
+        table: The Parquet table, as it was named.
+        model: The model.
+        site: The edited block.
+        contexts: The contexts of every edit.
+        second_moment: The C the keys are judged by.
+        clamp_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        limits: The limits the verdicts rest on.
+        summary: Counts over the table.
+        errors: The first rows that are no edits.
+        riskiest: The riskiest rows.
+        riskiest_file: Where the riskiest records were written; null if they were not.
+        run: How the work was done.
+        rows: The table's rows; reports read them from the table.
+    """
+
+    schema: Literal["diag.screen/1"]
+    dataset: Dataset
+    table: str
+    model: Model
+    site: Site
+    contexts: Contexts
+    second_moment: SecondMoment
+    clamp_factor: Positive
+    limits: NotRequired[Limits]
+    summary: ScreenSummary
+    errors: list[RefusedRow]
+    riskiest: list[ScreenedRow]
+    riskiest_file: str | None
+    run: Run
+    rows: NotRequired[list[Row]]
+
+
+class TableDocument(TypedDict):
+    """The table alone, without its summary.
+
+    Attributes:
+        schema: ``diag.screen/1``.
+        table: The Parquet table, as it was named.
+        limits: The limits the verdicts rest on.
+        rows: The table's rows.
+        summary: Null: the summary is a document of its own.
+    """
+
+    schema: Literal["diag.screen/1"]
+    table: str
+    limits: NotRequired[Limits]
+    rows: NotRequired[list[Row]]
+    summary: NotRequired[None]
+
+
+AnyScreenDocument = Annotated[TableDocument | ScreenDocument, Either("summary")]

@@ -1,0 +1,222 @@
+"""``diag.verify/1`` of one edit: how it was performed, and what became of the model."""
+
+from typing import Annotated, Literal, NotRequired
+
+from annotated_types import Gt, Le, Len
+from typing_extensions import TypedDict
+
+from rome_diagnosis.schema.arms import Arms
+from rome_diagnosis.schema.shared import (
+    Contexts,
+    Head,
+    Limits,
+    Model,
+    Request,
+    SecondMoment,
+    Site,
+)
+from rome_diagnosis.schema.values import (
+    LARGEST,
+    Count,
+    Integer,
+    Name,
+    Number,
+    Positive,
+    Says,
+    Share,
+    Size,
+)
+
+Outcome = Literal["collapsed", "damaged", "intact"]
+
+
+class EditRequest(Request):
+    """The fact that is edited, and the record it comes from.
+
+    Attributes:
+        case_id: The record's own identifier; null if it has none.
+        group: The group the data set puts it into; null if it names none.
+    """
+
+    case_id: str | None
+    group: str | None
+
+
+class EditSite(Site):
+    """Where the edit is made, and where the bare prompt looks the fact up.
+
+    Attributes:
+        token: The subject's last token.
+        index: Its index in the bare prompt.
+        is_first_token: Whether no other token of the text precedes it.
+    """
+
+    token: str
+    index: Count
+    is_first_token: bool
+
+
+class Optimisation(TypedDict):
+    """How the target value v* = v_u + δ was optimised.
+
+    Attributes:
+        steps: Steps of Adam.
+        loss: The last loss, in nats.
+        losses: The loss at each evaluation.
+        probability: Probability of the new object at the end.
+        delta_norm: ‖δ‖.
+        initial_norm: ‖v_u‖.
+        clamp_saturated: Whether ‖δ‖ was clamped.
+    """
+
+    steps: Count
+    loss: Number
+    losses: list[Number]
+    probability: Share
+    delta_norm: Size
+    initial_norm: Positive
+    clamp_saturated: bool
+
+
+class Collapsed(TypedDict, extra_items=bool):  # type: ignore[call-arg]
+    """Whether each arm broke the model, under the arm's name.
+
+    Attributes:
+        rome: ROME as published.
+        c_rome: C-ROME.
+        p_rome: P-ROME.
+        c_rome_prefixed: C-ROME's weights, a prefix before the test prompts.
+    """
+
+    rome: bool
+    c_rome: bool
+    p_rome: bool
+    c_rome_prefixed: bool
+
+
+class Hyperparameters(TypedDict):
+    """Hyper-parameters of the optimisation of v*.
+
+    Attributes:
+        evaluations: Evaluations of the loss; the last takes no step.
+        learning_rate: Adam learning rate.
+        weight_decay: Factor of ‖δ‖ / ‖v_u‖².
+        clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        kl_factor: Factor of the Kullback–Leibler divergence from the unedited model.
+        stop_below: The loss at which the optimisation stops, in nats.
+        second_moment_adjustment: Whether the direction is C⁻¹k; false means C = I.
+        layer: The block a hyper-parameter file names; null if none.
+        context_lengths: Lengths of the sampled prefixes in tokens, and how many of each.
+    """
+
+    evaluations: Count
+    learning_rate: Size
+    weight_decay: Size
+    clamp_norm_factor: Positive
+    kl_factor: Size
+    stop_below: Size
+    second_moment_adjustment: bool
+    layer: Count | None
+    context_lengths: list[Annotated[list[Count], Len(2, 2), Says("a list of two whole numbers")]]
+
+
+class Settings(TypedDict):
+    """What all edits of a run have in common.
+
+    Attributes:
+        prefixes: Contexts 1 to n of the edit.
+        unseen_prefix: A prefix that is not among them.
+        hyperparameters: Of the optimisation of v*.
+        c_rome_target: What C-ROME writes: ``published`` v_u + δ, ``consistent`` v̄ + δ.
+        collapse_ratio: The perplexity ratio from which on a model counts as collapsed.
+        seed: Seed of the sampled texts.
+        generated_tokens: Tokens of each generated text.
+    """
+
+    prefixes: list[str]
+    unseen_prefix: str
+    hyperparameters: Hyperparameters
+    c_rome_target: Literal["published", "consistent"]
+    collapse_ratio: Annotated[float, Gt(1), Le(LARGEST), Says("a finite number above 1")]
+    seed: Integer
+    generated_tokens: Count
+
+
+class Texts(TypedDict):
+    """The text set, and the unedited model's perplexity on it.
+
+    Attributes:
+        source: What the set is called.
+        digest: Digest of the texts.
+        token_weighted: exp of the mean loss over all predicted tokens.
+        text_mean: The mean over texts of each one's perplexity.
+        loss: The mean loss over all predicted tokens, in nats.
+        n_tokens: Number of predicted tokens.
+        n_texts: Number of texts.
+        bos: Whether a begin-of-sequence token began every row.
+    """
+
+    source: str
+    digest: str
+    token_weighted: Positive
+    text_mean: Positive
+    loss: Number
+    n_tokens: Count
+    n_texts: Count
+    bos: bool
+
+
+class KnownFacts(TypedDict):
+    """Facts whose recall is measured: those the unedited model gives.
+
+    Attributes:
+        n: Number of facts.
+        tried: Number of facts that were asked to find them.
+    """
+
+    n: Count
+    tried: Count
+
+
+class VerifyHead(Head):
+    """What documents of one edit and of a list have in common.
+
+    Attributes:
+        schema: ``diag.verify/1``.
+        model: The model.
+        contexts: The contexts of the edit.
+        second_moment: The C the updates were solved with.
+        settings: What all edits have in common.
+        limits: The limits the verdicts of a pre-flight check rest on.
+        texts: The text set.
+        known_facts: The facts whose recall is measured.
+    """
+
+    schema: Literal["diag.verify/1"]
+    model: Model
+    contexts: Contexts
+    second_moment: SecondMoment
+    settings: Settings
+    limits: NotRequired[Limits]
+    texts: Texts
+    known_facts: KnownFacts
+
+
+class EditDocument(VerifyHead):
+    """One edit, performed.
+
+    Attributes:
+        request: The fact.
+        site: Where it is edited and looked up.
+        optimisation: How v* was optimised.
+        arms: What was measured, for each arm.
+        collapsed: Whether its perplexity met the criterion, for each arm.
+        outcome: What became of the model, for each arm.
+    """
+
+    request: EditRequest
+    site: EditSite
+    optimisation: Optimisation
+    arms: Arms
+    collapsed: Collapsed
+    outcome: NotRequired[dict[Name, Outcome]]
