@@ -20,6 +20,18 @@ from rome_diagnosis.errors import UserError
 
 SITES: tuple[Site, ...] = ("key", "resid_pre", "resid_post")
 
+
+def sites(model: LoadedModel) -> tuple[Site, ...]:
+    """What is read: of blocks that normalise the sum of stream and MLP output, that sum too."""
+    takes_stream = architecture.layout(model.hf_config).norm_takes_stream
+    return (*SITES, "before_norm") if takes_stream else SITES
+
+
+def stream_width(model: LoadedModel) -> int:
+    """Width of what has to be sampled beside each key; 0 where keys are enough."""
+    return int(model.config.d_model) if "before_norm" in sites(model) else 0
+
+
 Activations = dict[int, dict[Site, Tensor]]
 
 
@@ -32,7 +44,7 @@ def reader(model: LoadedModel, layers: Sequence[int]) -> Callable[[Batch], Activ
 
     Returns:
         What gives, for a batch, each block's keys ``[row, token, d_mlp]`` and residual streams
-        before and behind it ``[row, token, d_model]``, on the model's device.
+        ``[row, token, d_model]`` at the other :func:`sites`, on the model's device.
     """
     try:
         whole = plain(model)
@@ -67,9 +79,19 @@ def _of_plain(whole: Plain, layers: Sequence[int], batch: Batch) -> Activations:
 
         return hook
 
+    def before_norm(layer: int) -> Callable[..., None]:
+        def hook(_: Any, arguments: tuple[Any, ...]) -> None:
+            found[layer]["before_norm"] = architecture.in_rows(arguments[0], batch.ids)
+
+        return hook
+
     handles = []
+    layout = architecture.layout(whole.model.config)
     for layer in layers:
         block = whole.block(layer)
+        if layout.norm is not None and layout.norm_takes_stream:
+            norm = block.get_submodule(layout.norm)
+            handles.append(norm.register_forward_pre_hook(before_norm(layer)))
         handles += [
             block.register_forward_pre_hook(before(layer), with_kwargs=True),
             whole.output_projection(layer).register_forward_pre_hook(key(layer)),
@@ -91,6 +113,8 @@ def _of_bridge(model: LoadedModel, layers: Sequence[int], batch: Batch) -> Activ
 
         return hook
 
-    hooks = [(model.hook(layer, site), keep(layer, site)) for layer in layers for site in SITES]
+    hooks = [
+        (model.hook(layer, site), keep(layer, site)) for layer in layers for site in sites(model)
+    ]
     run_to(model, batch, max(layers), hooks)
     return found

@@ -23,6 +23,7 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
+from probes.forward import activations
 from probes.model.loaded import LoadedModel
 from probes.second_moment.ranks import Ranks
 from probes.second_moment.sums import Accumulator, feed
@@ -110,7 +111,11 @@ def run(
     for layer in job.layers:
         job.model.check_layer(layer)
     d_mlp = int(job.model.config.d_mlp)
-    sums = {layer: Accumulator.empty(d_mlp, job.seed, halves=True) for layer in job.layers}
+    d_stream = activations.stream_width(job.model)
+    sums = {
+        layer: Accumulator.empty(d_mlp, job.seed, halves=True, d_stream=d_stream)
+        for layer in job.layers
+    }
     done = _restore(job, ranks, sums)
     some = next(iter(sums.values()))
     if progress and some.n_tokens:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from probes import bundled
+from probes.forward import activations
 from probes.model.loaded import LoadedModel
 from probes.second_moment.moment import Background, Provenance, SecondMoment, of_moment
 from probes.second_moment.sums import Accumulator, Progress, feed
@@ -28,6 +29,7 @@ from rome_diagnosis.errors import UserError
 SCHEMA = "second_moment/1"
 CACHE_VARIABLE = "ROME_DIAGNOSIS_CACHE"
 BATCH_TOKENS = 8192
+STREAMS = ("first_streams", "later_streams")
 
 
 def estimate(
@@ -59,7 +61,9 @@ def estimate(
     """
     model.check_layer(layer)
     length = row_length or corpus.row_length(model)
-    sums = Accumulator.empty(int(model.config.d_mlp), seed)
+    sums = Accumulator.empty(
+        int(model.config.d_mlp), seed, d_stream=activations.stream_width(model)
+    )
     for chunk in _chunks(corpus.rows(model, text, length=length), max_tokens):
         feed(model, {layer: sums}, chunk, batch_tokens=BATCH_TOKENS, progress=progress)
     return of_sums(sums, model, layer, text, row_length=length)
@@ -130,6 +134,10 @@ def save(moment: SecondMoment, path: str | os.PathLike[str]) -> None:
         "first_keys": moment.background.first_keys.contiguous(),
         "later_keys": moment.background.later_keys.contiguous(),
     }
+    for name in STREAMS:
+        streams = getattr(moment.background, name)
+        if streams is not None:
+            tensors[name] = streams.contiguous()
     part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +171,8 @@ def load(path: str | os.PathLike[str], *, source: str | None = None) -> SecondMo
             moment, first, later = (
                 file.get_tensor(name) for name in ("moment", "first_keys", "later_keys")
             )
+            held = set(file.keys())
+            streams = {name: file.get_tensor(name) for name in STREAMS if name in held}
         if header["schema"] != SCHEMA:
             raise UserError(f"{path} has schema {header['schema']!r}, not {SCHEMA!r}")
         names = {entry.name for entry in fields(Provenance)}
@@ -182,7 +192,7 @@ def load(path: str | os.PathLike[str], *, source: str | None = None) -> SecondMo
             source=source or str(path),
             provenance=provenance,
             background=Background(
-                first, later, header["residual_norm"], header["residual_norm_before"]
+                first, later, header["residual_norm"], header["residual_norm_before"], **streams
             ),
             eigenvalues=(float(low), float(high)),
             least_ridge=float(header.get("least_ridge", 0.0)),

@@ -217,6 +217,10 @@ def _pool(parts: Sequence[Background], shares: Sequence[float]) -> Background:
             taken.append(sample[torch.linspace(0, len(sample) - 1, n).round().long()])
         return torch.cat(taken)
 
+    def streams(name: str) -> Tensor | None:
+        # As many as keys, and chosen alike: each stays beside its key.
+        return rows(name) if all(getattr(part, name) is not None for part in parts) else None
+
     def norm(name: str) -> float:
         found = _mean([getattr(part, name) for part in parts], shares)
         assert found is not None
@@ -227,4 +231,6 @@ def _pool(parts: Sequence[Background], shares: Sequence[float]) -> Background:
         later_keys=rows("later_keys"),
         residual_norm=norm("residual_norm"),
         residual_norm_before=norm("residual_norm_before"),
+        first_streams=streams("first_streams"),
+        later_streams=streams("later_streams"),
     )

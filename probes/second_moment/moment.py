@@ -64,12 +64,17 @@ class Background:
         residual_norm: Median norm of the residual stream behind the block over tokens behind
             position 0 (a sink at position 0 would dominate a mean).
         residual_norm_before: The same in front of the block.
+        first_streams: Of blocks that normalise the sum of stream and MLP output, that sum at the
+            tokens of ``first_keys``, ``[m, d_model]``; ``None`` for other blocks.
+        later_streams: The same at the tokens of ``later_keys``.
     """
 
     first_keys: Float[Tensor, "m d_mlp"]
     later_keys: Float[Tensor, "m2 d_mlp"]
     residual_norm: float
     residual_norm_before: float
+    first_streams: Float[Tensor, "m d_model"] | None = None
+    later_streams: Float[Tensor, "m2 d_model"] | None = None
 
 
 @dataclass(frozen=True)

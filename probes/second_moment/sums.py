@@ -96,6 +96,8 @@ class Accumulator:
         n_half: Tokens in ``half``.
         n_tokens: Tokens seen.
         n_first: Those of them that were the first of their row.
+        d_stream: Width of the stream that is sampled together with each key: where a block
+            normalises the sum of stream and MLP output, an edit's effect depends on it.
     """
 
     total: Tensor
@@ -108,9 +110,12 @@ class Accumulator:
     n_half: int = 0
     n_tokens: int = 0
     n_first: int = 0
+    d_stream: int = 0
 
     @classmethod
-    def empty(cls, d_mlp: int, seed: int, *, halves: bool = False) -> Accumulator:
+    def empty(
+        cls, d_mlp: int, seed: int, *, halves: bool = False, d_stream: int = 0
+    ) -> Accumulator:
         """Nothing seen yet."""
         generator = torch.Generator().manual_seed(seed)
         return cls(
@@ -120,6 +125,7 @@ class Accumulator:
             norms_before=Sample(SAMPLED_NORMS, generator),
             norms_behind=Sample(SAMPLED_NORMS, generator),
             half=torch.zeros(d_mlp, d_mlp, dtype=torch.float64) if halves else None,
+            d_stream=d_stream,
         )
 
     @property
@@ -150,6 +156,8 @@ class Accumulator:
         self.n_tokens += len(keys)
         self.n_first += len(mask)
         all_keys = seen["key"].to("cpu", torch.float32)
+        if self.d_stream:
+            all_keys = torch.cat([all_keys, seen["before_norm"].to("cpu", torch.float32)], dim=-1)
         among = later.flatten().nonzero()[:, 0]
         self.first.add(all_keys[:, 0])
         self.later.add(all_keys.flatten(0, 1), among)
@@ -164,9 +172,13 @@ class Accumulator:
         """What ordinary tokens look like; there must have been some."""
         assert self.first.rows is not None and self.later.rows is not None
         assert self.norms_before.rows is not None and self.norms_behind.rows is not None
+        d_mlp = len(self.total)
+        first, later = self.first.rows, self.later.rows
         return Background(
-            first_keys=self.first.rows,
-            later_keys=self.later.rows,
+            first_keys=first[:, :d_mlp],
+            later_keys=later[:, :d_mlp],
+            first_streams=first[:, d_mlp:] if self.d_stream else None,
+            later_streams=later[:, d_mlp:] if self.d_stream else None,
             residual_norm=float(self.norms_behind.rows.median()),
             residual_norm_before=float(self.norms_before.rows.median()),
         )
@@ -177,7 +189,7 @@ class Accumulator:
             [self.n_tokens, self.n_first, self.n_half, self.fourth], dtype=torch.float64
         )
         n_tokens, n_first, n_half, fourth = ranks.add(counts).tolist()
-        d_mlp = len(self.total)
+        width = len(self.total) + self.d_stream
         return Accumulator(
             total=ranks.add(self.total),
             half=None if self.half is None else ranks.add(self.half),
@@ -185,8 +197,9 @@ class Accumulator:
             n_half=int(n_half),
             n_tokens=int(n_tokens),
             n_first=int(n_first),
+            d_stream=self.d_stream,
             **{
-                name: sample.gathered(ranks, () if name.startswith("norms") else (d_mlp,))
+                name: sample.gathered(ranks, () if name.startswith("norms") else (width,))
                 for name, sample in self.samples.items()
             },
         )
