@@ -70,7 +70,7 @@ def edited(model: LoadedModel, factors: Sequence[Factors], layer: int) -> Iterat
         UserError: If the weights are stored in a type in which small changes are lost.
     """
     model.check_layer(layer)
-    weight = _writable(model, layer)
+    weight = writable(model, layer)
     original = weight.detach().clone()
     try:
         with torch.no_grad():
@@ -143,7 +143,7 @@ def save_edited(
         raise UserError(f"{target} exists already: name a directory that does not")
     if not target.parent.is_dir():
         raise UserError(f"cannot write {target}: there is no directory {target.parent}")
-    _writable(model, layer)
+    writable(model, layer)
     whole = plain(model)
     state = {name: value.detach() for name, value in whole.model.state_dict().items()}
     name = whole.weight_name(layer)
@@ -166,7 +166,19 @@ def save_edited(
     return target
 
 
-def _writable(model: LoadedModel, layer: int) -> Tensor:
+def writable(model: LoadedModel, layer: int) -> Float[Tensor, "d_mlp d_model"]:
+    """The weights an edit is written to, if it can be.
+
+    Args:
+        model: The loaded model.
+        layer: The block to be edited.
+
+    Returns:
+        W of its output projection, a view.
+
+    Raises:
+        UserError: If there is no such matrix, or its type is one in which small changes are lost.
+    """
     weight = model.output_weight(layer)
     if weight.dtype not in (torch.float32, torch.float64):
         raise UserError(

@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.edited.blocks_above import UpperBlocks
+from probes.edited.weights import writable
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request
 from probes.target_value import gpt2_gradient
@@ -98,10 +99,11 @@ def optimise(
         One target value per edit, in their order.
 
     Raises:
-        UserError: If an edit has no new object, the subject cannot be looked up, or a text is
-            longer than the model can read.
+        UserError: If an edit has no new object, the subject cannot be looked up, a text is
+            longer than the model can read, or the weights are of a type that rounds edits away.
     """
     chosen = hyperparameters or Hyperparameters()
+    writable(model, layer)  # a value that cannot be written is not worth the optimisation
     upper = UpperBlocks(model, layer)
     distinct = Counter(prefixes)
     share = torch.tensor([1.0, *map(float, distinct.values())]) / (1 + len(prefixes))
