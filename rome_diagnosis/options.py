@@ -20,9 +20,13 @@ UNSET = argparse.SUPPRESS
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 N_PREFIXES = 20
 LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
-# diag.mathematics.damage.CLAMP_NORM_FACTOR, without its imports; a test holds them together
+# diag.judgement.limits.CLAMP_NORM_FACTOR, without its imports; a test holds them together
 CLAMP_FACTOR = 4.0
-WORSE = {"collapse_risk": ("collapse_risk",), "unclear": ("unclear", "collapse_risk")}
+WORSE = {
+    "collapse_risk": ("collapse_risk",),
+    "damage_risk": ("damage_risk", "collapse_risk"),
+    "unclear": ("unclear", "damage_risk", "collapse_risk"),
+}
 
 
 def add_model(to: argparse.ArgumentParser, *, layer: bool = True) -> argparse._ArgumentGroup:

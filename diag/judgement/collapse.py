@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from diag.judgement.limits import Limit
-
-COLLAPSE_RATIO = Limit(
-    10.0,
-    "a token-weighted perplexity ten times the unedited model's: 2.3 nats a token are lost, most "
-    "of what a language model knows beyond word frequencies; ordinary edits stay within a few "
-    "per cent",
-)
+from diag.judgement.limits import PERPLEXITY_COLLAPSE
 
 
-def collapsed(ratio: float | None, *, limit: float = COLLAPSE_RATIO.value) -> bool:
+def collapsed(ratio: float | None, *, limit: float = PERPLEXITY_COLLAPSE.value) -> bool:
     """Whether a model has collapsed.
 
     Args:
@@ -24,3 +17,6 @@ def collapsed(ratio: float | None, *, limit: float = COLLAPSE_RATIO.value) -> bo
         Whether the ratio reaches the limit.
     """
     return ratio is None or not ratio < limit
+
+
+COLLAPSE_RATIO = PERPLEXITY_COLLAPSE

@@ -8,22 +8,29 @@ from typing import Literal
 
 from diag.judgement.limits import (
     DAMAGE_COLLAPSE,
+    DAMAGE_HARM,
     DAMAGE_SAFE,
     FIRST_TOKEN_LIKENESS,
+    FIRST_TOKENS_HARM,
+    FIRST_TOKENS_SAFE,
     RATIO_COLLAPSE,
     RATIO_SAFE,
+    RESPONSE_EVERYWHERE,
+    RESPONSE_EXCESS,
+    RESPONSE_FAINT,
     SINK_NORM,
     TOKENS_PER_DIMENSION,
+    Limit,
 )
-from diag.judgement.verdict import verdict_of
+from diag.judgement.verdict import Grounds, Interval, range_of, verdict_of
+from diag.judgement.words import of_norm, percent, times
+from rome_diagnosis.editors import Editor
 
 Status = Literal["pass", "warn", "fail", "not_checked"]
-
-LABELS = {
-    "rome": "ROME as published",
-    "c_rome": "C-ROME (prefixed keys throughout)",
-    "p_rome": "P-ROME (the unprefixed key throughout)",
-}
+IN_WORDS = {
+    "safe": "safe", "unclear": "unclear", "damage_risk": "a risk of damage",
+    "collapse_risk": "a risk of collapse",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,40 +52,120 @@ class Finding:
     message: str
 
 
-def damage(variant: str, relative: float | None, why_not: str | None) -> Finding:
-    """Judges the bound of the damage one variant would do.
+def called(editor: Editor) -> str:
+    """What sentences call an editor: its label without the explanation."""
+    return editor.label.split(",")[0]
+
+
+def damage(editor: Editor, relative: float | None, why_not: str | None) -> Finding:
+    """Judges the bound of the damage that one editor would do.
 
     Args:
-        variant: ``rome``, ``c_rome`` or ``p_rome``.
-        relative: The bound in units of the residual stream.
+        editor: The editor.
+        relative: The bound in units of hidden states' norm.
         why_not: Why there is none.
 
     Returns:
-        The finding ``damage_<variant>``.
+        The finding ``damage_<editor>``.
     """
-    name = f"damage_{variant}"
+    name = f"damage_{editor.name}"
     if relative is None:
         return Finding(name, "not_checked", None, DAMAGE_COLLAPSE.value, f"{why_not}")
-    status: Status
-    pushed = (
-        f"{LABELS[variant]} would push an average token by up to {times(relative)} its own length"
+    limit, status = _held_against(relative, DAMAGE_COLLAPSE, DAMAGE_HARM, DAMAGE_SAFE)
+    return Finding(
+        name, status, relative, limit,
+        f"{called(editor)} changes hidden states by up to {of_norm(relative, limit)} "
+        f"(limit {percent(limit)})",
+    )  # fmt: skip
+
+
+def first_tokens(
+    editor: Editor, relative: float | None, share: float | None, why_not: str | None
+) -> Finding:
+    """Judges the bound of the damage that one editor would do at first tokens of other texts.
+
+    Args:
+        editor: The editor.
+        relative: The bound in units of hidden states' norm.
+        share: The share of the change that first tokens receive, root mean square.
+        why_not: Why it was not checked.
+
+    Returns:
+        The finding ``first_tokens_<editor>``.
+    """
+    name = f"first_tokens_{editor.name}"
+    if relative is None or share is None:
+        return Finding(name, "not_checked", None, FIRST_TOKENS_HARM.value, f"{why_not}")
+    limit, status = _held_against(relative, None, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE)
+    reach = (
+        "reaches every prompt that begins with any word: first tokens receive "
+        if share >= RESPONSE_EVERYWHERE.value and status != "pass"
+        else "gives the first tokens of other texts "
     )
-    if relative >= DAMAGE_COLLAPSE.value:
-        limit, status = DAMAGE_COLLAPSE.value, "fail"
-    elif relative >= DAMAGE_SAFE.value:
-        limit, status = DAMAGE_COLLAPSE.value, "warn"
-    else:
-        limit, status = DAMAGE_SAFE.value, "pass"
-    return Finding(name, status, relative, limit, f"{pushed} (limit {limit:g})")
+    size = of_norm(relative, limit, "a hidden state's")
+    return Finding(
+        name, status, relative, limit,
+        f"{called(editor)} {reach}{percent(share)} of the change, up to "
+        f"{size} (limit {percent(limit)})",
+    )  # fmt: skip
 
 
-def ratio(rho: float, length_ratio: float, cosine: float) -> Finding:
+def response(editor: Editor, bare: float | None, prefixed: float | None) -> Finding:
+    """Judges whether the prompts that should answer an edit receive its change.
+
+    Args:
+        editor: The editor.
+        bare: The share of the change that the bare prompt receives; ``None`` for a denominator of
+            zero.
+        prefixed: The share that prefixed prompts receive, on average; ``None`` without any.
+
+    Returns:
+        The finding ``response_<editor>``; its value is the smaller share where one is faint, else
+        the larger.
+    """
+    name, who = f"response_{editor.name}", called(editor)
+    if bare is None:
+        return Finding(
+            name, "not_checked", None, RESPONSE_FAINT.value,
+            "the denominator is exactly zero, so no share of the change can be given",
+        )  # fmt: skip
+    got = f"it receives {percent(bare)} of the change"
+    if prefixed is not None:
+        got += f", a prefixed prompt {percent(prefixed)}"
+    shares = [bare] if prefixed is None else [bare, prefixed]
+    if bare < RESPONSE_FAINT.value:
+        return Finding(
+            name,
+            "warn",
+            bare,
+            RESPONSE_FAINT.value,
+            f"{who} will not answer the bare prompt: {got}",
+        )
+    if min(shares) < RESPONSE_FAINT.value:
+        return Finding(
+            name, "warn", min(shares), RESPONSE_FAINT.value,
+            f"{who} answers the bare prompt and not a prefixed one: {got}",
+        )  # fmt: skip
+    if max(shares) >= RESPONSE_EXCESS.value:
+        return Finding(
+            name, "warn", max(shares), RESPONSE_EXCESS.value,
+            f"{who} overshoots: the bare prompt receives {percent(bare)} of the change, a prefixed "
+            f"one {times(max(shares))} what is meant for it",
+        )  # fmt: skip
+    return Finding(
+        name, "pass", min(shares), RESPONSE_FAINT.value, f"{who} answers the bare prompt: {got}"
+    )
+
+
+def ratio(rho: float, length_ratio: float, cosine: float, relative: float | None) -> Finding:
     """Judges ρ and says which of its two factors is to blame.
 
     Args:
         rho: ρ.
         length_ratio: ‖k_u‖/‖k̄‖ in the C⁻¹ metric.
         cosine: Their cosine in the C⁻¹ metric.
+        relative: ROME's damage bound, which decides where it is known: a small ρ that leaves the
+            damage small is an explanation, not an alarm.
 
     Returns:
         The finding ``ratio``.
@@ -100,21 +187,22 @@ def ratio(rho: float, length_ratio: float, cosine: float) -> Finding:
             "ratio", "warn", rho, RATIO_COLLAPSE.value,
             f"{split}: mostly because {blame}; |ρ| is below {RATIO_SAFE.value:g}",
         )  # fmt: skip
-    return Finding(
-        "ratio", "fail", rho, RATIO_COLLAPSE.value,
-        f"{split}: {blame}, and dividing by it multiplies the update by {times(1 / size)}"
-        if size > 0
-        else f"{split}: the published update divides by zero",
-    )  # fmt: skip
+    if size == 0.0:
+        message = f"{split}: the published update divides by zero"
+        return Finding("ratio", "fail", rho, RATIO_COLLAPSE.value, message)
+    message = f"{split}: {blame}, and dividing by it multiplies the update by {times(1 / size)}"
+    if relative is not None and relative < DAMAGE_HARM.value:
+        message += f", which still leaves the damage at {percent(relative)}"
+        return Finding("ratio", "warn", rho, RATIO_COLLAPSE.value, message)
+    return Finding("ratio", "fail", rho, RATIO_COLLAPSE.value, message)
 
 
-def contexts(rho: float, interval: tuple[float, float] | None, relative: float | None) -> Finding:
-    """Judges whether another draw of the prefixes could change the verdict.
+def contexts(grounds: Grounds, interval: Interval | None) -> Finding:
+    """Judges whether another draw of the prefixes would change the verdict.
 
     Args:
-        rho: ρ.
-        interval: Its 95% interval over draws of the contexts.
-        relative: ROME's relative damage bound; it scales with 1/|ρ|.
+        grounds: What the verdict rests on.
+        interval: The 95% interval of ρ over draws of the contexts.
 
     Returns:
         The finding ``contexts``.
@@ -122,21 +210,27 @@ def contexts(rho: float, interval: tuple[float, float] | None, relative: float |
     if interval is None:
         return Finding(
             "contexts", "not_checked", None, None,
-            "how far ρ moves with the draw of the contexts needs two prefixed contexts or more",
+            "how far ρ moves with the draw of the contexts needs two prefixed contexts or more, "
+            "and without it nothing is called safe",
         )  # fmt: skip
     low, high = interval
     text = f"over draws of the contexts ρ lies between {low:.3g} and {high:.3g} (95%)"
     if low <= 0.0 <= high:
         return Finding(
             "contexts", "fail", 0.0, 0.0,
-            f"{text}: its sign is open, so another draw can divide by zero",
+            f"{text}: its sign is undetermined, so another draw can divide by zero",
         )  # fmt: skip
     smallest = min(abs(low), abs(high))
-    if verdict_of(abs(rho), relative) != verdict_of(
-        smallest, None if relative is None else relative * abs(rho) / smallest
-    ):
+    plain = verdict_of(grounds)
+    best, worst = range_of(grounds, interval)
+    changes = []
+    if worst != plain:
+        changes.append(f"harden the verdict to {IN_WORDS[worst]}")
+    if best != plain:
+        changes.append(f"soften the verdict to {IN_WORDS[best]}")
+    if changes:
         return Finding(
-            "contexts", "warn", smallest, None, f"{text}: another draw can change the verdict"
+            "contexts", "warn", smallest, None, f"{text}: another draw can {' or '.join(changes)}"
         )
     return Finding("contexts", "pass", smallest, None, f"{text}: no draw changes the verdict")
 
@@ -146,7 +240,7 @@ def first_token(token: str, index: int) -> Finding:
 
     Args:
         token: The lookup token of the bare prompt.
-        index: Its index.
+        index: The token's index.
 
     Returns:
         The finding ``first_token``.
@@ -167,7 +261,7 @@ def token_form(unprefixed: str, prefixed: Sequence[str]) -> Finding:
 
     Args:
         unprefixed: The bare prompt's lookup token.
-        prefixed: Those of the prefixed prompts.
+        prefixed: The lookup tokens of the prefixed prompts.
 
     Returns:
         The finding ``token_form``.
@@ -193,8 +287,8 @@ def first_token_key(cosine: float | None, later_percentile: float | None) -> Fin
     """Judges whether the unprefixed key is distributed like a first token's.
 
     Args:
-        cosine: Of it and the mean key of ordinary first tokens, in the C⁻¹ metric.
-        later_percentile: Share of ordinary later keys with a smaller one.
+        cosine: Its cosine with the mean key of ordinary first tokens, in the C⁻¹ metric.
+        later_percentile: Share of ordinary later keys whose cosine is smaller.
 
     Returns:
         The finding ``first_token_key``.
@@ -225,7 +319,7 @@ def other_sink(ratio: float | None, token: str | None, index: int | None) -> Fin
     Args:
         ratio: The largest residual norm at another position over the corpus median.
         token: The token there.
-        index: Its index.
+        index: The token's index.
 
     Returns:
         The finding ``other_sink``.
@@ -236,7 +330,7 @@ def other_sink(ratio: float | None, token: str | None, index: int | None) -> Fin
             "other_sink", "not_checked", None, limit,
             "no other position, or no corpus to compare its residual stream with",
         )  # fmt: skip
-    text = f"the longest residual stream behind the first token is {times(ratio)} the median"
+    text = f"the longest residual stream after the first token is {times(ratio)} the median"
     where = f"at {token!r}, index {index}"
     if ratio >= limit:
         return Finding(
@@ -253,9 +347,9 @@ def second_moment(
     Args:
         source: Where C comes from.
         n_tokens: Tokens it was estimated on; ``None`` for the identity.
-        d_mlp: Its size.
+        d_mlp: Number of dimensions of a key.
         ridge: What the solve adds to its diagonal.
-        condition: Condition number.
+        condition: Condition number of C as it is solved with.
 
     Returns:
         The finding ``second_moment``.
@@ -264,7 +358,7 @@ def second_moment(
     if n_tokens is None:
         return Finding(
             "second_moment", "not_checked", None, limit,
-            "C is the identity, as in forks with mom2_adjustment off: no corpus stands behind it",
+            "C is the identity, as in forks with mom2_adjustment off: it rests on no corpus",
         )  # fmt: skip
     per_dimension = n_tokens / d_mlp
     text = (
@@ -275,10 +369,16 @@ def second_moment(
     return Finding("second_moment", status, per_dimension, limit, text)
 
 
+def _held_against(
+    value: float, collapse: Limit | None, harm: Limit, safe: Limit
+) -> tuple[float, Status]:
+    """The limit that decides, and what it says."""
+    if collapse is not None and value >= collapse.value:
+        return collapse.value, "fail"
+    if value >= harm.value:
+        return harm.value, "fail"
+    return (harm.value, "warn") if value >= safe.value else (safe.value, "pass")
+
+
 def _share(part: float) -> str:
     return "any ordinary later key" if part == 1.0 else f"{part:.1%} of ordinary later keys"
-
-
-def times(factor: float) -> str:
-    """A factor as findings write it, e.g. ``1.6×``."""
-    return f"{factor:.3g}×" if factor < 1000 else f"{factor:,.0f}×"

@@ -1,33 +1,86 @@
-"""Every threshold of a verdict, in one place, each with its reason."""
+"""Every threshold that decides something, in one place, each with its reason.
+
+A limit that rests on performed edits names the models they were made on. Numbers that only define
+what is measured (the length of a sample, the order of a quantile) stand beside the measurement.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+# Models whose edits were performed to set limits, by architecture.
+MODELS: Mapping[str, str] = {"GPT2LMHeadModel": "the bundled model"}
+BUNDLED = ("GPT2LMHeadModel",)
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A threshold and why it lies where it lies."""
+    """A threshold and why it lies where it lies.
+
+    Attributes:
+        value: The threshold.
+        reason: Why it lies there.
+        validated: Architectures of the models on which performed edits bear it out; empty where
+            the limit is a definition or follows from the mathematics.
+    """
 
     value: float
     reason: str
+    validated: tuple[str, ...] = ()
 
 
+# What an edit may do to hidden states, in units of their norm.
 DAMAGE_COLLAPSE = Limit(
     0.85,
-    "near the natural scale of 1, where an average token is pushed by the length of its own "
-    "residual stream; of 200 edits of the bundled model (docs/evidence) all 41 that multiplied "
-    "perplexity by ten lay above it, and 15 of the other 159, which more than tripled it",
+    "near the natural scale of 1, where hidden states change by their own norm; of 200 edits of "
+    "the bundled model (docs/evidence) all 41 that multiplied perplexity by ten lay above it, and "
+    "15 of the other 159, which more than tripled it",
+    BUNDLED,
+)
+DAMAGE_HARM = Limit(
+    0.25,
+    "of 108 edits with ROME of 12 first-token subjects of the bundled model, their targets scaled "
+    "from a tenth to the full change, each with at least this damage lost 30 of 100 other facts or "
+    "more, long before perplexity doubled",
+    BUNDLED,
 )
 DAMAGE_SAFE = Limit(
-    0.2,
-    "in trial edits of models that do collapse, an average push of a fifth of the residual "
-    "stream raised perplexity by about a tenth, and one below a tenth left it unchanged",
+    0.1,
+    "of the same 108 edits each below it kept 89 of 100 other facts or more, and perplexity within "
+    "3 %; between 0.1 and 0.2 up to a third of the facts were lost",
+    BUNDLED,
 )
+FIRST_TOKENS_HARM = Limit(
+    0.2,
+    "P-ROME hardly changes later tokens, so what it loses is lost at first tokens: of 108 edits of "
+    "12 first-token subjects of the bundled model, their targets scaled as above, each that "
+    "changed first tokens by at least a fifth of a hidden state's norm lost 21 of 100 other facts "
+    "or more, at a perplexity at most 13 % higher; of the 100 recorded ones (docs/evidence) each "
+    "lost 37 or more",
+    BUNDLED,
+)
+FIRST_TOKENS_SAFE = Limit(
+    0.1, "of the same 108 edits each below it kept 93 of 100 other facts or more", BUNDLED
+)
+
+# The ratio ρ of two denominators.
 RATIO_COLLAPSE = Limit(
     0.1, "ROME's damage is C-ROME's times 1/|ρ|: at 0.1 the inconsistent keys make it tenfold"
 )
 RATIO_SAFE = Limit(0.5, "inconsistent keys then at most double the damage of a consistent edit")
+
+# The share of the change that a key receives.
+RESPONSE_FAINT = Limit(
+    0.2,
+    "of 98 recorded edits with C-ROME that gave the bare prompt less than a fifth of the change "
+    "(docs/evidence) 7 took there; of 99 that gave it four fifths or more, 90",
+    BUNDLED,
+)
+RESPONSE_EXCESS = Limit(2.0, "a prompt that receives twice the change meant for it overshoots")
+RESPONSE_EVERYWHERE = Limit(0.5, "a key that receives half of the change is edited too")
+
+# First tokens.
 FIRST_TOKEN_LIKENESS = Limit(
     0.99, "more like the mean first-token key than 99 in 100 ordinary later keys are"
 )
@@ -36,6 +89,8 @@ SINK_NORM = Limit(
     "the stream of an ordinary token stays within a factor of three of the median; a sink's is "
     "carried by a few coordinates that are many times larger",
 )
+
+# What a measurement rests on.
 TOKENS_PER_DIMENSION = Limit(
     4.0, "with fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise"
 )
@@ -43,33 +98,67 @@ CLAMP_NORM_FACTOR = Limit(
     4.0, "the clamp factor of ROME's own settings for GPT-2-XL and GPT-J; others use 3 to 4"
 )
 
-
-def of_verdicts() -> dict[str, float]:
-    """The limits a verdict rests on, as documents about many edits keep them."""
-    return {
-        "damage_collapse": DAMAGE_COLLAPSE.value,
-        "damage_safe": DAMAGE_SAFE.value,
-        "ratio_collapse": RATIO_COLLAPSE.value,
-        "ratio_safe": RATIO_SAFE.value,
-    }
-
-
 # What became of an edited model. The reasons quote the 200 edits of the bundled model in
 # docs/evidence: C-ROME's 200 arms and ROME's 100 arms of later subjects are its controls.
+PERPLEXITY_COLLAPSE = Limit(
+    10.0,
+    "a token-weighted perplexity ten times the unedited model's: 2.3 nats a token are lost, most "
+    "of what a language model knows beyond word frequencies; ordinary edits stay within a few "
+    "per cent",
+    BUNDLED,
+)
 PERPLEXITY_DAMAGED = Limit(
     1.25,
     "text is a quarter harder to predict than before the edit; the controls reach 1.02 at most",
+    BUNDLED,
 )
 RECALL_KEPT = Limit(
     0.85,
     "of other facts the model gave before the edit, at least 91 in 100 were still given by every "
     "control, and 73 or fewer by half of all edits with ROME",
+    BUNDLED,
 )
 LOCALITY_KEPT = Limit(
     0.5,
     "more than half of the neighbouring facts are lost, beyond what a handful of prompts can show "
     "by chance: the upper end of Wilson's 95% interval is compared",
+    BUNDLED,
 )
 ENTROPY_KEPT = Limit(
-    0.6, "generated text keeps two thirds or more of its entropy in every control; loops do not"
+    0.6,
+    "generated text keeps two thirds or more of its entropy in every control; loops do not",
+    BUNDLED,
 )
+
+
+def of_verdicts() -> dict[str, float]:
+    """The limits a verdict rests on, as documents keep them."""
+    return {
+        "damage_collapse": DAMAGE_COLLAPSE.value,
+        "damage_harm": DAMAGE_HARM.value,
+        "damage_safe": DAMAGE_SAFE.value,
+        "first_tokens_harm": FIRST_TOKENS_HARM.value,
+        "first_tokens_safe": FIRST_TOKENS_SAFE.value,
+        "ratio_collapse": RATIO_COLLAPSE.value,
+        "ratio_safe": RATIO_SAFE.value,
+    }
+
+
+def validity(architecture: str) -> str:
+    """Says on which models the limits of a verdict were validated.
+
+    Args:
+        architecture: Class name of the model that is judged.
+
+    Returns:
+        A sentence.
+    """
+    validated = sorted({name for limit in _DAMAGE for name in limit.validated})
+    models = " and ".join(f"{name} ({MODELS[name]})" for name in validated)
+    sentence = f"Damage limits were validated by performed edits of {models}"
+    if architecture in validated:
+        return f"{sentence}, the architecture of this model."
+    return f"{sentence}, not of a {architecture}: take verdicts near a limit with care."
+
+
+_DAMAGE = (DAMAGE_COLLAPSE, DAMAGE_HARM, DAMAGE_SAFE, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE)

@@ -1,77 +1,116 @@
-"""One paragraph that says why, and what to do instead, made from the numbers."""
+"""One paragraph that says why, and what to do instead, from the numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from diag.judgement.findings import Finding, times
-from diag.judgement.limits import DAMAGE_COLLAPSE, RATIO_SAFE
-from diag.judgement.verdict import Verdict
+from diag.judgement.findings import Finding, called
+from diag.judgement.limits import RATIO_SAFE, RESPONSE_FAINT
+from diag.judgement.verdict import Grounds, Verdict, verdict_of
+from diag.judgement.words import capital, of_norm, percent, times
+from rome_diagnosis.editors import EDITORS, Editor
+
+PUBLISHED, *ALTERNATIVES = EDITORS.values()
+
+OPENING: Mapping[Verdict, str] = {
+    "collapse_risk": "can destroy the model",
+    "damage_risk": "can cost the model much of what it knows, even where its text stays fluent",
+    "unclear": "may damage the model",
+    "safe": "should leave the model intact",
+}
 
 
 def paragraph(
-    outcome: Verdict, findings: Sequence[Finding], *, rho: float, is_first_token: bool,
-    rome: float | None, c_rome: float | None,
-) -> str:  # fmt: skip
-    """One paragraph that says why, and what to do instead, from the numbers.
+    outcome: Verdict,
+    findings: Sequence[Finding],
+    grounds: Mapping[str, Grounds],
+    *,
+    bare: Mapping[str, float | None],
+    is_first_token: bool,
+) -> str:
+    """Says why the verdict is what it is, and what to do instead.
 
     Args:
-        outcome: The verdict.
+        outcome: The verdict on ROME as published.
         findings: What it rests on.
-        rho: ρ.
+        grounds: What a verdict on each editor would rest on, by name.
+        bare: For each editor the share of the change that the bare prompt receives.
         is_first_token: Whether the fact is looked up at the first token.
-        rome: Relative damage bound of ``rome``.
-        c_rome: Relative damage bound of ``c_rome``.
 
     Returns:
         Plain text.
     """
     by_id = {finding.id: finding for finding in findings}
-    opening = {
-        "collapse_risk": "Editing this fact with ROME as published can destroy the model.",
-        "safe": "Editing this fact with ROME as published should leave the model intact.",
-        "unclear": "Editing this fact with ROME as published may damage the model.",
-    }
-    sentences = [opening[outcome]]
-    if rome is not None:
-        sentences.append(_sentence(by_id["damage_rome"]))
-    elif outcome == "unclear":
-        sentences = ["Whether editing this fact with ROME as published damages the model is open."]
-        sentences.append(f"Its damage was not checked: {by_id['damage_rome'].message}.")
-    sentences.append(_sentence(by_id["ratio"]))
-    if is_first_token and outcome != "safe":
-        sentences.append(_sentence(by_id["first_token"]))
-        if by_id["first_token_key"].status == "warn":
-            sentences.append("It has a first token's key there, unlike any other key.")
-        if by_id["token_form"].status == "warn":
-            sentences.append(_sentence(by_id["token_form"]))
-    if by_id["contexts"].status in ("warn", "fail"):
-        sentences.append(_sentence(by_id["contexts"]))
-    if outcome == "safe" or (c_rome is None and abs(rho) >= RATIO_SAFE.value):
+    published = grounds[PUBLISHED.name]
+    sentences = _why(outcome, by_id, published, is_first_token=is_first_token)
+    if outcome == "safe":
         return " ".join(sentences)
-    if c_rome is None:
-        sentences.append(
-            "Instead use C-ROME, which takes the mean prefixed key in both places: its damage is "
-            f"{times(abs(rho))} ROME's at equal residual."
-        )
-    elif c_rome < DAMAGE_COLLAPSE.value:
-        sentences.append(
-            "Instead use C-ROME, which takes the mean prefixed key in both places: it pushes an "
-            f"average token by up to {times(c_rome)} its own length."
-        )
-    else:
-        sentences.append(
-            f"C-ROME is no way out here: its bound is {times(c_rome)} too. Another layer or a "
-            "smaller clamp factor may be."
-        )
-    if is_first_token:
-        sentences.append(
-            "At test time put a prefix in front of the prompt, so that the edited key is met."
-        )
+    if published.relative is None:
+        if abs(published.rho) < RATIO_SAFE.value:
+            sentences.append(_without_damage(abs(published.rho)))
+        return " ".join(sentences)
+    for editor in ALTERNATIVES:
+        sentences += _instead(editor, grounds[editor.name], by_id, bare[editor.name])
+    if all(verdict_of(grounds[editor.name]) != "safe" for editor in ALTERNATIVES):
+        sentences.append("Another layer or a smaller clamp factor may help.")
     return " ".join(sentences)
 
 
-def _sentence(finding: Finding) -> str:
-    # Only letters of words: a sentence that begins with ρ keeps its symbol.
-    first = finding.message[0]
-    return (first.upper() if first.isascii() else first) + finding.message[1:] + "."
+def _why(
+    outcome: Verdict, by_id: Mapping[str, Finding], published: Grounds, *, is_first_token: bool
+) -> list[str]:
+    name = PUBLISHED.name
+    sentences = [f"Editing this fact with {called(PUBLISHED)} {OPENING[outcome]}."]
+    if published.relative is not None:
+        sentences.append(capital(by_id[f"damage_{name}"].message))
+        if by_id[f"first_tokens_{name}"].status != "pass":
+            sentences.append(capital(by_id[f"first_tokens_{name}"].message))
+    elif outcome == "unclear":
+        sentences = [
+            f"It is unclear whether editing this fact with {called(PUBLISHED)} damages the model.",
+            f"Its damage was not checked: {by_id[f'damage_{name}'].message}.",
+        ]
+    sentences.append(capital(by_id["ratio"].message))
+    if is_first_token and outcome != "safe":
+        sentences.append(capital(by_id["first_token"].message))
+        if by_id["first_token_key"].status == "warn":
+            sentences.append("It has a first token's key there, unlike any other key.")
+        if by_id["token_form"].status == "warn":
+            sentences.append(capital(by_id["token_form"].message))
+    if by_id["contexts"].status != "pass":
+        sentences.append(capital(by_id["contexts"].message))
+    return sentences
+
+
+def _instead(
+    editor: Editor, grounds: Grounds, by_id: Mapping[str, Finding], bare: float | None
+) -> list[str]:
+    """Whether another editor is a way out, from both kinds of damage."""
+    who, relative = called(editor), grounds.relative
+    if relative is None or bare is None:
+        return []
+    outcome = verdict_of(grounds)
+    first = by_id[f"first_tokens_{editor.name}"]
+    size = f"it changes hidden states by up to {of_norm(relative)}"
+    if outcome == "safe":
+        sentences = [f"Instead use {who} ({editor.note}): {size}."]
+        if bare < RESPONSE_FAINT.value:
+            sentences.append(
+                f"It answers only when some text precedes the prompt: the bare prompt receives "
+                f"{percent(bare)} of the change."
+            )
+        return sentences
+    if first.status in ("warn", "fail"):
+        return [f"{who} does not help here, since it {first.message.removeprefix(who).lstrip()}."]
+    if outcome == "unclear":
+        return [f"With {who} it is unclear too: {size}."]
+    return [f"{who} does not help here: {size} too."]
+
+
+def _without_damage(rho: float) -> str:
+    """What ρ alone says: the editor with the same direction divides by a squared length."""
+    consistent = next(e for e in ALTERNATIVES if e.along == e.divide_by == PUBLISHED.along)
+    return (
+        f"Instead use {called(consistent)} ({consistent.note}): its damage is {times(rho)} "
+        f"{PUBLISHED.short}'s at equal residual."
+    )

@@ -1,48 +1,116 @@
-"""The verdict on editing a fact with ROME as published.
+"""The verdict on an edit: what it may do to hidden states, held against the limits.
 
-It rests on the closed-form damage in units of the residual stream, because that has a natural
-scale: near 1 an average token is pushed by its own length. The ratio ρ says how much of it is due
-to the inconsistent keys; where no damage can be computed it can still give the alarm, but not
-call an edit safe: keys that agree say nothing about how large the update is.
+It rests on the closed-form damage in units of hidden states' norm, because that has a natural
+scale: near 1 an ordinary token changes by its own norm. First tokens are judged apart: they are
+too few to show in an average over a corpus, yet every prompt has one. The ratio ρ says how much of
+the damage is due to inconsistent keys; where no damage can be computed it can still give the
+alarm, but not call an edit safe: keys that agree say nothing about how large the update is.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-from diag.judgement.limits import DAMAGE_COLLAPSE, DAMAGE_SAFE, RATIO_COLLAPSE
+from diag.judgement.limits import (
+    DAMAGE_COLLAPSE,
+    DAMAGE_HARM,
+    DAMAGE_SAFE,
+    FIRST_TOKENS_HARM,
+    FIRST_TOKENS_SAFE,
+    RATIO_COLLAPSE,
+)
 
-Verdict = Literal["collapse_risk", "safe", "unclear"]
+Verdict = Literal["safe", "unclear", "damage_risk", "collapse_risk"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # from good to bad
+Interval = tuple[float, float]
 
 
-def verdict_of(rho: float, relative: float | None) -> Verdict:
-    """The verdict on ROME as published, from its relative damage or, without it, from ρ.
+@dataclass(frozen=True)
+class Grounds:
+    """What a verdict rests on.
+
+    Attributes:
+        rho: ρ.
+        relative: Damage bound over the corpus, in units of hidden states' norm; ``None`` where it
+            was not checked.
+        first_tokens: The same at first tokens of other texts.
+    """
+
+    rho: float
+    relative: float | None
+    first_tokens: float | None
+
+    def redrawn(self, rho: float) -> Grounds:
+        """The grounds after another draw of the contexts: ROME's damage goes with 1/|ρ|.
+
+        Args:
+            rho: ρ of that draw, not 0.
+
+        Returns:
+            Its grounds.
+        """
+        factor = abs(self.rho / rho)
+        return Grounds(
+            rho,
+            None if self.relative is None else self.relative * factor,
+            None if self.first_tokens is None else self.first_tokens * factor,
+        )
+
+
+def verdict_of(grounds: Grounds) -> Verdict:
+    """The verdict that one draw of the contexts gives.
 
     Args:
-        rho: ρ.
-        relative: Relative damage bound of ``rome``.
+        grounds: What it rests on.
 
     Returns:
-        ``collapse_risk``, ``safe``, or ``unclear`` between the two limits. Without a damage bound
-        a small ρ is a risk, but no ρ is a proof of safety.
+        ``safe`` needs both kinds of damage below their limits. Without a damage bound a small ρ
+        is a risk of collapse, but no ρ is a proof of safety.
     """
-    if relative is not None:
-        if relative >= DAMAGE_COLLAPSE.value:
-            return "collapse_risk"
-        return "safe" if relative < DAMAGE_SAFE.value else "unclear"
-    return "collapse_risk" if abs(rho) <= RATIO_COLLAPSE.value else "unclear"
+    relative, first = grounds.relative, grounds.first_tokens
+    if relative is None:
+        return "collapse_risk" if abs(grounds.rho) <= RATIO_COLLAPSE.value else "unclear"
+    if relative >= DAMAGE_COLLAPSE.value:
+        return "collapse_risk"
+    if relative >= DAMAGE_HARM.value or (first is not None and first >= FIRST_TOKENS_HARM.value):
+        return "damage_risk"
+    if relative < DAMAGE_SAFE.value and first is not None and first < FIRST_TOKENS_SAFE.value:
+        return "safe"
+    return "unclear"
 
 
-def verdict(rho: float, relative: float | None, *, fragile: bool) -> Verdict:
-    """The verdict, softened to ``unclear`` where another draw of the contexts would change it.
+def range_of(grounds: Grounds, interval: Interval) -> tuple[Verdict, Verdict]:
+    """The best and the worst verdict over draws of the contexts.
 
     Args:
-        rho: ρ.
-        relative: Relative damage bound of ``rome``.
-        fragile: Whether a safe verdict hangs on the draw.
+        grounds: Of the contexts as they are.
+        interval: Interval of ρ over draws.
+
+    Returns:
+        Both, from the two ends of the interval and the contexts as they are. Where ρ may be zero
+        the worst is ``collapse_risk``: a draw can divide by zero.
+    """
+    found = [verdict_of(grounds)]
+    found += [verdict_of(grounds.redrawn(end)) for end in interval if end != 0.0]
+    if interval[0] <= 0.0 <= interval[1]:
+        found.append("collapse_risk")
+    ranked = sorted(found, key=VERDICTS.index)
+    return ranked[0], ranked[-1]
+
+
+def verdict(grounds: Grounds, interval: Interval | None) -> Verdict:
+    """The verdict, ``safe`` only where no other draw of the contexts would say otherwise.
+
+    Args:
+        grounds: What it rests on.
+        interval: Interval of ρ over draws of the contexts; ``None`` with too few to draw from,
+            where nothing is called safe.
 
     Returns:
         The verdict.
     """
-    plain = verdict_of(rho, relative)
-    return "unclear" if plain == "safe" and fragile else plain
+    plain = verdict_of(grounds)
+    if plain == "safe" and (interval is None or range_of(grounds, interval)[1] != "safe"):
+        return "unclear"
+    return plain

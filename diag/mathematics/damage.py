@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from diag.mathematics.stream import Stream, rms_spread
 from diag.mathematics.update import Denominators, chosen, direction
-from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.editors import EDITORS, Editor
 
 
@@ -30,13 +30,15 @@ class DamageBound:
         residual: Upper bound of ‖v* − v‖.
         bound: Upper bound of the RMS change of the MLP's output over corpus tokens; ``None``
             where no corpus moment is known.
-        relative_bound: The same in units of the median norm of the residual stream after the
-            block; ``None`` where that is not known or does not apply.
+        relative_bound: Upper bound of the RMS change of the residual stream, in units of its
+            median norm after the block; ``None`` where it was not checked.
+        relative_bound_first_tokens: The same over first tokens.
     """
 
     residual: float
     bound: float | None
     relative_bound: float | None
+    relative_bound_first_tokens: float | None
 
 
 def rms_change(
@@ -56,7 +58,7 @@ def rms_change(
     Returns:
         ‖v* − v‖ √(uᵀCu) / |D|, in units of the MLP's output; infinite for D = 0.
     """
-    spread = max(float(u @ corpus_moment @ u), 0.0) ** 0.5
+    spread = rms_spread(u, corpus_moment)
     return residual * spread / abs(denominator) if denominator else float("inf")
 
 
@@ -85,10 +87,9 @@ def bounds(
     keys: Float[Tensor, "n_ctx d_mlp"],
     values: Float[Tensor, "n_ctx d_model"],
     found: Denominators,
-    moment: SecondMoment,
+    stream: Stream,
     *,
     clamp: float,
-    residual_norm: float | None = None,
 ) -> Mapping[str, DamageBound]:
     """The damage bound of each editor.
 
@@ -96,24 +97,22 @@ def bounds(
         keys: Keys under contexts 0…n.
         values: MLP outputs under the same contexts.
         found: Their denominators.
-        moment: The second moment C.
+        stream: The residual stream of the edited layer, and its second moment.
         clamp: See :func:`residual_bound`.
-        residual_norm: Median norm of the residual stream after the block; ``None`` leaves the
-            relative bound out.
 
     Returns:
         A bound for each editor, by name.
     """
+    moment = stream.moment
     result: dict[str, DamageBound] = {}
     for name, editor in EDITORS.items():
         residual = residual_bound(editor, values, clamp=clamp)
-        bound = (
-            None
-            if moment.moment is None
-            else rms_change(
-                residual, direction(editor, keys, moment), found.raw[name], moment.moment
-            )
+        u, denominator = direction(editor, keys, moment), found.raw[name]
+        change = stream.change(u, denominator, residual)
+        result[name] = DamageBound(
+            residual,
+            None if moment.moment is None else rms_change(residual, u, denominator, moment.moment),
+            change.corpus if change else None,
+            change.first_tokens if change else None,
         )
-        relative = None if bound is None or residual_norm is None else bound / residual_norm
-        result[name] = DamageBound(residual, bound, relative)
     return result

@@ -17,12 +17,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.judgement import findings
-from diag.judgement.limits import CLAMP_NORM_FACTOR, DAMAGE_SAFE
-from diag.judgement.verdict import verdict, verdict_of
-from diag.mathematics.intervals import ratio_intervals
+from diag.judgement.limits import (
+    CLAMP_NORM_FACTOR,
+    DAMAGE_SAFE,
+    FIRST_TOKENS_SAFE,
+)
+from diag.judgement.verdict import Grounds, Interval, verdict, verdict_of
+from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
 from diag.mathematics.redraws import Redraws
+from diag.mathematics.stream import Stream
 from probes.keys.many_edits import Placed, SharedPrefixes
+from probes.model.contribution import contribution
 from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
@@ -36,7 +41,11 @@ JUDGED_AT_ONCE = 64  # whose keys are float64 at the same time: few stay in the 
 MEASURED = (
     "token", "token_index", "is_first_token", "d_rome", "d_c_rome", "d_p_rome", "rho",
     "length_ratio", "whitened_cosine", "bound_rome", "bound_c_rome", "relative_bound_rome",
-    "verdict",
+    "relative_bound_first_tokens_rome", "verdict",
+)  # fmt: skip
+
+BOUNDS = (
+    "bound_rome", "bound_c_rome", "relative_bound_rome", "relative_bound_first_tokens_rome",
 )  # fmt: skip
 
 
@@ -69,6 +78,11 @@ class Screener:
     moment: SecondMoment
     clamp: float = CLAMP_NORM_FACTOR.value
     seed: int = 0
+
+    @cached_property
+    def _stream(self) -> Stream:
+        shared = self.shared
+        return Stream(self.moment, contribution(shared.model, shared.layer))
 
     @cached_property
     def _redraws(self) -> Redraws:
@@ -107,41 +121,45 @@ class Screener:
     ) -> list[dict[str, Any] | UserError]:
         bare_and_mean = torch.stack([keys[:, 0], keys.mean(1)], dim=1)
         white = self.moment.whiten(bare_and_mean)
-        numbers = self._numbers(bare_and_mean, white)
-        columns = {name: values.tolist() for name, values in numbers.items()}
-        model, layer = self.shared.model, self.shared.layer
-        results: list[dict[str, Any] | UserError] = []
-        for i, at in enumerate(placed):
-            row = {name: values[i] for name, values in columns.items()}
-            if not math.isfinite(row["d_c_rome"]) or not math.isfinite(row["d_p_rome"]):
-                results.append(UserError(f"its keys are not finite in {model.dtype}: use float32"))
-            elif row["d_c_rome"] == 0.0 or row["d_p_rome"] == 0.0:
-                results.append(
-                    UserError(f"its key in layer {layer} is zero: there is no direction")
-                )
-            else:
-                row = {name: value if math.isfinite(value) else None for name, value in row.items()}
-                results.append(
-                    {
-                        "token": at.bare.token,
-                        "token_index": at.bare.index,
-                        "is_first_token": at.bare.is_first_token,
-                        **row,
-                        "verdict": verdict_of(row["rho"], row["relative_bound_rome"]),
-                    }
-                )
-        self._soften(results, keys, white)
+        directions = self.moment.unwhiten(white)
+        columns = self._numbers(bare_and_mean, white) | self._changes(
+            bare_and_mean, directions, white
+        )
+        numbers = {name: values.tolist() for name, values in columns.items()}
+        results = [
+            self._row(at, {name: values[i] for name, values in numbers.items()})
+            for i, at in enumerate(placed)
+        ]
+        self._soften(results, keys, directions)
         return results
+
+    def _row(self, at: Placed, numbers: dict[str, float]) -> dict[str, Any] | UserError:
+        """One edit's row, or why it has none."""
+        model, layer = self.shared.model, self.shared.layer
+        if not math.isfinite(numbers["d_c_rome"]) or not math.isfinite(numbers["d_p_rome"]):
+            return UserError(f"its keys are not finite in {model.dtype}: use float32")
+        if numbers["d_c_rome"] == 0.0 or numbers["d_p_rome"] == 0.0:
+            return UserError(f"its key in layer {layer} is zero: there is no direction")
+        row: dict[str, Any] = {
+            name: value if math.isfinite(value) else None for name, value in numbers.items()
+        }
+        return {
+            "token": at.bare.token,
+            "token_index": at.bare.index,
+            "is_first_token": at.bare.is_first_token,
+            **row,
+            "verdict": verdict_of(_grounds(row)),
+        }
 
     def _numbers(
         self,
         bare_and_mean: Float[Tensor, "request 2 d_mlp"],
         white: Float[Tensor, "request 2 d_mlp"],
     ) -> dict[str, Tensor]:
-        """Denominators, their split and the bounds of k_u and k̄, ``[request]`` each."""
+        """Denominators and their split, ``[request]`` each."""
         bare, mean = white.unbind(1)
         rome, c_rome, p_rome = (bare * mean).sum(1), (mean * mean).sum(1), (bare * bare).sum(1)
-        made = {
+        return {
             "d_rome": rome,
             "d_c_rome": c_rome,
             "d_p_rome": p_rome,
@@ -149,57 +167,74 @@ class Screener:
             "length_ratio": (p_rome / c_rome).sqrt(),
             "whitened_cosine": rome / (p_rome * c_rome).sqrt(),
         }
+
+    def _changes(
+        self,
+        bare_and_mean: Float[Tensor, "request 2 d_mlp"],
+        directions: Float[Tensor, "request 2 d_mlp"],
+        white: Float[Tensor, "request 2 d_mlp"],
+    ) -> dict[str, Tensor]:
+        """Bounds of what ROME and C-ROME change, ``[request]`` each; NaN where not checked."""
+        bare, mean = white.unbind(1)
+        rome, c_rome, u = (bare * mean).sum(1), (mean * mean).sum(1), directions[:, 1]
         unknown = torch.full_like(rome, math.nan)
         if self.moment.moment is None:
-            return made | dict.fromkeys(
-                ("bound_rome", "bound_c_rome", "relative_bound_rome"), unknown
-            )
+            return dict.fromkeys(BOUNDS, unknown)
         # uᵀCu, with u solved by C + ridge and C the corpus moment itself.
         spread = c_rome
         if self.moment.ridge:
-            u = self.moment.unwhiten(mean)
             spread = ((u @ self.moment.moment) * u).sum(1).clamp(min=0)
         outputs = self.shared.model.mlp_output(bare_and_mean, self.shared.layer)
         residual = self.clamp * outputs[:, 0].norm(dim=1)
         apart = (outputs[:, 0] - outputs[:, 1]).norm(dim=1)
-        made["bound_rome"] = residual * spread.sqrt() / rome.abs()
-        made["bound_c_rome"] = (residual + apart) * spread.sqrt() / c_rome
-        background = self.moment.background
-        known = background is not None and not self.shared.model.norm_behind_mlp
-        made["relative_bound_rome"] = (
-            made["bound_rome"] / background.residual_norm if known and background else unknown
-        )
-        return made
+        made = {
+            "bound_rome": residual * spread.sqrt() / rome.abs(),
+            "bound_c_rome": (residual + apart) * spread.sqrt() / c_rome,
+        }
+        changes = self._stream.changes(u, rome, residual, made["bound_rome"])
+        return made | {
+            "relative_bound_rome": unknown if changes is None else changes[0],
+            "relative_bound_first_tokens_rome": unknown if changes is None else changes[1],
+        }
 
     def _soften(
         self,
         results: list[dict[str, Any] | UserError],
         keys: Float[Tensor, "request context d_mlp"],
-        white: Float[Tensor, "request 2 d_mlp"],
+        directions: Float[Tensor, "request 2 d_mlp"],
     ) -> None:
         """Makes ``safe`` ``unclear`` where another draw of the contexts would not say so."""
         safe = [i for i, r in enumerate(results) if isinstance(r, dict) and r["verdict"] == "safe"]
-        if not safe or keys.shape[1] < 3:
+        if not safe:
             return
-        # Usually most are safe: computing the others too is cheaper than leaving them out.
-        least = torch.full((len(results),), math.inf, dtype=torch.float64)
-        least[safe] = torch.tensor([_least_safe(results[i]) for i in safe], dtype=torch.float64)
-        certain = self._redraws.stay_above(keys, self.moment.unwhiten(white), least)
-        doubtful = [i for i in safe if not certain[i]]
-        if not doubtful:
-            return
-        whole = self.moment.whiten(keys[doubtful])
-        intervals = ratio_intervals(whole @ whole.mT, seed=self.seed)
-        for i, (low, high) in zip(doubtful, intervals.tolist(), strict=True):
+        intervals: dict[int, Interval | None] = dict.fromkeys(safe)
+        if keys.shape[1] > FEWEST_PREFIXED:
+            # Usually most are safe: computing the others too is cheaper than leaving them out.
+            least = torch.full((len(results),), math.inf, dtype=torch.float64)
+            least[safe] = torch.tensor([_least_safe(results[i]) for i in safe]).to(least)
+            certain = self._redraws.stay_above(keys, directions, least)
+            doubtful = [i for i in safe if not certain[i]]
+            for i in safe:
+                if certain[i]:
+                    del intervals[i]
+            if doubtful:
+                whole = self.moment.whiten(keys[doubtful])
+                ends = ratio_intervals(whole @ whole.mT, seed=self.seed).tolist()
+                intervals |= {i: (low, high) for i, (low, high) in zip(doubtful, ends, strict=True)}
+        for i, interval in intervals.items():
             row = results[i]
             assert isinstance(row, dict)
-            rho, relative = row["rho"], row["relative_bound_rome"]
-            status = findings.contexts(rho, (low, high), relative).status
-            row["verdict"] = verdict(rho, relative, fragile=status in ("warn", "fail"))
+            row["verdict"] = verdict(_grounds(row), interval)
+
+
+def _grounds(row: dict[str, Any]) -> Grounds:
+    return Grounds(row["rho"], row["relative_bound_rome"], row["relative_bound_first_tokens_rome"])
 
 
 def _least_safe(row: dict[str, Any] | UserError) -> float:
     """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""
     assert isinstance(row, dict)
-    bound: float = row["relative_bound_rome"] * abs(row["rho"])
-    return bound / DAMAGE_SAFE.value
+    grounds = _grounds(row)
+    assert grounds.relative is not None and grounds.first_tokens is not None
+    over = max(grounds.relative / DAMAGE_SAFE.value, grounds.first_tokens / FIRST_TOKENS_SAFE.value)
+    return over * abs(grounds.rho)

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.forward.batches import Batch, batches, run_to, to_float64
-from probes.model.loaded import LoadedModel
+from probes.model.loaded import LoadedModel, Site
 from probes.request.lookup import Lookup
 
 
@@ -25,7 +25,7 @@ class Keys:
 
     Attributes:
         keys: Input of the output projection, ``[n, d_mlp]``, float64 on the CPU.
-        values: Output of the MLP at the same token, ``[n, d_model]``, float64 on the CPU.
+        values: Its output at the same token, ``[n, d_model]``, float64 on the CPU.
     """
 
     keys: Float[Tensor, "n d_mlp"]
@@ -46,26 +46,42 @@ def capture(model: LoadedModel, lookups: Sequence[Lookup], layer: int) -> Keys:
     Raises:
         UserError: If the model has no such layer.
     """
-    texts = [tuple(lookup.ids) for lookup in lookups]
-    distinct = list(dict.fromkeys(texts))
-    found: dict[str, dict[int, Tensor]] = {"key": {}, "value": {}}
-    for batch in batches(distinct, model.device):
+    texts, rows = distinct(lookups)
+    sites: tuple[Site, ...] = ("key", "value")
+    captured: dict[Site, dict[int, Tensor]] = {site: {} for site in sites}
+    for batch in batches(texts, model.device):
+        hooks = [(model.hook(layer, site), at_last(batch, captured[site])) for site in sites]
+        run_to(model, batch, layer, hooks)
+    return Keys(*(torch.stack([captured[site][row] for row in rows]) for site in sites))
 
-        def keep(site: str, batch: Batch = batch) -> Callable[[Tensor, Any], None]:
-            def hook(activation: Tensor, hook: Any) -> None:
-                at_subject = activation[torch.arange(len(batch.rows)), batch.last]
-                found[site].update(zip(batch.rows, to_float64(at_subject), strict=True))
 
-            return hook
+def distinct(lookups: Sequence[Lookup]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The texts that have to be run.
 
-        run_to(
-            model,
-            batch,
-            layer,
-            [(model.hook(layer, "key"), keep("key")), (model.hook(layer, "value"), keep("value"))],
-        )
-    order = {text: i for i, text in enumerate(distinct)}
-    return Keys(
-        keys=torch.stack([found["key"][order[text]] for text in texts]),
-        values=torch.stack([found["value"][order[text]] for text in texts]),
-    )
+    Args:
+        lookups: The lookups.
+
+    Returns:
+        Token ids of each distinct text, and for each lookup the index of its text.
+    """
+    every = [tuple(lookup.ids) for lookup in lookups]
+    row = {text: i for i, text in enumerate(dict.fromkeys(every))}
+    return list(row), [row[text] for text in every]
+
+
+def at_last(batch: Batch, into: dict[int, Tensor]) -> Callable[[Tensor, Any], None]:
+    """A hook that keeps an activation at each text's last token.
+
+    Args:
+        batch: The texts.
+        into: Where to: by row, float64 on the CPU.
+
+    Returns:
+        The hook.
+    """
+
+    def keep(activation: Tensor, hook: Any) -> None:
+        rows = torch.arange(len(batch.rows), device=batch.last.device)
+        into.update(zip(batch.rows, to_float64(activation[rows, batch.last]), strict=True))
+
+    return keep

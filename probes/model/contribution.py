@@ -30,6 +30,30 @@ _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
+class Mover:
+    """The stream's change at fixed tokens, in float64 on the CPU.
+
+    Attributes:
+        norm: The norm on the way; ``None`` where there is none.
+        factor: What multiplies the output, or the norm's.
+        norm_input: What enters the norm at each token of the unedited model.
+    """
+
+    norm: nn.Module | None
+    factor: float
+    norm_input: Float[Tensor, "n d_model"]
+
+    @property
+    def width(self) -> int:
+        """Width of the stream."""
+        return self.norm_input.shape[-1]
+
+    def __call__(self, change: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
+        """What the stream changes by, for a change of the MLP's output at each token."""
+        return _moved(self.norm, self.factor, self.norm_input, change)
+
+
+@dataclass(frozen=True)
 class Contribution:
     """What a block does with its MLP's output k @ W + b.
 
@@ -116,6 +140,25 @@ class Contribution:
         change = change.to("cpu", torch.float64)
         if self.norm is None:
             return self.factor * change
+        return self.mover(keys, streams)(change)
+
+    @torch.no_grad()
+    def mover(
+        self, keys: Float[Tensor, "n d_mlp"], streams: Float[Tensor, "n d_model"] | None
+    ) -> Mover:
+        """:meth:`stream_change` at fixed tokens, prepared once for many changes.
+
+        Args:
+            keys: Keys of the tokens.
+            streams: What entered the norm at the same tokens; read only where
+                :attr:`needs_streams`.
+
+        Returns:
+            A function of changes; gradients pass through.
+
+        Raises:
+            UserError: If streams are needed and missing.
+        """
         if self.takes_stream and streams is None:
             raise UserError(
                 "the block normalises the sum of stream and MLP output, but this second moment "
@@ -124,8 +167,8 @@ class Contribution:
         if streams is None or not self.takes_stream:
             like = next(weight for weight in self.projection.parameters())
             streams = self.projection(keys.to(like))
-        norm = copy.deepcopy(self.norm).to("cpu", torch.float64)
-        return _moved(norm, self.factor, streams.to("cpu", torch.float64), change)
+        norm = None if self.norm is None else copy.deepcopy(self.norm).to("cpu", torch.float64)
+        return Mover(norm, self.factor, streams.to("cpu", torch.float64))
 
 
 def contribution(model: LoadedModel, layer: int) -> Contribution:

@@ -153,6 +153,11 @@ class Damage(TypedDict, extra_items=Bound):  # type: ignore[call-arg]
         clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
         residual_norm: Median norm of the residual stream after the block over later corpus tokens;
             null where it is not known or does not apply.
+        checked: ``closed form`` where the MLP's output reaches the residual stream times a number,
+            ``sampled`` where a norm stands in between and the change is passed through it at the
+            corpus keys beside C; null where relative bounds could not be checked.
+        not_checked: Why they could not.
+        contribution: How the MLP's output reaches the residual stream, in a phrase.
     """
 
     rome: Bound
@@ -160,6 +165,9 @@ class Damage(TypedDict, extra_items=Bound):  # type: ignore[call-arg]
     p_rome: Bound
     clamp_norm_factor: Positive
     residual_norm: Positive | None
+    checked: NotRequired[Literal["closed form", "sampled"] | None]
+    not_checked: NotRequired[str | None]
+    contribution: NotRequired[str]
 
 
 class Response(TypedDict):
@@ -341,6 +349,7 @@ class KeysDocument(Head):
         first_token: What sets the first token's key apart.
         findings: Each measurement held against its limit.
         limits: The limits the verdict rests on.
+        validity: On which models these limits were validated, in a sentence.
         verdict: On ROME as published.
         summary: One paragraph that says why, and what to do instead.
     """
@@ -359,5 +368,6 @@ class KeysDocument(Head):
     first_token: FirstToken
     findings: list[Finding]
     limits: NotRequired[Limits]
+    validity: NotRequired[str]
     verdict: Verdict
     summary: str

@@ -48,6 +48,7 @@ class ScreenedRow(TypedDict):
         bound_c_rome: The same of C-ROME.
         relative_bound_rome: ROME's bound for the residual stream, in units of its median norm;
             null where it could not be checked.
+        relative_bound_first_tokens_rome: The same over the first tokens of texts.
         verdict: On ROME as published.
         error: Null.
     """
@@ -68,6 +69,7 @@ class ScreenedRow(TypedDict):
     bound_rome: Size | None
     bound_c_rome: Size | None
     relative_bound_rome: Size | None
+    relative_bound_first_tokens_rome: NotRequired[Size | None]
     verdict: Verdict
     error: None
 
@@ -84,6 +86,8 @@ class RefusedRow(TypedDict):
     error: str
 
 
+# The table's columns, in its order.
+COLUMNS: tuple[str, ...] = tuple(ScreenedRow.__annotations__)
 Row = Annotated[ScreenedRow | RefusedRow, Either("error")]
 
 
@@ -93,10 +97,12 @@ class Dataset(TypedDict):
     Attributes:
         name: Name of its file.
         digest: SHA-256 of its bytes.
+        notes: What was left out or changed in reading it.
     """
 
     name: str
     digest: str
+    notes: NotRequired[list[str]]
 
 
 class ByPosition(TypedDict):

@@ -1,97 +1,99 @@
-"""Verdicts and findings: what they rest on, and that they say value and limit."""
+"""Verdicts: what they rest on, and that no draw of the contexts is forgotten."""
 
 from __future__ import annotations
 
+from itertools import pairwise, product
+
 import pytest
 
-from diag.judgement import findings, limits, verdict
-from diag.judgement.summary import paragraph
+from diag.judgement import findings, limits
+from diag.judgement.verdict import VERDICTS, Grounds, range_of, verdict, verdict_of
+
+HARM, SAFE = limits.DAMAGE_HARM.value, limits.DAMAGE_SAFE.value
+FIRST_HARM, FIRST_SAFE = limits.FIRST_TOKENS_HARM.value, limits.FIRST_TOKENS_SAFE.value
 
 
 @pytest.mark.parametrize(
-    ("rho", "relative", "expected"),
+    ("rho", "relative", "first", "expected"),
     [
-        (1.0, 5.0, "collapse_risk"),
-        (0.01, 0.1, "safe"),  # a small ratio alone breaks nothing: damage decides where it is known
-        (1.0, 0.5, "unclear"),
-        (-0.01, None, "collapse_risk"),
-        (0.3, None, "unclear"),
-        (-0.9, None, "unclear"),  # keys that agree are no proof: the update may still be large
-        (1.0, limits.DAMAGE_COLLAPSE.value, "collapse_risk"),
-        (1.0, limits.DAMAGE_SAFE.value, "unclear"),
+        (1.0, 5.0, 0.01, "collapse_risk"),
+        (0.01, 0.05, 0.01, "safe"),  # a small ratio alone breaks nothing: damage decides
+        (1.0, limits.DAMAGE_COLLAPSE.value, 0.01, "collapse_risk"),
+        (1.0, HARM, 0.01, "damage_risk"),
+        (1.0, 0.9 * HARM, 0.01, "unclear"),
+        (1.0, SAFE, 0.01, "unclear"),
+        (1.0, 0.05, FIRST_HARM, "damage_risk"),  # P-ROME on a first token
+        (1.0, 0.05, FIRST_SAFE, "unclear"),
+        (1.0, 0.05, None, "unclear"),  # safe needs both
+        (-0.01, None, None, "collapse_risk"),
+        (0.3, None, None, "unclear"),
+        (-0.9, None, None, "unclear"),  # keys that agree are no proof: the update may be large
     ],
 )
 def test_damage_decides_and_without_it_the_ratio_can_only_warn(
-    rho: float, relative: float | None, expected: str
-):
-    assert verdict.verdict_of(rho, relative) == expected
+    rho: float, relative: float | None, first: float | None, expected: str
+) -> None:
+    assert verdict_of(Grounds(rho, relative, first)) == expected
 
 
-def test_every_limit_has_a_reason() -> None:
-    every = [value for value in vars(limits).values() if isinstance(value, limits.Limit)]
-    assert len(every) >= 6
-    assert all(len(limit.reason) > 20 for limit in every)
+def test_more_damage_is_never_a_better_verdict() -> None:
+    sizes = [0.0, 0.05, 0.099, 0.1, 0.19, 0.2, 0.24, 0.25, 0.8, 0.85, 9.0]
+    for fixed, (less, more) in product(sizes, pairwise(sizes)):
+        for a, b in (((less, fixed), (more, fixed)), ((fixed, less), (fixed, more))):
+            worse = VERDICTS.index(verdict_of(Grounds(0.5, *b)))
+            assert VERDICTS.index(verdict_of(Grounds(0.5, *a))) <= worse
+
+
+@pytest.mark.parametrize("rho", [0.6, -0.6])
+@pytest.mark.parametrize("relative", [0.08, 0.18, 0.3, 0.86])
+def test_both_ends_are_held_against_every_limit(rho: float, relative: float) -> None:
+    grounds = Grounds(rho, relative, relative / 2)
+    near, far = sorted((rho * 0.6, rho * 1.5))
+    best, worst = range_of(grounds, (near, far))
+    by_hand = {
+        verdict_of(Grounds(end, relative * abs(rho / end), relative / 2 * abs(rho / end)))
+        for end in (rho, near, far)
+    }
+    assert best == min(by_hand, key=VERDICTS.index)
+    assert worst == max(by_hand, key=VERDICTS.index)
+    assert len(by_hand) > 1  # these intervals do cross a limit
+    message = findings.contexts(grounds, (near, far)).message
+    plain = verdict_of(grounds)
+    assert ("harden" in message) == (worst != plain)
+    assert ("soften" in message) == (best != plain)
 
 
 def test_a_safe_edit_whose_contexts_are_not_is_unclear() -> None:
-    crossing = findings.contexts(0.6, (-0.1, 0.9), 0.05)
-    assert crossing.status == "fail"
-    assert verdict.verdict(0.6, 0.05, fragile=True) == "unclear"
-    # Over the draws the damage may grow by 0.6/0.1 to 0.3, past the safe limit.
-    moving = findings.contexts(0.6, (0.1, 0.9), 0.05)
-    assert moving.status == "warn"
-    assert verdict.verdict(0.6, 0.05, fragile=True) == "unclear"
-    steady = findings.contexts(0.6, (0.5, 0.7), 0.05)
-    assert steady.status == "pass"
-    assert verdict.verdict(0.6, 0.05, fragile=False) == "safe"
-    assert findings.contexts(0.6, None, 0.05).status == "not_checked"
+    safe = Grounds(0.6, 0.05, 0.01)
+    assert verdict(safe, (0.5, 0.7)) == "safe"
+    assert findings.contexts(safe, (0.5, 0.7)).status == "pass"
+    # Over the draws the damage may double, past the limit; or divide by zero.
+    for interval, status in (((0.2, 0.9), "warn"), ((-0.1, 0.9), "fail")):
+        assert verdict(safe, interval) == "unclear"
+        assert findings.contexts(safe, interval).status == status
+    # First tokens have a limit of their own.
+    assert verdict(Grounds(0.6, 0.01, 0.09), (0.5, 0.7)) == "unclear"
 
 
-def test_findings_print_value_and_limit() -> None:
-    for finding in (
-        findings.damage("rome", 3.2, None),
-        findings.damage("rome", 0.4, None),
-        findings.damage("c_rome", 0.04, None),
-        findings.ratio(0.03, 0.3, 0.1),
-        findings.ratio(0.7, 1.0, 0.7),
-        findings.other_sink(7.5, "\n", 4),
-        findings.first_token_key(0.9, 1.0),
-    ):
-        assert finding.value is not None
-        assert finding.limit is not None
-        assert finding.message
-    worst = findings.damage("rome", 3.2, None)
-    assert worst.status == "fail"
-    assert "3.2×" in worst.message
-    assert f"limit {limits.DAMAGE_COLLAPSE.value:g}" in worst.message
-    assert findings.damage("rome", None, "no corpus").status == "not_checked"
-    assert "no corpus" in findings.damage("rome", None, "no corpus").message
+def test_with_too_few_contexts_to_redraw_nothing_is_safe() -> None:
+    safe = Grounds(0.6, 0.05, 0.01)
+    assert verdict(safe, None) == "unclear"
+    finding = findings.contexts(safe, None)
+    assert finding.status == "not_checked"
+    assert "nothing is called safe" in finding.message
+    # What is dangerous stays so.
+    assert verdict(Grounds(0.6, 2.0, 0.01), None) == "collapse_risk"
 
 
-def test_the_ratio_s_blame_is_the_smaller_factor() -> None:
-    assert "points elsewhere" in findings.ratio(0.05, 0.9, 0.055).message
-    assert "is short" in findings.ratio(0.05, 0.06, 0.83).message
-    assert "by zero" in findings.ratio(0.0, 1.0, 0.0).message
-
-
-def test_the_paragraph_names_the_way_out_only_where_there_is_one() -> None:
-    checked = [
-        findings.damage("rome", 9.0, None), findings.ratio(0.02, 0.2, 0.1),
-        findings.contexts(0.02, (0.01, 0.03), 9.0), findings.first_token("Apple", 0),
-        findings.token_form("Apple", ["␣Apple"] * 3), findings.first_token_key(0.97, 1.0),
-    ]  # fmt: skip
-
-    def text(c_rome: float | None, *, first: bool = True) -> str:
-        return paragraph(
-            "collapse_risk", checked, rho=0.02, is_first_token=first, rome=9.0, c_rome=c_rome
-        )
-
-    assert "Instead use C-ROME" in text(0.1)
-    assert "put a prefix in front" in text(0.1)
-    assert "no way out" in text(4.0)
-    assert "0.02×" in text(None)
-    assert "put a prefix" not in text(0.1, first=False)
-    checked[0] = findings.damage("rome", None, "C is the identity")
-    unchecked = paragraph("unclear", checked, rho=0.9, is_first_token=False, rome=None, c_rome=None)
-    assert "not checked: C is the identity" in unchecked
-    assert "Instead" not in unchecked
+def test_every_limit_has_a_reason_and_says_where_it_was_validated() -> None:
+    every = {name: value for name, value in vars(limits).items() if isinstance(value, limits.Limit)}
+    assert len(every) >= 15
+    assert len({limit.reason for limit in every.values()}) == len(every)
+    assert all(len(limit.reason) > 20 for limit in every.values())
+    for limit in every.values():
+        assert set(limit.validated) <= set(limits.MODELS)
+    assert limits.DAMAGE_COLLAPSE.validated
+    known = limits.validity("GPT2LMHeadModel")
+    assert "the architecture of this model" in known
+    other = limits.validity("GraniteForCausalLM")
+    assert "not of a GraniteForCausalLM" in other and "GPT2LMHeadModel" in other

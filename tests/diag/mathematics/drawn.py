@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
-from probes.second_moment.moment import SecondMoment, of_moment
+from diag.mathematics.stream import Stream
+from probes.model.contribution import Contribution
+from probes.second_moment.moment import Background, SecondMoment, of_moment
 
 D_MLP, D_MODEL, N_CTX = 24, 10, 7
 
@@ -23,6 +26,23 @@ def corpus_moment(generator: torch.Generator) -> tuple[torch.Tensor, SecondMomen
     """Corpus keys, anisotropic and not centred as real ones are, and their second moment."""
     keys = draw(generator, 400, D_MLP) @ draw(generator, D_MLP, D_MLP) + draw(generator, D_MLP)
     return keys, of_moment(keys.T @ keys / len(keys), source="test")
+
+
+def stream(moment: SecondMoment, *, norm: torch.nn.Module | None = None, seed: int = 0) -> Stream:
+    """A stream that takes outputs as they are, or through a norm; its typical norm is 2."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    background = Background(
+        first_keys=draw(generator, 30, D_MLP).float(),
+        later_keys=draw(generator, 50, D_MLP).float(),
+        residual_norm=2.0,
+        residual_norm_before=2.0,
+    )
+    projection = torch.nn.Linear(D_MLP, D_MODEL, dtype=torch.float64)
+    with torch.no_grad():
+        projection.weight.copy_(draw(generator, D_MODEL, D_MLP))
+    way = Contribution(factor=1.0, norm=norm, takes_stream=False, projection=projection)
+    beside = moment if moment.is_identity else replace(moment, background=background)
+    return Stream(beside, way)
 
 
 def edit(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,15 +9,17 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from diag.keys.run import measure
-from diag.mathematics import update
+from diag.keys.run import diagnose
+from diag.mathematics.intervals import ratio_interval, ratio_intervals
 from diag.mathematics.redraws import PROJECTIONS, SLACK, Redraws
+from diag.screen import shard
 from diag.screen.shard import Screener
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import LoadedModel
 from probes.second_moment import estimate
 from probes.second_moment import moment as second_moment
 from probes.second_moment.moment import SecondMoment, of_moment
+from probes.setup import Prepared
 from probes.text import corpus
 from tests import tiny
 from tests.probes.keys.test_many_edits import EDITS, PREFIXES
@@ -39,6 +41,12 @@ def solvable(model: LoadedModel, layer: int) -> SecondMoment:
     )
 
 
+def at(model: LoadedModel, moment: SecondMoment) -> Prepared:
+    return Prepared(
+        model=model, layer=2, prefixes=tuple(PREFIXES), sampled=False, seed=0, moment=moment
+    )
+
+
 @pytest.mark.parametrize("kind", ["corpus", "ridge", "identity"])
 def test_a_row_is_what_the_diagnosis_of_that_one_edit_says(
     kind: str, tiny_model: Callable[[str], LoadedModel], moment: SecondMoment,
@@ -54,7 +62,7 @@ def test_a_row_is_what_the_diagnosis_of_that_one_edit_says(
     found = Screener(SharedPrefixes(model, 2, PREFIXES), chosen).screen(EDITS)
     for edit, row in zip(EDITS, found, strict=True):
         assert isinstance(row, dict)
-        alone = measure(model, edit, 2, PREFIXES, chosen, clamp=4.0, seed=0, sampled=False)
+        alone = diagnose(edit, at(model, chosen), clamp=4.0)
         for name, value in alone.to_pandas().iloc[0].to_dict().items():
             if name in ("subject", "prompt"):
                 continue
@@ -74,7 +82,7 @@ def test_the_verdict_is_softened_as_for_one_edit(
     screener = Screener(SharedPrefixes(model, 2, PREFIXES), moment, clamp=1e-3)
     verdicts = set()
     for edit, row in zip(EDITS, screener.screen(EDITS), strict=True):
-        alone = measure(model, edit, 2, PREFIXES, moment, clamp=1e-3, seed=0, sampled=False)
+        alone = diagnose(edit, at(model, moment), clamp=1e-3)
         assert isinstance(row, dict)
         assert row["verdict"] == alone.verdict
         verdicts.add(row["verdict"])
@@ -85,9 +93,9 @@ def test_many_intervals_are_the_single_ones(moment: SecondMoment) -> None:
 
     keys = torch.randn(5, 7, moment.d_mlp, dtype=torch.float64, generator=torch.manual_seed(3)) + 1
     white = moment.whiten(keys)
-    many = update.ratio_intervals(white @ white.mT, seed=4)
+    many = ratio_intervals(white @ white.mT, seed=4)
     for one, interval in zip(keys, many.tolist(), strict=True):
-        assert update.ratio_interval(one, moment, seed=4) == pytest.approx(tuple(interval))
+        assert ratio_interval(one, moment, seed=4) == pytest.approx(tuple(interval))
 
 
 def test_what_spares_an_edit_its_interval_is_true_of_it(moment: SecondMoment) -> None:
@@ -97,7 +105,7 @@ def test_what_spares_an_edit_its_interval_is_true_of_it(moment: SecondMoment) ->
     keys = torch.randn(shape, dtype=torch.float64, generator=generator)
     keys += torch.randn(200, 1, moment.d_mlp, dtype=torch.float64, generator=generator) * 3
     white = moment.whiten(keys)
-    low = update.ratio_intervals(white @ white.mT, seed=2)[:, 0]
+    low = ratio_intervals(white @ white.mT, seed=2)[:, 0]
     redraws = Redraws(moment, 7, seed=2)
     directions = moment.solve(torch.stack([keys[:, 0], keys.mean(1)], dim=1))
     # Something is spared far from the interval's end, or nothing would be won, and nothing beyond.

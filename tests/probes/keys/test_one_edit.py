@@ -11,12 +11,10 @@ import torch
 
 from probes.forward.batches import batches, run_to
 from probes.keys.one_edit import capture
-from probes.keys.profile import profile
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
 from probes.request.lookup import lookup
 from probes.request.request import request
-from probes.statistics import cosine
 from rome_diagnosis.errors import UserError
 from tests import oracle, tiny
 
@@ -75,7 +73,7 @@ def test_nothing_is_computed_that_the_answer_does_not_need(
         widths.append(tuple(batch.ids.shape))
         original(model, batch, layer, hooks)
 
-    monkeypatch.setattr("probes.forward.batches.run_to", counting)
+    monkeypatch.setattr("probes.keys.one_edit.run_to", counting)
     found = lookup(model, request("Apple", "{} was founded by Steve Jobs."), "Paris. ")
     keys = capture(model, [found, found, found], layer).keys
     for handle in handles:
@@ -119,52 +117,6 @@ def test_layers_out_of_range_are_refused(tiny_model: Callable[[str], LoadedModel
     for layer in (-1, 4):
         with pytest.raises(UserError, match="layers 0 to 3"):
             capture(model, [edit], layer)
-
-
-@pytest.mark.parametrize("name", ["gpt2", "gptj", "llama", "gemma2"])
-def test_profile_agrees_with_captured_keys_and_plain_residuals(
-    name: str, tiny_model: Callable[[str], LoadedModel]
-) -> None:
-    model, layer = tiny_model(name), 2
-    lookups = [lookup(model, request("Apple", "{} was"), p) for p in PREFIXES]
-    measured = profile(model, lookups, layer)
-    for statistics in measured.layers:
-        keys = capture(model, lookups, statistics.layer).keys
-        assert statistics.key_norm_unprefixed == pytest.approx(float(keys[0].norm()), rel=1e-5)
-        expected = cosine(keys[0], keys[1:].mean(0))
-        assert statistics.cosine == pytest.approx(expected, abs=1e-5)
-    # The residual stream entering a block, by the Hugging Face model's own hidden states.
-    hidden = []
-    for found in lookups:
-        out = model.bridge.original_model(
-            torch.tensor([found.ids]), output_hidden_states=True, use_cache=False
-        )
-        hidden.append([state[0].double() for state in out.hidden_states])
-    first = torch.stack([states[layer][0].norm() for states in hidden]).mean()
-    later = torch.cat([states[layer][1:].norm(dim=-1) for states in hidden]).median()
-    assert measured.layers[layer].residual_norm_first == pytest.approx(float(first), rel=1e-4)
-    assert measured.layers[layer].residual_norm_later == pytest.approx(float(later), rel=1e-4)
-    assert len(measured.positions) == sum(len(found.ids) for found in lookups)
-    for position in measured.positions:
-        expected = float(hidden[position.context][layer][position.index].norm())
-        assert position.residual_norm == pytest.approx(expected, rel=1e-4)
-        is_last = position.index == lookups[position.context].index
-        assert (position.attention is None) == is_last
-
-
-def test_attention_to_first_is_that_of_the_plain_model(
-    tiny_dir: Callable[[str], Path], tiny_model: Callable[[str], LoadedModel]
-) -> None:
-    from transformers import AutoModelForCausalLM
-
-    model, layer = tiny_model("gpt2"), 1
-    found = lookup(model, request("Paris", "{} lies on"), "The weather was fine. ")
-    statistics = profile(model, [found], layer).layers[layer]
-    plain = AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2"), attn_implementation="eager")
-    with torch.no_grad():
-        pattern = plain(torch.tensor([found.ids]), output_attentions=True).attentions[layer][0]
-    expected = float(pattern[:, 1:, 0].double().mean())
-    assert statistics.attention_to_first == pytest.approx(expected, rel=1e-5)
 
 
 def test_sampled_contexts_repeat_and_differ_by_seed(

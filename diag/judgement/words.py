@@ -1,0 +1,52 @@
+"""Numbers in the sentences of findings and summaries."""
+
+from __future__ import annotations
+
+
+def percent(share: float, limit: float | None = None) -> str:
+    """A share in per cent, with as many digits as tell it from its limit.
+
+    Args:
+        share: The share, 1 for all.
+        limit: What it is held against.
+
+    Returns:
+        Two digits, or whole per cents from 10 %, e.g. ``"86 %"``; more beside a limit that it
+        would otherwise be rounded to or across.
+    """
+    value = 100 * share
+    if 0 < abs(value) < 0.01:
+        return "less than 0.01 %"
+    for digits in range(2, 7):
+        size = abs(value)
+        text = f"{value:.{digits}g}" if size < 10**digits else f"{value:,.0f}"
+        rounded = float(text.replace(",", ""))
+        if limit is None or (rounded < 100 * limit) == (value < 100 * limit):
+            break
+    return f"{text} %".replace("-", "−")
+
+
+def of_norm(size: float, limit: float | None = None, whose: str = "their") -> str:
+    """A change of hidden states, e.g. ``"86 % of their norm"`` or ``"12 times their norm"``.
+
+    Args:
+        size: The change over the norm.
+        limit: What it is held against.
+        whose: Whose norm.
+
+    Returns:
+        The phrase.
+    """
+    part = f"{size:,.0f} times" if size >= 10 else f"{percent(size, limit)} of"
+    return f"{part} {whose} norm"
+
+
+def times(factor: float) -> str:
+    """A factor, e.g. ``1.6×``."""
+    return (f"{factor:.3g}×" if abs(factor) < 1000 else f"{factor:,.0f}×").replace("-", "−")
+
+
+def capital(sentence: str) -> str:
+    """A sentence with a full stop and a capital, unless it begins with a Greek letter."""
+    first = sentence[0]
+    return (first.upper() if first.isascii() else first) + sentence[1:] + "."

@@ -1,0 +1,257 @@
+"""From an observation to a diagnosis: pure mathematics and judgement, no model and no files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from diag.judgement import findings
+from diag.judgement.findings import Finding
+from diag.judgement.summary import PUBLISHED, paragraph
+from diag.judgement.verdict import Grounds, Interval, Verdict, verdict
+from diag.mathematics import damage, population, update
+from diag.mathematics.damage import DamageBound
+from diag.mathematics.intervals import ratio_interval
+from diag.mathematics.plane import plane
+from diag.mathematics.response import Response, responses
+from diag.mathematics.stream import Stream
+from diag.mathematics.update import Denominators
+from probes.keys.observe import Observation
+from probes.second_moment.moment import SecondMoment
+from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.errors import UserError
+
+
+@dataclass(frozen=True)
+class FirstTokens:
+    """How the edit's unprefixed key and its contexts compare with ordinary tokens.
+
+    Attributes:
+        places: Where the key lies among ordinary first and later keys; ``None`` without a sample.
+        likeness: How much it is like a first token's; ``None`` without a sample.
+        concentration: How much ordinary first and later keys are one vector each; ``None`` without
+            a sample.
+        longest_later: The position after the first whose residual stream is longest, with its norm
+            over the corpus median; ``None`` where there is none or nothing to compare with.
+    """
+
+    places: Mapping[str, population.Place | None]
+    likeness: population.Likeness | None
+    concentration: Mapping[str, float] | None
+    longest_later: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an observation means.
+
+    Attributes:
+        clamp: The clamp factor that bounds the damage.
+        denominators: Of every editor, and ρ.
+        interval: Of ρ over draws of the contexts; ``None`` with too few.
+        responses: Who else receives the edit, by editor.
+        stream: The residual stream the damage is measured in.
+        damage: Bounds of the damage, by editor.
+        first_tokens: How the key compares with ordinary tokens.
+        projection: Keys in the plane of k̄ and k_u.
+        findings: What was checked.
+        verdict: The verdict on ROME as published.
+        summary: Why, and what to do instead.
+    """
+
+    clamp: float
+    denominators: Denominators
+    interval: Interval | None
+    responses: Mapping[str, Response | None]
+    stream: Stream
+    damage: Mapping[str, DamageBound]
+    first_tokens: FirstTokens
+    projection: Mapping[str, Any]
+    findings: tuple[Finding, ...]
+    verdict: Verdict
+    summary: str
+
+
+def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed: int) -> Judgement:
+    """Judges one edit.
+
+    Args:
+        observation: What the model made of its contexts.
+        moment: Second moment of the edited layer's keys.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        seed: Seed of the bootstrap over contexts.
+
+    Returns:
+        The judgement.
+
+    Raises:
+        UserError: If the keys are zero, or a number that decides is not a number.
+    """
+    keys, name = observation.keys, observation.model["name"]
+    try:
+        denominators = update.denominators(keys, moment)
+    except ValueError as error:
+        raise UserError(f"layer {observation.layer} of {name}: {error}") from error
+    stream = Stream(moment, observation.contribution)
+    interval = ratio_interval(keys, moment, seed=seed)
+    answered = responses(keys, denominators, moment)
+    bounds = damage.bounds(keys, observation.values, denominators, stream, clamp=clamp)
+    grounds = {
+        editor: Grounds(
+            denominators.split.ratio,
+            bound.relative_bound,
+            bound.relative_bound_first_tokens,
+        )
+        for editor, bound in bounds.items()
+    }
+    _check(observation, grounds, interval)
+    first_tokens = _first_tokens(observation, moment)
+    checked = (
+        *_of_editors(denominators, stream, bounds, answered),
+        *_of_the_edit(observation, denominators, grounds[PUBLISHED.name], interval),
+        *_of_first_tokens(first_tokens),
+        _of_moment(moment),
+    )
+    outcome = verdict(grounds[PUBLISHED.name], interval)
+    return Judgement(
+        clamp=clamp,
+        denominators=denominators,
+        interval=interval,
+        responses=answered,
+        stream=stream,
+        damage=bounds,
+        first_tokens=first_tokens,
+        projection=plane(keys, moment),
+        findings=checked,
+        verdict=outcome,
+        summary=paragraph(
+            outcome,
+            checked,
+            grounds,
+            bare={editor: found.bare if found else None for editor, found in answered.items()},
+            is_first_token=observation.lookups[0].is_first_token,
+        ),
+    )
+
+
+def _check(
+    observation: Observation, grounds: Mapping[str, Grounds], interval: Interval | None
+) -> None:
+    """Refuses a verdict that would rest on NaN; infinite damage is a fact, not a mistake."""
+    deciding = [value for found in grounds.values() for value in asdict(found).values()]
+    deciding += interval or ()
+    if any(value is not None and math.isnan(value) for value in deciding):
+        raise UserError(
+            f"the diagnosis of {observation.model['name']} in {observation.model['dtype']} gives "
+            "numbers that are not numbers: use float32, or another second moment"
+        )
+
+
+def _of_editors(
+    denominators: Denominators,
+    stream: Stream,
+    bounds: Mapping[str, DamageBound],
+    answered: Mapping[str, Response | None],
+) -> list[Finding]:
+    """What each editor would do, and who would receive it."""
+    made: list[Finding] = []
+    for name, editor in EDITORS.items():
+        why_not = stream.why_not
+        if why_not is None and denominators.raw[name] == 0.0:
+            why_not = "the denominator is exactly zero, so the update has no size"
+        bound, found = bounds[name], answered[name]
+        made.append(findings.damage(editor, bound.relative_bound, why_not))
+        made.append(
+            findings.first_tokens(
+                editor,
+                bound.relative_bound_first_tokens,
+                found.other_first_tokens if found else None,
+                why_not or "no sample of first-token keys comes with this second moment",
+            )
+        )
+        made.append(
+            findings.response(
+                editor, found.bare if found else None, found.prefixed if found else None
+            )
+        )
+    return made
+
+
+def _of_the_edit(
+    observation: Observation,
+    denominators: Denominators,
+    published: Grounds,
+    interval: Interval | None,
+) -> list[Finding]:
+    bare, *prefixed = observation.lookups
+    split = denominators.split
+    return [
+        findings.ratio(split.ratio, split.length_ratio, split.cosine, published.relative),
+        findings.contexts(published, interval),
+        findings.first_token(bare.token, bare.index),
+        findings.token_form(bare.token, [at.token for at in prefixed]),
+    ]
+
+
+def _of_first_tokens(found: FirstTokens) -> list[Finding]:
+    alike, sink = found.likeness, found.longest_later
+    return [
+        findings.first_token_key(
+            alike.cosine if alike else None, alike.later_percentile if alike else None
+        ),
+        findings.other_sink(
+            sink["residual_norm_ratio"] if sink else None,
+            sink["token"] if sink else None,
+            sink["index"] if sink else None,
+        ),
+    ]
+
+
+def _of_moment(moment: SecondMoment) -> Finding:
+    return findings.second_moment(
+        moment.source,
+        moment.provenance.n_tokens if moment.provenance else None,
+        moment.d_mlp,
+        moment.ridge,
+        moment.condition_number,
+    )
+
+
+def _first_tokens(observation: Observation, moment: SecondMoment) -> FirstTokens:
+    key, background = observation.keys[0], moment.background
+    samples = {
+        "first": background.first_keys if background else None,
+        "later": background.later_keys if background else None,
+    }
+    enough = {
+        name: sample for name, sample in samples.items() if sample is not None and len(sample) > 1
+    }
+    both = len(enough) == len(samples)
+    return FirstTokens(
+        places={
+            name: population.place(key, enough[name], moment) if name in enough else None
+            for name in samples
+        },
+        likeness=(
+            population.likeness(key, enough["first"], enough["later"], moment) if both else None
+        ),
+        concentration=(
+            {name: population.concentration(sample, moment) for name, sample in enough.items()}
+            if both
+            else None
+        ),
+        longest_later=_longest_later(
+            observation, background.residual_norm_before if background else None
+        ),
+    )
+
+
+def _longest_later(observation: Observation, typical: float | None) -> dict[str, Any] | None:
+    """The position after the first with the longest residual stream, over the corpus median."""
+    later = [position for position in observation.profile.positions if position.index > 0]
+    if not later or not typical:
+        return None
+    longest = max(later, key=lambda position: position.residual_norm)
+    return asdict(longest) | {"residual_norm_ratio": longest.residual_norm / typical}

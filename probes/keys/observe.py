@@ -1,0 +1,101 @@
+"""Everything a diagnosis needs from the model, taken in one pass over the contexts of one edit.
+
+What follows from an :class:`Observation` and a second moment needs no model any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.forward.batches import batches, run_to
+from probes.keys.one_edit import at_last, distinct
+from probes.keys.profile import Profile, Recorder
+from probes.model.contribution import Contribution, contribution
+from probes.model.loaded import LoadedModel, describe
+from probes.request.lookup import Lookup, lookup
+from probes.request.request import Request
+from rome_diagnosis.errors import UserError
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One edit as the model sees it, in contexts 0…n; context 0 is the bare prompt.
+
+    Attributes:
+        model: The model as documents describe it.
+        layer: The edited block.
+        hook: Name of the hook point its keys were read at.
+        request: The edit.
+        lookups: Where each context looks the subject up.
+        tokens: The bare prompt's tokens up to the lookup token, as texts.
+        keys: Input of the output projection at the lookup token, float64.
+        values: Its output there, float64.
+        profile: The first position and its rivals, block by block.
+        contribution: How a change of the output reaches the residual stream.
+    """
+
+    model: Mapping[str, Any]
+    layer: int
+    hook: str
+    request: Request
+    lookups: tuple[Lookup, ...]
+    tokens: tuple[str, ...]
+    keys: Float[Tensor, "n_ctx d_mlp"]
+    values: Float[Tensor, "n_ctx d_model"]
+    profile: Profile
+    contribution: Contribution
+
+    @property
+    def prefixes(self) -> list[str]:
+        """Contexts 1…n as texts."""
+        return [at.prefix for at in self.lookups[1:]]
+
+
+def observe(model: LoadedModel, edit: Request, layer: int, prefixes: Sequence[str]) -> Observation:
+    """Runs the contexts of one edit, each distinct text once, up to the edited block.
+
+    Args:
+        model: The model.
+        edit: The fact and its prompt.
+        layer: The edited block.
+        prefixes: Contexts 1…n.
+
+    Returns:
+        The observation.
+
+    Raises:
+        UserError: If a context cannot be looked up, there is no such layer, or what the model
+            computes is not finite.
+    """
+    model.check_layer(layer)
+    lookups = tuple(lookup(model, edit, prefix) for prefix in ("", *prefixes))
+    texts, rows = distinct(lookups)
+    recorder, values = Recorder(model, layer), dict[int, Tensor]()
+    for batch in batches(texts, model.device):
+        value = (model.hook(layer, "value"), at_last(batch, values))
+        run_to(model, batch, layer, [*recorder.hooks(batch), value])
+    observation = Observation(
+        model=describe(model),
+        layer=layer,
+        hook=model.hook(layer, "key"),
+        request=edit,
+        lookups=lookups,
+        tokens=tuple(model.token_text(token) for token in lookups[0].ids),
+        keys=torch.stack([recorder.key(row) for row in rows]),
+        values=torch.stack([values[row] for row in rows]),
+        profile=recorder.profile(rows, [texts[row] for row in rows]),
+        contribution=contribution(model, layer),
+    )
+    for name, tensor in (("keys", observation.keys), ("MLP outputs", observation.values)):
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the {name} of {model.name} are not finite in {model.dtype}: use float32, or "
+                "weights without NaN"
+            )
+    return observation
