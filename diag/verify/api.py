@@ -5,26 +5,32 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
-from diag.judgement.collapse import COLLAPSE_RATIO
+from probes.setup import Setup, SetupOptions
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from diag.verify.result import Comparison, Verification
-    from diag.verify.run import Texts, Trial
+    from diag.verify.run import Run
+    from diag.verify.settings import CRomeTarget, Facts, Settings, Texts
     from probes.request.cases import EditCase
     from probes.request.request import Request
-    from probes.setup import Setup, SetupOptions
     from probes.target_value.hyperparameters import Hyperparameters
 
-CRomeTarget = Literal["published", "consistent"]
-# About 13,000 tokens of the bundled texts: the ratio of two perplexities on the same text is then
-# known to a fraction of a per cent.
-MAX_TEXTS = 100
-GENERATED_TOKENS = 40
+
+class Options(SetupOptions, total=False):
+    """Fields of :class:`probes.setup.Setup` and of :class:`diag.verify.settings.Settings`."""
+
+    hyperparameters: Hyperparameters
+    c_rome_target: CRomeTarget
+    collapse_ratio: float
+    precision: float
+    texts: Texts | Sequence[str]
+    facts: Facts
+    generated_tokens: int
 
 
 def verify(
@@ -33,13 +39,9 @@ def verify(
     *,
     target_new: str | None = None,
     target_true: str | None = None,
-    hyperparameters: Hyperparameters | None = None,
-    c_rome_target: CRomeTarget = "published",
-    collapse_ratio: float = COLLAPSE_RATIO.value,
-    texts: Sequence[str] | None = None,
-    **setup: Unpack[SetupOptions],
+    **options: Unpack[Options],
 ) -> Verification:
-    """Performs one edit four ways and measures the model before and after each.
+    """Performs one edit with every editor and measures the model before and after each.
 
     Args:
         subject: The subject of the fact.
@@ -47,11 +49,9 @@ def verify(
             fact the bundled world knows about the subject.
         target_new: The new object; needed unless the bundled world knows the fact.
         target_true: What the model says now; success is then P(new) > P(true).
-        hyperparameters: Of the optimisation of v*; ROME's by default.
-        c_rome_target: What C-ROME writes: ``"published"`` v_u + δ, ``"consistent"`` v̄ + δ.
-        collapse_ratio: The perplexity ratio at and above which a model counts as collapsed.
-        texts: Texts to measure perplexity on; bundled held-out texts by default.
-        **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
+        **options: Model, layer, contexts and second moment (:class:`probes.setup.Setup`); what is
+            measured, and on what (:class:`diag.verify.settings.Settings`). All of the ``texts``
+            that are given as a list are measured.
 
     Returns:
         What became of the model.
@@ -59,43 +59,27 @@ def verify(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from probes.request.cases import of_request
-    from probes.setup import Setup
+    from probes.request.known import with_tests
 
     edit = choose_edit(subject, prompt, target_new, target_true)
-    trial = prepare(
-        Setup(**setup),
-        hyperparameters,
-        c_rome_target=c_rome_target,
-        collapse_ratio=collapse_ratio,
-        texts=_texts(texts),
-    )
-    return trial.one(of_request(edit))
+    return prepare(*_apart(options)).one(with_tests(edit))
 
 
 def verify_list(
     edits: Sequence[EditCase] | str | os.PathLike[str],
     *,
-    hyperparameters: Hyperparameters | None = None,
-    c_rome_target: CRomeTarget = "published",
-    collapse_ratio: float = COLLAPSE_RATIO.value,
-    texts: Sequence[str] | None = None,
     journal: str | os.PathLike[str] | None = None,
     progress: Callable[[int], None] | None = None,
-    **setup: Unpack[SetupOptions],
+    **options: Unpack[Options],
 ) -> Comparison:
     """Performs a list of edits, one at a time, and compares collapse cases with normal ones.
 
     Args:
-        edits: A file in ROME's, EasyEdit's or the bundled facts' format, or cases.
-        hyperparameters: As in :func:`verify`.
-        c_rome_target: As in :func:`verify`.
-        collapse_ratio: As in :func:`verify`.
-        texts: As in :func:`verify`.
+        edits: A file in any of the published formats, or cases.
         journal: A file that results go to as they come; with the same arguments an interrupted
             run resumes from it.
         progress: Called with the number of edits done.
-        **setup: As in :func:`verify`.
+        **options: As in :func:`verify`.
 
     Returns:
         Every edit's result, and groups of them beside one another.
@@ -103,71 +87,49 @@ def verify_list(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from probes.request.cases import Cases, read
-    from probes.setup import Setup
+    from probes.request.records import Edits, read_edits
 
-    cases = read(edits) if isinstance(edits, str | os.PathLike) else Cases(tuple(edits))
-    trial = prepare(
-        Setup(**setup),
-        hyperparameters,
-        c_rome_target=c_rome_target,
-        collapse_ratio=collapse_ratio,
-        texts=_texts(texts),
-    )
-    return trial.many(
-        cases, journal=None if journal is None else os.fspath(journal), progress=progress
+    listed = read_edits(edits) if isinstance(edits, str | os.PathLike) else Edits(tuple(edits))
+    return prepare(*_apart(options)).many(
+        listed, journal=None if journal is None else os.fspath(journal), progress=progress
     )
 
 
-def prepare(
-    setup: Setup,
-    hyperparameters: Hyperparameters | None = None,
-    *,
-    c_rome_target: CRomeTarget,
-    collapse_ratio: float,
-    texts: Texts,
-    generated_tokens: int = GENERATED_TOKENS,
-) -> Trial:
-    """Loads the model, measures it unedited and makes it ready for edits.
+def prepare(setup: Setup, settings: Settings) -> Run:
+    """Loads the model, asks it what it knows and makes it ready for edits.
 
     Args:
         setup: What to measure with; its layer and second moment have precedence over those that
-            the hyperparameters name.
-        hyperparameters: Of the optimisation of v*; ROME's by default.
-        c_rome_target: As in :func:`verify`.
-        collapse_ratio: As in :func:`verify`.
-        texts: For perplexity.
-        generated_tokens: Length of the generated texts.
+            the hyper-parameters name.
+        settings: What is measured, and on what.
 
     Returns:
         The run.
 
     Raises:
-        UserError: If weights, texts or contexts cannot be used.
+        UserError: If weights, texts, facts or contexts cannot be used.
     """
     from diag.verify import run
-    from probes.target_value.hyperparameters import Hyperparameters
 
-    chosen = hyperparameters or Hyperparameters()
+    chosen = settings.hyperparameters
     if setup.layer is None:
         setup = dataclasses.replace(setup, layer=chosen.layer)
     if setup.second_moment == "auto" and not chosen.second_moment_adjustment:
         setup = dataclasses.replace(setup, second_moment="identity")  # as the result will say
-    model = setup.load()
-    layer = setup.choose_layer(model)
-    return run.prepare(
-        model,
-        layer,
-        setup.find_moment(model, layer),
-        prefixes=setup.prefixes,
-        n_prefixes=setup.n_prefixes,
-        seed=setup.seed,
-        hyperparameters=chosen,
-        c_rome_target=c_rome_target,
-        collapse_ratio=collapse_ratio,
-        texts=texts,
-        generated_tokens=generated_tokens,
-    )
+    return run.prepare(setup.prepare(), settings, quiet=setup.quiet)
+
+
+def _apart(options: Options) -> tuple[Setup, Settings]:
+    """The options of a library call, apart: what is measured with, and what is measured."""
+    from diag.verify.settings import Settings, Texts
+
+    given: dict[str, Any] = dict(options)
+    names = {field.name for field in dataclasses.fields(Settings)}
+    measured = {name: given.pop(name) for name in names & given.keys()}
+    texts = measured.get("texts")
+    if texts is not None and not isinstance(texts, Texts):
+        measured["texts"] = Texts.given(texts)
+    return Setup(**given), Settings(**measured)
 
 
 def choose_edit(
@@ -176,17 +138,11 @@ def choose_edit(
     """The requested edit, which must have a new object.
 
     Raises:
-        UserError: As :func:`diag.keys.api.choose_request`, or if there is no new object.
+        UserError: As :func:`probes.request.known.complete`, or if there is no new object.
     """
-    from diag.keys.api import choose_request
+    from probes.request.known import complete
 
-    edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
+    edit = complete(subject, prompt, target_new=target_new, target_true=target_true)
     if edit.target_new is None:
         raise UserError(f"the edit of {edit.subject!r} has no new object: give --target-new")
     return edit
-
-
-def _texts(texts: Sequence[str] | None) -> Texts:
-    from diag.verify.run import Texts
-
-    return Texts.read(limit=MAX_TEXTS) if texts is None else Texts("given", tuple(texts))

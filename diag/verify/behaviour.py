@@ -128,6 +128,7 @@ class Recall:
         replies = AnswerMeter(model, questions, layer).before
         known = _spread([i for i, reply in enumerate(replies) if reply.scores[0].greedy], limit)
         self._subjects = [tried[i].request.subject for i in known]
+        self.tried = len(tried)
         self._meter = AnswerMeter(model, [questions[i] for i in known], layer)
 
     @property

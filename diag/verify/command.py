@@ -10,18 +10,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diag.judgement.collapse import COLLAPSE_RATIO
-from diag.verify.api import GENERATED_TOKENS, MAX_TEXTS, choose_edit, prepare
+from diag.judgement.limits import PERPLEXITY_COLLAPSE
+from diag.verify.api import choose_edit, prepare
 from rome_diagnosis import command, files, options
+from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress
 
 if TYPE_CHECKING:
     from diag.verify.result import Comparison, Verification
-    from probes.request.cases import Cases, EditCase
+    from diag.verify.settings import Settings
+    from probes.request.cases import EditCase
+    from probes.request.records import Edits
     from probes.target_value.hyperparameters import Hyperparameters
 
-ARMS = ("rome", "c_rome", "p_rome", "c_rome_prefixed")
 OVERRIDES: dict[str, tuple[Callable[[str], Any], str]] = {
     "evaluations": (int, "evaluations of the loss; one step less"),
     "learning_rate": (options.positive, "Adam learning rate"),
@@ -35,7 +37,7 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any], str]] = {
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = command.parser(
-        "diag.verify", "Performs an edit four ways and measures what becomes of the model."
+        "diag.verify", "Performs an edit with every editor and measures what becomes of the model."
     )
     unset = options.UNSET
     options.add_request(parser, required=False)
@@ -81,18 +83,34 @@ def build_parser() -> argparse.ArgumentParser:
         "(default: bundled held-out texts)",
     )
     group.add_argument(
-        "--max-texts", type=int, default=MAX_TEXTS, help="use only the first N of them"
+        "--max-texts",
+        type=int,
+        default=unset,
+        help="measure exactly the first N texts (default: as many of 100 as settle the outcome)",
+    )
+    group.add_argument(
+        "--precision",
+        type=options.positive,
+        default=0.1,
+        help="relative half width of the perplexity ratio's 95%% interval at which texts suffice",
+    )
+    group.add_argument(
+        "--facts",
+        metavar="FILE",
+        default=unset,
+        help="facts whose recall is measured, in any format of --edits (default: the bundled "
+        "world's for its own model, packaged common facts for others)",
     )
     group.add_argument(
         "--generated-tokens",
         type=int,
-        default=GENERATED_TOKENS,
+        default=40,
         help="length of the generated texts",
     )
     group.add_argument(
         "--collapse-ratio",
         type=options.positive,
-        default=COLLAPSE_RATIO.value,
+        default=PERPLEXITY_COLLAPSE.value,
         help="perplexity ratio at and above which a model counts as collapsed",
     )
     group = options.add_output(parser)
@@ -103,10 +121,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="write the edited model, for Hugging Face from_pretrained",
     )
     group.add_argument(
-        "--save-variant", choices=ARMS[:3], default="c_rome", help="which edit --save-model has"
+        "--save-variant",
+        choices=tuple(EDITORS),
+        default="c_rome",
+        help="the editor whose edit --save-model writes",
     )
     options.add_fail_on(
-        group, choices=(*ARMS, "any"), help="exit with code 1 if this arm breaks the model"
+        group, choices=(*ARMS, "any"), help="exit with code 1 if this arm collapses the model"
     )
     return parser
 
@@ -132,34 +153,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outputs = [given.get("json"), given.get("html"), journal]
     files.check_outputs(
         outputs,
-        inputs=[*setup.inputs(), *(given.get(name) for name in ("edits", "texts"))],
+        inputs=[*setup.inputs(), *(given.get(name) for name in ("edits", "texts", "facts"))],
     )
-    from diag.verify.run import Texts
-    from probes.request.cases import Cases
+    from probes.request.records import Edits
 
     edits = _edits(given)
-    hyperparameters = _hyperparameters(given)
-    texts = Texts.read(given.get("texts"), limit=parsed.max_texts)
+    settings = _settings(given)
     with files.locked(*outputs):
-        trial = prepare(
-            setup,
-            hyperparameters,
-            c_rome_target=parsed.c_rome_target,
-            collapse_ratio=parsed.collapse_ratio,
-            generated_tokens=parsed.generated_tokens,
-            texts=texts,
-        )
+        run = prepare(setup, settings)
         line = shlex.join(["python", "-m", "diag.verify", *words])
         result: Verification | Comparison
-        if isinstance(edits, Cases):
-            with Progress(len(edits.found), quiet=setup.quiet) as progress:
-                result = trial.many(edits, journal=journal, progress=progress, command_line=line)
+        if isinstance(edits, Edits):
+            with Progress(len(edits.cases), quiet=setup.quiet) as progress:
+                result = run.many(edits, journal=journal, progress=progress, command_line=line)
             broken = {arm: n > 0 for arm, n in result.summary["collapsed"].items()}
         else:
-            result = trial.one(edits, command_line=line)
+            result = run.one(edits, command_line=line)
             broken = dict(result.collapsed)
             if "save_model" in given:
-                trial.save_model(edits, parsed.save_variant, given["save_model"])
+                run.save_model(edits, parsed.save_variant, given["save_model"])
         command.deliver(result, given, text="reports.text.verify")
         if journal is not None and "json" in given and "journal" not in given:
             Path(journal).unlink(missing_ok=True)  # its results have gone to their final place
@@ -179,25 +191,38 @@ def _journal(given: dict[str, Any]) -> str | None:
     return f"{to_json}.journal"
 
 
-def _edits(given: dict[str, Any]) -> Cases | EditCase:
-    from probes.request.cases import of_request, read
+def _edits(given: dict[str, Any]) -> Edits | EditCase:
+    from probes.request.known import with_tests
+    from probes.request.records import read_edits
 
     if ("edits" in given) == ("subject" in given):
         raise UserError("say what to edit: either --subject or --edits FILE")
     if "edits" not in given:
         parts = (given.get(name) for name in ("prompt", "target_new", "target_true"))
-        return of_request(choose_edit(given["subject"], *parts))
+        return with_tests(choose_edit(given["subject"], *parts))
     for option in ("prompt", "target_new", "target_true", "save_model"):
         if option in given:
             flag = "--" + option.replace("_", "-")
             raise UserError(f"{flag} is for one edit; the edits of a list bring their own")
-    cases = read(given["edits"])
     limit = given.get("limit")
-    if limit is None:
-        return cases
-    if limit < 1:
+    if limit is not None and limit < 1:
         raise UserError(f"--limit must be 1 or more, not {limit}")
-    return dataclasses.replace(cases, found=cases.found[:limit])
+    return read_edits(given["edits"], limit=limit)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    from diag.verify.settings import Facts, Settings, Texts
+
+    facts = given.get("facts")
+    return Settings(
+        hyperparameters=_hyperparameters(given),
+        c_rome_target=given["c_rome_target"],
+        collapse_ratio=given["collapse_ratio"],
+        precision=given["precision"],
+        texts=Texts.read(given.get("texts"), limit=given.get("max_texts")),
+        facts=None if facts is None else Facts.read(facts),
+        generated_tokens=given["generated_tokens"],
+    )
 
 
 def _hyperparameters(given: dict[str, Any]) -> Hyperparameters:

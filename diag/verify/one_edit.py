@@ -1,103 +1,67 @@
-"""One edit, performed for real in three variants, and what became of the model.
+"""One edit, performed for real by every editor, and what became of the model.
 
-The fourth arm, ``c_rome_prefixed``, has C-ROME's weights; a prefix is put in front of its test
-prompts, because the key it was written for is a prefixed one.
+An arm is an editor and the way its edit is tested: bare, or with a prefix before the test prompts
+(:data:`rome_diagnosis.editors.ARMS`). Arms of one editor share its weights.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-from diag.judgement.collapse import collapsed
+from diag.judgement import outcome
 from diag.mathematics.damage import rms_change
 from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
-from probes.edited.perplexity import Perplexity, PerplexityMeter
+from diag.verify.settings import FEWEST_TOKENS, Facts, Settings
+from probes.edited.perplexity import Comparison, PerplexityMeter
 from probes.edited.weights import edited, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
+from probes.request import prefixes
 from probes.request.cases import EditCase
 from probes.request.lookup import lookup
-from probes.second_moment.moment import SecondMoment
-from probes.target_value.hyperparameters import Hyperparameters
+from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue, optimise
-from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.editors import ARMS, EDITORS
+from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.progress import stages
 
-Arm = Literal["rome", "c_rome", "p_rome", "c_rome_prefixed"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
-CRomeTarget = Literal["published", "consistent"]
-
-GENERATED_TOKENS = 40
 SAMPLED_PROMPTS = 4
 TOP_K = 5  # of the published evaluation's generation
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What all edits of a run have in common.
-
-    Attributes:
-        prefixes: Contexts 1…n of the edit; the first is the editing prefix of the fourth arm.
-        unseen_prefix: A prefix that is not among them.
-        hyperparameters: Of the optimisation of v*.
-        c_rome_target: ``published`` keeps v* = v_u + δ for C-ROME too; ``consistent`` takes
-            v̄ + δ, so that δ = 0 edits nothing.
-        collapse_ratio: The criterion on the perplexity ratio.
-        seed: Of the sampled generations.
-        generated_tokens: Their length.
-    """
-
-    prefixes: tuple[str, ...]
-    unseen_prefix: str
-    hyperparameters: Hyperparameters
-    c_rome_target: CRomeTarget
-    collapse_ratio: float
-    seed: int
-    generated_tokens: int = GENERATED_TOKENS
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings as a JSON object."""
-        return asdict(self) | {"prefixes": list(self.prefixes)}
 
 
 class Bench:
     """A model with everything that is measured on it, ready for any number of edits."""
 
-    def __init__(
-        self,
-        model: LoadedModel,
-        layer: int,
-        moment: SecondMoment,
-        settings: Settings,
-        *,
-        texts: Sequence[str],
-        known: Sequence[EditCase] = (),
-    ) -> None:
-        """Runs the text set and the known facts through the unedited model.
+    def __init__(self, setup: Prepared, settings: Settings, *, quiet: bool = True) -> None:
+        """Asks the unedited model which of the known facts it gives.
 
         Args:
-            model: The loaded model, float32.
-            layer: The edited block.
-            moment: Second moment of its keys.
-            settings: See :class:`Settings`.
-            texts: For perplexity.
-            known: Facts whose recall stands for a downstream task.
+            setup: Model, layer, contexts and second moment; weights in float32 or float64.
+            settings: What is measured, and on what.
+            quiet: Show no progress.
 
         Raises:
             UserError: If the texts or facts cannot be used.
         """
-        self.model, self.layer, self.moment, self.settings = model, layer, moment, settings
-        self.texts = PerplexityMeter(model, texts, layer)
-        self.recall = Recall(model, known, layer)
-        self._wordings: dict[Wording, str] = {
+        self.model, self.layer, self.moment = setup.model, setup.layer, setup.moment
+        self.prefixes, self.seed = setup.prefixes, setup.seed
+        self.settings = settings
+        self.facts = settings.facts or Facts.for_model(setup.model.name)
+        with stages("preparing", quiet=quiet) as stage:
+            stage("tokenising the texts")
+            self.texts = PerplexityMeter(self.model, settings.texts.texts, self.layer)
+            stage("asking for known facts")
+            self.recall = Recall(self.model, self.facts.cases, self.layer)
+            stage("sampling an unseen prefix")
+            unseen = _unseen_prefix(self.model, self.prefixes, self.seed)
+        self.wordings: dict[Wording, str] = {
             "bare": "",
-            "editing_prefix": settings.prefixes[0] if settings.prefixes else "",
-            "unseen_prefix": settings.unseen_prefix,
+            "editing_prefix": self.prefixes[0] if self.prefixes else "",
+            "unseen_prefix": unseen,
         }
 
     def target_values(self, cases: Sequence[EditCase]) -> list[TargetValue]:
@@ -109,14 +73,14 @@ class Bench:
         return optimise(
             self.model,
             [case.request for case in cases],
-            self.settings.prefixes,
+            self.prefixes,
             self.layer,
             self.settings.hyperparameters,
             batch=len(cases),
         )
 
     def factors(self, case: EditCase, target: TargetValue) -> dict[str, RankOne]:
-        """The update of each variant.
+        """The update of each editor.
 
         Args:
             case: The edit.
@@ -128,7 +92,7 @@ class Bench:
         Raises:
             UserError: If a denominator is exactly zero.
         """
-        sites = [lookup(self.model, case.request, p) for p in ("", *self.settings.prefixes)]
+        sites = [lookup(self.model, case.request, p) for p in ("", *self.prefixes)]
         captured = capture(self.model, sites, self.layer)
         keys, values = captured.keys, captured.values
         found: dict[str, RankOne] = {}
@@ -143,7 +107,7 @@ class Bench:
         return found
 
     def measure(self, case: EditCase, target: TargetValue) -> dict[str, Any]:
-        """Performs one edit in every variant and measures the model after each.
+        """Performs one edit with every editor and measures the model after each.
 
         Args:
             case: The edit and what tests it.
@@ -157,11 +121,10 @@ class Bench:
         """
         edit = case.request
         factors = self.factors(case, target)
-        behaviour = Behaviour(self.model, case, self._wordings, self.layer)
+        behaviour = Behaviour(self.model, case, self.wordings, self.layer)
         text_before = self._generate(case)
         arms: dict[str, Any] = {}
-        for variant in EDITORS:
-            change = factors[variant]
+        for name, change in factors.items():
             replies = behaviour.after([change])
             with edited(self.model, [change], self.layer):
                 text_after = self._generate(case)
@@ -172,25 +135,22 @@ class Bench:
                 )
                 for wording in WORDINGS
             }
-            arms[variant] = weights | said["bare"]
-            if variant == "c_rome":
-                arms["c_rome_prefixed"] = (
-                    weights
-                    | {"prefix": self._wordings["editing_prefix"]}
-                    | said["editing_prefix"]
-                    | {
-                        "unseen_prefix": {"prefix": self._wordings["unseen_prefix"]}
-                        | said["unseen_prefix"]
-                    }
-                )
+            for arm in ARMS.values():
+                if arm.editor == name:
+                    tested = self._prefixed(said) if arm.prefixed else said["bare"]
+                    arms[arm.name] = weights | tested
         first = lookup(self.model, edit)
-        limit = self.settings.collapse_ratio
+        judged = {
+            arm: outcome.judge(arms[arm], collapse_ratio=self.settings.collapse_ratio)
+            for arm in ARMS
+        }
         return {
             "request": {
                 "subject": edit.subject,
                 "prompt": edit.prompt,
                 "target_new": edit.target_new,
                 "target_true": edit.target_true,
+                "notes": list(edit.notes),
                 "case_id": case.case_id,
                 "group": case.group,
             },
@@ -211,29 +171,66 @@ class Bench:
                 "clamp_saturated": target.clamp_saturated,
             },
             "arms": {arm: arms[arm] for arm in ARMS},
-            "collapsed": {
-                arm: collapsed(arms[arm]["perplexity"]["ratio"], limit=limit) for arm in ARMS
+            "collapsed": {arm: found.outcome == "collapsed" for arm, found in judged.items()},
+            "outcome": {arm: found.outcome for arm, found in judged.items()},
+            "outcome_reasons": {arm: list(found.reasons) for arm, found in judged.items()},
+        }
+
+    def _prefixed(self, said: Mapping[Wording, Mapping[str, Any]]) -> dict[str, Any]:
+        """What test prompts give after an editing prefix and, beside it, after an unseen one."""
+        return {
+            "prefix": self.wordings["editing_prefix"],
+            **said["editing_prefix"],
+            "unseen_prefix": {
+                "prefix": self.wordings["unseen_prefix"],
+                **said["unseen_prefix"],
             },
         }
 
     def _of_weights(self, change: RankOne, subject: str) -> dict[str, Any]:
-        """What follows from the weights alone, whatever stands in front of test prompts."""
+        """What follows from the weights alone, whatever precedes the test prompts."""
         # (v* − v) over a direction of length 1, as the published code prints the two.
         numerator = float(change.r.norm()) * abs(change.denominator)
+        perplexity = self._perplexity(change)
         return {
             "denominator": change.denominator,
             "denominator_normalised": change.denominator / float(change.u.norm()),
             "numerator_norm": numerator,
             "update_norm": change.norm,
             "relative_update_norm": relative_norm(self.model, change, self.layer),
-            "damage": self._damage(change, numerator),
-            "perplexity": _perplexity(self.texts.before, self.texts.after([change])),
+            "damage": self._damage(change, numerator, perplexity["n_tokens"]),
+            "perplexity": perplexity,
             "recall": self.recall.after([change], without=subject),
         }
 
-    def _damage(self, change: RankOne, numerator: float) -> dict[str, Any]:
-        """The closed form beside what the edit does to the text set."""
-        measured = self.texts.rms_change([change])
+    def _perplexity(self, change: RankOne) -> dict[str, Any]:
+        """Perplexity before and after, on as many texts as settle the outcome."""
+        settings = self.settings
+
+        def settled(found: Comparison) -> bool:
+            return found.after.n_tokens >= FEWEST_TOKENS and outcome.settled(
+                found.interval,
+                collapse_ratio=settings.collapse_ratio,
+                precision=settings.precision,
+            )
+
+        if settings.texts.forced:
+            found = self.texts.compare([change])
+        else:
+            found = self.texts.compare([change], settled=settled)
+        before, after = found.before, found.after
+        return {
+            **_compared(before.token_weighted, after.token_weighted),
+            "ratio_interval": None if found.interval is None else list(found.interval),
+            "text_mean": _compared(before.text_mean, after.text_mean),
+            "n_tokens": before.n_tokens,
+            "n_texts": before.n_texts,
+            "bos": before.bos,
+        }
+
+    def _damage(self, change: RankOne, numerator: float, n_tokens: int) -> dict[str, Any]:
+        """The closed form beside what the edit does to the texts that were measured."""
+        measured = self.texts.rms_change([change], n_tokens)
         predicted = why_not = typical = None
         if self.moment.moment is None:
             why_not = "C is the identity: without a corpus moment there is no closed form"
@@ -246,27 +243,27 @@ class Bench:
             else:
                 typical = self.moment.background.residual_norm
         return {
-            "predicted": _finite(predicted),
-            "measured": _finite(measured),
-            "relative": _finite(_over(predicted, typical)),
-            "measured_relative": _finite(_over(measured, typical)),
+            "predicted": finite(predicted),
+            "measured": finite(measured),
+            "relative": finite(_over(predicted, typical)),
+            "measured_relative": finite(_over(measured, typical)),
             "not_checked": why_not,
         }
 
     def _generate(self, case: EditCase) -> dict[str, Any]:
         """Greedy answers under every wording, and sampled text for the entropy."""
-        greedy = [prefix + case.request.text for prefix in self._wordings.values()]
+        greedy = [prefix + case.request.text for prefix in self.wordings.values()]
         sampled = [case.request.text, *case.paraphrases][:SAMPLED_PROMPTS]
         texts = generate(
             self.model,
             [*greedy, *sampled],
             n_tokens=self.settings.generated_tokens,
             top_k=[1] * len(greedy) + [TOP_K] * len(sampled),
-            seed=self.settings.seed,
+            seed=self.seed,
         )
         continued = texts[len(greedy) :]
         return {
-            "answers": dict(zip(self._wordings, texts[: len(greedy)], strict=True)),
+            "answers": dict(zip(self.wordings, texts[: len(greedy)], strict=True)),
             "entropy": n_gram_entropy(continued),
             "text": sampled[0] + continued[0],
         }
@@ -295,22 +292,18 @@ def _with_generation(
     }
 
 
-def _perplexity(before: Perplexity, after: Perplexity) -> dict[str, Any]:
-    def compare(old: float, new: float) -> dict[str, float | None]:
-        return {"before": _finite(old), "after": _finite(new), "ratio": _finite(new / old)}
-
-    return compare(before.token_weighted, after.token_weighted) | {
-        "text_mean": compare(before.text_mean, after.text_mean),
-        "n_tokens": before.n_tokens,
-        "n_texts": before.n_texts,
-        "bos": before.bos,
-    }
+def _compared(before: float, after: float) -> dict[str, float | None]:
+    return finite({"before": before, "after": after, "ratio": after / before})
 
 
 def _over(size: float | None, typical: float | None) -> float | None:
     return None if size is None or typical is None else size / typical
 
 
-def _finite(value: float | None) -> float | None:
-    """JSON has no infinity."""
-    return value if value is not None and math.isfinite(value) else None
+def _unseen_prefix(model: LoadedModel, taken: Sequence[str], seed: int) -> str:
+    """A prefix from another seed than the edit's, and not among them."""
+    for other in range(seed + 1, seed + 11):
+        (text,) = prefixes.sample(model, n=1, seed=other)
+        if text not in taken:
+            return text
+    return "Meanwhile. "

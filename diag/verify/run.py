@@ -1,38 +1,31 @@
 """A run of one or many edits: what it rests on, its order, and the document it makes.
 
 The edits of a list are optimised in chunks of fixed composition and measured one by one; each
-result goes to a journal as soon as it is known. A run that was killed therefore goes on where it
+result goes to a journal as soon as it is known. A run that was killed therefore resumes where it
 stopped, and what it ends with is the same to the last digit.
 """
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from diag.judgement import limits
+from diag.judgement.outcome import OUTCOMES
 from diag.verify import groups, key_map
-from diag.verify.behaviour import KNOWN_FACTS
-from diag.verify.one_edit import ARMS, GENERATED_TOKENS, Bench, CRomeTarget, Settings
+from diag.verify.one_edit import Bench
 from diag.verify.result import Comparison, Verification
-from probes import bundled
-from probes.edited.perplexity import read_texts
+from diag.verify.settings import Settings, digest
 from probes.edited.weights import save_edited
-from probes.model.loaded import LoadedModel, describe
-from probes.request import prefixes as contexts
-from probes.request.cases import Cases, EditCase, from_record
-from probes.second_moment.moment import SecondMoment
-from probes.target_value.hyperparameters import Hyperparameters
+from probes.model.loaded import describe
+from probes.request.cases import EditCase
+from probes.request.records import Edits
+from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue
-from rome_diagnosis import command
-from rome_diagnosis.editors import EDITORS
+from rome_diagnosis import envelope
+from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.journal import Journal
 
@@ -41,45 +34,7 @@ CHUNK = 16  # edits handed to the optimiser together
 
 
 @dataclass(frozen=True)
-class Texts:
-    """The text set perplexity is measured on.
-
-    Attributes:
-        source: What to call it in results.
-        texts: The texts.
-    """
-
-    source: str
-    texts: tuple[str, ...]
-
-    @classmethod
-    def read(cls, path: str | None = None, *, limit: int | None = None) -> Texts:
-        """Reads a text set, or takes the bundled held-out one.
-
-        Args:
-            path: See :func:`probes.edited.perplexity.read_texts`.
-            limit: At most the first so many.
-
-        Returns:
-            The texts.
-
-        Raises:
-            UserError: If they cannot be read.
-        """
-        if limit is not None and limit < 1:
-            raise UserError(f"the number of texts must be 1 or more, not {limit}")
-        found = bundled.texts() if path is None else read_texts(path)
-        source = "bundled held-out texts" if path is None else Path(path).name
-        return cls(source, tuple(found[:limit]))
-
-    @property
-    def digest(self) -> str:
-        """Identifies the texts."""
-        return hashlib.sha256(json.dumps(self.texts).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Trial:
+class Run:
     """A prepared run.
 
     Attributes:
@@ -105,26 +60,27 @@ class Trial:
         """
         (target,) = self.bench.target_values([case])
         found = self.bench.measure(case, target)
-        return Verification(_plain({**self.head, "command": command_line, **found}))
+        head = {**self.head, "command": command_line}
+        return Verification(envelope.plain({**head, **found}))
 
-    def save_model(self, case: EditCase, variant: str, directory: str) -> None:
+    def save_model(self, case: EditCase, editor: str, directory: str) -> None:
         """Writes the model one edit makes, for Hugging Face ``from_pretrained``.
 
         Args:
             case: The edit.
-            variant: Which of its updates.
+            editor: Name of the editor whose update is written.
             directory: Where to; must not exist yet.
 
         Raises:
             UserError: If the edit cannot be performed or the directory not be written.
         """
         (target,) = self.bench.target_values([case])
-        change = self.bench.factors(case, target)[variant]
+        change = self.bench.factors(case, target)[editor]
         save_edited(self.bench.model, [change], self.bench.layer, directory)
 
     def many(
         self,
-        cases: Cases,
+        listed: Edits,
         *,
         journal: str | None = None,
         progress: Callable[[int], None] | None = None,
@@ -133,8 +89,8 @@ class Trial:
         """Performs a list of edits, one at a time, and compares groups of them.
 
         Args:
-            cases: The edits.
-            journal: File that results go to as they come; an interrupted run goes on from it. It
+            listed: The edits, and the records that are none.
+            journal: File that results go to as they come; an interrupted run resumes from it. It
                 stays: whoever saves the result removes it.
             progress: Called with the number of edits done, at the start and after each.
             command_line: What repeats the run.
@@ -147,26 +103,26 @@ class Trial:
         """
         created = str(self.head["created"])
         if journal is None:
-            edits = self._edits(cases.found, {}, lambda _, __: None, progress)
+            edits = self._edits(listed.cases, {}, lambda _, __: None, progress)
         else:
-            with Journal(journal, self._identity(cases.found)) as kept:
+            with Journal(journal, self._identity(listed.cases)) as kept:
                 if "created" not in kept.done:
                     kept.add("created", created)
                 created = kept.done["created"]
-                edits = self._edits(cases.found, kept.done, kept.add, progress)
+                edits = self._edits(listed.cases, kept.done, kept.add, progress)
         document = {
             **self.head,
             "created": created,
             "command": command_line,
             "edits": edits,
-            "refused": [asdict(refused) for refused in cases.refused],
+            "refused": [asdict(refused) for refused in listed.refused],
+            "notes": list(listed.notes),
         }
         bench = self.bench
         document["projections"] = key_map.place(
-            bench.model, bench.layer, bench.settings.prefixes, bench.moment, edits,
-            seed=bench.settings.seed,
+            bench.model, bench.layer, bench.prefixes, bench.moment, edits, seed=bench.seed,
         )  # fmt: skip
-        return Comparison(_plain(document | self._compare(edits)))
+        return Comparison(envelope.plain(document | self._compare(edits)))
 
     def _edits(
         self,
@@ -188,7 +144,7 @@ class Trial:
                     found.append(done[key])
                     continue
                 assert targets is not None
-                found.append(_plain(self._measure(case, targets[i])))
+                found.append(envelope.plain(self._measure(case, targets[i])))
                 keep(key, found[-1])
         if progress:
             progress(len(found))
@@ -220,7 +176,7 @@ class Trial:
         performed = [edit for edit in edits if "error" not in edit]
         if not performed:
             raise UserError(f"not one edit could be performed: {edits[0]['error']}")
-        seed = self.bench.settings.seed
+        seed = self.bench.seed
         compared = {
             by: groups.compare(performed, by=by, seed=seed) for by in ("collapse", "first_token")
         }
@@ -234,6 +190,13 @@ class Trial:
                 "collapse_ratio": self.bench.settings.collapse_ratio,
                 "collapsed": {
                     arm: sum(edit["collapsed"][arm] for edit in performed) for arm in ARMS
+                },
+                "outcomes": {
+                    arm: {
+                        name: sum(edit["outcome"][arm] == name for edit in performed)
+                        for name in OUTCOMES
+                    }
+                    for arm in ARMS
                 },
                 "rescue": groups.rescue(performed),
                 "damage_against_perplexity": groups.damage_against_perplexity(performed)
@@ -251,100 +214,51 @@ class Trial:
         } | {"edits": of_cases.hexdigest()[:16]}
 
 
-def prepare(
-    model: LoadedModel,
-    layer: int,
-    moment: SecondMoment,
-    *,
-    prefixes: Sequence[str] | None,
-    n_prefixes: int,
-    seed: int,
-    hyperparameters: Hyperparameters,
-    c_rome_target: CRomeTarget,
-    collapse_ratio: float,
-    texts: Texts,
-    known: Sequence[EditCase] | None = None,
-    generated_tokens: int = GENERATED_TOKENS,
-) -> Trial:
+def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
     """Measures the unedited model and makes it ready for edits.
 
     Args:
-        model: The loaded model, float32.
-        layer: The edited block.
-        moment: Second moment of its keys.
-        prefixes: Contexts 1…n; ``None`` samples them.
-        n_prefixes: How many to sample.
-        seed: Of all sampling.
-        hyperparameters: Of the optimisation of v*.
-        c_rome_target: See :class:`diag.verify.one_edit.Settings`.
-        collapse_ratio: The criterion on the perplexity ratio.
-        texts: For perplexity.
-        known: Facts to choose those from whose recall is measured; the bundled world's if ``None``.
-        generated_tokens: Length of the generated texts.
+        setup: Model, layer, contexts and second moment.
+        settings: What is measured, and on what.
+        quiet: Show no progress.
 
     Returns:
         The run.
 
     Raises:
-        UserError: If weights, texts or contexts cannot be used.
+        UserError: If weights, texts or facts cannot be used.
     """
-    if generated_tokens < 1:
-        raise UserError(f"the generated texts need a token or more, not {generated_tokens}")
-    if not collapse_ratio > 1:
-        raise UserError(f"the collapse criterion must be above 1, not {collapse_ratio:g}")
-    taken = (
-        contexts.sample(model, n=n_prefixes, seed=seed)
-        if prefixes is None
-        else contexts.given(prefixes)
-    )
-    settings = Settings(
-        prefixes=tuple(taken),
-        unseen_prefix=_unseen_prefix(model, taken, seed),
-        hyperparameters=hyperparameters,
-        c_rome_target=c_rome_target,
-        collapse_ratio=collapse_ratio,
-        seed=seed,
-        generated_tokens=generated_tokens,
-    )
-    if known is None:
-        known = [from_record(fact) for fact in bundled.facts()]
-    bench = Bench(model, layer, moment, settings, texts=texts.texts, known=known)
-    before = bench.texts.before
+    bench = Bench(setup, settings, quiet=quiet)
+    texts = settings.texts
     head = {
-        "schema": SCHEMA,
-        "version": command.package_version(),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "transformers", "transformer-lens")},
-        },
-        "command": None,
-        "model": describe(model),
-        "site": {"layer": layer, "hook": model.hook(layer, "key")},
+        **envelope.head(SCHEMA, None),
+        "model": describe(setup.model),
+        "site": {"layer": setup.layer, "hook": setup.model.hook(setup.layer, "key")},
         "contexts": {
-            "seed": seed if prefixes is None else None,
-            "sampled": prefixes is None,
-            "n": len(taken),
+            "seed": setup.seed if setup.sampled else None,
+            "sampled": setup.sampled,
+            "n": len(setup.prefixes),
         },
-        "second_moment": moment.describe(),
-        "settings": settings.to_json(),
+        "second_moment": setup.moment.describe(),
+        "settings": {
+            "prefixes": list(setup.prefixes),
+            "unseen_prefix": bench.wordings["unseen_prefix"],
+            "seed": setup.seed,
+            **settings.to_json(),
+        },
         "limits": limits.of_verdicts(),
-        "texts": {"source": texts.source, "digest": texts.digest, **before.to_json()},
-        "known_facts": {"n": bench.recall.n, "tried": min(len(known), 4 * KNOWN_FACTS)},
+        "texts": {
+            "source": texts.source,
+            "digest": texts.digest,
+            "n_texts": len(texts.texts),
+            "forced": texts.forced,
+            "bos": setup.model.bos,
+        },
+        "known_facts": {
+            "source": bench.facts.source,
+            "digest": digest([case.digest for case in bench.facts.cases]),
+            "n": bench.recall.n,
+            "tried": bench.recall.tried,
+        },
     }
-    return Trial(bench, _plain(head))
-
-
-def _unseen_prefix(model: LoadedModel, taken: Sequence[str], seed: int) -> str:
-    """A prefix from another seed than the edit's, and not among them."""
-    for other in range(seed + 1, seed + 11):
-        (text,) = contexts.sample(model, n=1, seed=other)
-        if text not in taken:
-            return text
-    return "Meanwhile. "
-
-
-def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Through JSON and back, so that what is in memory is what is on disk to the last type."""
-    plain: dict[str, Any] = json.loads(command.dumps(document))
-    return plain
+    return Run(bench, envelope.plain(head))

@@ -62,6 +62,15 @@ def facts() -> list[dict[str, Any]]:
     return _json_lines(facts_path())
 
 
+def common_facts() -> list[dict[str, Any]]:
+    """Widely known facts about the real world, for models that were trained on it.
+
+    Returns:
+        Records with ``subject``, ``relation``, ``prompt`` (with ``{}``) and ``target_true``.
+    """
+    return _json_lines(DATA / "common_facts.jsonl")
+
+
 def texts() -> list[str]:
     """Held-out prose: drawn by a seed that no training text was drawn by."""
     return [record["text"] for record in _json_lines(texts_path())]

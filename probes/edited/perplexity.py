@@ -187,22 +187,28 @@ class PerplexityMeter:
         return found
 
     @torch.no_grad()
-    def rms_change(self, factors: Sequence[Factors]) -> float:
-        """Root mean square, over the tokens measured so far, of the change of the MLP's output.
+    def rms_change(self, factors: Sequence[Factors], n_tokens: int | None = None) -> float:
+        """Root mean square, over the tokens of the texts, of the change of the MLP's output.
 
         Args:
             factors: The rank-one changes.
+            n_tokens: Use the portions that hold the first N predicted tokens, as
+                :meth:`compare` reports them; all texts by default.
 
         Returns:
             Its size, in units of the MLP's output.
         """
-        total, n = 0.0, 0
-        for portion in self._portions or [self._portion(0)]:
+        total, n, predicted = 0.0, 0, 0.0
+        for i in range(len(self._bounds)):
+            portion = self._portion(i)
             for batch in portion.batches:
                 inside = batch.recording.mask.bool()
                 change = change_of_output(batch.recording.keys[inside], factors)
                 total += float(change.double().square().sum())
                 n += int(inside.sum())
+            predicted += float(portion.before.counts.sum())
+            if n_tokens is not None and predicted >= n_tokens:
+                break
         return math.sqrt(total / n)
 
     def _portion(self, i: int) -> _Portion:

@@ -4,7 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.values import Count, Number, Positive, Share, Size
+from rome_diagnosis.schema.values import Count, Number, Pair, Positive, Share, Size
 
 
 class ArmDamage(TypedDict):
@@ -44,12 +44,15 @@ class PerplexityChange(Change):
     """Perplexity of the text set, weighted by tokens.
 
     Attributes:
+        ratio_interval: 95% interval of the ratio over the draw of the texts; null where too few
+            texts were measured.
         text_mean: The mean over texts of each one's perplexity, as the paper takes it.
         n_tokens: Number of predicted tokens.
         n_texts: Number of texts.
         bos: Whether a begin-of-sequence token began every row.
     """
 
+    ratio_interval: NotRequired[Pair | None]
     text_mean: Change
     n_tokens: Count
     n_texts: Count

@@ -128,7 +128,9 @@ class Settings(TypedDict):
         unseen_prefix: A prefix that is not among them.
         hyperparameters: Of the optimisation of v*.
         c_rome_target: What C-ROME writes: ``published`` v_u + δ, ``consistent`` v̄ + δ.
-        collapse_ratio: The perplexity ratio from which on a model counts as collapsed.
+        collapse_ratio: The perplexity ratio at and above which a model counts as collapsed.
+        precision: Relative half width of the ratio's interval at which texts suffice; null where
+            all texts were measured.
         seed: Seed of the sampled texts.
         generated_tokens: Tokens of each generated text.
     """
@@ -138,41 +140,50 @@ class Settings(TypedDict):
     hyperparameters: Hyperparameters
     c_rome_target: Literal["published", "consistent"]
     collapse_ratio: Annotated[float, Gt(1), Le(LARGEST), Says("a finite number above 1")]
+    precision: NotRequired[Positive | None]
     seed: Integer
     generated_tokens: Count
 
 
 class Texts(TypedDict):
-    """The text set, and the unedited model's perplexity on it.
+    """The text set. How much of it an edit was measured on stands with the edit's perplexity.
 
     Attributes:
         source: What the set is called.
         digest: Digest of the texts.
-        token_weighted: exp of the mean loss over all predicted tokens.
-        text_mean: The mean over texts of each one's perplexity.
-        loss: The mean loss over all predicted tokens, in nats.
-        n_tokens: Number of predicted tokens.
         n_texts: Number of texts.
+        forced: Whether all of them were measured, rather than as many as settled the outcome.
         bos: Whether a begin-of-sequence token began every row.
+        token_weighted: The unedited model's perplexity: exp of the mean loss over all predicted
+            tokens. Older documents have it.
+        text_mean: The mean over texts of each one's perplexity. Older documents have it.
+        loss: The mean loss over all predicted tokens, in nats. Older documents have it.
+        n_tokens: Number of predicted tokens. Older documents have it.
     """
 
     source: str
     digest: str
-    token_weighted: Positive
-    text_mean: Positive
-    loss: Number
-    n_tokens: Count
     n_texts: Count
+    forced: NotRequired[bool]
     bos: bool
+    token_weighted: NotRequired[Positive]
+    text_mean: NotRequired[Positive]
+    loss: NotRequired[Number]
+    n_tokens: NotRequired[Count]
 
 
 class KnownFacts(TypedDict):
     """Facts whose recall is measured: those the unedited model gives.
 
     Attributes:
+        source: Where the facts come from.
+        digest: Digest of all facts that could have been asked.
         n: Number of facts.
         tried: Number of facts that were asked to find them.
     """
+
+    source: NotRequired[str]
+    digest: NotRequired[str]
 
     n: Count
     tried: Count
@@ -212,6 +223,7 @@ class EditDocument(VerifyHead):
         arms: What was measured, for each arm.
         collapsed: Whether its perplexity met the criterion, for each arm.
         outcome: What became of the model, for each arm.
+        outcome_reasons: Measurements beyond their limits, as phrases, for each arm.
     """
 
     request: EditRequest
@@ -220,3 +232,4 @@ class EditDocument(VerifyHead):
     arms: Arms
     collapsed: Collapsed
     outcome: NotRequired[dict[Name, Outcome]]
+    outcome_reasons: NotRequired[dict[Name, list[str]]]

@@ -77,10 +77,12 @@ class Refused(TypedDict):
     Attributes:
         index: Its place in the file, from 0.
         reason: Why not.
+        place: Where in the file it is, e.g. ``line 3``.
     """
 
     index: Count
     reason: str
+    place: NotRequired[str]
 
 
 class GroupArm(TypedDict):
@@ -225,6 +227,7 @@ class EditsSummary(TypedDict):
         n_errors: Number of edits that could not be.
         collapse_ratio: The criterion on the perplexity ratio.
         collapsed: Number of collapses, for each arm.
+        outcomes: Number of edits of each outcome, for each arm.
         rescue: What C-ROME does where ROME breaks the model.
         damage_against_perplexity: How well predicted damage tells what happens to perplexity.
     """
@@ -233,6 +236,7 @@ class EditsSummary(TypedDict):
     n_errors: Count
     collapse_ratio: Positive
     collapsed: CollapsedCounts
+    outcomes: NotRequired[dict[Name, dict[Name, Count]]]
     rescue: Rescue
     damage_against_perplexity: PooledAgreement
 
@@ -244,6 +248,7 @@ class EditsDocument(VerifyHead):
         site: The edited block.
         edits: The edits, in the order of the list.
         refused: Records that are no edits.
+        notes: What was left out or changed in reading the file.
         projections: Keys and directions in two dimensions; null with fewer than two edits or no
             prefixes.
         groups: For each way of grouping (``collapse``, ``first_token``, ``record``), the groups.
@@ -253,6 +258,7 @@ class EditsDocument(VerifyHead):
     site: Site
     edits: list[Edit]
     refused: list[Refused]
+    notes: NotRequired[list[str]]
     projections: NotRequired[Projections | None]
     groups: dict[Name, list[Group]]
     summary: EditsSummary

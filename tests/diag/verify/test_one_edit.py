@@ -10,16 +10,20 @@ import torch
 import transformers
 
 from diag.verify import key_map, verify, verify_list
-from diag.verify.run import Texts, prepare
+from diag.verify.run import prepare
+from diag.verify.settings import Facts, Settings, Texts
 from probes.edited.answers import AnswerMeter, Question
 from probes.edited.perplexity import PerplexityMeter
 from probes.edited.weights import edited
-from probes.request.cases import Cases, EditCase, Neighbour
+from probes.request.cases import EditCase, Neighbour
+from probes.request.records import Edits
 from probes.request.request import request
 from probes.second_moment.estimate import estimate
+from probes.setup import Prepared
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
 from reports.document import ReportError
+from rome_diagnosis.editors import ARMS
 from rome_diagnosis.errors import UserError
 from tests.probes.edited.test_blocks_above import projection
 
@@ -69,20 +73,23 @@ def moment(tiny_model):
     return estimate(tiny_model("gpt2"), 1, shuffled_corpus(), row_length=16)
 
 
-def trial(model, moment, **options):
-    return prepare(
-        model, 1, moment,
-        **{
-            "prefixes": PREFIXES, "n_prefixes": 20, "seed": 0, "hyperparameters": SETTINGS,
-            "c_rome_target": "published", "collapse_ratio": 10.0,
-            "texts": Texts("a few texts", tuple(TEXTS)), "known": [], "generated_tokens": 4,
-        } | options,
-    )  # fmt: skip
+def run_of(model, moment, *, known=(), hyperparameters=SETTINGS, **options):
+    setup = Prepared(
+        model=model, layer=1, prefixes=tuple(PREFIXES), sampled=False, seed=0, moment=moment
+    )
+    settings = Settings(
+        hyperparameters=hyperparameters,
+        texts=Texts("a few texts", tuple(TEXTS), forced=True),
+        facts=Facts("none", tuple(known)),
+        generated_tokens=4,
+        **options,
+    )
+    return prepare(setup, settings)
 
 
 @pytest.fixture(scope="module")
 def bench(tiny_model, moment):
-    return trial(tiny_model("gpt2"), moment)
+    return run_of(tiny_model("gpt2"), moment)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +110,7 @@ def test_figures_equal_those_of_a_model_with_changed_weights(tiny_dir, tiny_mode
     factors = bench.bench.factors(CASES[0], target)
     ids = [tokenizer(text)["input_ids"] for text in TEXTS]
     for arm, found in result.arms.items():
-        change = factors["c_rome" if arm == "c_rome_prefixed" else arm]
+        change = factors[ARMS[arm].editor]
         model = transformers.AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2")).eval()
         weight = projection(model, 1).weight
         before = sum(loss(model, row) for row in ids)
@@ -192,7 +199,7 @@ def test_predicted_damage_is_the_measured_one_on_its_own_corpus(
         handle.remove()
         moved = float(torch.cat(seen).square().sum(1).mean().sqrt())
         numerator = float(change.r.norm()) * abs(change.denominator)
-        predicted = bench.bench._damage(change, numerator)["predicted"]
+        predicted = bench.bench._damage(change, numerator, 1)["predicted"]
         assert predicted == pytest.approx(moved, rel=1e-3), variant
         elsewhere = PerplexityMeter(model, TEXTS[:1], 1).rms_change([change])
         assert abs(elsewhere / moved - 1) > 0.01
@@ -202,7 +209,7 @@ def test_consistent_target_edits_nothing_when_delta_is_zero(tiny_model, moment):
     still = Hyperparameters(evaluations=1)  # no step is taken
     ratios = {}
     for kind in ("published", "consistent"):
-        of_kind = trial(tiny_model("gpt2"), moment, hyperparameters=still, c_rome_target=kind)
+        of_kind = run_of(tiny_model("gpt2"), moment, hyperparameters=still, c_rome_target=kind)
         ratios[kind] = of_kind.one(CASES[0]).arms
     assert ratios["consistent"]["c_rome"]["update_norm"] == pytest.approx(0, abs=1e-9)
     assert ratios["published"]["c_rome"]["update_norm"] > 1e-3
@@ -247,7 +254,7 @@ def undisturbed(document):
 
 @pytest.fixture(scope="module")
 def compared(bench):
-    return bench.many(Cases(tuple(CASES)))
+    return bench.many(Edits(tuple(CASES)))
 
 
 def test_list_measures_each_edit_as_alone(bench, compared, result):
@@ -311,21 +318,21 @@ def test_interrupted_anywhere_it_ends_the_same(tmp_path, bench, compared, stop):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench.many(Cases(tuple(CASES)), journal=journal, progress=interrupt)
+        bench.many(Edits(tuple(CASES)), journal=journal, progress=interrupt)
     assert len((tmp_path / "journal").read_bytes().splitlines()) == 2 + stop
-    again = bench.many(Cases(tuple(CASES)), journal=journal)
+    again = bench.many(Edits(tuple(CASES)), journal=journal)
     assert undisturbed(again.document) == undisturbed(compared.document)
 
 
 def test_a_finished_journal_is_not_measured_again(tmp_path, bench, monkeypatch):
     journal = str(tmp_path / "journal")
-    few = Cases(tuple(CASES[:2]))
+    few = Edits(tuple(CASES[:2]))
     first = bench.many(few, journal=journal)
     monkeypatch.setattr(bench.bench, "measure", None)
     monkeypatch.setattr(bench.bench, "target_values", None)
     assert bench.many(few, journal=journal).document == first.document
     with pytest.raises(UserError, match="edits"):
-        bench.many(Cases(tuple(CASES[:1])), journal=journal)
+        bench.many(Edits(tuple(CASES[:1])), journal=journal)
 
 
 def test_library_calls(tiny_model, moment):
@@ -350,7 +357,7 @@ def test_other_architectures(tiny_model, name):
     model = tiny_model(name)
     before = {key: value.clone() for key, value in model.state_dict.items()}
     of_model = estimate(model, 1, shuffled_corpus(), row_length=16)
-    found = trial(model, of_model).one(CASES[0])
+    found = run_of(model, of_model).one(CASES[0])
     for arm in found.arms.values():
         assert arm["perplexity"]["ratio"] is not None
         assert arm["damage"]["predicted"] > 0
