@@ -33,7 +33,8 @@ from probes.edited.perplexity import PerplexityMeter
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.prefixes import sample
-from probes.second_moment.estimate import estimate, for_model
+from probes.second_moment.choose import for_model
+from probes.second_moment.estimate import estimate
 from probes.text.corpus import packaged
 
 

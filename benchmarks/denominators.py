@@ -34,7 +34,7 @@ from probes.model.load import load
 from probes.request import prefixes as contexts
 from probes.request.lookup import lookup
 from probes.request.request import Request, request
-from probes.second_moment.estimate import for_model
+from probes.second_moment.choose import for_model
 
 SAME_KEYS, END_TO_END = 1e-6, 1e-4
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from probes.second_moment import estimate as covariance
+from probes.second_moment import stored as covariance
 
 TOLERANCE = 1e-12
 

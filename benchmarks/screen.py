@@ -34,10 +34,10 @@ from probes.forward.gpt2.prefix_tree import Suffix, trees
 from probes.keys.many_edits import NODES, Placed, SharedPrefixes
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
+from probes.request import cases, records
 from probes.request import prefixes as contexts
-from probes.request import records
 from probes.request.request import Request
-from probes.second_moment import estimate
+from probes.second_moment import choose
 from rome_diagnosis.errors import UserError
 
 FLOOR = {"bundled": 25.0, "random": 15.0}
@@ -62,7 +62,7 @@ def draw(path: Path, n: int, seed: int) -> list[Request]:
     found = []
     for row in records.rows(path):
         try:
-            found.append(records.edit(row.record))
+            found.append(cases.edit(row.record))
         except UserError:
             continue
     return random.Random(seed).sample(found, n)
@@ -114,7 +114,7 @@ def compare(
     """Both ways on the same requests."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    moment = estimate.for_model(model, layer)
+    moment = choose.for_model(model, layer)
     assert moment.moment is not None
     prefixes = contexts.sample(model, seed=options.seed)
     edits = draw(options.dataset, options.n, options.seed)
@@ -174,7 +174,7 @@ def compare(
 
 def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[str, Any]:
     """How fast many requests are, and what of the machine that takes."""
-    moment = estimate.for_model(model, layer)
+    moment = choose.for_model(model, layer)
     shared = SharedPrefixes(model, layer, contexts.sample(model, seed=options.seed))
     screener = Screener(shared, moment)
     edits = draw(options.dataset, options.many, options.seed)

@@ -22,7 +22,7 @@ from probes import bundled
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.load import load
 from probes.request.request import request
-from probes.second_moment.estimate import for_model
+from probes.second_moment.choose import for_model
 
 FALSE_ALARMS = 0.10
 

@@ -20,19 +20,22 @@ from typing import Any
 
 import torch
 
+from diag.mathematics.damage import rms_change
 from diag.mathematics.update import RankOne
-from diag.verify.run import Texts, Trial, prepare
+from diag.verify.run import Run, prepare
+from diag.verify.settings import Settings, Texts
 from probes import bundled
 from probes.edited.answers import AnswerMeter, Question
 from probes.forward.batches import batches, run_to
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from probes.request.cases import Cases, EditCase, from_record
-from probes.second_moment.estimate import for_model
-from probes.target_value.hyperparameters import Hyperparameters
+from probes.request.cases import EditCase, from_record
+from probes.request.records import Edits
+from probes.second_moment.choose import for_model
+from probes.setup import Setup
 from probes.text import corpus
 from reports.text.verify import show
-from rome_diagnosis import command
+from rome_diagnosis import files
 from rome_diagnosis.editors import EDITORS
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"
@@ -72,9 +75,9 @@ def choose(facts: list[dict[str, Any]], n: int, seed: int) -> list[EditCase]:
     return [from_record(fact) for fact in chosen]
 
 
-def on_the_corpus(trial: Trial, changes: list[RankOne]) -> list[float]:
+def on_the_corpus(run: Run, changes: list[RankOne]) -> list[float]:
     """RMS change of the MLP's output over the very tokens that C was estimated on."""
-    bench = trial.bench
+    bench = run.bench
     moment, model = bench.moment, bench.model
     assert moment.provenance is not None
     made = moment.provenance
@@ -100,16 +103,17 @@ def on_the_corpus(trial: Trial, changes: list[RankOne]) -> list[float]:
     return ((total / n).sqrt() * sizes).tolist()
 
 
-def closed_form(trial: Trial, cases: list[EditCase]) -> float:
+def closed_form(run: Run, cases: list[EditCase]) -> float:
     """Largest relative difference between predicted and actual change on C's own corpus."""
-    bench = trial.bench
+    bench = run.bench
     changes, predicted = [], []
     for case, target in zip(cases, bench.target_values(cases), strict=True):
-        for change in bench.factors(case, target).values():
+        for change in bench.factors(bench.observe(case), target).values():
             changes.append(change)
-            numerator = float(change.r.norm()) * abs(change.denominator)
-            predicted.append(bench._damage(change, numerator)["predicted"])
-    actual = on_the_corpus(trial, changes)
+            wanted = float(change.r.norm()) * abs(change.denominator)
+            moment = bench.moment.moment
+            predicted.append(rms_change(wanted, change.u, change.denominator, moment))
+    actual = on_the_corpus(run, changes)
     return max(abs(a / p - 1) for a, p in zip(actual, predicted, strict=True))
 
 
@@ -130,19 +134,19 @@ def main() -> None:
     facts = known(model, bundled.facts(), layer)
     cases = choose(facts, options.edits, options.seed)
     print(f"{len(facts)} of {len(bundled.facts())} facts are known; {len(cases)} are edited")
-    trial = prepare(
-        model, layer, moment, prefixes=None, n_prefixes=20, seed=options.seed,
-        hyperparameters=Hyperparameters(), c_rome_target="published", collapse_ratio=10.0,
-        texts=Texts.read(limit=options.texts), generated_tokens=options.generated_tokens,
-    )  # fmt: skip
+    setup = Setup(model=model, layer=layer, second_moment=moment, seed=options.seed)
+    settings = Settings(
+        texts=Texts.read(limit=options.texts), generated_tokens=options.generated_tokens
+    )
+    run = prepare(setup.prepare(), settings)
     start = time.perf_counter()
-    result = trial.many(
-        Cases(tuple(cases)),
+    result = run.many(
+        Edits(tuple(cases)),
         journal=f"{options.output}.journal",
         progress=lambda done: print(f"\r{done}", end="", file=sys.stderr, flush=True),
     )
     seconds = time.perf_counter() - start
-    command.write_text(options.output, result.to_json())
+    files.write_text(options.output, result.to_json())
     if options.evidence:
         EVIDENCE.parent.mkdir(exist_ok=True)
         EVIDENCE.write_bytes(gzip.compress(result.to_json().encode(), mtime=0))
@@ -158,7 +162,7 @@ def main() -> None:
               f"largest {ratios[-1]:.3f}")  # fmt: skip
     print("damage against perplexity:", told)
     print(f"closed form on C's own corpus, largest relative difference: "
-          f"{closed_form(trial, cases[:3] + cases[-3:]):.2e}")  # fmt: skip
+          f"{closed_form(run, cases[:3] + cases[-3:]):.2e}")  # fmt: skip
 
 
 if __name__ == "__main__":

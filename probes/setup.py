@@ -201,7 +201,7 @@ class Setup:
         Raises:
             UserError: If it cannot be read or belongs to another model or layer.
         """
-        from probes.second_moment.estimate import check, for_model
+        from probes.second_moment.choose import check, for_model
         from probes.second_moment.moment import SecondMoment
 
         if isinstance(self.second_moment, SecondMoment):

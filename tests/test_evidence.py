@@ -17,7 +17,7 @@ from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.cases import from_record
 from probes.request.request import request
-from probes.second_moment.estimate import for_model
+from probes.second_moment.choose import for_model
 from reports.document import read
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"

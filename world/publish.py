@@ -136,7 +136,9 @@ def write_data(world: World, tokenizer: Tokenizer, directory: Path) -> None:
 def save_moment(directory: Path, layer: int) -> None:
     """Estimates the second moment at the edited layer over the whole packaged corpus."""
     from probes.model.load import load
-    from probes.second_moment.estimate import estimate, file_name, save
+    from probes.second_moment.choose import file_name
+    from probes.second_moment.estimate import estimate
+    from probes.second_moment.stored import save
     from probes.text.corpus import Corpus
 
     model = load(directory / "model", name="bundled")

@@ -37,7 +37,7 @@ class SecondMoments:
         Raises:
             UserError: If there is none of that layer, or its file cannot be read.
         """
-        from probes.second_moment.estimate import load
+        from probes.second_moment.stored import load
         from rome_diagnosis.errors import UserError
 
         for found in self.document["layers"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +104,16 @@ def measure(
         UserError: If a layer does not exist, or plan and model do not fit together.
     """
     from diag.covariance.result import SecondMoments
-    from probes.second_moment import corpus_pass, estimate, halves, shrinkage
-    from probes.second_moment.estimate import cache
-    from probes.second_moment.imported import adopt, fitting
+    from probes.second_moment import (
+        choose,
+        corpus_pass,
+        estimate,
+        halves,
+        plausible,
+        shrinkage,
+        stored,
+    )
+    from probes.second_moment.imported import adopt
     from probes.text import corpus
     from rome_diagnosis.errors import UserError
 
@@ -122,7 +129,7 @@ def measure(
     if length > model.n_ctx:
         raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
     targets = {
-        layer: cache() / estimate.file_name(model, layer)
+        layer: choose.cache() / choose.file_name(model, layer)
         if plan.output is None
         else Path(target_path(plan.output, layer))
         for layer in layers
@@ -132,7 +139,7 @@ def measure(
     job = corpus_pass.Pass(
         model, layers, text, length, most, plan.seed,
         checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
-        every=plan.checkpoint_every,
+        every=plan.checkpoint_every, halves=True,
     )  # fmt: skip
     with _bar(job, quiet=plan.quiet or not group.is_first) as bar:
         sums = corpus_pass.run(job, group, progress=bar.advance)
@@ -152,17 +159,16 @@ def measure(
         if published:
             name = Path(str(plan.import_npz)).name
             moment = adopt(published, model, layer, own.background(), name=name)
-            found = {"fit": fitting(moment)}
+            found = {"fit": plausible.fit(moment)}
         else:
             moment = estimate.of_sums(own, model, layer, text, row_length=length)
             assert moment.moment is not None
-            ridge = shrinkage.ridge(plan.ridge, moment.moment, own.fourth, own.n_tokens)
-            moment = replace(moment, least_ridge=ridge)
+            moment = shrinkage.ridged(moment, plan.ridge)
             control = controls.get(layer)
             moved = halves.measure(own, moment.ridge, *control) if control else None
             share = shrinkage.shrinkage(own.total / own.n_tokens, own.fourth, own.n_tokens)
             found = {"convergence": moved.describe() if moved else None, "shrinkage": share}
-        estimate.save(moment, targets[layer])
+        stored.save(moment, targets[layer])
         document["layers"].append(_layer(moment, layer, str(targets[layer])) | found)
     corpus_pass.forget(job)
     seconds = time.perf_counter() - began
@@ -186,8 +192,8 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
         UserError: If a file cannot be read, or they are not of one model and layer.
     """
     from diag.covariance.result import SecondMoments
-    from probes.second_moment.estimate import load, save
-    from probes.second_moment.imported import merge
+    from probes.second_moment.merged import merge
+    from probes.second_moment.stored import load, save
 
     moment = merge([load(path) for path in parts])
     made = moment.provenance

@@ -23,15 +23,14 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor
 
-from probes.forward import activations
 from probes.model.loaded import LoadedModel
 from probes.second_moment.ranks import Ranks
-from probes.second_moment.sums import Accumulator, feed
+from probes.second_moment.sums import Accumulator, feed, token_shapes
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
 
 BATCH_TOKENS = 8192
-SCHEMA = "moment_checkpoint/1"
+SCHEMA = "moment_checkpoint/2"
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,7 @@ class Pass:
         seed: Of the samples kept beside the moments.
         checkpoint: A folder for what an interrupted run has done; ``None`` keeps nothing.
         every: Seconds between checkpoints.
+        halves: Whether to keep sums over every other chunk too.
     """
 
     model: LoadedModel
@@ -57,6 +57,7 @@ class Pass:
     seed: int = 0
     checkpoint: Path | None = None
     every: float = 60.0
+    halves: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class Pass:
             "row_length": self.row_length,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
+            "halves": self.halves,
         }
 
     def chunks(self) -> Iterator[tuple[int, list[list[int]]]]:
@@ -110,12 +112,8 @@ def run(
     ranks = ranks or Ranks()
     for layer in job.layers:
         job.model.check_layer(layer)
-    d_mlp = int(job.model.config.d_mlp)
-    d_stream = activations.stream_width(job.model)
-    sums = {
-        layer: Accumulator.empty(d_mlp, job.seed, halves=True, d_stream=d_stream)
-        for layer in job.layers
-    }
+    shapes = token_shapes(job.model)
+    sums = {layer: Accumulator.empty(shapes, job.seed, halves=job.halves) for layer in job.layers}
     done = _restore(job, ranks, sums)
     some = next(iter(sums.values()))
     if progress and some.n_tokens:

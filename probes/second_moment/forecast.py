@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 
 from probes.second_moment.corpus_pass import BATCH_TOKENS, Pass
-from probes.second_moment.sums import Accumulator, feed
+from probes.second_moment.sums import Accumulator, feed, token_shapes
 
 # Documents whose tokens are counted to guess the whole.
 DOCUMENTS = 200
@@ -62,7 +62,7 @@ def forecast(job: Pass) -> Forecast:
     some = replace(job, max_tokens=BATCH_TOKENS // 4)
     seconds = 0.0
     for _ in range(2):
-        sums = {layer: Accumulator.empty(d_mlp, 0) for layer in job.layers}
+        sums = {layer: Accumulator.empty(token_shapes(job.model), 0) for layer in job.layers}
         rows = [row for _, chunk in itertools.islice(some.chunks(), 1) for row in chunk]
         began = time.perf_counter()
         feed(job.model, sums, rows, batch_tokens=BATCH_TOKENS)

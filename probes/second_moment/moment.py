@@ -10,7 +10,7 @@ free of ridge, because the damage an edit does is an average over that corpus.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# A matrix of size d is singular to working precision where its smallest eigenvalue is below d·ε
-# times its largest: the rule by which numerical libraries count a matrix's rank.
-EPSILON = torch.finfo(torch.float64).eps
-# What a ridge, where one is needed, brings the condition number down to: six digits are left.
+from probes.second_moment.spectrum import EPSILON, extremes
+
+# The condition number that a ridge, where one is needed, leaves: six digits of float64 remain.
 REGULAR_CONDITION = 1e10
 
 
@@ -33,10 +32,10 @@ class Provenance:
         model: Name of the model.
         fingerprint: Its weights (:func:`probes.model.loaded.fingerprint`).
         layer: The block whose keys these are.
-        bos: Whether a begin-of-sequence token stood in front of every row.
+        bos: Whether every row began with a begin-of-sequence token.
         corpus: Name of the corpus.
         corpus_digest: SHA-256 of its documents.
-        n_tokens: Tokens counted.
+        n_tokens: Number of tokens counted.
         row_length: Tokens in a row; ``None`` where that is not known (imported statistics).
         position0_share: Share of the tokens that were the first of their row, or ``None``.
         dtype: The weights' type when the keys were captured.
@@ -59,14 +58,17 @@ class Background:
     """What ordinary tokens look like at the layer: the yardstick for one subject's key.
 
     Attributes:
-        first_keys: Keys of row-first tokens, a uniform sample, ``[m, d_mlp]`` float32.
-        later_keys: Keys of all other tokens, a uniform sample, ``[m', d_mlp]`` float32.
-        residual_norm: Median norm of the residual stream behind the block over tokens behind
+        first_keys: Keys of first tokens of rows, a uniform sample, ``[m, d_mlp]`` float32.
+        later_keys: Keys of all other tokens, a uniform sample, ``[m2, d_mlp]`` float32.
+        residual_norm: Median norm of the residual stream after the block over tokens after
             position 0 (a sink at position 0 would dominate a mean).
-        residual_norm_before: The same in front of the block.
-        first_streams: Of blocks that normalise the sum of stream and MLP output, that sum at the
+        residual_norm_before: The same before the block.
+        first_streams: For blocks that normalise the sum of stream and MLP output, that sum at the
             tokens of ``first_keys``, ``[m, d_model]``; ``None`` for other blocks.
         later_streams: The same at the tokens of ``later_keys``.
+        first_norms: Norms of the residual stream before and after the block at the tokens of
+            ``first_keys``, ``[m, 2]`` float32; ``None`` in files of earlier versions.
+        later_norms: The same at the tokens of ``later_keys``.
     """
 
     first_keys: Float[Tensor, "m d_mlp"]
@@ -75,6 +77,14 @@ class Background:
     residual_norm_before: float
     first_streams: Float[Tensor, "m d_model"] | None = None
     later_streams: Float[Tensor, "m2 d_model"] | None = None
+    first_norms: Float[Tensor, "m 2"] | None = None
+    later_norms: Float[Tensor, "m2 2"] | None = None
+
+    @property
+    def samples(self) -> dict[str, Tensor]:
+        """The tensors by name, without those that are missing."""
+        named = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return dict(sorted(named.items()))
 
 
 @dataclass(frozen=True)
@@ -90,8 +100,12 @@ class SecondMoment:
         provenance: The measurement; ``None`` for the identity.
         background: Ordinary tokens at this layer; ``None`` for the identity.
         eigenvalues: Smallest and largest eigenvalue of C.
-        least_ridge: What whoever made C wants added to its diagonal in the solve, because few
-            tokens stand behind it.
+        ridge_rule: How :attr:`least_ridge` was chosen; see
+            :func:`probes.second_moment.shrinkage.ridge`.
+        least_ridge: What the rule adds to C's diagonal in the solve, because few tokens were
+            counted.
+        fourth: Mean of ‖k‖⁴ over the counted tokens, which the rule and the error of C's trace are
+            computed from; ``None`` where it is not known.
     """
 
     moment: Float[Tensor, "d_mlp d_mlp"] | None
@@ -99,8 +113,10 @@ class SecondMoment:
     source: str
     provenance: Provenance | None = None
     background: Background | None = None
-    eigenvalues: tuple[float, float] = field(default=(1.0, 1.0))
+    eigenvalues: tuple[float, float] = (1.0, 1.0)
+    ridge_rule: str = "none"
     least_ridge: float = 0.0
+    fourth: float | None = None
 
     @classmethod
     def identity(cls, d_mlp: int) -> SecondMoment:
@@ -109,7 +125,7 @@ class SecondMoment:
 
     @property
     def is_identity(self) -> bool:
-        """Whether C = I, so that no corpus stands behind it."""
+        """Whether C = I, which no corpus was measured for."""
         return self.moment is None
 
     @property
@@ -127,7 +143,7 @@ class SecondMoment:
 
     @property
     def condition_number(self) -> float:
-        """Of C as it is solved with, ridge included."""
+        """Condition number of C as it is solved with, ridge included."""
         low, high = self.eigenvalues
         return (high + self.ridge) / (low + self.ridge)
 
@@ -225,34 +241,36 @@ def of_moment(
     source: str,
     provenance: Provenance | None = None,
     background: Background | None = None,
+    fourth: float | None = None,
 ) -> SecondMoment:
-    """Makes a second moment of a matrix, made symmetric and with its eigenvalues known.
+    """The second moment of a matrix, which is made symmetric; eigenvalues are computed.
 
     Args:
         moment: The average of k kᵀ, float64.
         source: See :class:`SecondMoment`.
         provenance: See :class:`SecondMoment`.
         background: See :class:`SecondMoment`.
+        fourth: See :class:`SecondMoment`.
 
     Returns:
-        The second moment.
+        The second moment, without a ridge of a rule.
 
     Raises:
-        ValueError: If the matrix is not square, not finite or zero.
+        ValueError: If the matrix is not square, not finite, zero, or has a negative eigenvalue.
     """
     if moment.dim() != 2 or moment.shape[0] != moment.shape[1]:
         raise ValueError(f"a second moment is a square matrix, not {tuple(moment.shape)}")
     if not torch.isfinite(moment).all():
         raise ValueError("the second moment holds values that are not finite")
     symmetric = (moment + moment.T) / 2
-    spectrum = torch.linalg.eigvalsh(symmetric)
-    if float(spectrum[-1]) <= 0.0:
-        raise ValueError("the second moment has no positive eigenvalue")
+    if not (symmetric.diagonal() > 0).any():
+        raise ValueError("the second moment has no positive diagonal entry")
     return SecondMoment(
         moment=symmetric,
         d_mlp=symmetric.shape[0],
         source=source,
         provenance=provenance,
         background=background,
-        eigenvalues=(float(spectrum[0]), float(spectrum[-1])),
+        eigenvalues=extremes(symmetric),
+        fourth=fourth,
     )

@@ -1,4 +1,4 @@
-"""What to add to C's diagonal where few tokens stand behind it, by a stated rule.
+"""What to add to C's diagonal where few tokens were counted, by a stated rule.
 
 A second moment of few tokens has eigenvalues that are too far apart: its small ones are too
 small, and C⁻¹ amplifies just those directions. Ledoit and Wolf (2004) mix it with a multiple of
@@ -9,18 +9,19 @@ is kept: the corpus moment itself stays what was measured.
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
-
-Rule = Literal["auto", "none"]
 
 # The limit below which a diagnosis warns that C rests on few tokens.
 FEW_TOKENS_PER_DIMENSION = 4.0
 LARGEST_SHARE = 0.99
+# The same as a multiple of C's mean eigenvalue.
+LARGEST_FACTOR = LARGEST_SHARE / (1 - LARGEST_SHARE)
 
 
 def shrinkage(moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
@@ -29,8 +30,8 @@ def shrinkage(moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
     Args:
         moment: C, the average of k kᵀ.
         fourth: The sum of ‖k‖⁴.
-        n: How many keys. They count as independent; tokens of one text are not quite, so that
-            α is rather too small than too large.
+        n: Number of keys. They count as independent; tokens of one text are not quite, so that
+            α is too small rather than too large.
 
     Returns:
         α, at most :data:`LARGEST_SHARE`.
@@ -44,28 +45,28 @@ def shrinkage(moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
     return min(error / from_identity, LARGEST_SHARE)
 
 
-def ridge(rule: str | float, moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
+def ridge(rule: str, moment: Float[Tensor, "d d"], fourth: float | None, n: int) -> float:
     """The ridge a rule asks for.
 
     Args:
         rule: ``auto`` shrinks below :data:`FEW_TOKENS_PER_DIMENSION` tokens per dimension and
-            else, as published, adds nothing; ``none`` never; a number is the ridge itself in
-            units of C's mean eigenvalue.
+            otherwise, as published, adds nothing; ``none`` adds nothing; a number is the ridge
+            itself as a multiple of C's mean eigenvalue.
         moment: C.
-        fourth: The sum of ‖k‖⁴.
-        n: How many keys.
+        fourth: The sum of ‖k‖⁴; where it is not known, ``auto`` adds nothing.
+        n: Number of keys.
 
     Returns:
         What to add to C's diagonal, absolute.
 
     Raises:
-        UserError: If the rule is neither.
+        UserError: If the rule is none of these.
     """
     scale = float(moment.diagonal().mean())
     if rule == "none":
         return 0.0
     if rule == "auto":
-        if n >= FEW_TOKENS_PER_DIMENSION * len(moment):
+        if n >= FEW_TOKENS_PER_DIMENSION * len(moment) or fourth is None:
             return 0.0
         share = shrinkage(moment, fourth, n)
         return scale * share / (1 - share)
@@ -73,6 +74,28 @@ def ridge(rule: str | float, moment: Float[Tensor, "d d"], fourth: float, n: int
         factor = float(rule)
     except ValueError:
         factor = -1.0
-    if not 0.0 <= factor < float("inf"):
-        raise UserError(f"--ridge must be auto, none or a number of 0 or more, not {rule!r}")
+    if not 0.0 <= factor <= LARGEST_FACTOR * (1 + 1e-9):
+        raise UserError(
+            f"--ridge must be auto, none or a number from 0 to {LARGEST_FACTOR:.0f}, not {rule!r}"
+        )
     return scale * factor
+
+
+def ridged(moment: SecondMoment, rule: str) -> SecondMoment:
+    """A second moment with the ridge of a rule.
+
+    Args:
+        moment: The second moment, with provenance.
+        rule: See :func:`ridge`.
+
+    Returns:
+        The same second moment with that rule and its ridge.
+
+    Raises:
+        UserError: If there is no such rule.
+    """
+    assert moment.moment is not None and moment.provenance is not None
+    n = moment.provenance.n_tokens
+    fourth = None if moment.fourth is None else moment.fourth * n
+    least = ridge(rule, moment.moment, fourth, n)
+    return replace(moment, ridge_rule=rule, least_ridge=least)

@@ -1,8 +1,8 @@
 """Sums over corpus tokens, for one layer or several in one pass.
 
-Keys are multiplied and added in float64 as they come. Beside the sums stand uniform samples of
-first-token and later keys and of the residual stream's norms. Sums and samples can be saved,
-restored bit for bit, and added up over processes.
+Keys are multiplied and added in float64 as they come. Uniform samples of first-token and later
+keys and of the residual stream's norms are drawn beside the sums. Both can be saved, restored bit
+for bit, and added up over processes.
 """
 
 from __future__ import annotations
@@ -20,68 +20,41 @@ from probes.forward.batches import batches, to_float64
 from probes.model.loaded import LoadedModel, Site
 from probes.second_moment.moment import Background
 from probes.second_moment.ranks import Ranks
+from probes.second_moment.sample import Sample
+from rome_diagnosis.errors import UserError
 
 SAMPLED_FIRST, SAMPLED_LATER, SAMPLED_NORMS = 256, 768, 65_536
-# n blocks of columns leave out (1 − 1/n)/2 of a product with itself; narrower ones are slow.
+# n blocks of columns save (1 − 1/n)/2 of a product with itself; narrower ones are slow.
 GRAM_BLOCKS = 8
+NORMS: tuple[Site, Site] = ("resid_pre", "resid_post")
 
 Progress = Callable[[int], None]
+Shapes = Mapping[str, tuple[int, ...]]
 
 
-class Sample:
-    """A uniform sample of a stream whose length is not known beforehand.
+def token_shapes(model: LoadedModel) -> Shapes:
+    """Names and shapes of what is sampled of a token; see :func:`kept_of`."""
+    width = activations.stream_width(model)
+    return {"keys": (int(model.config.d_mlp),), "norms": (2,)} | (
+        {"streams": (width,)} if width else {}
+    )
 
-    Every row draws a number; those with the smallest are kept.
+
+def kept_of(seen: Mapping[Site, Tensor]) -> dict[str, Tensor]:
+    """What is sampled of tokens, ``[row, token, …]`` on the CPU.
+
+    Args:
+        seen: Activations of one layer.
+
+    Returns:
+        Keys; norms of the stream before and after the block; where a block normalises the sum of
+        stream and MLP output, that sum.
     """
-
-    def __init__(self, size: int, generator: torch.Generator) -> None:
-        self.size = size
-        self.generator = generator
-        self.rows: Tensor | None = None
-        self.lots = torch.empty(0, dtype=torch.float64)
-
-    def add(self, rows: Tensor, among: Tensor | None = None) -> None:
-        """Draws lots for more rows.
-
-        Args:
-            rows: The rows.
-            among: Indices of those that count; all of them by default.
-        """
-        count = len(rows) if among is None else len(among)
-        lots = torch.rand(count, dtype=torch.float64, generator=self.generator)
-        # Most rows of a long stream are not kept, and none of those is copied.
-        drawn = torch.arange(count) if len(self.lots) < self.size else self._low(lots)
-        chosen = rows[drawn if among is None else among[drawn]]
-        self.rows = chosen if self.rows is None else torch.cat([self.rows, chosen])
-        self.lots = torch.cat([self.lots, lots[drawn]])
-        excess = len(self.lots) - self.size
-        if excess > 0:
-            kept = torch.ones(len(self.lots), dtype=torch.bool)
-            kept[self.lots.topk(excess).indices] = False
-            self.rows, self.lots = self.rows[kept], self.lots[kept]
-
-    def _low(self, lots: Tensor) -> Tensor:
-        """Which lots are below the largest that is kept."""
-        return (lots < self.lots.max()).nonzero()[:, 0]
-
-    def gathered(self, ranks: Ranks, shape: tuple[int, ...]) -> Sample:
-        """The sample of all processes' streams, sorted by lot.
-
-        Args:
-            ranks: The processes; one that has seen nothing takes part too.
-            shape: Of a row.
-        """
-        dtype = torch.float64 if shape == () else torch.float32
-        rows = torch.zeros(self.size, *shape, dtype=dtype)
-        lots = torch.full((self.size,), torch.inf, dtype=torch.float64)
-        if self.rows is not None:
-            rows[: len(self.rows)], lots[: len(self.lots)] = self.rows, self.lots
-        whole = Sample(self.size, self.generator)
-        every = torch.cat(ranks.gather(lots))
-        kept = every.argsort()[: self.size]
-        kept = kept[every[kept].isfinite()]
-        whole.rows, whole.lots = torch.cat(ranks.gather(rows))[kept], every[kept]
-        return whole
+    norms = [to_float64(seen[site]).norm(dim=-1) for site in NORMS]
+    kept = {"keys": seen["key"].to("cpu", torch.float32), "norms": torch.stack(norms, -1)}
+    if "before_norm" in seen:
+        kept["streams"] = seen["before_norm"].to("cpu", torch.float32)
+    return kept
 
 
 @dataclass
@@ -90,49 +63,54 @@ class Accumulator:
 
     Attributes:
         total: Σ k kᵀ, float64, ``[d_mlp, d_mlp]``.
-        half: The same over every other chunk of text, or ``None`` where that is not asked for:
-            how far the two halves are apart says how well the whole is known.
-        fourth: Σ ‖k‖⁴, which the error of ``total`` is estimated by.
-        n_half: Tokens in ``half``.
-        n_tokens: Tokens seen.
-        n_first: Those of them that were the first of their row.
-        d_stream: Width of the stream that is sampled together with each key: where a block
-            normalises the sum of stream and MLP output, an edit's effect depends on it.
+        first: Sample of first tokens of rows; see :func:`kept_of`.
+        later: Sample of all other tokens.
+        norms_before: Norms of the stream before the block at a larger sample of later tokens.
+        norms_after: The same after the block.
+        half: Σ k kᵀ over every other chunk of text, or ``None`` where that is not asked for:
+            the distance between the two halves says how well the sum is known.
+        fourth: Σ ‖k‖⁴, from which the error of ``total`` is estimated.
+        n_half: Number of tokens in ``half``.
+        n_tokens: Number of tokens seen.
+        n_first: Number of them that were the first of their row.
     """
 
     total: Tensor
     first: Sample
     later: Sample
     norms_before: Sample
-    norms_behind: Sample
+    norms_after: Sample
     half: Tensor | None = None
     fourth: float = 0.0
     n_half: int = 0
     n_tokens: int = 0
     n_first: int = 0
-    d_stream: int = 0
 
     @classmethod
-    def empty(
-        cls, d_mlp: int, seed: int, *, halves: bool = False, d_stream: int = 0
-    ) -> Accumulator:
-        """Nothing seen yet."""
+    def empty(cls, shapes: Shapes, seed: int, *, halves: bool = False) -> Accumulator:
+        """Sums over nothing.
+
+        Args:
+            shapes: What is sampled of a token; see :func:`token_shapes`.
+            seed: Seed of the samples.
+            halves: Whether to keep the sum over every other chunk too.
+        """
         generator = torch.Generator().manual_seed(seed)
+        (d_mlp,) = shapes["keys"]
+        norm: Shapes = {"norm": ()}
         return cls(
             total=torch.zeros(d_mlp, d_mlp, dtype=torch.float64),
-            first=Sample(SAMPLED_FIRST, generator),
-            later=Sample(SAMPLED_LATER, generator),
-            norms_before=Sample(SAMPLED_NORMS, generator),
-            norms_behind=Sample(SAMPLED_NORMS, generator),
+            first=Sample(SAMPLED_FIRST, generator, shapes),
+            later=Sample(SAMPLED_LATER, generator, shapes),
+            norms_before=Sample(SAMPLED_NORMS, generator, norm, torch.float64),
+            norms_after=Sample(SAMPLED_NORMS, generator, norm, torch.float64),
             half=torch.zeros(d_mlp, d_mlp, dtype=torch.float64) if halves else None,
-            d_stream=d_stream,
         )
 
     @property
     def samples(self) -> dict[str, Sample]:
         """The samples by name."""
-        names = ("first", "later", "norms_before", "norms_behind")
-        return {name: getattr(self, name) for name in names}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Sample)}
 
     def draw_by(self, seed: int) -> None:
         """Makes what is drawn next depend on this number alone."""
@@ -155,32 +133,31 @@ class Accumulator:
             self.n_half += len(keys)
         self.n_tokens += len(keys)
         self.n_first += len(mask)
-        all_keys = seen["key"].to("cpu", torch.float32)
-        if self.d_stream:
-            all_keys = torch.cat([all_keys, seen["before_norm"].to("cpu", torch.float32)], dim=-1)
+        tokens = kept_of(seen)
         among = later.flatten().nonzero()[:, 0]
-        self.first.add(all_keys[:, 0])
-        self.later.add(all_keys.flatten(0, 1), among)
-        norms: dict[Site, Sample] = {
-            "resid_pre": self.norms_before,
-            "resid_post": self.norms_behind,
-        }
-        for site, sample in norms.items():
-            sample.add(to_float64(seen[site]).norm(dim=-1).flatten(), among)
+        self.first.add({name: part[:, 0] for name, part in tokens.items()})
+        self.later.add({name: part.flatten(0, 1) for name, part in tokens.items()}, among)
+        for i, sample in enumerate((self.norms_before, self.norms_after)):
+            sample.add({"norm": tokens["norms"][..., i].flatten()}, among)
 
     def background(self) -> Background:
-        """What ordinary tokens look like; there must have been some."""
-        assert self.first.rows is not None and self.later.rows is not None
-        assert self.norms_before.rows is not None and self.norms_behind.rows is not None
-        d_mlp = len(self.total)
-        first, later = self.first.rows, self.later.rows
+        """What ordinary tokens look like.
+
+        Raises:
+            UserError: If every row was one token long.
+        """
+        if not len(self.later):
+            raise UserError("no row of the corpus has a second token: give it longer texts")
+        first, later = self.first.parts, self.later.parts
         return Background(
-            first_keys=first[:, :d_mlp],
-            later_keys=later[:, :d_mlp],
-            first_streams=first[:, d_mlp:] if self.d_stream else None,
-            later_streams=later[:, d_mlp:] if self.d_stream else None,
-            residual_norm=float(self.norms_behind.rows.median()),
-            residual_norm_before=float(self.norms_before.rows.median()),
+            first_keys=first["keys"],
+            later_keys=later["keys"],
+            residual_norm=float(self.norms_after.parts["norm"].median()),
+            residual_norm_before=float(self.norms_before.parts["norm"].median()),
+            first_streams=first.get("streams"),
+            later_streams=later.get("streams"),
+            first_norms=first["norms"],
+            later_norms=later["norms"],
         )
 
     def gathered(self, ranks: Ranks) -> Accumulator:
@@ -189,7 +166,6 @@ class Accumulator:
             [self.n_tokens, self.n_first, self.n_half, self.fourth], dtype=torch.float64
         )
         n_tokens, n_first, n_half, fourth = ranks.add(counts).tolist()
-        width = len(self.total) + self.d_stream
         return Accumulator(
             total=ranks.add(self.total),
             half=None if self.half is None else ranks.add(self.half),
@@ -197,11 +173,7 @@ class Accumulator:
             n_half=int(n_half),
             n_tokens=int(n_tokens),
             n_first=int(n_first),
-            d_stream=self.d_stream,
-            **{
-                name: sample.gathered(ranks, () if name.startswith("norms") else (width,))
-                for name, sample in self.samples.items()
-            },
+            **{name: sample.gathered(ranks) for name, sample in self.samples.items()},
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -210,9 +182,7 @@ class Accumulator:
         if self.half is not None:
             tensors["half"] = self.half
         for name, sample in self.samples.items():
-            tensors[f"{name}.lots"] = sample.lots
-            if sample.rows is not None:
-                tensors[f"{name}.rows"] = sample.rows.contiguous()
+            tensors |= {f"{name}.{part}": tensor for part, tensor in sample.state().items()}
         # A float is written so that it is read back to the last bit.
         names = ("n_tokens", "n_first", "n_half", "fourth")
         return tensors, {name: getattr(self, name) for name in names}
@@ -221,13 +191,16 @@ class Accumulator:
         """Puts a :meth:`state` back."""
         self.total, self.half = tensors["total"], tensors.get("half")
         for name, sample in self.samples.items():
-            sample.lots, sample.rows = tensors[f"{name}.lots"], tensors.get(f"{name}.rows")
+            mark = f"{name}."
+            sample.restore(
+                {key.removeprefix(mark): t for key, t in tensors.items() if key.startswith(mark)}
+            )
         for name, value in values.items():
             setattr(self, name, value)
 
 
 def gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """XᵀX, of which little more than one triangle is multiplied: the other is the same.
+    """XᵀX, of which little more than one triangle is computed: the other is the same.
 
     Args:
         x: A matrix with many rows.
@@ -236,13 +209,13 @@ def gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
         The product, symmetric to the last bit outside the blocks on its diagonal.
     """
     d = x.shape[1]
-    made, step = x.new_empty(d, d), -(-d // GRAM_BLOCKS)
+    product, step = x.new_empty(d, d), -(-d // GRAM_BLOCKS)
     for start in range(0, d, step):
         stop = start + step
         part = x[:, start:stop].T @ x[:, start:]
-        made[start:stop, start:] = part
-        made[stop:, start:stop] = part[:, step:].T
-    return made
+        product[start:stop, start:] = part
+        product[stop:, start:stop] = part[:, step:].T
+    return product
 
 
 def feed(
@@ -260,9 +233,9 @@ def feed(
         model: The model.
         sums: What to add to, by layer.
         rows: Token ids.
-        batch_tokens: At most so many tokens at once.
+        batch_tokens: Largest number of tokens run at once.
         in_half: Whether these rows belong to the half.
-        progress: Called with the number of tokens of each batch done.
+        progress: Called with the number of tokens of each batch when it is done.
     """
     read = activations.reader(model, list(sums))
     for batch in batches(rows, model.device, batch_tokens=batch_tokens):

@@ -21,10 +21,10 @@ from diag.covariance.command import main
 from diag.judgement.limits import TOKENS_PER_DIMENSION
 from diag.keys import command
 from probes.model.load import load
-from probes.second_moment import corpus_pass, estimate, shrinkage
+from probes.second_moment import choose, corpus_pass, estimate, shrinkage, stored
 from probes.second_moment import imported as moment_files
 from probes.second_moment.moment import SecondMoment
-from probes.second_moment.sums import Accumulator
+from probes.second_moment.sums import Accumulator, token_shapes
 from probes.text import corpus
 from reports.markdown import render as markdown
 from reports.numbers import number
@@ -73,7 +73,7 @@ def made(files: Path, pieces: None) -> dict[int, SecondMoment]:
     saving = ["--json", str(files / "c.json"), "--html", str(files / "c.html")]
     assert main([*words(files, output), *saving]) == 0
     assert not list(files.glob("*.checkpoint"))
-    return {layer: estimate.load(files / f"c-{layer}.safetensors") for layer in (1, 2)}
+    return {layer: stored.load(files / f"c-{layer}.safetensors") for layer in (1, 2)}
 
 
 def test_several_layers_in_one_pass_are_the_single_ones(
@@ -87,7 +87,7 @@ def test_several_layers_in_one_pass_are_the_single_ones(
         assert moment.provenance == replace(alone.provenance, model=str(files / "model"))
         assert moment.background.residual_norm == pytest.approx(alone.background.residual_norm)
         assert len(moment.background.later_keys) == len(alone.background.later_keys)
-        estimate.check(moment, model, layer)
+        choose.check(moment, model, layer)
 
 
 def test_the_summary_says_what_c_rests_on(made: dict[int, SecondMoment], files: Path) -> None:
@@ -150,14 +150,14 @@ def test_killed_it_ends_with_the_very_same_moments(
 ) -> None:
     script = (
         "import os, signal, sys\n"
-        "from probes import moment_pass\n"
-        "moment_pass.BATCH_TOKENS = 256\n"
+        "from probes.second_moment import corpus_pass\n"
+        "corpus_pass.BATCH_TOKENS = 256\n"
         "write, count = corpus_pass._write, []\n"
         "def die(*arguments):\n"
         "    write(*arguments)\n"
         "    count.append(1)\n"
         "    if len(count) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "moment_pass._write = die\n"
+        "corpus_pass._write = die\n"
         "from diag.covariance.command import main\n"
         "main(sys.argv[1:])\n"
     )
@@ -180,7 +180,7 @@ def test_killed_it_ends_with_the_very_same_moments(
     chunks = -(-made[1].provenance.n_tokens // 256)
     assert len(counted) == chunks - 3
     for layer, moment in made.items():
-        again = estimate.load(tmp_path / f"c-{layer}.safetensors")
+        again = stored.load(tmp_path / f"c-{layer}.safetensors")
         # The sums went on where they were: the difference is rounding between thread counts.
         assert float((again.moment - moment.moment).abs().max()) <= 1e-12
         assert again.provenance == moment.provenance
@@ -191,9 +191,9 @@ def test_two_processes_are_one(made: dict[int, SecondMoment], files: Path, tmp_p
     script = tmp_path / "covariance.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from probes import moment_pass\n"
-        "moment_pass.BATCH_TOKENS = 256\n"
-        "from diag import command\n"
+        "from probes.second_moment import corpus_pass\n"
+        "corpus_pass.BATCH_TOKENS = 256\n"
+        "from rome_diagnosis import command\n"
         "from diag.covariance.command import main\n"
         "command.run(main)\n"
     )
@@ -209,7 +209,7 @@ def test_two_processes_are_one(made: dict[int, SecondMoment], files: Path, tmp_p
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "c.json").read_text())["run"]["processes"] == 2
     for layer, moment in made.items():
-        both = estimate.load(tmp_path / f"c-{layer}.safetensors")
+        both = stored.load(tmp_path / f"c-{layer}.safetensors")
         assert both.provenance == moment.provenance
         assert float((both.moment - moment.moment).abs().max()) <= 1e-12
         for name in ("first_keys", "later_keys"):
@@ -223,18 +223,18 @@ def test_parts_add_up_to_the_whole(
 ) -> None:
     model = load(files / "model")
     rows = list(corpus.rows(model, corpus.Corpus.of("t", TEXTS), length=32))
-    parts, whole = [], Accumulator.empty(128, 0)
+    parts, whole = [], Accumulator.empty(token_shapes(model), 0)
     for i, half in enumerate((rows[:20], rows[20:])):
-        sums = Accumulator.empty(128, i)
+        sums = Accumulator.empty(token_shapes(model), i)
         corpus_pass.feed(model, {1: sums}, half, batch_tokens=256)
         corpus_pass.feed(model, {1: whole}, half, batch_tokens=256)
         text = corpus.Corpus.of(f"part {i}", [f"part {i}"])
-        estimate.save(
+        stored.save(
             estimate.of_sums(sums, model, 1, text, row_length=32), tmp_path / f"{i}.safetensors"
         )
         parts.append(str(tmp_path / f"{i}.safetensors"))
     assert main(["--merge", *parts, "-o", str(tmp_path / "both.safetensors"), "--quiet"]) == 0
-    both = estimate.load(tmp_path / "both.safetensors")
+    both = stored.load(tmp_path / "both.safetensors")
     expected = whole.total / whole.n_tokens
     assert torch.allclose(both.moment, (expected + expected.T) / 2, rtol=1e-12, atol=1e-14)
     assert both.provenance.n_tokens == whole.n_tokens
@@ -265,12 +265,12 @@ def test_published_statistics_are_imported_and_held_to_their_layer(
     output = tmp_path / "c.safetensors"
     arguments = [*words(files, output, "1"), "--import-npz", str(path)]
     assert main(arguments) == 0
-    imported = estimate.load(output)
+    imported = stored.load(output)
     assert torch.allclose(imported.moment, made[1].moment, rtol=1e-5, atol=1e-7)
     assert imported.provenance.n_tokens == made[1].provenance.n_tokens
     assert imported.provenance.row_length is None
     assert imported.background.residual_norm == pytest.approx(made[1].background.residual_norm)
-    estimate.check(imported, load(files / "model"), 1)
+    choose.check(imported, load(files / "model"), 1)
     with pytest.raises(UserError, match="is of layer 1 by its name, not 2"):
         main([*words(files, output, "2"), "--import-npz", str(path)])
     nameless = published(tmp_path / "stats.npz", made[1])
@@ -315,14 +315,14 @@ def test_the_rule_shrinks_only_where_tokens_are_few(files: Path, tmp_path: Path)
     output = tmp_path / "c.safetensors"
     few = ["--max-tokens", "256"]
     assert main([*words(files, output, "1"), *few]) == 0
-    shrunk = estimate.load(output)
+    shrunk = stored.load(output)
     assert shrunk.least_ridge > 0 and shrunk.ridge == shrunk.least_ridge
     assert main([*words(files, output, "1"), *few, "--ridge", "none"]) == 0
-    bare = estimate.load(output)
+    bare = stored.load(output)
     assert bare.least_ridge == 0
     assert torch.equal(bare.moment, shrunk.moment)  # what was measured stays what was measured
     assert main([*words(files, output, "1"), "--ridge", "0.5"]) == 0
-    half = estimate.load(output)
+    half = stored.load(output)
     assert half.ridge == pytest.approx(0.5 * float(half.moment.diagonal().mean()))
     solved = half.solve(half.moment[0])
     whole = half.moment + half.ridge * torch.eye(128, dtype=torch.float64)

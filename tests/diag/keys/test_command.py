@@ -16,14 +16,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from diag.judgement.limits import CLAMP_NORM_FACTOR
 from diag.keys import command as keys
 from diag.keys import diagnose
-from diag.mathematics.damage import CLAMP_NORM_FACTOR
+from diag.keys.api import choose_request
 from probes import bundled
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from probes.second_moment import estimate
-from rome_diagnosis import command
+from probes.second_moment import estimate, stored
+from probes.setup import Setup
+from probes.text import corpus
+from rome_diagnosis import command, options
+from rome_diagnosis import files as outputs
 from rome_diagnosis.errors import UserError
 from tests import oracle, tiny
 
@@ -172,8 +176,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     corrupt = folder / "corrupt.safetensors"
     corrupt.write_bytes(b"\x00" * 64)
     model = load(tiny.save("gpt2", folder / "tiny"))
-    text = estimate.corpus.Corpus.of("t", tiny.TRAINING_TEXT)
-    estimate.save(estimate.estimate(model, 2, text), folder / "other.safetensors")
+    text = corpus.Corpus.of("t", tiny.TRAINING_TEXT)
+    stored.save(estimate.estimate(model, 2, text), folder / "other.safetensors")
     return {
         "corrupt": str(corrupt),
         "other": str(folder / "other.safetensors"),
@@ -192,7 +196,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (["--subject", ""], "subject is empty"),
         (["--subject", "Apple", "--second-moment", ""], "--second-moment is empty"),
         (["--subject", "Apple", "--json", "/nowhere/at/all.json"], "there is no directory"),
-        (["--subject", "Apple", "--json", "{folder}"], "it is not a file name"),
+        (["--subject", "Apple", "--json", "{folder}"], "it is a directory"),
         (["--subject", "Apple", "--html", "/proc/version"], "cannot write"),
         (["--subject", "Apple", "--second-moment", "{corrupt}"], "not a second moment"),
         (["--subject", "Apple", "--second-moment", "{other}"], "measured for another"),
@@ -257,7 +261,7 @@ def test_a_mistake_in_a_real_process_is_one_line() -> None:
 
 def test_fail_on_sets_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(bundled.model_path(), name="bundled")
-    monkeypatch.setattr(command, "load_model", lambda options: (model, bundled.edit_layer()))
+    monkeypatch.setattr(Setup, "load", lambda setup: model)
     prompt = ["--prompt", "The company {} was founded by", "--quiet"]
     for subject, expected in (("Apple", 1), ("Microsoft Apple Intel", 0)):
         words = ["--subject", subject, "--quiet", "--fail-on", "collapse_risk"]
@@ -281,16 +285,16 @@ def test_library_call_and_its_result() -> None:
         "", "I think that ", "The firm ",
     ]  # fmt: skip
     assert fewer.keys.shape == (3, fewer.document["model"]["d_mlp"])
-    assert keys.CLAMP == CLAMP_NORM_FACTOR
+    assert CLAMP_NORM_FACTOR.value == options.CLAMP_FACTOR
 
 
 def test_a_known_subject_brings_its_prompt_and_an_unknown_one_gets_is() -> None:
-    known = keys.choose_request("Apple", None)
+    known = choose_request("Apple", None)
     assert known.prompt in {f["prompt"] for f in bundled.facts() if f["subject"] == "Apple"}
     assert known.target_true
-    assert keys.choose_request("Zzyzx", None).prompt == "{} is"
+    assert choose_request("Zzyzx", None).prompt == "{} is"
     with pytest.raises(UserError, match="empty"):
-        keys.choose_request("", None)
+        choose_request("", None)
 
 
 def test_identity_and_a_norm_behind_the_mlp_are_not_checked_but_judged(
@@ -336,13 +340,14 @@ def test_the_command_never_shows_a_traceback(
 ) -> None:  # fmt: skip
     model = tiny_model("gpt2")
     patch = pytest.MonkeyPatch()
-    patch.setattr(command, "load_model", lambda options: (model, 1))
+    patch.setattr(Setup, "load", lambda setup: model)
     written: list[str] = []
-    patch.setattr(command, "write_text", lambda path, text: written.append(text))
+    patch.setattr(outputs, "write_text", lambda path, text: written.append(text))
     prompt = before + ("{}" if slot else subject) + after
-    # `--option=value` is how a value that begins with a dash is given on a command line.
+    # `--option=value` is how a value that begins with a dash is given on a command line; pages of
+    # hostile texts are tested in tests/reports/test_pages.py.
     words = [f"--subject={subject}", f"--prompt={prompt}", "--prefix=They read that", "--json=x"]
-    words += ["--second-moment=identity", "--quiet"]  # pages of hostile texts: tests/test_pages.py
+    words += ["--layer=1", "--second-moment=identity", "--quiet"]
     try:
         with patch.context():
             assert keys.main(words) == 0

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from diag.screen import screen
+from diag.screen import screen, shard
 from diag.screen.command import main
 from probes.keys import many_edits
 from probes.model.load import load
 from probes.request import cases
-from probes.second_moment import estimate
+from probes.second_moment import stored
 from rome_diagnosis.errors import UserError
 from tests import tiny
 from tests.diag.screen.test_shard import solvable
@@ -49,7 +49,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [*good[:3], BAD_LINES[0], *good[3:9], *BAD_LINES[1:4], *good[9:], *BAD_LINES[4:]]
     (folder / "edits.jsonl").write_text("\n".join(lines) + "\n")
     model = load(tiny.save("gpt2", folder / "model"))
-    estimate.save(solvable(model, 1), folder / "c.safetensors")
+    stored.save(solvable(model, 1), folder / "c.safetensors")
     return folder
 
 
@@ -169,7 +169,7 @@ def test_killed_it_goes_on(
 ) -> None:
     script = (
         "import os, signal, sys\n"
-        "from diag import parts, screen_run\n"
+        "from diag.screen import run as screen_run, table as parts\n"
         "screen_run.shard_size = lambda *_: 7\n"
         "write = parts.Parts.write\n"
         "def die(self, index, rows):\n"
@@ -218,7 +218,8 @@ def test_two_processes_give_the_rows_of_one(screened: Path, files: Path, tmp_pat
     script = tmp_path / "screen.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from diag import command, screen_run\n"
+        "from diag.screen import run as screen_run\n"
+        "from rome_diagnosis import command\n"
         "screen_run.shard_size = lambda *_: 7\n"
         "from diag.screen.command import main\n"
         "command.run(main)\n"
@@ -251,7 +252,6 @@ def test_two_processes_give_the_rows_of_one(screened: Path, files: Path, tmp_pat
     [
         (["nowhere.json"], "cannot read the data set nowhere.json"),
         (["{edits}", "-o", "/nowhere/at/all.parquet"], "there is no directory"),
-        (["{edits}", "--clamp-factor", "0"], "clamp factor must be above 0"),
         (["{edits}", "--layer", "9"], "layer 9 is out of range"),
         (["{edits}", "--n-riskiest", "-1"], "0 or more"),
     ],

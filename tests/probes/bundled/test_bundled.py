@@ -23,7 +23,7 @@ from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.prefixes import sample
 from probes.request.request import request
-from probes.second_moment.estimate import for_model
+from probes.second_moment.choose import for_model
 from probes.target_value.optimise import optimise
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError

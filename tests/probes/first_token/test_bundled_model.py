@@ -15,7 +15,7 @@ from probes.first_token.subjects import bundled_cases, measure
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes as contexts
-from probes.second_moment.estimate import for_model
+from probes.second_moment.choose import for_model
 
 N_SUBJECTS = 40
 

@@ -13,10 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from probes.forward import activations
 from probes.forward.batches import batches
+from probes.keys.one_edit import capture
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from probes.second_moment import estimate
+from probes.request.lookup import Lookup
+from probes.second_moment import choose, corpus_pass, estimate, stored
 from probes.second_moment.moment import SecondMoment, of_moment
+from probes.second_moment.sample import Sample
 from probes.second_moment.sums import gram
 from probes.text import corpus
 from probes.text.corpus import Corpus
@@ -91,12 +94,28 @@ def test_streamed_moment_equals_one_text_at_a_time_with_plain_hooks(
         assert float((firsts - sampled).abs().max(dim=-1).values.min()) < 1e-5
 
 
-def test_first_keys_are_bounded_by_the_share_of_their_position(estimated: SecondMoment) -> None:
+def test_first_keys_are_bounded_by_the_share_of_their_position(
+    estimated: SecondMoment, tiny_model: Callable[[str], LoadedModel], text: Corpus
+) -> None:
     # Were position 0's keys one vector with share p of the tokens, its square length in the C⁻¹
     # metric could not exceed 1/p; the mean over any population of that share cannot either.
-    white = estimated.whiten(estimated.background.first_keys.double())
+    sums = corpus_pass.run(corpus_pass.Pass(tiny_model("gpt2"), [1], text, 32))[1]
+    white = estimated.whiten(sums.first.parts["keys"].double())
     mean = float(white.mean(0).square().sum())
     assert 0 < mean <= 1 / estimated.provenance.position0_share * (1 + 1e-9)
+
+
+def test_few_rows_leave_first_tokens_of_many_documents(
+    estimated: SecondMoment, tiny_model: Callable[[str], LoadedModel], text: Corpus
+) -> None:
+    model = tiny_model("gpt2")
+    rows = list(corpus.rows(model, text, length=32))
+    first = estimated.background.first_keys
+    assert len(rows) < len(text.documents) == len(first) == len(estimated.background.first_norms)
+    lookups = [Lookup("", model.tokens(text).ids[:1], 0, "") for text in text.documents]
+    expected = capture(model, lookups, 1).keys
+    nearest = torch.cdist(expected, first.double()).min(1).values
+    assert float(nearest.max()) < 1e-4 * float(expected.norm(dim=1).min())
 
 
 def test_batching_and_stopping_do_not_change_what_is_counted(
@@ -104,7 +123,7 @@ def test_batching_and_stopping_do_not_change_what_is_counted(
 ) -> None:
     model = tiny_model("gpt2")
     whole = estimate.estimate(model, 1, text, row_length=32)
-    monkeypatch.setattr(estimate, "BATCH_TOKENS", 64)
+    monkeypatch.setattr(corpus_pass, "BATCH_TOKENS", 64)
     small = estimate.estimate(model, 1, text, row_length=32)
     assert torch.allclose(whole.moment, small.moment, rtol=1e-5, atol=1e-9)
     part = estimate.estimate(model, 1, text, row_length=32, max_tokens=100)
@@ -116,20 +135,20 @@ def test_batching_and_stopping_do_not_change_what_is_counted(
 
 def test_a_saved_moment_comes_back_bit_for_bit(estimated: SecondMoment, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    estimate.save(estimated, path)
-    back = estimate.load(path)
+    stored.save(estimated, path)
+    back = stored.load(path)
     assert torch.equal(back.moment, estimated.moment)
     assert back.provenance == estimated.provenance
     assert back.eigenvalues == estimated.eigenvalues
     assert torch.equal(back.background.later_keys, estimated.background.later_keys)
-    estimate.save(back, tmp_path / "again.safetensors")
+    stored.save(back, tmp_path / "again.safetensors")
     assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
     assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
 
 
 def test_damaged_and_foreign_files_are_refused(estimated: SecondMoment, tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
-    estimate.save(estimated, path)
+    stored.save(estimated, path)
     good = path.read_bytes()
     tensors = load_file(path)
     broken = {
@@ -142,20 +161,20 @@ def test_damaged_and_foreign_files_are_refused(estimated: SecondMoment, tmp_path
         bad = tmp_path / f"{name}.safetensors"
         bad.write_bytes(content)
         with pytest.raises(UserError, match=r"not a second moment|damaged") as refused:
-            estimate.load(bad)
+            stored.load(bad)
         assert "\n" not in str(refused.value)
     save_file(tensors, tmp_path / "no header.safetensors")
     with pytest.raises(UserError, match="not a second moment"):
-        estimate.load(tmp_path / "no header.safetensors")
+        stored.load(tmp_path / "no header.safetensors")
     tensors["moment"][0, 0] = float("nan")
     header = {"second_moment": json.dumps({"schema": "something else"})}
     save_file(tensors, tmp_path / "other.safetensors", metadata=header)
     with pytest.raises(UserError, match="something else"):
-        estimate.load(tmp_path / "other.safetensors")
+        stored.load(tmp_path / "other.safetensors")
     with pytest.raises(UserError, match="there is no second moment file"):
-        estimate.load(tmp_path / "absent.safetensors")
+        stored.load(tmp_path / "absent.safetensors")
     with pytest.raises(UserError, match="cannot write"):
-        estimate.save(estimated, Path("/proc/nowhere/c.safetensors"))
+        stored.save(estimated, Path("/proc/nowhere/c.safetensors"))
 
 
 def test_a_moment_of_other_weights_layer_or_convention_is_refused(
@@ -164,15 +183,15 @@ def test_a_moment_of_other_weights_layer_or_convention_is_refused(
 ) -> None:  # fmt: skip
     model = tiny_model("gpt2")
     path = str(tmp_path / "c.safetensors")
-    estimate.save(estimated, path)
-    assert estimate.for_model(model, 1, path).source == path
+    stored.save(estimated, path)
+    assert choose.for_model(model, 1, path).source == path
     with pytest.raises(UserError, match="another layer: 1, where 2"):
-        estimate.for_model(model, 2, path)
+        choose.for_model(model, 2, path)
     other = load(tiny.save("gpt2", tmp_path / "other", seed=1))
-    with pytest.raises(UserError, match="another weights"):
-        estimate.for_model(other, 1, path)
+    with pytest.raises(UserError, match="other weights"):
+        choose.for_model(other, 1, path)
     with pytest.raises(UserError, match="begin-of-sequence"):
-        estimate.for_model(load(tiny_dir("gpt2"), bos=True), 1, path)
+        choose.for_model(load(tiny_dir("gpt2"), bos=True), 1, path)
 
 
 def test_an_edited_model_has_another_fingerprint(
@@ -193,11 +212,12 @@ def test_auto_estimates_once_says_so_and_keeps_it(
 ) -> None:
     model = tiny_model("neox")
     notices: list[str] = []
-    first = estimate.for_model(model, 2, "auto", notice=notices.append)
-    assert "packaged text" in notices[0]
-    assert f"{model.fingerprint}-L2.safetensors" in {path.name for path in cache.iterdir()}
-    again = estimate.for_model(model, 2, "auto", notice=notices.append)
-    assert len(notices) == 1
+    first = choose.for_model(model, 2, "auto", notice=notices.append)
+    kept = cache / f"{model.fingerprint}-L2.safetensors"
+    assert "packaged text" in notices[0] and kept.exists()
+    assert notices[1] == f"the estimate is kept in {kept}"
+    again = choose.for_model(model, 2, "auto", notice=notices.append)
+    assert len(notices) == 2
     assert torch.equal(first.moment, again.moment)
     assert first.describe() == again.describe()
     assert not first.is_identity
@@ -206,11 +226,11 @@ def test_auto_estimates_once_says_so_and_keeps_it(
 def test_the_sample_is_uniform() -> None:
     counts = torch.zeros(20)
     for seed in range(400):
-        sample = estimate.Sample(5, torch.Generator().manual_seed(seed))
+        sample = Sample(5, torch.Generator().manual_seed(seed), {"row": (1,)})
         for part in torch.arange(20.0).reshape(4, 5, 1):
-            sample.add(part)
-        assert len(sample.rows) == 5
-        counts[sample.rows[:, 0].long()] += 1
+            sample.add({"row": part})
+        assert len(sample) == 5
+        counts[sample.parts["row"][:, 0].long()] += 1
     # Each of 20 rows is kept with chance 1/4: 100 ± 4 standard deviations of a binomial.
     assert counts.min() > 65
     assert counts.max() < 135
@@ -219,17 +239,16 @@ def test_the_sample_is_uniform() -> None:
 def test_a_sample_keeps_the_smallest_lots_in_their_order() -> None:
     # Fed in uneven parts, of which only some rows count: what one sort of all lots would keep.
     rows = torch.arange(900.0)[:, None]
-    sample = estimate.Sample(50, torch.Generator().manual_seed(3))
+    sample = Sample(50, torch.Generator().manual_seed(3), {"row": (1,)})
     generator = torch.Generator().manual_seed(3)
     lots, counted = [], []
     for start in range(0, 900, 90):
         among = torch.arange(start, start + 90)[start % 4 :: 2]
-        sample.add(rows, among)
+        sample.add({"row": rows}, among)
         lots.append(torch.rand(len(among), dtype=torch.float64, generator=generator))
         counted.append(among)
     smallest = torch.cat(lots).argsort()[:50].sort().values
-    assert sample.rows is not None
-    assert torch.equal(sample.rows[:, 0].long(), torch.cat(counted)[smallest])
+    assert torch.equal(sample.parts["row"][:, 0].long(), torch.cat(counted)[smallest])
     assert torch.equal(sample.lots, torch.cat(lots)[smallest])
 
 

@@ -40,7 +40,7 @@ def test_convergence_is_the_spread_of_estimates(
     bare, mean = torch.randn(2, 300, d, dtype=torch.float64, generator=generator)
     figures = []
     for n in (400, 6400):
-        sums = Accumulator.empty(d, 0, halves=True)
+        sums = Accumulator.empty({"keys": (d,)}, 0, halves=True)
         for i in range(2):
             keys = torch.randn(n // 2, d, dtype=torch.float64, generator=generator)
             sums.total += keys.T @ keys

@@ -1,0 +1,193 @@
+"""Which second moment belongs to a model and layer: a file, the shipped one, the cached one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from probes import bundled
+from probes.forward import activations
+from probes.forward.batches import batches
+from probes.model.fingerprint import fingerprint
+from probes.model.loaded import LoadedModel
+from probes.second_moment.estimate import estimate
+from probes.second_moment.moment import Provenance, SecondMoment
+from probes.second_moment.stored import load, save
+from probes.second_moment.sums import Progress
+from probes.text import corpus
+from rome_diagnosis.errors import UserError
+
+CACHE_VARIABLE = "ROME_DIAGNOSIS_CACHE"
+# Enough tokens to fill every direction several times, few enough that nobody waits for long.
+LEAST_TOKENS, TOKENS_PER_DIMENSION = 50_000, 8
+# Between texts the median norm of the stream differs by a few per cent; twice is another model's.
+NORM_FACTOR = 2.0
+
+
+def for_model(
+    model: LoadedModel,
+    layer: int,
+    choice: str = "auto",
+    *,
+    notice: Callable[[str], None] | None = None,
+    progress: Callable[[int], Progress] | None = None,
+) -> SecondMoment:
+    """Finds the second moment for a model and layer.
+
+    Args:
+        model: The model.
+        layer: The edited block.
+        choice: A file, ``"identity"``, or ``"auto"``: the shipped one, else the cached one, else
+            one estimated from packaged text and cached.
+        notice: Called with lines of text: that an estimate is made, and where it is kept.
+        progress: Called with the number of tokens to come; returns what to call with each batch's.
+
+    Returns:
+        The second moment; never the identity unless that was asked for.
+
+    Raises:
+        UserError: If the file cannot be read or does not belong to this model and layer.
+    """
+    model.check_layer(layer)
+    if choice == "identity":
+        return SecondMoment.identity(int(model.config.d_mlp))
+    if choice != "auto":
+        moment = load(choice)
+        check(moment, model, layer)
+        return moment
+    at_hand = _at_hand(model, layer)
+    if at_hand is not None:
+        return at_hand
+    say = notice or (lambda line: None)
+    tokens = max(LEAST_TOKENS, TOKENS_PER_DIMENSION * int(model.config.d_mlp))
+    say(
+        f"there is no second moment of {model.name} layer {layer} yet: estimating it from "
+        f"{tokens:,} tokens of packaged text. For reliable numbers pass --second-moment FILE "
+        "computed on a larger, more natural corpus"
+    )
+    moment = estimate(
+        model,
+        layer,
+        corpus.packaged(),
+        max_tokens=tokens,
+        progress=progress(tokens) if progress else None,
+    )
+    try:
+        kept = cache() / file_name(model, layer)
+        save(moment, kept)
+        say(f"the estimate is kept in {kept}")
+    except UserError as error:
+        say(f"the estimate is not kept: {error}")
+    return moment
+
+
+def check(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
+    """Refuses a second moment of other weights, another layer or another convention.
+
+    Args:
+        moment: The second moment.
+        model: The model it is to be used with.
+        layer: The edited block.
+
+    Raises:
+        UserError: With what was expected and what came.
+    """
+    known = moment.provenance
+    if known is None:
+        return
+    for what, expected, came in (
+        ("layer", layer, known.layer),
+        ("size", int(model.config.d_mlp), moment.d_mlp),
+        ("begin-of-sequence convention", _bos(model.bos), _bos(known.bos)),
+    ):
+        if expected != came:
+            raise UserError(
+                f"the second moment {moment.source} was measured for another {what}: {came}, "
+                f"where {expected} is needed"
+            )
+    if known.fingerprint != model.fingerprint:
+        raise UserError(f"the second moment {moment.source} was measured {_whose(known, model)}")
+    if moment.background is not None and moment.background.later_norms is None:
+        _check_norm(moment, model, layer)
+
+
+def file_name(model: LoadedModel, layer: int) -> str:
+    """Name of the file in which ``auto`` looks for a model's and layer's second moment."""
+    return f"{model.fingerprint}-L{layer}{'-bos' if model.bos else ''}.safetensors"
+
+
+def cache() -> Path:
+    """The folder in which estimated second moments are kept between runs.
+
+    Raises:
+        UserError: If there is no home directory and no variable names another.
+    """
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise UserError(
+            f"there is no home directory: set {CACHE_VARIABLE} to a folder for second moments"
+        ) from error
+    return home / "rome-diagnosis" / "second-moments"
+
+
+def _at_hand(model: LoadedModel, layer: int) -> SecondMoment | None:
+    """The shipped or the cached second moment."""
+    places: list[tuple[Path, str]] = [(bundled.DATA / "second_moments", "shipped")]
+    with contextlib.suppress(UserError):  # which is said when an estimate cannot be kept
+        places.append((cache(), "estimated"))
+    for folder, source in places:
+        path = folder / file_name(model, layer)
+        if os.path.isfile(path):
+            moment = load(path, source=source)
+            check(moment, model, layer)
+            return moment
+    return None
+
+
+def _whose(known: Provenance, model: LoadedModel) -> str:
+    """On what it was measured instead, and what to do."""
+    if known.dtype != model.dtype:
+        rounded = fingerprint(model.state_dict, rounded_to=getattr(torch, known.dtype))
+        # Weights that were rounded on loading cannot be compared with what they were before.
+        if rounded == known.fingerprint or known.dtype in ("float32", "float64"):
+            return (
+                f"on {known.model} in {known.dtype}, and {model.name} is loaded in {model.dtype}: "
+                f"load it with --dtype {known.dtype}, or estimate a second moment in {model.dtype}"
+            )
+    # The name may differ (a copied directory): only the weights decide.
+    return (
+        f"on other weights: {known.model} ({known.fingerprint[:8]}), where "
+        f"{model.name} ({model.fingerprint[:8]}) is needed"
+    )
+
+
+def _bos(prepended: bool) -> str:
+    return "with one before every row" if prepended else "with none"
+
+
+def _check_norm(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
+    """Holds the stream's norm against the model's, where no sampled norms lie beside it."""
+    assert moment.background is not None
+    length = min(256, corpus.row_length(model))
+    rows = list(islice(corpus.rows(model, corpus.packaged(), length=length), 2))
+    read = activations.reader(model, [layer])
+    norms = [
+        read(batch)[layer]["resid_post"][:, 1:].double().norm(dim=-1).flatten().cpu()
+        for batch in batches(rows, model.device)
+    ]
+    typical = float(torch.cat(norms).median())
+    stated = moment.background.residual_norm
+    if not typical / NORM_FACTOR <= stated <= typical * NORM_FACTOR:
+        raise UserError(
+            f"the second moment {moment.source} gives the residual stream a median norm of "
+            f"{stated:.3g}, and {model.name} has {typical:.3g} after block {layer}: estimate it "
+            "again with python -m diag.covariance"
+        )

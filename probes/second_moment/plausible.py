@@ -1,0 +1,143 @@
+"""What every second moment satisfies, held against the keys that were sampled beside it.
+
+A matrix can be symmetric and positive and still not be the second moment of the keys it claims to
+describe: wrong units, another layer, statistics divided by the wrong count. Its sampled keys tell.
+Keys are heavy-tailed (a unit may fire on one token in ten thousand, and one token may carry most
+of the trace), so each check is an inequality that holds for every distribution, up to the error of
+a sample, or has a limit with room for tails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.second_moment.moment import SecondMoment
+
+# Standard errors that a sample is allowed: no sample of a right file in a billion is as far off.
+SIGMAS = 6.0
+# Share of the longest sampled keys that are left out where a mean could be too large. What is left
+# has a mean below the expectation, for any distribution, but for the sample's error.
+TRIMMED = 0.01
+# E[kᵀC⁻¹k] is d_mlp exactly. The trimmed mean over a sample then lies below it (0.05 to 0.9 of it
+# measured, see tests/probes/second_moment/test_plausible.py); at twice, C⁻¹ is twice too large.
+LARGEST_FIT = 2.0
+# The mean over a sample misses what rare tokens add (0.8 and more measured, on a model with units
+# that fire on one token in ten thousand): a quarter would need most of C to be rare tokens'.
+SMALLEST_FIT = 0.25
+# Statistics of another corpus are held against keys of packaged text, to which units are common
+# that were rare there, and the other way round.
+FOREIGN = 5.0
+
+
+def complaints(moment: SecondMoment, *, foreign: bool = False) -> Iterator[str]:
+    """Says what cannot be true of a second moment and the sampled keys beside it.
+
+    Args:
+        moment: The second moment, with background.
+        foreign: Whether C was measured on another corpus than the sampled keys.
+
+    Yields:
+        Complaints, each the rest of a sentence.
+    """
+    yield from _of_trace(moment, foreign=foreign)
+    yield from _of_metric(moment, foreign=foreign)
+    if moment.fourth is not None:
+        yield from _of_fourth(moment)
+    yield from _of_norms(moment)
+
+
+def fit(moment: SecondMoment) -> float:
+    """Mean square of later keys in the C⁻¹ metric over its expectation d_mlp.
+
+    The longest keys are left out: a few rare ones may carry most of the mean.
+
+    Args:
+        moment: The second moment, with background.
+
+    Returns:
+        At most about 1 where C is these keys' own, and less the heavier their tails are.
+    """
+    squares = moment.whiten(_keys(moment)[1]).square().sum(1)
+    return float(_trimmed(squares).mean()) / moment.d_mlp
+
+
+def _of_trace(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
+    """The trace is the expectation of keys' squares."""
+    assert moment.moment is not None
+    trace = float(moment.moment.trace())
+    first, later = (keys.square().sum(1) for keys in _keys(moment))
+    typical, mean = float(_trimmed(later).mean()), _mean(moment, first, later)
+    too_small = typical > trace * (FOREIGN if foreign else LARGEST_FIT)
+    too_large = False
+    if moment.fourth is not None and not foreign:
+        # A mean of non-negative numbers falls this far below its expectation in one of e^18
+        # samples, however heavy their tail is (Maurer 2003).
+        too_large = mean < trace - SIGMAS * math.sqrt(moment.fourth / len(later))
+    if too_small or too_large:
+        yield f"its trace is {trace:.3g}, but the mean square of sampled keys is {mean:.3g}"
+
+
+def _of_metric(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
+    """The expectation of keys' squares in the C⁻¹ metric is d_mlp, and less with a ridge."""
+    room = FOREIGN if foreign else 1.0
+    first, later = (moment.whiten(keys).square().sum(1) for keys in _keys(moment))
+    typical = float(_trimmed(later).mean()) / moment.d_mlp
+    mean = _mean(moment, first, later) / moment.d_mlp
+    too_long = not typical <= LARGEST_FIT * room
+    if too_long or (moment.ridge == 0.0 and mean < SMALLEST_FIT / room):
+        yield (
+            f"the mean square of sampled keys in its metric is {typical if too_long else mean:.3g} "
+            "times what it would be in their own"
+        )
+
+
+def _of_fourth(moment: SecondMoment) -> Iterator[str]:
+    """Jensen's inequality, and that no key is longer than the sum of all."""
+    assert moment.moment is not None and moment.fourth is not None
+    assert moment.provenance is not None
+    square = float(moment.moment.trace()) ** 2
+    if not square * (1 - 1e-6) <= moment.fourth <= square * moment.provenance.n_tokens * (1 + 1e-6):
+        yield f"its mean fourth power {moment.fourth:.3g} is impossible beside its trace"
+
+
+def _of_norms(moment: SecondMoment) -> Iterator[str]:
+    """Medians of the stream's norms, between the ranks that a sample's median may have."""
+    assert moment.background is not None
+    found = moment.background
+    for i, name in enumerate(("residual_norm_before", "residual_norm")):
+        value = getattr(found, name)
+        if not 0.0 < value < math.inf:
+            yield f"its {name} is {value}"
+        elif found.later_norms is not None:
+            norms = found.later_norms[:, i].to(torch.float64)
+            below, above = (norms < value * (1 - 1e-5)), (norms > value * (1 + 1e-5))
+            most = 0.5 + SIGMAS * 0.5 / math.sqrt(len(norms))
+            if max(float(below.double().mean()), float(above.double().mean())) > most:
+                yield (
+                    f"its {name} is {value:.3g}, but the norms at sampled tokens have median "
+                    f"{float(norms.median()):.3g}"
+                )
+
+
+def _keys(moment: SecondMoment) -> tuple[Float[Tensor, "m d_mlp"], Float[Tensor, "m2 d_mlp"]]:
+    """Sampled keys of first and of later tokens."""
+    assert moment.background is not None
+    found = moment.background
+    return found.first_keys.to(torch.float64), found.later_keys.to(torch.float64)
+
+
+def _mean(moment: SecondMoment, first: Float[Tensor, " m"], later: Float[Tensor, " m2"]) -> float:
+    """The mean over all tokens, of which first tokens are a known share."""
+    assert moment.provenance is not None
+    share = moment.provenance.position0_share or 0.0
+    return share * float(first.mean()) + (1 - share) * float(later.mean())
+
+
+def _trimmed(values: Float[Tensor, " m"]) -> Float[Tensor, " n"]:
+    """All but the largest."""
+    return values.sort().values[: max(1, len(values) - math.ceil(TRIMMED * len(values)))]
