@@ -7,17 +7,21 @@ An arm is an editor and the way its edit is tested: bare, or with a prefix befor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from diag.judgement import outcome
+from diag.judgement import agreement, outcome
+from diag.judgement.summary import PUBLISHED
+from diag.keys.judge import judge
 from diag.mathematics.damage import rms_change
+from diag.mathematics.stream import Stream
 from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
 from diag.verify.settings import FEWEST_TOKENS, Facts, Settings
 from probes.edited.perplexity import Comparison, PerplexityMeter
 from probes.edited.weights import edited, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
-from probes.keys.one_edit import capture
+from probes.keys.observe import Observation, observe
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
 from probes.request.cases import EditCase
@@ -79,22 +83,28 @@ class Bench:
             batch=len(cases),
         )
 
-    def factors(self, case: EditCase, target: TargetValue) -> dict[str, RankOne]:
+    def observe(self, case: EditCase) -> Observation:
+        """Keys and values of one edit, from the unedited model.
+
+        Raises:
+            UserError: If the edit cannot be looked up in one of the contexts.
+        """
+        return observe(self.model, case.request, self.layer, self.prefixes)
+
+    def factors(self, observation: Observation, target: TargetValue) -> dict[str, RankOne]:
         """The update of each editor.
 
         Args:
-            case: The edit.
+            observation: Keys and values of the edit.
             target: Its optimised value.
 
         Returns:
-            The factors.
+            The factors, by editor.
 
         Raises:
             UserError: If a denominator is exactly zero.
         """
-        sites = [lookup(self.model, case.request, p) for p in ("", *self.prefixes)]
-        captured = capture(self.model, sites, self.layer)
-        keys, values = captured.keys, captured.values
+        keys, values = observation.keys, observation.values
         found: dict[str, RankOne] = {}
         consistent = self.settings.c_rome_target == "consistent"
         for name, editor in EDITORS.items():
@@ -103,7 +113,8 @@ class Bench:
             try:
                 found[name] = rank_one(editor, keys, values, start + target.delta, self.moment)
             except ZeroDivisionError as error:
-                raise UserError(f"the edit of {case.request.subject!r}: {error}") from error
+                subject = observation.request.subject
+                raise UserError(f"the edit of {subject!r}: {error}") from error
         return found
 
     def measure(self, case: EditCase, target: TargetValue) -> dict[str, Any]:
@@ -120,7 +131,14 @@ class Bench:
             UserError: If the edit cannot be performed.
         """
         edit = case.request
-        factors = self.factors(case, target)
+        observation = self.observe(case)
+        judgement = judge(
+            observation,
+            self.moment,
+            clamp=self.settings.hyperparameters.clamp_norm_factor,
+            seed=self.seed,
+        )
+        factors = self.factors(observation, target)
         behaviour = Behaviour(self.model, case, self.wordings, self.layer)
         text_before = self._generate(case)
         arms: dict[str, Any] = {}
@@ -128,7 +146,7 @@ class Bench:
             replies = behaviour.after([change])
             with edited(self.model, [change], self.layer):
                 text_after = self._generate(case)
-            weights = self._of_weights(change, edit.subject)
+            weights = self._of_weights(change, judgement.stream, edit.subject)
             said = {
                 wording: _with_generation(
                     behaviour.describe(wording, replies), wording, case, text_before, text_after
@@ -170,6 +188,11 @@ class Bench:
                 "initial_norm": float(target.initial.norm()),
                 "clamp_saturated": target.clamp_saturated,
             },
+            "prediction": {
+                "verdict": judgement.verdict,
+                "relative_bound": finite(judgement.damage[PUBLISHED.name].relative_bound),
+                **asdict(agreement.compare(judgement.verdict, judged[PUBLISHED.name].outcome)),
+            },
             "arms": {arm: arms[arm] for arm in ARMS},
             "collapsed": {arm: found.outcome == "collapsed" for arm, found in judged.items()},
             "outcome": {arm: found.outcome for arm, found in judged.items()},
@@ -187,7 +210,7 @@ class Bench:
             },
         }
 
-    def _of_weights(self, change: RankOne, subject: str) -> dict[str, Any]:
+    def _of_weights(self, change: RankOne, stream: Stream, subject: str) -> dict[str, Any]:
         """What follows from the weights alone, whatever precedes the test prompts."""
         # (v* − v) over a direction of length 1, as the published code prints the two.
         numerator = float(change.r.norm()) * abs(change.denominator)
@@ -198,7 +221,7 @@ class Bench:
             "numerator_norm": numerator,
             "update_norm": change.norm,
             "relative_update_norm": relative_norm(self.model, change, self.layer),
-            "damage": self._damage(change, numerator, perplexity["n_tokens"]),
+            "damage": self._damage(change, stream, perplexity["n_tokens"]),
             "perplexity": perplexity,
             "recall": self.recall.after([change], without=subject),
         }
@@ -228,27 +251,29 @@ class Bench:
             "bos": before.bos,
         }
 
-    def _damage(self, change: RankOne, numerator: float, n_tokens: int) -> dict[str, Any]:
-        """The closed form beside what the edit does to the texts that were measured."""
+    def _damage(self, change: RankOne, stream: Stream, n_tokens: int) -> dict[str, Any]:
+        """The predicted change over the corpus beside the one over the texts that were measured."""
         measured = self.texts.rms_change([change], n_tokens)
-        predicted = why_not = typical = None
-        if self.moment.moment is None:
-            why_not = "C is the identity: without a corpus moment there is no closed form"
-        else:
-            predicted = rms_change(numerator, change.u, change.denominator, self.moment.moment)
-            if self.model.norm_behind_mlp:
-                why_not = "a norm behind the MLP rescales the change before the residual stream"
-            elif self.moment.background is None:
-                why_not = "no residual norm comes with this second moment"
-            else:
-                typical = self.moment.background.residual_norm
-        return {
-            "predicted": finite(predicted),
-            "measured": finite(measured),
-            "relative": finite(_over(predicted, typical)),
-            "measured_relative": finite(_over(measured, typical)),
-            "not_checked": why_not,
-        }
+        moment, denominator = self.moment.moment, change.denominator
+        wanted = change.r * denominator
+        predicted = None
+        if moment is not None:
+            predicted = rms_change(float(wanted.norm()), change.u, denominator, moment)
+        relative = stream.change(change.u, denominator, wanted)
+        scale = stream.contribution.scale
+        known = stream.unit is not None and scale is not None
+        return finite(
+            {
+                "predicted": predicted,
+                "measured": measured,
+                "relative": None if relative is None else relative.corpus,
+                "relative_first_tokens": None if relative is None else relative.first_tokens,
+                "measured_relative": measured * abs(scale or 0.0) / (stream.unit or 1.0)
+                if known
+                else None,
+                "not_checked": stream.why_not,
+            }
+        )
 
     def _generate(self, case: EditCase) -> dict[str, Any]:
         """Greedy answers under every wording, and sampled text for the entropy."""
@@ -294,10 +319,6 @@ def _with_generation(
 
 def _compared(before: float, after: float) -> dict[str, float | None]:
     return finite({"before": before, "after": after, "ratio": after / before})
-
-
-def _over(size: float | None, typical: float | None) -> float | None:
-    return None if size is None or typical is None else size / typical
 
 
 def _unseen_prefix(model: LoadedModel, taken: Sequence[str], seed: int) -> str:

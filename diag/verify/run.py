@@ -75,7 +75,7 @@ class Run:
             UserError: If the edit cannot be performed or the directory not be written.
         """
         (target,) = self.bench.target_values([case])
-        change = self.bench.factors(case, target)[editor]
+        change = self.bench.factors(self.bench.observe(case), target)[editor]
         save_edited(self.bench.model, [change], self.bench.layer, directory)
 
     def many(

@@ -15,6 +15,7 @@ class ArmDamage(TypedDict):
         measured: Measured on the text set, of the MLP's output; null where it overflowed.
         relative: ``predicted`` for the residual stream, in units of its median norm after the
             block; null where it could not be checked.
+        relative_first_tokens: The same at first tokens of other texts; null without a sample.
         measured_relative: ``measured`` in the same units.
         not_checked: Why a figure is null; null where none is.
     """
@@ -22,6 +23,7 @@ class ArmDamage(TypedDict):
     predicted: Size | None
     measured: Size | None
     relative: Size | None
+    relative_first_tokens: NotRequired[Size | None]
     measured_relative: Size | None
     not_checked: str | None
 

@@ -213,6 +213,22 @@ class VerifyHead(Head):
     known_facts: KnownFacts
 
 
+class Prediction(TypedDict):
+    """What was said of ROME as published before the edit, beside what became of the model.
+
+    Attributes:
+        verdict: The verdict of ``diag.keys``.
+        relative_bound: The damage bound it rests on; null where none was computed.
+        agreement: How the outcome compares with it.
+        sentence: The same in words.
+    """
+
+    verdict: Literal["collapse_risk", "damage_risk", "safe", "unclear"]
+    relative_bound: Size | None
+    agreement: Literal["as predicted", "milder", "worse", "open"]
+    sentence: str
+
+
 class EditDocument(VerifyHead):
     """One edit, performed.
 
@@ -221,6 +237,7 @@ class EditDocument(VerifyHead):
         site: Where it is edited and looked up.
         optimisation: How v* was optimised.
         arms: What was measured, for each arm.
+        prediction: What was predicted before the edit, and whether it came true.
         collapsed: Whether its perplexity met the criterion, for each arm.
         outcome: What became of the model, for each arm.
         outcome_reasons: Measurements beyond their limits, as phrases, for each arm.
@@ -229,6 +246,7 @@ class EditDocument(VerifyHead):
     request: EditRequest
     site: EditSite
     optimisation: Optimisation
+    prediction: NotRequired[Prediction]
     arms: Arms
     collapsed: Collapsed
     outcome: NotRequired[dict[Name, Outcome]]

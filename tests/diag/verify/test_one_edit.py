@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from diag.mathematics.damage import rms_change
 from diag.verify import key_map, verify, verify_list
 from diag.verify.run import prepare
 from diag.verify.settings import Facts, Settings, Texts
@@ -107,7 +108,7 @@ def test_figures_equal_those_of_a_model_with_changed_weights(tiny_dir, tiny_mode
     """Every arm's edit written into an untouched model, which is then asked as a whole."""
     tokenizer = tiny_model("gpt2").tokenizer
     (target,) = bench.bench.target_values([CASES[0]])
-    factors = bench.bench.factors(CASES[0], target)
+    factors = bench.bench.factors(bench.bench.observe(CASES[0]), target)
     ids = [tokenizer(text)["input_ids"] for text in TEXTS]
     for arm, found in result.arms.items():
         change = factors[ARMS[arm].editor]
@@ -185,7 +186,7 @@ def test_predicted_damage_is_the_measured_one_on_its_own_corpus(
     model = tiny_model("gpt2")
     rows = list(corpus.rows(model, shuffled_corpus(), length=16))
     (target,) = bench.bench.target_values([CASES[0]])
-    for variant, change in bench.bench.factors(CASES[0], target).items():
+    for variant, change in bench.bench.factors(bench.bench.observe(CASES[0]), target).items():
         seen = []
         other = transformers.AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2")).eval()
         handle = projection(other, 1).register_forward_hook(
@@ -199,7 +200,7 @@ def test_predicted_damage_is_the_measured_one_on_its_own_corpus(
         handle.remove()
         moved = float(torch.cat(seen).square().sum(1).mean().sqrt())
         numerator = float(change.r.norm()) * abs(change.denominator)
-        predicted = bench.bench._damage(change, numerator, 1)["predicted"]
+        predicted = rms_change(numerator, change.u, change.denominator, moment.moment)
         assert predicted == pytest.approx(moved, rel=1e-3), variant
         elsewhere = PerplexityMeter(model, TEXTS[:1], 1).rms_change([change])
         assert abs(elsewhere / moved - 1) > 0.01
