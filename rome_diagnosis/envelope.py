@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 DISTRIBUTION = "rome-diagnosis"
+# JSON has no infinity. What is larger than this is as good as infinite and written as null, so that
+# the product of any two numbers of a document is finite.
+LARGEST = 1e150
 # What numbers can depend on beside the weights and the text.
 LIBRARIES = ("torch", "transformers", "transformer-lens")
 
@@ -50,7 +52,7 @@ def plain(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """A value with ``None`` for infinity and NaN, which JSON does not have.
+    """A value with ``None`` for numbers beyond :data:`LARGEST` and NaN.
 
     Args:
         value: A number, or containers of numbers.
@@ -59,7 +61,7 @@ def finite(value: Any) -> Any:
         The same, mappings as dictionaries and sequences as lists.
     """
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if abs(value) <= LARGEST else None
     if isinstance(value, Mapping):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

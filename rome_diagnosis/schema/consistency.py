@@ -47,6 +47,14 @@ def _arms(edit: Document, place: str) -> Iterator[Complaint]:
             yield f"{place}{name}", f"must name the same arms as {place}arms"
 
 
+def _screen(document: Document) -> Iterator[Complaint]:
+    if document.get("summary") is not None:
+        verdicts, by_position = document["summary"]["verdicts"], document["summary"]["by_position"]
+        for where, counts in by_position.items():
+            if set(counts) != set(verdicts):
+                yield f"summary.by_position.{where}", "must name the verdicts of summary.verdicts"
+
+
 def _first_token(document: Document) -> Iterator[Complaint]:
     attribution = document["attribution"]
     for name in ("alone", "last"):
@@ -68,5 +76,6 @@ _EMPTY: Mapping[str, Any] = {"points": ()}
 CHECKS: Mapping[str, Callable[[Document], Iterator[Complaint]]] = {
     "diag.keys/1": _keys,
     "diag.verify/1": _verify,
+    "diag.screen/1": _screen,
     "probes.first_token/1": _first_token,
 }

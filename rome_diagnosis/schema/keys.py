@@ -323,7 +323,7 @@ class FirstToken(TypedDict):
         projection: Keys in the plane of k̄ and k_u.
     """
 
-    layers: list[LayerStatistics]
+    layers: Annotated[list[LayerStatistics], Len(1)]
     population: Population
     likeness: Likeness | None
     concentration: Concentration | None

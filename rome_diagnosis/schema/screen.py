@@ -18,7 +18,6 @@ from rome_diagnosis.schema.values import (
     Cosine,
     Count,
     Either,
-    Name,
     Number,
     Positive,
     Prompt,
@@ -105,6 +104,22 @@ class Dataset(TypedDict):
     notes: NotRequired[list[str]]
 
 
+class VerdictCounts(TypedDict, closed=True):
+    """How often each verdict came.
+
+    Attributes:
+        collapse_risk: Rows with this verdict.
+        damage_risk: Rows with this verdict.
+        unclear: Rows with this verdict.
+        safe: Rows with this verdict.
+    """
+
+    collapse_risk: Count
+    damage_risk: NotRequired[Count]
+    unclear: Count
+    safe: Count
+
+
 class ByPosition(TypedDict):
     """Verdicts by where the subject's last token stands.
 
@@ -113,8 +128,8 @@ class ByPosition(TypedDict):
         later: How often each came elsewhere.
     """
 
-    first: dict[Name, Count]
-    later: dict[Name, Count]
+    first: VerdictCounts
+    later: VerdictCounts
 
 
 class Quantiles(TypedDict):
@@ -146,7 +161,7 @@ class ScreenSummary(TypedDict):
     n: Count
     screened: Count
     errors: Count
-    verdicts: dict[Name, Count]
+    verdicts: VerdictCounts
     by_position: ByPosition
     quantiles: Quantiles
 

@@ -84,12 +84,14 @@ class Request(TypedDict):
         prompt: The prompt that asks for it, ``{}`` for the subject.
         target_new: The object the edit writes; null where none was given.
         target_true: The object the model is meant to give now; null where none was given.
+        notes: What was supplied or changed in reading the request.
     """
 
     subject: str
     prompt: Prompt
     target_new: str | None
     target_true: str | None
+    notes: NotRequired[list[str]]
 
 
 class Contexts(TypedDict):
@@ -217,11 +219,7 @@ class Projections(TypedDict):
     Attributes:
         keys: Unprefixed and prefixed keys.
         directions: The directions C⁻¹k̄ in which ROME writes.
-        drawn: Number of edits that are drawn; only for a list of edits.
-        of: Number of edits they stand for; only for a list of edits.
     """
 
     keys: Projection
     directions: Projection
-    drawn: NotRequired[Count]
-    of: NotRequired[Count]

@@ -81,6 +81,8 @@ def _complaint(schema: str, error: "ValidationError") -> str:
     more = f" (and {len(others)} more)" if others else ""
     if first["type"] == "missing":
         return f"{name} is missing: it must be {words.phrase(kind)}{more}"
+    if first["type"] == "extra_forbidden":
+        return f"{name} is not a field that can stand there{more}"
     if first["loc"][-1] == "[key]":
         return f"{name} has the name {words.value(first['input'])}, which is not allowed{more}"
     return f"{name} must be {words.phrase(kind)}, not {words.value(first['input'])}{more}"

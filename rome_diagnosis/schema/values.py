@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from annotated_types import Ge, Gt, Le, Len, Predicate
 
+from rome_diagnosis.envelope import LARGEST
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-# JSON has no infinity, so every number is finite; whole ones fit into 64 bits.
-LARGEST = 1.7976931348623157e308
+# Whole numbers fit into 64 bits.
 LARGEST_INTEGER = 2**63 - 1
 # How far a share or a cosine computed in float32 or less may lie beyond its end.
 ROUNDING = 1e-3

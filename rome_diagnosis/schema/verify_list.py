@@ -241,6 +241,18 @@ class EditsSummary(TypedDict):
     damage_against_perplexity: PooledAgreement
 
 
+class EditProjections(Projections):
+    """Keys and directions of the edits, of a sample where there are many.
+
+    Attributes:
+        drawn: Number of edits that are drawn.
+        of: Number of edits they stand for.
+    """
+
+    drawn: Count
+    of: Count
+
+
 class EditsDocument(VerifyHead):
     """A list of edits, each performed on the unedited model.
 
@@ -259,7 +271,7 @@ class EditsDocument(VerifyHead):
     edits: list[Edit]
     refused: list[Refused]
     notes: NotRequired[list[str]]
-    projections: NotRequired[Projections | None]
+    projections: NotRequired[EditProjections | None]
     groups: dict[Name, list[Group]]
     summary: EditsSummary
 
