@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         self._given = list(sys.argv[1:] if args is None else args)
         for argument in self._given:
             if not _is_unicode(argument):
-                self.error(f"the argument {argument!r} is not valid UTF-8")
+                raise UserError(f"the argument {argument!r} is not valid UTF-8")
         options, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             value = getattr(options, action.dest, None)
@@ -71,18 +71,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exits with code 2 after one line."""
-        line = " ".join(f"{message}{self._hint()}".split())
+        line = " ".join((self._hint() or message).split())
         self.exit(2, f"error: {line} (see python -m {self.prog} --help)\n")
 
-    def _hint(self) -> str:
-        """The option that was meant by the first one that does not exist."""
+    def _hint(self) -> str | None:
+        """Which option was meant by the first one that does not exist, if one is close."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
         for argument in getattr(self, "_given", []):
             name = argument.partition("=")[0]
             if name.startswith("--") and not any(option.startswith(name) for option in known):
                 close = difflib.get_close_matches(name, known, n=1)
-                return f": did you mean {close[0]}?" if close else ""
-        return ""
+                return f"there is no {name}: did you mean {close[0]}?" if close else None
+        return None
 
 
 def parser(prog: str, description: str) -> Parser:

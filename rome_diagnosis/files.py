@@ -62,10 +62,11 @@ def same_file(one: StrPath, other: StrPath) -> bool:
 
 def is_stream(path: StrPath) -> bool:
     """Whether a name stands for a device, a pipe or a socket, which must not be replaced."""
-    if str(path).startswith(("/dev/", "/proc/")):
-        return True  # /dev/stdout may lead to a regular file that is already open
     status = _status(path)
-    return status is not None and not stat.S_ISREG(status.st_mode)
+    if status is None:
+        return False
+    # /dev/stdout may lead to a regular file, but one that is already open.
+    return str(path).startswith(("/dev/", "/proc/self/fd/")) or not stat.S_ISREG(status.st_mode)
 
 
 @contextlib.contextmanager
@@ -136,8 +137,9 @@ def sync(path: StrPath) -> None:
 def locked(*paths: StrPath | None) -> Iterator[None]:
     """Keeps other processes of this toolkit away from outputs while a block runs.
 
-    Nested calls of one process may name the same output. Where the file system knows no locks,
-    none is taken.
+    Nested calls of one process may name the same output. Of processes that share one job (under
+    ``torchrun``) the first holds the lock for all. Where the file system knows no locks, none is
+    taken.
 
     Args:
         paths: The outputs; ``None``, ``-``, devices and pipes are skipped.
@@ -145,8 +147,9 @@ def locked(*paths: StrPath | None) -> Iterator[None]:
     Raises:
         UserError: If another process holds one of them.
     """
+    is_first = os.environ.get("RANK", "0") == "0"
     with contextlib.ExitStack() as stack:
-        for path in paths:
+        for path in paths if is_first else ():
             if path is not None and path != STANDARD_OUTPUT and not is_stream(path):
                 stack.enter_context(_lock(path))
         yield
@@ -192,7 +195,7 @@ def _check_writable(path: StrPath) -> None:
         with contextlib.suppress(FileNotFoundError):
             status = os.stat(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            raise UserError(f"cannot write {name!r}: it is a directory, not a file name")
+            raise UserError(f"cannot write {name!r}: it is a directory")
         if status is not None and not os.access(path, os.W_OK):
             raise UserError(f"cannot write {name}: permission denied")
         if is_stream(path):

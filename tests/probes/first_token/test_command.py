@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from probes.first_token import api, probe, run
 from probes.first_token import command as first_token
-from probes.first_token import run
 from probes.first_token import subjects as subject_set
 from probes.model.loaded import LoadedModel
+from probes.setup import Setup
 from reports.pages.page import render
-from rome_diagnosis import command
 from rome_diagnosis.errors import UserError
 from tests import probing
 
@@ -35,10 +35,11 @@ def test_the_document_holds_together(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     model = tiny_model(name)
-    monkeypatch.setattr(command, "load_model", lambda options: (model, 2))
+    monkeypatch.setattr(Setup, "load", lambda setup: model)
     monkeypatch.setattr(run, "TEXTS", 12)
     monkeypatch.setenv("COLUMNS", "200")
-    words = ["--subjects", subjects, "--any-subject", "--second-moment", "identity"]
+    words = ["--subjects", subjects, "--any-subject", "--layer", "2"]
+    words += ["--second-moment", "identity"]
     words += [f"--prefix={prefix}" for prefix in probing.PREFIXES]
     assert first_token.main([*words, "--json", str(tmp_path / "one.json")]) == 0
     text = capsys.readouterr().out
@@ -104,5 +105,5 @@ def test_help_is_light_and_mistakes_are_the_users(
     model = tiny_model("gpt2")
     for options in ({"n_subjects": 0}, {"pairs": 0}, {"prefixes": []}, {"layer": 9}):
         with pytest.raises(UserError):
-            first_token.probe(model, second_moment="identity", **options)
-    assert first_token.COUNT == subject_set.DEFAULT_COUNT
+            probe(model=model, second_moment="identity", **options)
+    assert api.COUNT == subject_set.DEFAULT_COUNT

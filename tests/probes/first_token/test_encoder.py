@@ -10,7 +10,7 @@ import torch
 import transformers
 from transformers import T5Config, T5ForConditionalGeneration
 
-from probes.first_token import command, encoder
+from probes.first_token import encoder, probe, run
 from probes.first_token.subjects import Case
 from probes.request.request import request
 from rome_diagnosis.errors import UserError
@@ -108,8 +108,8 @@ def test_the_command_tells_the_control_beside_the_model(
     directory: Path, tiny_model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "TEXTS", 12)
-    found = command.probe(
-        tiny_model("gpt2"), layer=LAYER, subjects=CASES, prefixes=probing.PREFIXES, pairs=1,
+    found = probe(
+        model=tiny_model("gpt2"), layer=LAYER, subjects=CASES, prefixes=probing.PREFIXES, pairs=1,
         second_moment="identity", encoder=str(directory),
     ).document  # fmt: skip
     assert found["encoder"]["n"] == len(NAMES)
