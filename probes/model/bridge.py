@@ -163,7 +163,8 @@ def _key_size(bridge: Any, name: str) -> int:
     """Length of a key, from the weights: configurations of OPT and XGLM give TransformerLens 4·d.
 
     Raises:
-        UserError: If a block has no single output projection, or they differ in size.
+        UserError: If a block has no single output projection or no attention, or keys differ in
+            size.
     """
     hooks = bridge.hook_dict
     sizes = []
@@ -173,6 +174,11 @@ def _key_size(bridge: Any, name: str) -> int:
                 f"block {layer} of {name} ({_architecture(bridge.original_model)}) has no single "
                 "MLP output projection (mixture of experts, or no MLP): there is no one key vector "
                 "to measure"
+            )
+        if architecture.hook_name(bridge, layer, "pattern") not in hooks:
+            raise UserError(
+                f"block {layer} of {name} ({_architecture(bridge.original_model)}) has no softmax "
+                "attention, which everything said about first tokens is about"
             )
         module = architecture.output_projection(bridge, layer)
         size = getattr(module, "in_features", None) or getattr(module, "nx", None)
