@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from probes import definitions
+from rome_diagnosis.options import CLAMP_FACTOR
+
 # Models whose edits were performed to set limits, by architecture.
 MODELS: Mapping[str, str] = {"GPT2LMHeadModel": "the bundled model"}
 BUNDLED = ("GPT2LMHeadModel",)
@@ -63,10 +66,16 @@ FIRST_TOKENS_HARM = Limit(
 FIRST_TOKENS_SAFE = Limit(
     0.1, "of the same 108 edits each below it kept 93 of 100 other facts or more", BUNDLED
 )
+DAMAGE_NOTICEABLE = Limit(
+    0.1,
+    "below it perplexity does not move, and ranks among models that did not move mean nothing",
+    BUNDLED,
+)
 
 # The ratio ρ of two denominators.
 RATIO_COLLAPSE = Limit(
-    0.1, "ROME's damage is C-ROME's times 1/|ρ|: at 0.1 the inconsistent keys make it tenfold"
+    definitions.SMALL_RATIO,
+    "ROME's damage is C-ROME's times 1/|ρ|: at 0.1 the inconsistent keys make it tenfold",
 )
 RATIO_SAFE = Limit(0.5, "inconsistent keys then at most double the damage of a consistent edit")
 
@@ -85,17 +94,37 @@ FIRST_TOKEN_LIKENESS = Limit(
     0.99, "more like the mean first-token key than 99 in 100 ordinary later keys are"
 )
 SINK_NORM = Limit(
-    3.0,
+    definitions.SINK_LENGTH,
     "the stream of an ordinary token stays within a factor of three of the median; a sink's is "
     "carried by a few coordinates that are many times larger",
 )
 
 # What a measurement rests on.
 TOKENS_PER_DIMENSION = Limit(
-    4.0, "with fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise"
+    definitions.TOKENS_PER_DIMENSION,
+    "with fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise",
+)
+SINK_SHARE = Limit(
+    definitions.SINK_SHARE,
+    "a head whose later queries pay the first token more than this is a sink head, as Gu et al. "
+    "(2025) define it",
+)
+SINK_QUERIES = Limit(
+    definitions.SINK_QUERIES, "an average over fewer queries than these is no habit of a head"
+)
+
+# What makes an intervention one that was performed as described.
+SAME_RHO = Limit(
+    definitions.SAME_RHO,
+    "two ways of computing the same key differ by float32 rounding, which moves ρ by less",
+)
+NO_EFFECT = Limit(
+    definitions.NO_EFFECT,
+    "a run into which its own activations are written is the same run but for rounding",
 )
 CLAMP_NORM_FACTOR = Limit(
-    4.0, "the clamp factor of ROME's own settings for GPT-2-XL and GPT-J; others use 3 to 4"
+    CLAMP_FACTOR,
+    "the clamp factor of ROME's own settings for GPT-2-XL and GPT-J; others use 3 to 4",
 )
 
 # What became of an edited model. The reasons quote the 200 edits of the bundled model in

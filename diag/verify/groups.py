@@ -1,21 +1,18 @@
 """Collapse cases beside normal ones, as the paper's tables put them, with intervals.
 
-Plain numbers in, plain numbers out: nothing here needs torch.
+Plain numbers in, plain numbers out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal
 
-import numpy as np
+from diag.judgement.limits import DAMAGE_NOTICEABLE
+from probes.statistics import auc, estimate, spearman
 
 GroupBy = Literal["collapse", "first_token", "record"]
-
-# From this predicted relative damage on, an edit's effect can be told from noise; below it
-# perplexity does not move, and ranks among unmoved models mean nothing.
-NOTICEABLE = 0.1
-DRAWS, LEVEL = 2000, 0.95
 
 Edit = Mapping[str, Any]
 Figure = dict[str, Any]
@@ -142,7 +139,7 @@ def damage_against_perplexity(edits: Sequence[Edit], arms: Sequence[str] = ("rom
         arms: Whose damage and perplexity, pooled.
 
     Returns:
-        ``spearman`` over updates whose predicted relative damage is at least :data:`NOTICEABLE`
+        ``spearman`` over updates whose predicted relative damage reaches ``DAMAGE_NOTICEABLE``
         (``n_ranked`` of them), and ``auc`` with which the damage separates collapsed models from
         the others; each is ``None`` where there is nothing to rank or separate.
     """
@@ -154,9 +151,9 @@ def damage_against_perplexity(edits: Sequence[Edit], arms: Sequence[str] = ("rom
                 ratio = found["perplexity"]["ratio"]
                 size = float("inf") if ratio is None else ratio
                 rows.append((found["damage"]["relative"], size, edit["collapsed"][arm]))
-    ranked = [(damage, ratio) for damage, ratio, _ in rows if damage >= NOTICEABLE]
-    positive = np.array([damage for damage, _, broken in rows if broken])
-    negative = np.array([damage for damage, _, broken in rows if not broken])
+    ranked = [(damage, ratio) for damage, ratio, _ in rows if damage >= DAMAGE_NOTICEABLE.value]
+    positive = [damage for damage, _, broken in rows if broken]
+    negative = [damage for damage, _, broken in rows if not broken]
     return {
         "spearman": spearman(*zip(*ranked, strict=True)) if ranked else None,
         "n_ranked": len(ranked),
@@ -170,46 +167,14 @@ def interval(values: Sequence[float], *, seed: int = 0) -> Figure | None:
     """A mean with its percentile bootstrap interval.
 
     Args:
-        values: Of one group.
-        seed: Of the resampling.
+        values: Values of one group.
+        seed: Seed of the resampling.
 
     Returns:
         ``mean``, ``low``, ``high`` and ``n``; ``None`` without values.
     """
-    if not len(values):
-        return None
-    present = np.asarray(values, dtype=float)
-    drawn = np.random.default_rng(seed).integers(len(present), size=(DRAWS, len(present)))
-    low, high = np.quantile(present[drawn].mean(1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {
-        "mean": float(present.mean()),
-        "low": float(low),
-        "high": float(high),
-        "n": len(present),
-    }
-
-
-def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Spearman's rank correlation; ``None`` for fewer than three pairs or where nothing varies."""
-    ranks = np.array([_ranks(np.asarray(values)) for values in (first, second)])
-    if ranks.shape[1] < 3 or (ranks.std(axis=1) == 0).any():
-        return None
-    return float(np.corrcoef(ranks)[0, 1])
-
-
-def auc(positive: np.ndarray, negative: np.ndarray) -> float | None:
-    """Chance that a positive exceeds a negative, ties counting half; ``None`` without either."""
-    if not len(positive) or not len(negative):
-        return None
-    return float((positive[:, None] > negative).mean() + (positive[:, None] == negative).mean() / 2)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks, ties sharing their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    ranks: np.ndarray = ((last - counts + 1 + last) / 2)[inverse]
-    return ranks
+    found = estimate(values, seed=seed)
+    return None if found is None else asdict(found)
 
 
 def _dig(found: Any, path: Sequence[str]) -> Any:

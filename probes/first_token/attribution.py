@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.definitions import SAME_RHO
 from probes.first_token.subjects import Subject
 from probes.forward.counterfactual import perform
 from probes.model.loaded import LoadedModel
@@ -23,9 +24,6 @@ from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
 
 FACTORS = ("token form", "position", "attention")
-# Two ways of computing the same key differ by rounding; beyond this an intervention was not
-# performed as described.
-LARGEST_ERROR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ def attribute(
         float((worth[1, 1, 1] - torch.tensor(prefixed, dtype=torch.float64)).abs().max()),
         float((worth[0, 0, 0] - torch.tensor([s.rho for s in subjects])[owner]).abs().max()),
     )
-    if error > LARGEST_ERROR:
+    if error > SAME_RHO:
         raise UserError(
             f"switching form, position and attention together does not reproduce the prefixed key "
             f"of {model.name} (ρ is off by {error:.2g}): it ignores one of them"

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.definitions import SMALL_RATIO
 from probes.first_token.separation import (
     Probe,
     effective_rank,
@@ -28,10 +29,9 @@ from probes.forward.counterfactual import Run, keys_everywhere
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.second_moment.moment import SecondMoment
+from probes.statistics import cosine
 from rome_diagnosis.errors import UserError
 
-# ROME's damage is C-ROME's times 1/|ρ|: at this ρ inconsistent keys make it tenfold.
-COLLAPSE_RATIO = 0.1
 # Enough text that a later token has something in front, as long as most prompts.
 ORDINARY_INDEX = 8
 
@@ -43,7 +43,7 @@ MEANINGS = {
     "first_spaced": "nothing in front, but the token that stands behind a prefix",
     "ordinary_first": "first token of ordinary text",
     "ordinary_later": f"token {ORDINARY_INDEX} of ordinary text",
-    "collapse_bare": f"subjects whose |ρ| is below {COLLAPSE_RATIO}, nothing in front",
+    "collapse_bare": f"subjects whose |ρ| is below {SMALL_RATIO}, nothing in front",
     "collapse_prefixed": "the same subjects moved to later positions by a prefix",
 }
 PAIRS = (
@@ -152,7 +152,7 @@ def make(
             except UserError:
                 continue
             runs[cell].append((names[i], Run(at.ids, at.index, 1)))
-    collapsed = [i for i, subject in enumerate(subjects) if abs(subject.rho) < COLLAPSE_RATIO]
+    collapsed = [i for i, subject in enumerate(subjects) if abs(subject.rho) < SMALL_RATIO]
     for cell, source in (("bare", "first_bare"), ("prefixed", "first_prefixed")):
         runs[f"collapse_{cell}"] = [runs[source][i] for i in collapsed]
     head = int(model.bos)
@@ -234,14 +234,9 @@ def compare(
     means = torch.stack([a.mean(0), b.mean(0)])
     return PairStatistics(
         cells=(one.name, other.name),
-        cosine=_cosine(means),
-        whitened_cosine=None if moment is None else _cosine(moment.whiten(means)),
+        cosine=cosine(*means),
+        whitened_cosine=None if moment is None else cosine(*moment.whiten(means)),
         mahalanobis=mahalanobis(a, b),
         frechet=frechet(a, b),
         probe=logistic_probe(a, b, [one.members, other.members], seed=seed),
     )
-
-
-def _cosine(pair: Float[Tensor, "2 d"]) -> float:
-    lengths = pair.norm(dim=-1).prod()
-    return float(pair[0] @ pair[1] / lengths) if lengths else 0.0

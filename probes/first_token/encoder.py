@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probes.definitions import SMALL_RATIO, TOKENS_PER_DIMENSION
 from probes.first_token import cells
 from probes.first_token.subjects import Case
 from probes.forward.batches import batches, to_float64
@@ -22,8 +23,6 @@ from probes.second_moment.moment import SecondMoment, of_moment
 from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
 
-# With fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise.
-TOKENS_PER_DIMENSION = 4
 CELLS = ("first_bare", "first_prefixed", "later_bare", "later_prefixed")
 
 
@@ -64,7 +63,7 @@ class EncoderControl:
         rho_unprefixed: ρ of the key that stands first in the text.
         rho_prefixed: ρ of the prefixed keys.
         below_limit: Share of the subjects with |ρ| below
-            :data:`probes.first_token.cells.COLLAPSE_RATIO`.
+            :data:`probes.definitions.SMALL_RATIO`.
         layers: For each block the cells' and pairs' statistics, in the C⁻¹ metric too.
         n_tokens: Tokens that each block's second moment was estimated from.
     """
@@ -229,7 +228,7 @@ def control(
         n=len(usable),
         rho_unprefixed=unprefixed,
         rho_prefixed=prefixed,
-        below_limit=sum(abs(value) < cells.COLLAPSE_RATIO for value in bare) / len(bare),
+        below_limit=sum(abs(value) < SMALL_RATIO for value in bare) / len(bare),
         layers=layers,
         n_tokens=n_tokens,
     )
@@ -258,10 +257,11 @@ def _moments(encoder: Encoder, texts: Sequence[str]) -> tuple[list[SecondMoment]
     found = []
     n_tokens = sum(len(row) for row in rows)
     width = int(encoder.model.config.d_ff)
-    if n_tokens < TOKENS_PER_DIMENSION * width:
+    least = int(TOKENS_PER_DIMENSION * width)
+    if n_tokens < least:
         raise UserError(
             f"{n_tokens} tokens of text are too few for the second moment of {width} dimensions of "
-            f"{encoder.name}: give {TOKENS_PER_DIMENSION * width} or more"
+            f"{encoder.name}: give {least} or more"
         )
     for of_block in keys(encoder, rows).values():
         flat = torch.cat(of_block)

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from probes.definitions import NO_EFFECT, SAME_RHO
 from probes.first_token.subjects import Subject
 from probes.forward.counterfactual import Patch, Place, Run, perform, record
 from probes.model.loaded import LoadedModel
@@ -22,8 +23,6 @@ from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
 
 Direction = Literal["into_bare", "into_prefixed"]
-NO_EFFECT = 1e-5
-LARGEST_ERROR = 1e-4
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def patch(
         if foreign is None
         else float(((foreign - keys["bare"]).norm(dim=-1) / keys["bare"].norm(dim=-1)).mean())
     )
-    if null > NO_EFFECT or residual > LARGEST_ERROR or complete > LARGEST_ERROR or control == 0.0:
+    if null > NO_EFFECT or residual > SAME_RHO or complete > SAME_RHO or control == 0.0:
         raise UserError(
             f"patches are not performed as described on {model.name}: ρ is off by {null:.2g} with "
             f"a run's own activations, by {residual:.2g} with the residual stream that enters the "

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from probes import bundled
+from probes.definitions import SMALL_RATIO
 from probes.first_token import attribution, cells, interventions, patching, projection, sinks
 from probes.first_token import encoder as encoders
 from probes.first_token.encoder import Encoder
@@ -181,8 +182,8 @@ def inquire(
         "rho": {
             "unprefixed": asdict(_mean([subject.rho for subject in subjects], seed)),
             "prefixed": asdict(_mean([subject.rho_prefixed for subject in subjects], seed)),
-            "collapse_limit": cells.COLLAPSE_RATIO,
-            "below_limit": sum(abs(s.rho) < cells.COLLAPSE_RATIO for s in subjects) / len(subjects),
+            "collapse_limit": SMALL_RATIO,
+            "below_limit": sum(abs(s.rho) < SMALL_RATIO for s in subjects) / len(subjects),
         },
         "cells": {cell.name: {"meaning": cells.MEANINGS[cell.name]} for cell in made},
         "layers": layers,

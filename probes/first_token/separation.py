@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.statistics import auc
+
 FOLDS = 5
 
 
@@ -183,16 +185,15 @@ def logistic_probe(
     # Threads would spend their time waiting for one another over matrices as small as these.
     with threadpool_limits(1):
         nulls = [_auc(centred / scale, random.permutation(y), folds) for _ in range(n_shuffles)]
-        auc = _auc(centred / scale, y, folds)
+        area = _auc(centred / scale, y, folds)
     kept = [null for null in nulls if null is not None]
-    if auc is None or not kept:
+    if area is None or not kept:
         return None
-    return Probe(auc, float(np.mean(kept)), max(kept), FOLDS, n_shuffles)
+    return Probe(area, float(np.mean(kept)), max(kept), FOLDS, n_shuffles)
 
 
 def _auc(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> float | None:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
 
     found = []
     for fold in range(FOLDS):
@@ -201,7 +202,10 @@ def _auc(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> float | None:
             continue
         # Newton: exact to the last digits that a rank can hang on, and quick in so few directions.
         probe = LogisticRegression(solver="newton-cholesky", tol=1e-8).fit(x[train], y[train])
-        found.append(float(roc_auc_score(y[test], probe.decision_function(x[test]))))
+        scores = probe.decision_function(x[test])
+        area = auc(scores[y[test] == 1], scores[y[test] == 0])
+        assert area is not None
+        found.append(area)
     return float(np.mean(found)) if found else None
 
 

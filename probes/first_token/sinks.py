@@ -17,15 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.definitions import SINK_LENGTH, SINK_QUERIES, SINK_SHARE
 from probes.forward.batches import Batch, batches, run_to, to_float64
 from probes.model.loaded import LoadedModel, Site
 
-# A head whose later queries pay the first token more than this is a sink head (Gu et al., 2025).
-SINK_SHARE = 0.3
-# A stream this many times as long as the median later one belongs to no ordinary token.
-SINK_LENGTH = 3.0
-# An average over fewer queries is no habit.
-LEAST_QUERIES = 3
 COORDINATES = 5
 
 
@@ -166,7 +161,7 @@ def _hooks(
             # Below the diagonal: what each position gets from those behind it.
             behind = torch.arange(n, -1, -1, dtype=torch.float64)
             got = mean.tril(-1).sum(0) / behind.clamp(min=1)
-            kept.received.append(torch.where(behind >= LEAST_QUERIES, got, 0.0))
+            kept.received.append(torch.where(behind >= SINK_QUERIES, got, 0.0))
 
     return [("resid_pre", on_stream), ("pattern", on_pattern)]
 

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from probes import bundled
+from probes.definitions import SINK_LENGTH, SINK_QUERIES, SINK_SHARE
 from probes.first_token import cells, separation, sinks
 from probes.first_token.subjects import bundled_cases, measure
 from probes.model.load import load
@@ -105,8 +106,8 @@ def test_other_sinks_are_those_of_the_plain_model(model: LoadedModel) -> None:
         for row, pattern, length in zip(rows, patterns, lengths, strict=True):
             for index in range(1, len(row)):
                 behind = pattern[index + 1 :, index]
-                is_sink = len(behind) >= sinks.LEAST_QUERIES and behind.mean() > sinks.SINK_SHARE
-                if is_sink or length[index] > sinks.SINK_LENGTH * typical:
+                is_sink = len(behind) >= SINK_QUERIES and behind.mean() > SINK_SHARE
+                if is_sink or length[index] > SINK_LENGTH * typical:
                     count[row[index]] += 1
         expected = {model.token_text(token): n for token, n in count.items()}
         assert {o.token: o.count for o in found.others}.items() <= expected.items()
