@@ -12,3 +12,7 @@
 May import :mod:`probes` and :mod:`rome_diagnosis`; imports :mod:`reports` only inside functions, so
 that results can show themselves.
 """
+
+from rome_diagnosis import lazy
+
+__getattr__, __dir__ = lazy.attach(__name__)

@@ -17,3 +17,7 @@ Imports :mod:`rome_diagnosis` (errors, files, command line) and never :mod:`diag
 ``bundled``         the small model that ships with the package
 ==================  ======================================================================
 """
+
+from rome_diagnosis import lazy
+
+__getattr__, __dir__ = lazy.attach(__name__)

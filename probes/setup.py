@@ -264,6 +264,44 @@ class Prepared:
     moment: SecondMoment
 
 
+def load_model(
+    model: ModelSource = None,
+    *,
+    tokenizer: Any = None,
+    device: str | None = None,
+    dtype: DType | None = None,
+    bos: bool | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedModel:
+    """Loads a model once, to be given to many calls.
+
+    Args:
+        model: As in :class:`Setup`, like all others.
+        tokenizer: As in :class:`Setup`.
+        device: As in :class:`Setup`.
+        dtype: As in :class:`Setup`.
+        bos: As in :class:`Setup`.
+        trust_remote_code: As in :class:`Setup`.
+
+    Returns:
+        The model; nobody else has it.
+
+    Raises:
+        UserError: If it cannot be loaded, or a key could not be measured on it.
+    """
+    forget_model()
+    loaded = Setup(
+        model=model,
+        tokenizer=tokenizer,
+        device=device,
+        dtype=dtype,
+        bos=bos,
+        trust_remote_code=trust_remote_code,
+    ).load()
+    forget_model()
+    return loaded
+
+
 def forget_model() -> None:
     """Frees the model that is remembered from the last call that named one."""
     _last.clear()

@@ -9,3 +9,7 @@
 
 Imports :mod:`rome_diagnosis` alone.
 """
+
+from rome_diagnosis import lazy
+
+__getattr__, __dir__ = lazy.attach(__name__)

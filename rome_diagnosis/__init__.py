@@ -1,1 +1,67 @@
-"""The toolkit by one name."""
+"""Will a rank-one edit break this model, why, and what to do instead?
+
+Every library call by one name, imported when it is first used::
+
+    import rome_diagnosis as rd
+
+    rd.diagnose("Apple", "{} was founded by")
+
+====================  ===============================================================
+``diagnose``          will editing this fact break the model?
+``verify``            perform an edit four ways and measure the model
+``verify_list``       the same for a list of edits, with groups compared
+``screen``            the check of ``diagnose`` for a whole data set
+``second_moments``    estimate the second moments C that edits are judged by
+``probe``             where and why first-token keys differ
+``load_model``        load a model once, for many calls
+``render``            saved results as a self-contained page
+====================  ===============================================================
+
+The modules here are the foundation that :mod:`probes`, :mod:`diag` and :mod:`reports` stand on:
+errors, files, command line, options, journal, progress, document heads, the table of editors and
+the schemas of documents. None of them imports torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from rome_diagnosis import lazy
+
+if TYPE_CHECKING:
+    from diag.covariance.api import second_moments as second_moments
+    from diag.keys.api import diagnose as diagnose
+    from diag.screen.api import screen as screen
+    from diag.verify.api import verify as verify
+    from diag.verify.api import verify_list as verify_list
+    from probes.first_token.api import probe as probe
+    from probes.setup import load_model as load_model
+    from reports.pages.page import render as render
+    from rome_diagnosis.errors import UserError as UserError
+    from rome_diagnosis.version import __version__ as __version__
+
+__all__ = [
+    "UserError",
+    "__version__",
+    "diagnose",
+    "load_model",
+    "probe",
+    "render",
+    "screen",
+    "second_moments",
+    "verify",
+    "verify_list",
+]
+__getattr__, __dir__ = lazy.attach(
+    __name__,
+    {
+        "UserError": "rome_diagnosis.errors",
+        "__version__": "rome_diagnosis.version",
+        "diagnose": "diag.keys.api",
+        "load_model": "probes.setup",
+        "probe": "probes.first_token.api",
+        "render": "reports.pages.page",
+        "screen": "diag.screen.api",
+        "second_moments": "diag.covariance.api",
+        "verify": "diag.verify.api",
+        "verify_list": "diag.verify.api",
+    },
+)

@@ -17,12 +17,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from rome_diagnosis import files
-from rome_diagnosis.envelope import DISTRIBUTION, package_version
-from rome_diagnosis.envelope import dumps as dumps
+from rome_diagnosis import files, neighbours
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.files import atomic as atomic
-from rome_diagnosis.files import write_text as write_text
 
 # What options that take a file or a folder call it.
 FILES = {"FILE", "DIR", "SOURCE", "DATASET"}
@@ -85,6 +81,15 @@ class Parser(argparse.ArgumentParser):
         return None
 
 
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from rome_diagnosis.version import DISTRIBUTION, __version__
+
+        parser.exit(0, f"{DISTRIBUTION} {__version__}\n")
+
+
 def parser(prog: str, description: str) -> Parser:
     """Makes a parser.
 
@@ -98,10 +103,7 @@ def parser(prog: str, description: str) -> Parser:
     made = Parser(
         prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument(
-        "--version", action="version", version=f"{DISTRIBUTION} {package_version()}",
-        help="print the version and exit",
-    )  # fmt: skip
+    made.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return made
 
 
@@ -121,6 +123,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     _make_streams_safe()
     code = 2
     try:
+        neighbours.check()
         code = main(None)
         sys.stdout.flush()
     except UserError as error:

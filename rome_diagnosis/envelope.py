@@ -6,10 +6,11 @@ import datetime
 import json
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
-DISTRIBUTION = "rome-diagnosis"
+from rome_diagnosis.version import __version__
+
 # JSON has no infinity. What is larger than this is as good as infinite and written as null, so that
 # the product of any two numbers of a document is finite.
 LARGEST = 1e150
@@ -30,7 +31,7 @@ def head(schema: str, command: str | None, *libraries: str) -> dict[str, Any]:
     """
     return {
         "schema": schema,
-        "version": package_version(),
+        "version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
             "python": platform.python_version(),
@@ -67,11 +68,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(entry) for entry in value]
     return value
-
-
-def package_version() -> str:
-    """This toolkit's version."""
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "0+unknown"

@@ -6,37 +6,47 @@ Importing a package then costs nothing, and ``dir()`` still lists what it offers
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from rome_diagnosis import neighbours
+
 
 def attach(
-    package: str, names: Mapping[str, str], modules: Iterable[str] = ()
+    package: str, names: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Makes ``__getattr__`` and ``__dir__`` of a package.
 
     Args:
         package: Its ``__name__``.
-        names: For each name the module that defines it.
-        modules: Subpackages and modules to list and import.
+        names: For each name it offers, the module that defines it; by default it offers its
+            subpackages and modules.
 
     Returns:
         Both functions.
     """
-    listed = {*names, *modules}
 
-    def getattribute(name: str) -> Any:
-        if name in names:
-            value = getattr(import_module(names[name]), name)
-        elif name in modules:
-            value = import_module(f"{package}.{name}")
-        else:
+    def get(name: str) -> Any:
+        if name not in (_modules(package) if names is None else names):
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        neighbours.check()
+        if names is None:
+            return import_module(f"{package}.{name}")
+        value = getattr(import_module(names[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 
-    def directory() -> list[str]:
-        return sorted({*listed, *vars(sys.modules[package])})
+    def listed() -> list[str]:
+        own = [name for name in vars(sys.modules[package]) if name.startswith("__")]
+        return sorted({*own, *(_modules(package) if names is None else names)})
 
-    return getattribute, directory
+    return get, listed
+
+
+def _modules(package: str) -> list[str]:
+    """Subpackages and modules of a package, without those that start with an underscore."""
+    import pkgutil
+
+    found = pkgutil.iter_modules(sys.modules[package].__path__)
+    return [module.name for module in found if not module.name.startswith("_")]

@@ -23,11 +23,12 @@ from diag.screen.result import Screening
 from diag.screen.shard import Screener, shard_size
 from diag.screen.table import FLOATS, Parts
 from probes.model.loaded import describe
-from probes.request import records as dataset
+from probes.request import cases, records
 from probes.request.request import Request
 from probes.second_moment.ranks import Ranks
 from rome_diagnosis import envelope, files
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.version import __version__
 
 SCHEMA = "diag.screen/1"
 OnError = Literal["skip", "refuse"]
@@ -45,12 +46,14 @@ class Scan:
         digest: SHA-256 of its bytes.
         n_rows: Its rows.
         n_malformed: Rows that are no edits.
+        notes: What was left out or changed in reading, for people to read.
     """
 
     path: str
     digest: str
     n_rows: int
     n_malformed: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Plan:
         shared, moment = self.screener.shared, self.screener.moment
         return {
             "schema": SCHEMA,
-            "version": envelope.package_version(),
+            "version": __version__,
             "dataset": self.scan.digest,
             "model": shared.model.fingerprint,
             "bos": shared.model.bos,
@@ -117,21 +120,26 @@ def scan(path: str, *, on_error: OnError = "skip") -> Scan:
             is to be refused.
     """
     n_rows, malformed, example = 0, 0, ""
-    for row in dataset.rows(path):
+    notes = records.Notes()
+    for row in records.rows(path):
         n_rows += 1
-        _, problem = _read(row)
+        request, problem = _read(row)
+        if request is not None:
+            notes.add(row.record, request.notes)
         if problem is not None:
             malformed += 1
             example = example or problem
             if on_error == "refuse":
                 raise UserError(f"{path}: {problem} (--on-error skip keeps such rows as errors)")
+        if malformed == n_rows == records.HOPELESS:
+            break
     if malformed == n_rows:
-        raise UserError(f"none of the {n_rows} rows of {path} is an edit: {example}")
+        raise records.none_is_an_edit(path, n_rows, example)
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
-    return Scan(path, digest.hexdigest(), n_rows, malformed)
+    return Scan(path, digest.hexdigest(), n_rows, malformed, notes.lines())
 
 
 def run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Screening:
@@ -174,7 +182,7 @@ def run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Scree
     return Screening(plan.output, group.share(document))
 
 
-def screen_rows(screener: Screener, rows: Iterable[dataset.Row]) -> list[dict[str, Any]]:
+def screen_rows(screener: Screener, rows: Iterable[records.Row]) -> list[dict[str, Any]]:
     """Measures the rows of a shard.
 
     Args:
@@ -185,33 +193,33 @@ def screen_rows(screener: Screener, rows: Iterable[dataset.Row]) -> list[dict[st
         Rows of the table.
     """
     made: list[dict[str, Any]] = []
-    edits: list[tuple[int, int, Request]] = []
+    edits: list[tuple[int, str, Request]] = []
     for row in rows:
         edit, problem = _read(row)
-        made.append({"row": row.row, "case_id": dataset.case_id(row.record), "error": problem})
+        made.append({"row": row.row, "case_id": cases.case_id(row.record), "error": problem})
         if edit is not None:
             made[-1] |= {"subject": edit.subject, "prompt": edit.prompt}
-            edits.append((len(made) - 1, row.line, edit))
+            edits.append((len(made) - 1, row.place, edit))
     results = screener.screen([edit for _, _, edit in edits])
-    for (at, line, _), result in zip(edits, results, strict=True):
+    for (at, place, _), result in zip(edits, results, strict=True):
         if isinstance(result, UserError):
-            made[at]["error"] = f"line {line}: {result}"
+            made[at]["error"] = f"{place}: {result}"
         else:
             made[at] |= result
     return made
 
 
-def _read(row: dataset.Row) -> tuple[Request | None, str | None]:
+def _read(row: records.Row) -> tuple[Request | None, str | None]:
     if row.error is not None:
-        return None, f"line {row.line}: {row.error}"
+        return None, f"{row.place}: {row.error}"
     try:
-        return dataset.edit(row.record), None
+        return cases.edit(row.record), None
     except UserError as error:
-        return None, f"line {row.line}: {error}"
+        return None, f"{row.place}: {error}"
 
 
-def _shards(path: str, size: int) -> Iterator[tuple[int, list[dataset.Row]]]:
-    rows = dataset.rows(path)
+def _shards(path: str, size: int) -> Iterator[tuple[int, list[records.Row]]]:
+    rows = records.rows(path)
     for index in itertools.count():
         shard = list(itertools.islice(rows, size))
         if not shard:
@@ -238,7 +246,11 @@ def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
     measured = [int(row[0]) for row in figures]
     return {
         **envelope.head(SCHEMA, plan.command_line),
-        "dataset": {"name": Path(plan.scan.path).name, "digest": plan.scan.digest},
+        "dataset": {
+            "name": Path(plan.scan.path).name,
+            "digest": plan.scan.digest,
+            "notes": list(plan.scan.notes),
+        },
         "table": plan.output,
         "model": describe(shared.model),
         "site": {"layer": shared.layer, "hook": shared.model.hook(shared.layer, "key")},
@@ -326,12 +338,13 @@ def _risk(row: Mapping[str, Any]) -> tuple[float, float, int]:
 def _write_riskiest(plan: Plan, ranked: list[dict[str, Any]]) -> None:
     """The records themselves, with all that tests the edits, and what was found beside them."""
     wanted = {row["row"]: row for row in ranked}
-    records: dict[int, Any] = {}
-    for row in dataset.rows(plan.scan.path):
+    chosen: dict[int, Any] = {}
+    for row in records.rows(plan.scan.path):
         if row.row in wanted:
             found = wanted[row.row]
             screened = {name: found[name] for name in ("row", "verdict", *FLOATS)}
-            records[row.row] = {**dataset.for_verify(row.record), "screen": screened}
+            chosen[row.row] = {**row.record, "screen": screened}
     assert plan.riskiest is not None
-    lines = [json.dumps(records[row]) + "\n" for row in wanted]
+    # Tables hold dates and the like, which JSON does not know.
+    lines = [json.dumps(chosen[row], default=str) + "\n" for row in wanted]
     files.write_text(plan.riskiest, "".join(lines))

@@ -1,0 +1,79 @@
+"""All commands by one name: ``rome-diagnosis COMMAND …`` or ``python -m rome_diagnosis …``."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from rome_diagnosis import command
+from rome_diagnosis.errors import UserError
+
+# Each command's module and what it answers.
+COMMANDS = {
+    "keys": ("diag.keys.command", "Will editing this fact break the model?"),
+    "verify": ("diag.verify.command", "What became of the model when the edit was performed?"),
+    "screen": ("diag.screen.command", "Which edits of a data set would break the model?"),
+    "covariance": ("diag.covariance.command", "Second moments: estimate, merge, import."),
+    "first-token": ("probes.first_token.command", "Where and why do first-token keys differ?"),
+    "bundled": ("probes.bundled.command", "Where the bundled model and its data are."),
+    "report": ("reports.command", "Saved results as text, page or Markdown."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command that is named first.
+
+    Args:
+        arguments: The command line, without the program's name.
+
+    Returns:
+        The command's exit code.
+
+    Raises:
+        UserError: If there is no such command, and as the command.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    name, *rest = words
+    if name == "--version":
+        from rome_diagnosis.version import DISTRIBUTION, __version__
+
+        print(f"{DISTRIBUTION} {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}"
+        raise UserError(f"there is no command {name!r}: {hint}")
+    # Commands record the line that repeats them from the program's arguments.
+    sys.argv = [f"rome-diagnosis {name}", *rest]
+    return int(import_module(COMMANDS[name][0]).main())
+
+
+def program() -> NoReturn:
+    """Runs the console script."""
+    command.run(main)
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: rome-diagnosis COMMAND [OPTION …]",
+            "",
+            "Will this edit break the model, why, and what to do instead?",
+            "",
+            *lines,
+            "",
+            "Each command has --help; rome-diagnosis --version prints the version.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    program()
