@@ -117,7 +117,8 @@ class UpperBlocks:
 
         def on_projection(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
             seen["keys"] = architecture.in_rows(arguments[0], padded)
-            seen["output"] = architecture.in_rows(result, padded)
+            # Copied: Falcon adds the attention's output to the same tensor.
+            seen["output"] = architecture.in_rows(result, padded).clone()
 
         def on_norm(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             seen["norm_input"] = architecture.in_rows(arguments[0], padded)
