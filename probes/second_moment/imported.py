@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def read_npz(path: str | os.PathLike[str]) -> Published:
         with np.load(path, allow_pickle=False) as file:
             names = set(file.files)
             known = {"mom2.mom2", "mom2.count"} <= names
-            raw = np.asarray(file["mom2.mom2"]) if known else np.zeros(0)
+            raw: Any = np.asarray(file["mom2.mom2"]) if known else None
             count = int(file["mom2.count"]) if known else 0
     except FileNotFoundError as error:
         raise UserError(f"there is no statistics file {path}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,7 +89,7 @@ def _mean(values: Sequence[float | None], shares: Sequence[float]) -> float | No
 
 def _pool(parts: Sequence[Background], shares: Sequence[float]) -> Background:
     """Samples of all parts in proportion, and weighted means of the norms."""
-    pooled: dict[str, Tensor] = {}
+    pooled: dict[str, Any] = {}
     for name in parts[0].samples:
         samples = [part.samples.get(name) for part in parts]
         if all(sample is not None for sample in samples):

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import reprlib
 import stat
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
@@ -129,14 +130,15 @@ def seal(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.numpy())
+        raw: Any = tensor.numpy()
+        digest.update(raw)
     return digest.hexdigest()
 
 
 def _tensor(file: Any, name: str) -> Tensor:
     """One tensor of a file, if it is one of ours and of the type that ours have."""
     if name not in (MATRIX, *KEYS, *BESIDE):
-        raise ValueError(f"{name[:40]!r} is no part of a second moment")
+        raise ValueError(f"{reprlib.repr(name)} is no part of a second moment")
     expected = "F64" if name == MATRIX else "F32"
     found = file.get_slice(name).get_dtype()
     if found != expected:
@@ -150,7 +152,7 @@ def _read(header: Any, tensors: Mapping[str, Tensor], source: str) -> SecondMome
     if not isinstance(header, dict):
         raise ValueError("its header is not an object")
     if header["schema"] not in (SCHEMA, UNSEALED):
-        raise ValueError(f"its schema is {str(header['schema'])[:40]!r}, not {SCHEMA!r}")
+        raise ValueError(f"its schema is {reprlib.repr(header['schema'])}, not {SCHEMA!r}")
     if header["schema"] == SCHEMA and header["seal"] != seal(header, tensors):
         raise ValueError("its content was changed after it was written")
     provenance = _provenance(header["provenance"])
@@ -180,7 +182,7 @@ def _ridged(moment: SecondMoment, rule: Any) -> SecondMoment:
     try:
         return shrinkage.ridged(moment, str(rule))
     except UserError as error:  # which speaks of the command line's option
-        raise ValueError(f"its ridge_rule is {str(rule)[:40]!r}") from error
+        raise ValueError(f"its ridge_rule is {reprlib.repr(rule)}") from error
 
 
 def _matrix(tensors: Mapping[str, Tensor]) -> Tensor:
@@ -233,7 +235,7 @@ def _provenance(given: Any) -> Provenance:
             "dtype": value in DTYPES if isinstance(value, str) else False,
         }.get(name, isinstance(value, str) and value != "")
         if not right:
-            raise ValueError(f"its {name} is {str(value)[:40]!r}")
+            raise ValueError(f"its {name} is {reprlib.repr(value)}")
     return Provenance(**values)
 
 
@@ -241,7 +243,7 @@ def _number(header: Mapping[str, Any], name: str) -> float:
     """A finite number of 0 or more."""
     value = header[name]
     if not _is_number(value) or value < 0:
-        raise ValueError(f"its {name} is {str(value)[:40]!r}")
+        raise ValueError(f"its {name} is {reprlib.repr(value)}")
     return float(value)
 
 

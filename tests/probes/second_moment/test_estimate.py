@@ -1,50 +1,25 @@
-"""The second moment: streamed equals direct, files are refused or restored, C fits its model."""
+"""Estimating a second moment: streamed equals direct, whatever the batches are."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from probes.forward import activations
 from probes.forward.batches import batches
 from probes.keys.one_edit import capture
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import Lookup
-from probes.second_moment import choose, corpus_pass, estimate, stored
-from probes.second_moment.moment import SecondMoment, of_moment
-from probes.second_moment.sample import Sample
+from probes.second_moment import corpus_pass, estimate
+from probes.second_moment.moment import SecondMoment
 from probes.second_moment.sums import gram
 from probes.text import corpus
 from probes.text.corpus import Corpus
 from rome_diagnosis.errors import UserError
 from tests import oracle, tiny
-
-TEXTS = [
-    text + "\n"
-    for text in (
-        *tiny.TRAINING_TEXT[:4],
-        "I think the river is in Seattle.",
-        "Apple, Apple and the weather; Paris.",
-    )
-    * 12
-]
-
-
-@pytest.fixture(scope="module")
-def text() -> Corpus:
-    return Corpus.of("test text", TEXTS)
-
-
-@pytest.fixture(scope="module")
-def estimated(tiny_model: Callable[[str], LoadedModel], text: Corpus) -> SecondMoment:
-    return estimate.estimate(tiny_model("gpt2"), 1, text, row_length=32)
 
 
 def test_rows_are_full_begin_with_a_document_and_carry_one_bos(
@@ -133,125 +108,6 @@ def test_batching_and_stopping_do_not_change_what_is_counted(
     assert sum(seen) == whole.provenance.n_tokens
 
 
-def test_a_saved_moment_comes_back_bit_for_bit(estimated: SecondMoment, tmp_path: Path) -> None:
-    path = tmp_path / "c.safetensors"
-    stored.save(estimated, path)
-    back = stored.load(path)
-    assert torch.equal(back.moment, estimated.moment)
-    assert back.provenance == estimated.provenance
-    assert back.eigenvalues == estimated.eigenvalues
-    assert torch.equal(back.background.later_keys, estimated.background.later_keys)
-    stored.save(back, tmp_path / "again.safetensors")
-    assert path.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
-    assert [p.name for p in tmp_path.iterdir() if p.suffix == ".part"] == []
-
-
-def test_damaged_and_foreign_files_are_refused(estimated: SecondMoment, tmp_path: Path) -> None:
-    path = tmp_path / "c.safetensors"
-    stored.save(estimated, path)
-    good = path.read_bytes()
-    tensors = load_file(path)
-    broken = {
-        "empty": b"",
-        "short": good[: len(good) // 2],
-        "text": b"not a tensor file at all",
-        "flipped header": good[:20] + b"\xff" + good[21:],
-    }
-    for name, content in broken.items():
-        bad = tmp_path / f"{name}.safetensors"
-        bad.write_bytes(content)
-        with pytest.raises(UserError, match=r"not a second moment|damaged") as refused:
-            stored.load(bad)
-        assert "\n" not in str(refused.value)
-    save_file(tensors, tmp_path / "no header.safetensors")
-    with pytest.raises(UserError, match="not a second moment"):
-        stored.load(tmp_path / "no header.safetensors")
-    tensors["moment"][0, 0] = float("nan")
-    header = {"second_moment": json.dumps({"schema": "something else"})}
-    save_file(tensors, tmp_path / "other.safetensors", metadata=header)
-    with pytest.raises(UserError, match="something else"):
-        stored.load(tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match="there is no second moment file"):
-        stored.load(tmp_path / "absent.safetensors")
-    with pytest.raises(UserError, match="cannot write"):
-        stored.save(estimated, Path("/proc/nowhere/c.safetensors"))
-
-
-def test_a_moment_of_other_weights_layer_or_convention_is_refused(
-    estimated: SecondMoment, tiny_model: Callable[[str], LoadedModel],
-    tiny_dir: Callable[[str], Path], tmp_path: Path,
-) -> None:  # fmt: skip
-    model = tiny_model("gpt2")
-    path = str(tmp_path / "c.safetensors")
-    stored.save(estimated, path)
-    assert choose.for_model(model, 1, path).source == path
-    with pytest.raises(UserError, match="another layer: 1, where 2"):
-        choose.for_model(model, 2, path)
-    other = load(tiny.save("gpt2", tmp_path / "other", seed=1))
-    with pytest.raises(UserError, match="other weights"):
-        choose.for_model(other, 1, path)
-    with pytest.raises(UserError, match="begin-of-sequence"):
-        choose.for_model(load(tiny_dir("gpt2"), bos=True), 1, path)
-
-
-def test_an_edited_model_has_another_fingerprint(
-    tiny_dir: Callable[[str], Path], tiny_model: Callable[[str], LoadedModel]
-) -> None:
-    model = load(tiny_dir("gpt2"))
-    assert model.fingerprint == tiny_model("gpt2").fingerprint
-    from probes.model.fingerprint import fingerprint
-
-    with torch.no_grad():
-        u, r = torch.randn(128), torch.randn(32)
-        model.bridge.blocks[1].mlp.W_out.add_(1e-3 * torch.outer(u, r))
-    assert fingerprint(model.state_dict) != model.fingerprint
-
-
-def test_auto_estimates_once_says_so_and_keeps_it(
-    tiny_model: Callable[[str], LoadedModel], cache: Path
-) -> None:
-    model = tiny_model("neox")
-    notices: list[str] = []
-    first = choose.for_model(model, 2, "auto", notice=notices.append)
-    kept = cache / f"{model.fingerprint}-L2.safetensors"
-    assert "packaged text" in notices[0] and kept.exists()
-    assert notices[1] == f"the estimate is kept in {kept}"
-    again = choose.for_model(model, 2, "auto", notice=notices.append)
-    assert len(notices) == 2
-    assert torch.equal(first.moment, again.moment)
-    assert first.describe() == again.describe()
-    assert not first.is_identity
-
-
-def test_the_sample_is_uniform() -> None:
-    counts = torch.zeros(20)
-    for seed in range(400):
-        sample = Sample(5, torch.Generator().manual_seed(seed), {"row": (1,)})
-        for part in torch.arange(20.0).reshape(4, 5, 1):
-            sample.add({"row": part})
-        assert len(sample) == 5
-        counts[sample.parts["row"][:, 0].long()] += 1
-    # Each of 20 rows is kept with chance 1/4: 100 ± 4 standard deviations of a binomial.
-    assert counts.min() > 65
-    assert counts.max() < 135
-
-
-def test_a_sample_keeps_the_smallest_lots_in_their_order() -> None:
-    # Fed in uneven parts, of which only some rows count: what one sort of all lots would keep.
-    rows = torch.arange(900.0)[:, None]
-    sample = Sample(50, torch.Generator().manual_seed(3), {"row": (1,)})
-    generator = torch.Generator().manual_seed(3)
-    lots, counted = [], []
-    for start in range(0, 900, 90):
-        among = torch.arange(start, start + 90)[start % 4 :: 2]
-        sample.add({"row": rows}, among)
-        lots.append(torch.rand(len(among), dtype=torch.float64, generator=generator))
-        counted.append(among)
-    smallest = torch.cat(lots).argsort()[:50].sort().values
-    assert torch.equal(sample.parts["row"][:, 0].long(), torch.cat(counted)[smallest])
-    assert torch.equal(sample.lots, torch.cat(lots)[smallest])
-
-
 @pytest.mark.parametrize("d", [1, 5, 8, 12, 130])
 def test_a_gram_matrix_is_the_product(d: int) -> None:
     x = torch.randn(40, d, dtype=torch.float64, generator=torch.Generator().manual_seed(d))
@@ -275,17 +131,8 @@ def test_activations_are_the_bridge_s(name: str, tiny_model: Callable[[str], Loa
                 assert float(apart / expected[layer][site][real].norm()) <= 1e-5
 
 
-def test_impossible_moments_are_refused() -> None:
-    for bad in (torch.zeros(3, 3), torch.full((3, 3), float("nan")), torch.zeros(3, 2)):
-        with pytest.raises(ValueError, match="second moment"):
-            of_moment(bad.double(), source="test")
-
-
-def test_identity_is_the_plain_inner_product() -> None:
-    x, y = torch.randn(2, 6, dtype=torch.float64)
-    identity = SecondMoment.identity(6)
-    assert identity.inner(x, y) == pytest.approx(float(x @ y))
-    assert torch.equal(identity.solve(x), x)
-    assert identity.ridge == 0
-    scaled = replace(identity, moment=4 * torch.eye(6, dtype=torch.float64), eigenvalues=(4, 4))
-    assert scaled.inner(x, y) == pytest.approx(float(x @ y) / 4)
+def test_rows_of_one_token_leave_no_later_tokens_to_measure(
+    tiny_model: Callable[[str], LoadedModel], text: Corpus
+) -> None:
+    with pytest.raises(UserError, match="second token"):
+        estimate.estimate(tiny_model("gpt2"), 1, text, row_length=1)
