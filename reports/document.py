@@ -1,17 +1,23 @@
-"""Reading saved results: JSON documents that name their schema."""
+"""Reading saved results: JSON documents, and the table of a screened data set, both checked."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import os
+import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from rome_diagnosis.errors import UserError
+from rome_diagnosis.schema import validate
 
-class ReportError(ValueError):
-    """A document that cannot be rendered; its message is one line that says why."""
+ReportError = UserError
+GZIP = b"\x1f\x8b"
+LARGEST = 1 << 28  # bytes of JSON: 20,000 performed edits
+LARGEST_TABLE = 2_000_000  # rows
 
 
 def read(path: str) -> dict[str, Any]:
@@ -25,22 +31,13 @@ def read(path: str) -> dict[str, Any]:
         The document; of a screened data set with its table as ``rows``.
 
     Raises:
-        ReportError: If it cannot be read, is not JSON, or names no schema.
+        UserError: If it cannot be read, is no JSON, or is not what its schema says.
     """
-    if not path:
-        raise ReportError("the result's file name is empty")
+    if not path.strip():
+        raise UserError("the result's file name is empty")
     if path.endswith(".parquet"):
         return with_rows({"schema": "diag.screen/1", "table": path})
-    try:
-        found = Path(path).read_bytes()
-        document = json.loads(gzip.decompress(found) if path.endswith(".gz") else found)
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ReportError(f"cannot read {path}: {reason}") from error
-    except ValueError as error:
-        raise ReportError(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
-        raise ReportError(f"{path} is not a saved result: it names no schema")
+    document: dict[str, Any] = validate(_parse(_bytes(path), path), source=path)
     if document["schema"] == "diag.screen/1":
         return with_rows(document, Path(path).parent)
     return document
@@ -57,33 +54,101 @@ def with_rows(document: Mapping[str, Any], beside: Path | None = None) -> dict[s
         The document with the table's rows under ``rows``.
 
     Raises:
-        ReportError: If the table cannot be read, or is another one.
+        UserError: If the table cannot be read, or is another one.
     """
-    import pyarrow
-    import pyarrow.parquet as pq
-
-    path = Path(document["table"])
-    if beside and not path.exists():
-        path = beside / path.name
-    try:
-        table = pq.read_table(path)
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        raise ReportError(f"cannot read the table {path}: {error}".splitlines()[0]) from error
-    rows = table.to_pylist()
-    missing = {"row", "subject", "prompt", "rho", "verdict", "error"} - set(rows[0] if rows else ())
-    if missing:
-        raise ReportError(f"{path} is no table of diag.screen: it has no {min(missing)}")
-    made = json.loads((table.schema.metadata or {}).get(b"diag.screen", b"{}"))
-    return {"limits": made.get("limits", {}), **document, "rows": rows}
+    path = _table(document, beside)
+    rows, settings = _rows(path)
+    found = {"schema": "diag.screen/1", "table": path, "rows": rows}
+    if "limits" in settings:
+        found["limits"] = settings["limits"]
+    validate(found, source=path)
+    return {"limits": {}, **found, **document, "table": path, "rows": rows}
 
 
 def check(document: Mapping[str, Any], known: Sequence[str]) -> None:
     """Refuses a document of another schema than those that are known.
 
     Raises:
-        ReportError: Naming both.
+        UserError: Naming both.
     """
     if document.get("schema") not in known:
-        raise ReportError(
+        raise UserError(
             f"cannot render schema {document.get('schema')!r}: known are {', '.join(known)}"
         )
+
+
+def _table(document: Mapping[str, Any], beside: Path | None) -> str:
+    """The table's file: where it was written, else beside the summary."""
+    path = str(document["table"])
+    if beside and not os.path.exists(path):
+        return str(beside / Path(path).name)
+    return path
+
+
+def _bytes(path: str) -> bytes:
+    """What a regular file holds, decompressed where it is gzip."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            reason = "it is no regular file; save it to one first"
+        else:
+            with open(path, "rb") as raw:
+                zipped = raw.read(len(GZIP)) == GZIP
+                raw.seek(0)
+                content = (gzip.GzipFile(fileobj=raw) if zipped else raw).read(LARGEST + 1)
+            if len(content) <= LARGEST:
+                return content
+            reason = f"it is larger than {LARGEST >> 20} MiB"
+    except (OSError, EOFError, zlib.error) as error:
+        reason = str(getattr(error, "strerror", None) or error)
+    except ValueError:
+        reason = "that is no file name"
+    raise UserError(f"cannot read {path}: {reason}")
+
+
+def _parse(content: bytes, path: str) -> Any:
+    """JSON as the standard has it: no NaN, no infinity."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"it holds {constant}")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except json.JSONDecodeError as error:
+        reason = f"{error}"
+    except UnicodeDecodeError:
+        reason = "its bytes are no text"
+    except ValueError as error:
+        reason = "a number in it has too many digits" if "digits" in str(error) else str(error)
+    raise UserError(f"{path} is not JSON: {reason}")
+
+
+def _rows(path: str) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    """A table's rows, and the settings it was made with."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from rome_diagnosis.schema.screen import COLUMNS, NEEDED
+
+    if not os.path.isfile(path):
+        why = "it is not a regular file" if os.path.exists(path) else "there is no such file"
+        raise UserError(f"cannot read the table {path}: {why}")
+    try:
+        with pq.ParquetFile(path) as file:
+            names, n_rows = file.schema_arrow.names, file.metadata.num_rows
+            columns = [name for name in COLUMNS if name in names]
+            missing = [name for name in COLUMNS if name in NEEDED.difference(columns)]
+            if missing:
+                raise UserError(f"{path} is no table of diag.screen: it has no {missing[0]}")
+            if n_rows > LARGEST_TABLE:
+                raise UserError(f"cannot show {path}: it has {n_rows:,} of {LARGEST_TABLE:,} rows")
+            rows = file.read(columns=columns).to_pylist()
+            metadata = file.schema_arrow.metadata or {}
+    except UserError:
+        raise
+    except (OSError, ValueError, OverflowError, KeyError, pa.ArrowException) as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(f"cannot read the table {path}: {reason}") from None
+    settings = _parse(metadata.get(b"diag.screen", b"{}"), path)
+    return rows, settings if isinstance(settings, dict) else {}

@@ -85,8 +85,9 @@ class RefusedRow(TypedDict):
     error: str
 
 
-# The table's columns, in its order.
+# The table's columns, in its order, and those that tables of every version have.
 COLUMNS: tuple[str, ...] = tuple(ScreenedRow.__annotations__)
+NEEDED: frozenset[str] = ScreenedRow.__required_keys__
 Row = Annotated[ScreenedRow | RefusedRow, Either("error")]
 
 

@@ -1,0 +1,156 @@
+"""The command ``python -m reports``: saved results as text, as a page or as Markdown."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reports.document import read
+from rome_diagnosis import command, files
+from rome_diagnosis.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Documents = Sequence[dict[str, Any]]
+WIDTH = 100  # columns of text that is written to a file
+# The module that shows a kind of document in a terminal.
+TEXTS = {
+    "diag.keys/1": "reports.text.keys",
+    "diag.verify/1": "reports.text.verify",
+    "diag.screen/1": "reports.text.screen",
+    "diag.covariance/1": "reports.text.covariance",
+    "probes.first_token/1": "reports.text.first_token",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The command line, without the program's name.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: If a result cannot be read or shown, or the output not be written.
+    """
+    parser = command.parser(
+        "reports", "Renders saved results: one, or a diagnosis and a verification of one edit."
+    )
+    parser.add_argument(
+        "results", metavar="FILE", nargs="+", help="JSON, or the table diag.screen writes"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default=None,
+        help="write a self-contained page (.html), Markdown (.md) or text (.txt)",
+    )
+    options = parser.parse_args(arguments)
+    render = None if options.output is None else renderer(options.output)
+    files.check_outputs([options.output], inputs=options.results)
+    documents = [read(path) for path in options.results]
+    files.check_outputs([options.output], inputs=[d["table"] for d in documents if "table" in d])
+    with _guarded(options.results):
+        if render is None:
+            for document in documents:
+                show(document)
+            return 0
+        content = render(documents)
+    files.write_text(options.output, content)
+    return 0
+
+
+def renderer(output: str | os.PathLike[str]) -> Callable[[Documents], str]:
+    """What a file is rendered by, as its name says.
+
+    Args:
+        output: The file.
+
+    Returns:
+        A function from documents to the file's content.
+
+    Raises:
+        UserError: If the name ends in nothing that is known.
+    """
+    suffix = Path(output).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"cannot write {output}: its name must end in {', '.join(SUFFIXES)}")
+    return SUFFIXES[suffix]
+
+
+def page(documents: Documents) -> str:
+    """Documents as a self-contained page; see :func:`reports.pages.page.render`."""
+    from reports.pages.page import render
+
+    return render(*documents)
+
+
+def markdown(documents: Documents) -> str:
+    """Documents as Markdown; see :func:`reports.markdown.render`."""
+    from reports.markdown import render
+
+    return render(*documents)
+
+
+def text(documents: Documents) -> str:
+    """Documents as text, one after another.
+
+    Args:
+        documents: Saved results.
+
+    Returns:
+        The text.
+
+    Raises:
+        UserError: If there is no text for one of them.
+    """
+    from rich.console import Console
+
+    written = io.StringIO()
+    for document in documents:
+        show(document, Console(file=written, width=WIDTH, highlight=False))
+    return written.getvalue()
+
+
+def show(document: dict[str, Any], console: Console | None = None) -> None:
+    """Prints a document.
+
+    Args:
+        document: A saved result.
+        console: Where to; standard output by default.
+
+    Raises:
+        UserError: If there is no text for it.
+    """
+    if document["schema"] == "diag.screen/1" and "summary" not in document:
+        raise UserError("a table alone makes a page (-o page.html); text needs its JSON")
+    importlib.import_module(TEXTS[document["schema"]]).show(document, console)
+
+
+SUFFIXES: Mapping[str, Callable[[Documents], str]] = {
+    ".html": page,
+    ".md": markdown,
+    ".txt": text,
+}
+
+
+@contextlib.contextmanager
+def _guarded(results: Sequence[str]) -> Iterator[None]:
+    """Whatever a validated document still does to a renderer is one line."""
+    try:
+        yield
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"cannot show {', '.join(results)}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,89 @@
+"""Documents spoilt in every way: a rendering or one line, nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import command
+from reports.document import read
+from rome_diagnosis.errors import UserError
+from tests.documents import FOLDER, SAMPLES, sample
+from tests.reports.mutations import mutants
+
+Outcomes = Counter[str]
+FORMS: dict[str, Callable[[Any], str]] = {"txt": command.text, "md": command.markdown}
+ALL_FORMS = {**FORMS, "html": command.page}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for table in FOLDER.glob("*.parquet"):
+        shutil.copy(table, tmp_path)
+    return tmp_path
+
+
+def outcomes(
+    name: str, n: int, folder: Path, *, seed: int, forms: dict[str, Callable[[Any], str]]
+) -> Outcomes:
+    """Reads and renders spoilt copies of a recorded document, without the command's last guard."""
+    found: Outcomes = Counter()
+    path = folder / "result.json"
+    for done, content in mutants(sample(name), n, seed=seed):
+        path.write_bytes(content)
+        try:
+            document = read(str(path))
+        except UserError as error:
+            _check_line(error, done)
+            found["refused"] += 1
+            continue
+        for form, render in forms.items():
+            try:
+                render([document]).encode()
+                found[form] += 1
+            except UserError as error:
+                _check_line(error, done)
+                found[f"{form} refused"] += 1
+    return found
+
+
+def _check_line(error: UserError, done: str) -> None:
+    message = str(error)
+    assert message and len(message.splitlines()) == 1, done
+    assert len(message) < 600, done
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_spoilt_documents_are_rendered_or_get_one_line(name: str, folder: Path) -> None:
+    found = outcomes(name, 60, folder, seed=0, forms=FORMS)
+    # Both happen: the documents are neither all good nor all hopeless.
+    assert found["refused"] >= 10
+    assert found["md"] >= 5
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_spoilt_documents_make_pages_or_get_one_line(name: str, folder: Path) -> None:
+    found = outcomes(name, 12, folder, seed=1, forms={"html": command.page})
+    assert found["refused"] and found["html"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAMPLES)
+def test_five_thousand_spoilt_documents(name: str, folder: Path) -> None:
+    found = outcomes(name, 625, folder, seed=2, forms=ALL_FORMS)
+    print(name, dict(found))
+    assert found["refused"] > 100
+    assert found["html"] > 50
+
+
+def test_an_error_would_be_seen(folder: Path) -> None:
+    def fail(documents: Any) -> str:
+        raise KeyError("target_new")
+
+    with pytest.raises(KeyError):
+        outcomes("keys", 20, folder, seed=0, forms={"txt": fail})
