@@ -52,7 +52,7 @@ class LayerMoment(Moment):
     fit: NotRequired[Number | None]
 
 
-class Run(TypedDict):
+class EstimateRun(TypedDict):
     """How the work was done.
 
     Attributes:
@@ -91,4 +91,4 @@ class CovarianceDocument(TypedDict):
     fingerprint: str
     corpus: str
     layers: Annotated[list[LayerMoment], Len(1)]
-    run: NotRequired[Run]
+    run: NotRequired[EstimateRun]

@@ -167,7 +167,7 @@ class ScreenSummary(TypedDict):
     quantiles: Quantiles
 
 
-class Run(TypedDict):
+class ScreenRun(TypedDict):
     """How the work was done.
 
     Attributes:
@@ -221,7 +221,7 @@ class ScreenDocument(Head):
     errors: list[RefusedRow]
     riskiest: list[ScreenedRow]
     riskiest_file: str | None
-    run: Run
+    run: ScreenRun
     rows: NotRequired[list[Row]]
 
 
