@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +15,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from tests import tiny
+from tests.written import results_are_what_their_schemas_say as results_are_what_their_schemas_say
+
+if TYPE_CHECKING:
+    from tests.matrix import Case
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,5 +51,22 @@ def tiny_model(tiny_dir: Callable[[str], Path]) -> Callable[[str], LoadedModel]:
         if name not in loaded:
             loaded[name] = load(tiny_dir(name), name=f"tiny-{name}")
         return loaded[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def matrix(
+    tiny_dir: Callable[[str], Path], tiny_model: Callable[[str], LoadedModel]
+) -> Callable[[str], Case]:
+    """Gives an architecture, loaded by the toolkit and as plain Hugging Face does."""
+    from tests.matrix import Case
+
+    cases: dict[str, Case] = {}
+
+    def get(name: str) -> Case:
+        if name not in cases:
+            cases[name] = Case(tiny_model(name), tiny_dir(name))
+        return cases[name]
 
     return get
