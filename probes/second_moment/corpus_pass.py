@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from probes.model.loaded import LoadedModel
 from probes.second_moment.ranks import Ranks
 from probes.second_moment.sums import Accumulator, feed, token_shapes
 from probes.text import corpus
+from rome_diagnosis import files, resume
 from rome_diagnosis.errors import UserError
 
 BATCH_TOKENS = 8192
@@ -159,7 +158,7 @@ def _file(job: Pass, ranks: Ranks) -> Path:
 
 
 def _write(job: Pass, ranks: Ranks, sums: dict[int, Accumulator], chunk: int) -> None:
-    """Writes a checkpoint, whole or not at all."""
+    """Writes a checkpoint, completely or not at all."""
     path = _file(job, ranks)
     tensors: dict[str, Tensor] = {}
     values: dict[int, Any] = {}
@@ -167,20 +166,12 @@ def _write(job: Pass, ranks: Ranks, sums: dict[int, Accumulator], chunk: int) ->
         found, values[layer] = accumulator.state()
         tensors |= {f"{layer}.{name}": tensor for name, tensor in found.items()}
     header = json.dumps({"settings": job.settings, "chunk": chunk, "values": values})
-    part = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        os.close(handle)
+    except OSError as error:
+        raise UserError(f"cannot write the checkpoint {path}: {error.strerror}") from error
+    with files.atomic(path) as part:
         save_file(tensors, part, metadata={"checkpoint": header})
-        with open(part, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot write the checkpoint {path}: {error}") from error
-    finally:
-        if part and os.path.exists(part):
-            os.unlink(part)
 
 
 def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
@@ -208,18 +199,13 @@ def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["checkpoint"])
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if header["settings"] != json.loads(json.dumps(job.settings)):
-            differing = sorted(
-                name for name, value in job.settings.items() if header["settings"][name] != value
-            )
-            raise UserError(
-                f"{job.checkpoint} belongs to a run with other settings ({', '.join(differing)}): "
-                "remove it, or write to another file"
-            )
+        resume.check_same_run(dict(header["settings"]), job.settings, job.checkpoint)
         for layer, accumulator in sums.items():
             mark = f"{layer}."
             own = {name[len(mark) :]: t for name, t in found.items() if name.startswith(mark)}
             accumulator.restore(own, header["values"][str(layer)])
         return int(header["chunk"])
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+    except UserError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
         raise UserError(f"the checkpoint {path} is damaged ({error}): remove it") from error

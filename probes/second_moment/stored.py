@@ -207,9 +207,9 @@ def _background(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Bac
     """The samples, if their shapes fit the matrix and they are finite."""
     found = {name: tensors[name] for name in (*KEYS, *BESIDE) if name in KEYS or name in tensors}
     for name, tensor in found.items():
-        rows = len(found[f"{name.split('_')[0]}_keys"])
+        rows = found[f"{name.split('_')[0]}_keys"].shape[:1]
         width = {"keys": len(tensors[MATRIX]), "norms": 2}.get(name.split("_")[1])
-        if tensor.dim() != 2 or not rows == len(tensor) or width not in (None, tensor.shape[1]):
+        if tensor.dim() != 2 or tensor.shape[:1] != rows or width not in (None, tensor.shape[1]):
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
         if not tensor.numel() or not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"{name} is empty or holds values that are not finite")

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from probes.forward import activations
-from probes.forward.batches import batches
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import Lookup
@@ -19,7 +17,7 @@ from probes.second_moment.sums import gram
 from probes.text import corpus
 from probes.text.corpus import Corpus
 from rome_diagnosis.errors import UserError
-from tests import oracle, tiny
+from tests import oracle
 
 
 def test_rows_are_full_begin_with_a_document_and_carry_one_bos(
@@ -112,23 +110,6 @@ def test_batching_and_stopping_do_not_change_what_is_counted(
 def test_a_gram_matrix_is_the_product(d: int) -> None:
     x = torch.randn(40, d, dtype=torch.float64, generator=torch.Generator().manual_seed(d))
     assert torch.allclose(gram(x), x.T @ x, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
-def test_activations_are_the_bridge_s(name: str, tiny_model: Callable[[str], LoadedModel]) -> None:
-    model = tiny_model(name)
-    texts = [model.tokens(text).ids for text in tiny.TRAINING_TEXT[:3]]
-    read = activations.reader(model, [1, 2])
-    # Rows of one length go without a mask, those of several lengths with one.
-    for rows in ([text[:9] for text in texts], texts):
-        (batch,) = batches(rows, model.device)
-        found, expected = read(batch), activations._of_bridge(model, [1, 2], batch)
-        real = batch.mask.bool()
-        assert bool(real.all()) == (rows is not texts)
-        for layer in (1, 2):
-            for site in activations.SITES:
-                apart = (found[layer][site] - expected[layer][site])[real].norm()
-                assert float(apart / expected[layer][site][real].norm()) <= 1e-5
 
 
 def test_rows_of_one_token_leave_no_later_tokens_to_measure(
