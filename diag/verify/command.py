@@ -150,16 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Mistakes that can be seen now should not wait for a model to load.
     setup = options.setup(parsed)
     journal = _journal(given)
-    outputs = [given.get("json"), given.get("html"), journal]
-    files.check_outputs(
-        outputs,
-        inputs=[*setup.inputs(), *(given.get(name) for name in ("edits", "texts", "facts"))],
-    )
-    from probes.request.records import Edits
+    inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
+    with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
+        from probes.request.records import Edits
 
-    edits = _edits(given)
-    settings = _settings(given)
-    with files.locked(*outputs):
+        edits = _edits(given)
+        settings = _settings(given)
         run = prepare(setup, settings)
         line = shlex.join(["python", "-m", "diag.verify", *words])
         result: Verification | Comparison

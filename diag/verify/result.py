@@ -32,8 +32,14 @@ class Verification:
 
     @property
     def collapsed(self) -> Mapping[str, bool]:
-        """Whether each arm broke the model."""
+        """Whether each arm's perplexity met the criterion of collapse."""
         found: Mapping[str, bool] = self.document["collapsed"]
+        return found
+
+    @property
+    def outcome(self) -> Mapping[str, str]:
+        """What became of the model in each arm: ``collapsed``, ``damaged`` or ``intact``."""
+        found: Mapping[str, str] = self.document["outcome"]
         return found
 
     def to_json(self) -> str:
@@ -77,13 +83,13 @@ class Verification:
         return of_edit("shares", verify=self.document)
 
     def __repr__(self) -> str:
-        ratios = ", ".join(
-            f"{arm} {_ratio(self.arms[arm])}" for arm in ("rome", "c_rome", "p_rome")
-        )
         request = self.document["request"]
+        outcomes = ", ".join(
+            f"{arm} {outcome} ({_ratio(self.arms[arm])})" for arm, outcome in self.outcome.items()
+        )
         return (
-            f"Verification({request['subject']!r} → {request['target_new']!r}, "
-            f"perplexity: {ratios})"
+            f"Verification({request['subject']!r} → {request['target_new']!r}; "
+            f"perplexity ratio in brackets: {outcomes})"
         )
 
     def _repr_html_(self) -> str:
@@ -202,6 +208,7 @@ def _rows(edit: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "is_first_token": site["is_first_token"],
                 "arm": arm,
                 "collapsed": edit["collapsed"][arm],
+                "outcome": edit["outcome"][arm],
                 "perplexity_before": found["perplexity"]["before"],
                 "perplexity_after": found["perplexity"]["after"],
                 "perplexity_ratio": found["perplexity"]["ratio"],
