@@ -11,7 +11,7 @@ from rome_diagnosis.errors import UserError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from diag.keys.run import KeyDiagnosis
+    from diag.keys.result import KeyDiagnosis
     from probes.request.request import Request
     from probes.setup import SetupOptions
 
@@ -42,28 +42,18 @@ def diagnose(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from diag.keys.run import measure
+    from diag.keys import run
     from probes.setup import Setup
 
     if not (math.isfinite(clamp) and clamp > 0):
         raise UserError(f"the clamp factor must be a finite number above 0, not {clamp}")
     edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
-    at = Setup(**setup).prepare()
-    return measure(
-        at.model,
-        edit,
-        at.layer,
-        at.prefixes,
-        at.moment,
-        clamp=clamp,
-        seed=at.seed,
-        sampled=at.sampled,
-    )
+    return run.diagnose(edit, Setup(**setup).prepare(), clamp=clamp)
 
 
 def choose_request(
     subject: str,
-    prompt: str | None,
+    prompt: str | None = None,
     *,
     target_new: str | None = None,
     target_true: str | None = None,
@@ -80,25 +70,8 @@ def choose_request(
         The request.
 
     Raises:
-        UserError: As :func:`probes.request.request.request`, or if one is no text.
+        UserError: As :func:`probes.request.request.request`.
     """
-    from probes import bundled
-    from probes.request.request import request
+    from probes.request.known import complete
 
-    texts = {
-        "subject": subject, "prompt": prompt, "target_new": target_new, "target_true": target_true,
-    }  # fmt: skip
-    for name, text in texts.items():
-        if not isinstance(text, str) and not (text is None and name != "subject"):
-            raise UserError(f"the {name.replace('_', ' ')} must be a text, not {text!r}")
-    if target_new is not None and not target_new.strip():
-        raise UserError("the new object (--target-new) is empty: leave it out, or say what it is")
-    if prompt is None:
-        known = next((fact for fact in bundled.facts() if fact["subject"] == subject), None)
-        if known is None:
-            prompt = "{} is"
-        else:
-            prompt = known["prompt"]
-            target_new = target_new or known["target_new"]
-            target_true = target_true or known["target_true"]
-    return request(subject, prompt, target_new=target_new, target_true=target_true)
+    return complete(subject, prompt, target_new=target_new, target_true=target_true)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rome_diagnosis import command, files, options
+from rome_diagnosis import command, options
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -39,27 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     given = vars(parsed)
-    outputs = [given.get(name) for name in ("json", "html", "save_tensors")]
     setup = options.setup(parsed)
-    files.check_outputs(outputs, inputs=setup.inputs())
-    from diag.keys.api import choose_request, diagnose
+    parts = {name: given[name] for name in ("prompt", "target_new", "target_true") if name in given}
+    tensors = (given.get("save_tensors"), ".safetensors")
+    with options.outputs(given, setup.inputs(), tensors=tensors):
+        from diag.keys.api import choose_request, diagnose
 
-    # The request is read first: a typing mistake should not wait for a model to load.
-    edit = choose_request(
-        parsed.subject,
-        given.get("prompt"),
-        target_new=given.get("target_new"),
-        target_true=given.get("target_true"),
-    )
-    with files.locked(*outputs):
-        result = diagnose(
-            edit.subject,
-            edit.prompt,
-            target_new=edit.target_new,
-            target_true=edit.target_true,
-            clamp=parsed.clamp_factor,
-            **setup.options(),
-        )
+        # The request is read first: a typing mistake should not wait for a model to load.
+        choose_request(parsed.subject, **parts)
+        result = diagnose(parsed.subject, **parts, clamp=parsed.clamp_factor, **setup.options())
         if "save_tensors" in given:
             result.save_tensors(given["save_tensors"])
         command.deliver(result, given, text="reports.text.keys")

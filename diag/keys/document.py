@@ -49,6 +49,7 @@ def document(
             "prompt": edit.prompt,
             "target_new": edit.target_new,
             "target_true": edit.target_true,
+            "notes": list(edit.notes),
         },
         "contexts": {
             "seed": seed if sampled else None,

@@ -1,27 +1,60 @@
-"""Edits with the prompts that test them, as the published data sets write them."""
+"""One record of any published format, read as an edit and the prompts that test it.
+
+The formats name the same things differently and nest them differently; :data:`NAMES` has the names.
+Prompts that test an edit are texts, lists of texts, or nested groups of a prompt and its answers;
+:func:`_questions` takes all of these apart.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from probes import bundled
-from probes.request.request import Request, request
+from probes.request.request import SLOT, TRAILING_SPACE, Request, check_text, request
 from rome_diagnosis.errors import UserError
+
+# What a record calls each thing; of several names the first counts, and the others are unused.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "subject": ("subject", "concept"),  # KnowEdit's WikiBio: concept, text, labels
+    "prompt": ("prompt", "prompts", "src", "text"),  # zsRE: src, alt, answers
+    "target_new": ("target_new", "alt", "labels"),
+    "target_true": ("target_true", "ground_truth", "answers"),
+    "case_id": ("case_id", "id"),
+    "group": ("group",),
+}
+# All of these are taken.
+PARAPHRASES = (
+    "paraphrases", "paraphrase_prompts", "rephrase_prompt", "rephrase_prompts", "rephrase",
+)  # fmt: skip
+NEIGHBOURHOOD = {  # prompts, and where their answers stand beside them
+    "neighbourhood": "neighbourhood_targets",
+    "neighborhood_prompts": None,
+    "locality_prompt": "locality_ground_truth",
+    "loc": "loc_ans",
+    "locality": None,
+    "locality_inputs": None,
+}
+PORTABILITY = {
+    "portability_prompt": "portability_ground_truth",
+    "portability": None,
+    "portability_inputs": None,
+}
+ANSWERS = ("ground_truth", "target", "answer")
+SCREENED = "screen"  # what diag.screen --riskiest writes beside a record
+NO_ANSWER = "<|endoftext|>"  # what EasyEdit writes where it was given no true object
+DEEPEST = 8
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A prompt about another subject, whose answer an edit must leave alone.
+    """A prompt that tests an edit and has an answer of its own.
 
     Attributes:
         prompt: The finished prompt.
-        answer: What the model should go on saying, where known.
+        answer: What the model should say, where known.
     """
 
     prompt: str
@@ -35,9 +68,10 @@ class EditCase:
     Attributes:
         request: The edit.
         paraphrases: Other prompts about the same fact, subject in place.
-        neighbourhood: Prompts about other subjects.
+        neighbourhood: Prompts whose answers the edit must leave alone.
         case_id: The data set's name for it.
         group: The group the data set puts it in, e.g. ``collapse``.
+        portability: Prompts whose answers follow from the new fact and differ from its object.
     """
 
     request: Request
@@ -45,6 +79,7 @@ class EditCase:
     neighbourhood: tuple[Neighbour, ...] = ()
     case_id: str | None = None
     group: str | None = None
+    portability: tuple[Neighbour, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -53,43 +88,17 @@ class EditCase:
         parts: list[Any] = [
             edit.subject, edit.before, edit.after, edit.target_new, edit.target_true,
             list(self.paraphrases), [[n.prompt, n.answer] for n in self.neighbourhood],
-            self.case_id, self.group,
+            self.case_id, self.group, [[n.prompt, n.answer] for n in self.portability],
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class Refused:
-    """A record that no edit can be made of.
-
-    Attributes:
-        index: Its place in the file, from 0.
-        reason: Why not.
-    """
-
-    index: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Cases:
-    """What a file of edits holds.
-
-    Attributes:
-        found: The edits, in order.
-        refused: The records that are none.
-    """
-
-    found: tuple[EditCase, ...]
-    refused: tuple[Refused, ...] = ()
-
-
-def from_record(record: Any, *, source: str = "the record") -> EditCase:
-    """Reads one record of ROME's, EasyEdit's or the bundled world's format.
+def from_record(record: Any) -> EditCase:
+    """Reads one record with everything that tests the edit.
 
     Args:
-        record: The JSON object.
-        source: What to call it in an error.
+        record: The JSON object, in ROME's, EasyEdit's, zsRE's, KnowEdit's or the bundled world's
+            format.
 
     Returns:
         The case.
@@ -98,136 +107,206 @@ def from_record(record: Any, *, source: str = "the record") -> EditCase:
         UserError: If fields are missing or of the wrong type, or the prompt has no single place
             for the subject.
     """
-    if not isinstance(record, Mapping):
-        raise UserError(f"{source} is a {type(record).__name__}: expected an object")
-    rewrite = record.get("requested_rewrite", record)
-    if isinstance(rewrite, Sequence) and not isinstance(rewrite, str) and len(rewrite) == 1:
-        rewrite = rewrite[0]
-    if not isinstance(rewrite, Mapping):
-        raise UserError(f"{source}: requested_rewrite is no object")
-    subject = _text(rewrite, "subject", source)
-    true = rewrite.get("target_true", rewrite.get("ground_truth"))
-    try:
-        edit = request(
-            subject,
-            _text(rewrite, "prompt", source),
-            target_new=_target(rewrite.get("target_new"), "target_new", source),
-            target_true=None if true is None else _target(true, "target_true", source),
-        )
-    except UserError as error:
-        raise UserError(f"{source}: {error}") from error
-    paraphrases = _texts(record, ("paraphrases", "paraphrase_prompts", "rephrase_prompt"), source)
-    case_id = record.get("case_id")
-    group = record.get("group")
+    fields = _fields(record)
+    subject, prompt = _first(fields, "subject"), _first(fields, "prompt")
+    check_text("subject", subject)
+    check_text("prompt", prompt)
+    new = _texts(_first(fields, "target_new"), "target_new")
+    if len(new) != 1:
+        raise UserError(f"target_new {f'has {len(new)} texts' if new else 'is missing or empty'}")
+    true = _texts(_first(fields, "target_true"), "target_true")
+    edit = request(subject, prompt, target_new=new[0], target_true=next(iter(true), None))
+    paraphrases = [text for name in PARAPHRASES for text in _texts(fields.get(name), name)]
+    neighbourhood = _tests(fields, NEIGHBOURHOOD, edit.target_true)
+    portability = []
+    for prompt, answers in _tests(fields, PORTABILITY):
+        # The same fact, asked by another name of the subject, is portability in KnowEdit's terms.
+        if new[0].strip().casefold() in (text.strip().casefold() for text in answers):
+            paraphrases.append(prompt)
+        else:
+            portability.append((prompt, answers))
+    prompts = [*paraphrases, *(prompt for prompt, _ in (*neighbourhood, *portability))]
+    for prompt in prompts:
+        check_text("text of a test prompt", prompt)
+    if any(prompt[-1].isspace() for prompt in prompts):
+        edit = replace(edit, notes=(TRAILING_SPACE,))
+    group = _first(fields, "group")
     return EditCase(
         request=edit,
-        paraphrases=tuple(text.replace("{}", subject) for text in paraphrases),
-        neighbourhood=_neighbourhood(record, edit.target_true, source),
-        case_id=None if case_id is None else str(case_id),
+        paraphrases=tuple(text.replace(SLOT, edit.subject).rstrip() for text in paraphrases),
+        neighbourhood=_neighbours(neighbourhood),
+        case_id=case_id(record),
         group=None if group is None else str(group),
+        portability=_neighbours(portability),
     )
 
 
-def of_request(edit: Request) -> EditCase:
-    """An edit with the tests that come along for it.
+def edit(record: Any) -> Request:
+    """The edit a record asks for, without its objects; what tests it is not looked at.
 
     Args:
-        edit: The edit.
+        record: As in :func:`from_record`.
 
     Returns:
-        The case; with paraphrases and neighbours where the bundled world has the fact.
-    """
-    for fact in bundled.facts():
-        if fact["subject"] == edit.subject and fact["prompt"] == edit.prompt:
-            return replace(from_record(fact), request=edit)
-    return EditCase(edit)
-
-
-def read(path: str | os.PathLike[str]) -> Cases:
-    """Reads a list of edits: a JSON array, or one JSON object a line.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The cases in order, and the records that no edit can be made of, with the reason.
+        The request.
 
     Raises:
-        UserError: If it cannot be read, is empty, or none of its records is an edit.
+        UserError: If there is no subject or prompt, or no single place for the subject.
     """
+    fields = _fields(record)
+    return request(_first(fields, "subject"), _first(fields, "prompt"))
+
+
+def fact(record: Any) -> EditCase:
+    """The fact a record states, whether or not it asks for an edit: its true object.
+
+    Args:
+        record: As in :func:`from_record`; ``target_new`` may be missing.
+
+    Returns:
+        The case, with its paraphrases.
+
+    Raises:
+        UserError: If there is no true object, or as :func:`edit`.
+    """
+    fields = _fields(record)
+    true = _texts(_first(fields, "target_true"), "target_true")
+    if not true:
+        raise UserError("it states no fact: target_true is missing or empty")
+    paraphrases = [text for name in PARAPHRASES for text in _texts(fields.get(name), name)]
+    stated = replace(edit(record), target_true=true[0])
+    return EditCase(
+        stated, paraphrases=tuple(text.replace(SLOT, stated.subject) for text in paraphrases)
+    )
+
+
+def case_id(record: Any) -> str | None:
+    """The data set's own name for a record, where it has one."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the edits {path}: {error}") from error
+        fields = _fields(record)
+    except UserError:
+        fields = record if isinstance(record, Mapping) else {}
+    name = _first(fields, "case_id")
+    # JSON can escape half a character, which no table can hold.
+    return None if name is None else str(name).encode("utf-8", "replace").decode("utf-8")
+
+
+def unused(record: Any) -> set[str]:
+    """The names of a record's fields that :func:`from_record` does not look at."""
     try:
-        if text.lstrip()[:1] == "[":
-            records = json.loads(text)
-        else:
-            records = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is neither a JSON array nor JSON Lines: {error}") from error
-    if not records:
-        raise UserError(f"{path} holds no edits")
-    found, refused = [], []
-    for i, record in enumerate(records):
-        try:
-            found.append(from_record(record, source=f"record {i}"))
-        except UserError as error:
-            refused.append(Refused(i, str(error)))
-    if not found:
-        raise UserError(f"{path} holds no edits: {refused[0].reason}")
-    return Cases(tuple(found), tuple(refused))
+        fields = _fields(record)
+    except UserError:
+        return set()
+    present = [name for name, value in fields.items() if value is not None]
+    used = {SCREENED, *PARAPHRASES, *NEIGHBOURHOOD, *PORTABILITY}
+    used |= {
+        beside for pairs in (NEIGHBOURHOOD, PORTABILITY) for beside in pairs.values() if beside
+    }
+    for names in NAMES.values():
+        used |= set([name for name in names if name in present][:1])
+    return {str(name) for name in present} - used
 
 
-def _neighbourhood(
-    record: Mapping[str, Any], target_true: str | None, source: str
-) -> tuple[Neighbour, ...]:
-    if "neighbourhood" in record:  # the bundled world: each prompt has its own answer
-        prompts = _texts(record, ("neighbourhood",), source)
-        answers = _texts(record, ("neighbourhood_targets",), source)
-        if answers and len(answers) != len(prompts):
-            raise UserError(f"{source}: {len(prompts)} prompts but {len(answers)} answers")
-        return tuple(
-            Neighbour(prompt, answers[i] if answers else None) for i, prompt in enumerate(prompts)
-        )
-    if "neighborhood_prompts" in record:  # ROME: all share the edited fact's true object
-        prompts = _texts(record, ("neighborhood_prompts",), source)
-        return tuple(Neighbour(prompt, target_true) for prompt in prompts)
-    if "locality_prompt" in record:  # EasyEdit
-        prompts = _texts(record, ("locality_prompt",), source)
-        answers = _texts(record, ("locality_ground_truth",), source)
-        return tuple(
-            Neighbour(prompt, answers[i] if i < len(answers) else None)
-            for i, prompt in enumerate(prompts)
-        )
-    return ()
+def _fields(record: Any) -> Mapping[str, Any]:
+    """The fields of a record, those of its ``requested_rewrite`` among them."""
+    if not isinstance(record, Mapping):
+        raise UserError(f"an object is expected, not one of type {type(record).__name__}")
+    if "requested_rewrite" not in record:
+        return record
+    rewrite = record["requested_rewrite"]
+    if isinstance(rewrite, list) and len(rewrite) > 1:
+        raise UserError(f"it asks for {len(rewrite)} edits: write a record for each")
+    if isinstance(rewrite, list) and rewrite:
+        rewrite = rewrite[0]
+    if not isinstance(rewrite, Mapping):
+        raise UserError("its requested_rewrite is no object")
+    outer = {name: value for name, value in record.items() if name != "requested_rewrite"}
+    return outer | dict(rewrite)
 
 
-def _text(record: Mapping[str, Any], field: str, source: str) -> str:
-    value = record.get(field)
-    if not isinstance(value, str):
-        found = "is missing" if value is None else f"is a {type(value).__name__}"
-        raise UserError(f"{source}: {field} {found}; expected a text")
-    return value
+def _first(fields: Mapping[str, Any], what: str) -> Any:
+    return next((fields[name] for name in NAMES[what] if fields.get(name) is not None), None)
 
 
-def _texts(record: Mapping[str, Any], fields: Sequence[str], source: str) -> list[str]:
-    for field in fields:
-        value = record.get(field)
+def _texts(value: Any, name: str, depth: int = 0) -> list[str]:
+    """All texts in a text, a number, ROME's ``{"str": …}`` or nested lists of these."""
+    if isinstance(value, Mapping) and "str" in value:
+        value = value["str"]
+    if value is None or value != value:  # tables write a missing number as NaN
+        return []
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        return [value] if value.strip() and value != NO_ANSWER else []
+    if not isinstance(value, list) or depth > DEEPEST:
+        raise UserError(f"{name} is of type {type(value).__name__}: expected texts")
+    return [text for item in value for text in _texts(item, name, depth + 1)]
+
+
+Question = tuple[str, list[str]]  # a prompt and its accepted answers
+
+
+def _tests(
+    fields: Mapping[str, Any], places: Mapping[str, str | None], default: str | None = None
+) -> list[Question]:
+    """The prompts under all names at which a format keeps them.
+
+    Args:
+        fields: The record's fields.
+        places: Names of fields with prompts, and of those with their answers.
+        default: The answer of ROME's neighbourhood prompts, which share one.
+    """
+    tests: list[Question] = []
+    for name, beside in places.items():
+        value = fields.get(name)
         if value is None:
             continue
-        values = [value] if isinstance(value, str) else value
-        if not isinstance(values, list) or not all(isinstance(text, str) for text in values):
-            raise UserError(f"{source}: {field} is no list of texts")
-        return [text for text in values if text.strip()]
-    return []
+        if beside is None:
+            answered = _questions(value, name)
+        else:
+            answered = _paired(value, fields.get(beside), name)
+        if name == "neighborhood_prompts" and default is not None:
+            answered = ((prompt, answers or [default]) for prompt, answers in answered)
+        tests += answered
+    return tests
 
 
-def _target(value: Any, field: str, source: str) -> str:
+def _questions(value: Any, name: str, depth: int = 0) -> Iterator[Question]:
+    """Takes nested groups of prompts apart."""
+    if depth > DEEPEST:
+        raise UserError(f"{name} is nested too deeply")
     if isinstance(value, Mapping):
-        value = value.get("str")
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{source}: {field} is missing or empty")
-    return value
+        if "prompt" in value:
+            answers = next((value[key] for key in ANSWERS if value.get(key) is not None), None)
+            yield from _paired(value["prompt"], answers, name)
+        elif "New Question" in value:  # EasyEdit's zsRE
+            yield from _paired(value["New Question"], value.get("New Answer"), name)
+        else:
+            for group in value.values():
+                yield from _questions(group, name, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _questions(item, name, depth + 1)
+    else:
+        yield from ((text, []) for text in _texts(value, name))
+
+
+def _paired(prompt: Any, answers: Any, name: str) -> Iterator[Question]:
+    if isinstance(prompt, list) and len(prompt) == 1:
+        (prompt,) = prompt
+    if not isinstance(prompt, list):
+        yield from ((text, _texts(answers, name)) for text in _texts(prompt, name))
+        return
+    if answers is None or answers == []:
+        answers = [None] * len(prompt)
+    if not isinstance(answers, list) or len(answers) != len(prompt):
+        given = len(answers) if isinstance(answers, list) else 1
+        raise UserError(f"{name} has {len(prompt)} prompts but {given} answers")
+    for each, answer in zip(prompt, answers, strict=True):
+        yield from ((text, _texts(answer, name)) for text in _texts(each, name))
+
+
+def _neighbours(questions: Sequence[Question]) -> tuple[Neighbour, ...]:
+    return tuple(
+        Neighbour(prompt.rstrip(), next(iter(answers), None)) for prompt, answers in questions
+    )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from rome_diagnosis.errors import UserError
 
 SLOT = "{}"
+TRAILING_SPACE = (
+    "white space at the end of a prompt is left out: the target follows after one space"
+)
 
 
 @dataclass(frozen=True)
@@ -15,10 +19,11 @@ class Request:
 
     Attributes:
         subject: The subject, e.g. ``"Apple"``.
-        before: The prompt's text in front of the subject, often empty.
-        after: The prompt's text behind it, e.g. ``" was founded by"``.
+        before: The prompt's text before the subject, often empty.
+        after: The prompt's text after it, e.g. ``" was founded by"``.
         target_new: What the edit should make the model say; ``None`` where only keys matter.
         target_true: What it says now, as far as known.
+        notes: What was supplied or changed in reading the request, for people to read.
     """
 
     subject: str
@@ -26,6 +31,7 @@ class Request:
     after: str
     target_new: str | None = None
     target_true: str | None = None
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def prompt(self) -> str:
@@ -50,7 +56,7 @@ def request(
     Args:
         subject: The subject.
         prompt: With ``{}`` for the subject, or with the subject's single occurrence as the slot
-            (as in EasyEdit's files).
+            (as in EasyEdit's files). White space at its end is left out, with a note.
         target_new: The new object.
         target_true: The present object.
 
@@ -58,36 +64,62 @@ def request(
         The request.
 
     Raises:
-        UserError: If the subject is empty, ends in white space, is not valid Unicode, or if the
-            prompt has no slot or several.
+        UserError: If a part is no text, is empty or not valid Unicode, if the subject ends in white
+            space, or if the prompt has no slot or several.
     """
-    for name, text in (("subject", subject), ("prompt", prompt)):
-        if not text.strip():
-            raise UserError(f"the {name} is empty")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise UserError(f"the {name} is not valid Unicode") from error
+    check_text("subject", subject)
+    check_text("prompt", prompt)
+    if target_new is not None:
+        check_text("new object (target_new)", target_new)
+    if target_true is not None:
+        check_text("true object (target_true)", target_true)
     if subject[-1].isspace():
         raise UserError(
             f"the subject {subject!r} ends in white space, which most tokenizers join to the "
             "next word: write it without"
         )
+    notes = (TRAILING_SPACE,) if prompt[-1].isspace() else ()
+    before, after = _split(subject, prompt.rstrip())
+    return Request(subject, before, after, target_new, target_true, notes)
+
+
+def check_text(name: str, text: Any) -> None:
+    """Refuses what cannot be tokenised.
+
+    Args:
+        name: What messages call it.
+        text: What should be a text.
+
+    Raises:
+        UserError: If it is none, is empty, or is not valid Unicode.
+    """
+    if not isinstance(text, str):
+        given = "missing" if text is None else f"a {type(text).__name__}"
+        raise UserError(f"the {name} is {given}: one text is expected")
+    if not text.strip():
+        raise UserError(f"the {name} is empty")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"the {name} is not valid Unicode") from error
+
+
+def _split(subject: str, prompt: str) -> tuple[str, str]:
+    """The prompt's text before and after the subject."""
     slots = prompt.count(SLOT)
     if slots == 1:
         before, after = prompt.split(SLOT)
-    elif slots > 1:
+        return before, after
+    if slots > 1:
         raise UserError(f"the prompt {short(prompt)} has {slots} slots {{}}: one is needed")
-    else:
-        found = _occurrences(prompt, subject)
-        if len(found) != 1:
-            count = "is not in" if not found else f"is {len(found)} times in"
-            raise UserError(
-                f"the subject {short(subject)} {count} the prompt {short(prompt)}: "
-                "mark its place with {}"
-            )
-        before, after = prompt[: found[0]], prompt[found[0] + len(subject) :]
-    return Request(subject, before, after, target_new, target_true)
+    places = _occurrences(prompt, subject)
+    if len(places) != 1:
+        count = "is not in" if not places else f"is {len(places)} times in"
+        raise UserError(
+            f"the subject {short(subject)} {count} the prompt {short(prompt)}: "
+            "mark its place with {}"
+        )
+    return prompt[: places[0]], prompt[places[0] + len(subject) :]
 
 
 def _occurrences(text: str, part: str) -> list[int]:

@@ -1,101 +1,159 @@
-"""Both published formats and the bundled one, as their authors write them."""
+"""Every published format says the same edit, and what tests it is read, not left out."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from probes import bundled
-from probes.request.cases import Neighbour, from_record, of_request, read
-from probes.request.request import request
+from probes.request.cases import EditCase, Neighbour, edit, from_record, unused
+from probes.request.request import TRAILING_SPACE
 from rome_diagnosis.errors import UserError
-
-ROME = {
-    "case_id": 7,
-    "requested_rewrite": {
-        "prompt": "The mother tongue of {} is",
-        "relation_id": "P103",
-        "target_new": {"str": "English", "id": "Q1860"},
-        "target_true": {"str": "French", "id": "Q150"},
-        "subject": "Danielle Darrieux",
-    },
-    "paraphrase_prompts": ["Shayna does this. Danielle Darrieux spoke", "Where she is from"],
-    "neighborhood_prompts": ["The mother tongue of Léon Blum is", "Montesquieu spoke"],
-}
-EASY_EDIT = {
-    "case_id": 0,
-    "prompt": "The mother tongue of Danielle Darrieux is",
-    "target_new": "English",
-    "subject": "Danielle Darrieux",
-    "ground_truth": "French",
-    "rephrase_prompt": "Where Danielle Darrieux is from, people speak",
-    "locality_prompt": "Michel Rocard is a native speaker of",
-    "locality_ground_truth": "French",
-}
+from tests.probes.request.formats import (
+    COUNTERFACT,
+    FILLED,
+    KNOWEDIT,
+    PROMPT,
+    ROME,
+    WIKIBIO,
+    ZSRE,
+)
 
 
-def test_three_formats_say_the_same_edit():
-    rome, easy = from_record(ROME), from_record(EASY_EDIT)
-    assert rome.request == easy.request
-    assert rome.request.prompt == "The mother tongue of {} is"
-    assert rome.case_id == "7"
-    assert rome.paraphrases == tuple(ROME["paraphrase_prompts"])
-    assert rome.neighbourhood[1] == Neighbour("Montesquieu spoke", "French")
-    assert easy.paraphrases == ("Where Danielle Darrieux is from, people speak",)
-    assert easy.neighbourhood == (Neighbour("Michel Rocard is a native speaker of", "French"),)
+@pytest.mark.parametrize("record", [ROME, COUNTERFACT, KNOWEDIT], ids=["ROME", "EasyEdit", "Know"])
+def test_formats_say_the_same_edit(record: dict[str, Any]) -> None:
+    found = from_record(record).request
+    assert (found.prompt, found.text) == (PROMPT, FILLED)
+    assert (found.target_new, found.target_true) == ("English", "French")
+    assert edit(record).text == FILLED
+
+
+def test_rome() -> None:
+    case = from_record(ROME)
+    assert case.case_id == "7"
+    assert case.paraphrases == tuple(ROME["paraphrase_prompts"])
+    assert case.neighbourhood == tuple(
+        Neighbour(prompt, "French") for prompt in ROME["neighborhood_prompts"]
+    )
+    assert unused(ROME) == {
+        "attribute_prompts", "generation_prompts", "pararel_idx", "relation_id"
+    }  # fmt: skip
+
+
+def test_easy_edit() -> None:
+    case = from_record(COUNTERFACT)
+    assert case.paraphrases == ("Where Danielle Darrieux is from, people speak",)
+    assert case.neighbourhood == (Neighbour("Michel Rocard is a native speaker of", "French"),)
+    assert not unused(COUNTERFACT)
+    result = {"requested_rewrite": COUNTERFACT | {"loc_prompt": "x"}, "post": {}, "time": 52.9}
+    assert from_record(result) == case  # what EasyEdit's own results hold
+    assert unused(result) == {"loc_prompt", "post", "time"}
+
+
+def test_zsre() -> None:
+    case = from_record(ZSRE)
+    assert case.request.text == ZSRE["src"]
+    assert (case.request.target_new, case.request.target_true) == ("English", "French")
+    assert case.paraphrases == (ZSRE["rephrase"],)
+    assert case.neighbourhood == (Neighbour(ZSRE["loc"], "Hugo Weaving"),)
+    question = ZSRE["portability"]["New Question"]
+    assert case.portability == (Neighbour(question, "England"),)
+    assert unused(ZSRE) == {"cond", "pred"}
+
+
+def test_know_edit() -> None:
+    case = from_record(KNOWEDIT)
+    # By another name of the subject it is the same fact; other portability has its own answers.
+    assert case.paraphrases == ("The mother tongue of Danielle Yvonne Marie Darrieux is",)
+    assert case.portability == (Neighbour("Does she speak English?", "yes"),)
+    assert case.neighbourhood == (
+        Neighbour("The gender of Danielle Darrieux is", "female"),
+        Neighbour("The capital of Germany is", "Berlin"),
+        Neighbour("Her mother tongue, which is not English, is", "French"),
+    )
+    assert not unused(KNOWEDIT)
+    bio = from_record(WIKIBIO)
+    assert bio.request.before.endswith("about ")
+    assert bio.request.target_new == WIKIBIO["labels"]
+    assert bio.request.target_true is None
+    assert bio.neighbourhood[0].answer == "medicine"
+
+
+def test_the_bundled_world() -> None:
     fact = bundled.facts()[0]
     case = from_record(fact)
     assert case.paraphrases[0] == fact["paraphrases"][0].replace("{}", fact["subject"])
     assert [n.answer for n in case.neighbourhood] == fact["neighbourhood_targets"]
-
-
-def test_every_bundled_fact_is_an_edit():
     assert len({from_record(fact).digest for fact in bundled.facts()}) == len(bundled.facts())
 
 
-def test_digest_changes_with_everything():
-    whole = from_record(ROME).digest
-    assert from_record(json.loads(json.dumps(ROME))).digest == whole
-    for field in ("case_id", "paraphrase_prompts", "neighborhood_prompts"):
-        assert from_record({k: v for k, v in ROME.items() if k != field}).digest != whole
+@pytest.mark.parametrize("record", [ROME, COUNTERFACT, ZSRE, KNOWEDIT])
+def test_digest_changes_with_every_field_that_is_used(record: dict[str, Any]) -> None:
+    whole = from_record(record).digest
+    assert from_record(json.loads(json.dumps(record))).digest == whole
+    for field in record:
+        left_out = {name: value for name, value in record.items() if name != field}
+        if field in unused(record):
+            assert from_record(left_out).digest == whole
+        elif field not in ("subject", "prompt", "src", "target_new", "alt", "requested_rewrite"):
+            assert from_record(left_out).digest != whole, field
 
 
-def test_an_edit_of_a_bundled_fact_brings_its_tests():
-    fact = bundled.facts()[0]
-    edit = request(fact["subject"], fact["prompt"], target_new="Mars")
-    assert of_request(edit).paraphrases
-    assert of_request(edit).request is edit
-    assert not of_request(request(fact["subject"], "{} is", target_new="Mars")).paraphrases
+def test_of_two_names_for_one_thing_the_first_counts_and_the_other_is_named() -> None:
+    both = COUNTERFACT | {"src": "Who?", "answers": ["x"], "group": "g", "screen": {"rho": 1}}
+    assert from_record(both).request == from_record(COUNTERFACT).request
+    assert from_record(both).group == "g"
+    assert unused(both) == {"src", "answers"}
 
 
-@pytest.mark.parametrize("lines", [False, True])
-def test_records_that_are_no_edits_are_named_and_the_others_kept(tmp_path, lines):
-    twice = EASY_EDIT | {"prompt": "Danielle Darrieux, Danielle Darrieux is"}
-    records = [EASY_EDIT, twice, ROME, EASY_EDIT | {"target_new": " "}, EASY_EDIT | {"subject": 3}]
-    path = tmp_path / "edits"
-    path.write_text("\n".join(map(json.dumps, records)) if lines else json.dumps(records))
-    cases = read(path)
-    assert [case.case_id for case in cases.found] == ["0", "7"]
-    assert [refused.index for refused in cases.refused] == [1, 3, 4]
-    assert "2 times" in cases.refused[0].reason
+def test_numbers_are_texts_and_missing_ones_are_missing() -> None:
+    year = from_record(COUNTERFACT | {"target_new": 2006, "ground_truth": float("nan")}).request
+    assert (year.target_new, year.target_true) == ("2006", None)
+
+
+def test_prompts_that_end_in_white_space_lose_it_and_say_so() -> None:
+    assert not from_record(COUNTERFACT).request.notes
+    for field in ("prompt", "rephrase_prompt", "locality_prompt"):
+        case = from_record(COUNTERFACT | {field: COUNTERFACT[field] + " "})
+        assert case == from_record(COUNTERFACT), field
+        assert case.request.notes == (TRAILING_SPACE,), field
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("change", "complaint"),
     [
-        "",
-        "[]",
-        "[1, 2]",
-        "{",
-        '{"subject": "Apple"}',
-        json.dumps([EASY_EDIT | {"prompt": "He is"}]),
+        ({"subject": 3}, "subject is a int"),
+        ({"subject": None}, "subject is missing"),
+        ({"subject": ["Apple"]}, "subject is a list"),
+        ({"prompt": {"a": 1}}, "prompt is a dict"),
+        ({"prompt": "Danielle Darrieux, Danielle Darrieux is"}, "2 times"),
+        ({"target_new": " "}, "missing or empty"),
+        ({"target_new": True}, "of type bool"),
+        ({"target_new": ["a", "b"]}, "has 2 texts"),
+        ({"target_new": "\ud800"}, "not valid Unicode"),
+        ({"rephrase_prompt": "\udcff"}, "not valid Unicode"),
+        ({"locality_prompt": "\udcff"}, "not valid Unicode"),
+        ({"locality": {"a": [{"prompt": "\udcff"}]}}, "not valid Unicode"),
+        ({"rephrase_prompt": {"a": 1}}, "of type dict"),
+        ({"locality_prompt": ["a", "b"]}, "2 prompts but 1 answers"),
+        ({"locality": {"a": [{"prompt": True}]}}, "of type bool"),
+        ({"requested_rewrite": [{}, {}]}, "2 edits"),
+        ({"requested_rewrite": "x"}, "no object"),
+        ({"portability": json.loads("[" * 50 + "]" * 50)}, "nested too deeply"),
     ],
 )
-def test_files_without_edits_are_refused(tmp_path, text):
-    path = tmp_path / "edits.json"
-    path.write_text(text)
-    with pytest.raises(UserError):
-        read(path)
-    with pytest.raises(UserError, match="cannot read"):
-        read(tmp_path / "absent.json")
+def test_what_is_no_edit_is_refused_in_a_line(change: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint) as refused:
+        from_record(COUNTERFACT | change)
+    assert "\n" not in str(refused.value)
+    for record in (None, 3, "x", [COUNTERFACT]):
+        with pytest.raises(UserError, match="an object is expected"):
+            from_record(record)
+
+
+def test_a_case_without_tests_is_a_case() -> None:
+    bare = {name: COUNTERFACT[name] for name in ("subject", "prompt", "target_new")}
+    case = from_record(bare)
+    assert case == EditCase(case.request)
