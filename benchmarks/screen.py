@@ -30,8 +30,8 @@ from benchmarks.denominators import PublishedDenominator
 from benchmarks.reference import Reference
 from diag.screen.shard import LARGEST_SHARD, Screener
 from probes import bundled
-from probes.forward.gpt2.prefix_tree import Suffix, trees
-from probes.keys.many_edits import NODES, Placed, SharedPrefixes
+from probes.forward.gpt2.prefix_tree import TokenIds, trees
+from probes.keys.many_edits import TOKENS, Placed, SharedPrefixes
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request import cases, records
@@ -70,7 +70,7 @@ def draw(path: Path, n: int, seed: int) -> list[Request]:
 
 def multiply_speed(d: int, seconds: float = 2.0) -> float:
     """Floating point operations a second of a large float32 product of the model's width."""
-    x, w = torch.randn(NODES["cpu"], d), torch.randn(d, 4 * d)
+    x, w = torch.randn(TOKENS["cpu"], d), torch.randn(d, 4 * d)
     best, until = 0.0, time.perf_counter() + seconds
     while time.perf_counter() < until:
         began = time.perf_counter()
@@ -86,22 +86,22 @@ def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
     total = 0.0
     placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
     for start in range(0, len(placed), LARGEST_SHARD):
-        embedded: set[tuple[int, tuple[Suffix, ...]]] = set()
+        embedded: set[tuple[int, tuple[TokenIds, ...]]] = set()
         for head, texts in _by_head(placed[start : start + LARGEST_SHARD]).items():
             # In block 0 the same behind all prefixes of one length.
             first = (len(shared.heads[head]), tuple(texts))
             attention = shared.layer - (first in embedded and shared.layer > 0)
             embedded.add(first)
-            for tree in trees(texts, nodes=NODES["cpu"]):
+            for tree in trees(texts, nodes=TOKENS["cpu"]):
                 nodes, rows = len(tree.ids), len(tree.rows)
                 total += 2 * nodes * (3 * d * d * attention + (d * d + 2 * d * m) * shared.layer)
                 total += 2 * rows * (4 * d * d + d * m)
     return total
 
 
-def _by_head(placed: list[Placed]) -> dict[int, list[Suffix]]:
+def _by_head(placed: list[Placed]) -> dict[int, list[TokenIds]]:
     """The distinct texts behind each distinct prefix."""
-    found: dict[int, dict[Suffix, None]] = {}
+    found: dict[int, dict[TokenIds, None]] = {}
     for at in placed:
         for head, text in at.suffixes:
             found.setdefault(head, {})[text] = None

@@ -1,4 +1,4 @@
-"""Texts as padded batches, and the pass of a batch through the blocks that are needed."""
+"""Token rows as padded batches, and what is read of a model that runs them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
-from probes.model.loaded import LoadedModel
+from probes.model.loaded import LoadedModel, Site
 
 BATCH_TOKENS = 8192
 
+Hook = tuple[str, Callable[[Tensor, Any], Any]]
 
-Hook = tuple[str, Callable[[Tensor, Any], None]]
+TokenIds = tuple[int, ...]
+Place = tuple[int, Site]
+"""A block, and where in it an activation is read."""
+Reader = Callable[[Tensor], None]
+"""Is called with an activation, ``[row, position, …]``, as it comes."""
 
 
 @dataclass(frozen=True)
@@ -22,16 +28,16 @@ class Batch:
     """Right-padded token ids of texts of similar length.
 
     Attributes:
-        rows: Which of the texts given these are.
-        ids: Token ids, ``[len(rows), longest]``.
+        rows: Index of each text among the texts given, one a row.
+        ids: Token ids.
         mask: 1 for tokens, 0 for padding.
         last: Index of each text's last token.
     """
 
     rows: list[int]
-    ids: Tensor
-    mask: Tensor
-    last: Tensor
+    ids: Int[Tensor, "row position"]
+    mask: Int[Tensor, "row position"]
+    last: Int[Tensor, " row"]
 
 
 def batches(
@@ -40,9 +46,9 @@ def batches(
     """Sorts texts by length and pads them on the right, so that little is computed for padding.
 
     Args:
-        texts: Token ids of each.
+        texts: Token ids of each text, none empty.
         device: Where the tensors go.
-        batch_tokens: At most so many tokens a batch, padding counted in.
+        batch_tokens: Most tokens of a batch, padding included; a longer text is a batch by itself.
 
     Yields:
         Batches that together hold every text once.
@@ -54,32 +60,70 @@ def batches(
         while stop < len(order) and len(texts[order[stop]]) * (stop + 1 - start) <= batch_tokens:
             stop += 1
         rows = order[start:stop]
-        longest = len(texts[rows[-1]])
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        for i, row in enumerate(rows):
-            ids[i, : len(texts[row])] = torch.tensor(texts[row], dtype=torch.long)
-            mask[i, : len(texts[row])] = 1
-        yield Batch(rows, ids.to(device), mask.to(device), (mask.sum(1) - 1).to(device))
+        ids, mask = padded([texts[row] for row in rows], device)
+        yield Batch(rows, ids, mask, mask.sum(1) - 1)
         start = stop
 
 
+def by_length(rows: Sequence[Sequence[int]]) -> dict[int, list[int]]:
+    """Indices of the rows of each length."""
+    alike: dict[int, list[int]] = {}
+    for i, row in enumerate(rows):
+        alike.setdefault(len(row), []).append(i)
+    return alike
+
+
+def padded(
+    rows: Sequence[Sequence[int]], device: torch.device, *, left: bool = False
+) -> tuple[Int[Tensor, "row position"], Int[Tensor, "row position"]]:
+    """Rows of token ids as one tensor.
+
+    Args:
+        rows: Token ids.
+        device: Where the tensors go.
+        left: Whether the padding comes before the tokens, so that all rows end together.
+
+    Returns:
+        Ids, and a mask with 1 for tokens and 0 for padding.
+    """
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        at = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[i, at] = torch.tensor(row, dtype=torch.long)
+        mask[i, at] = 1
+    return ids.to(device), mask.to(device)
+
+
 @torch.no_grad()
-def run_to(model: LoadedModel, batch: Batch, layer: int, hooks: Sequence[Hook]) -> None:
-    """Runs a batch up to and including block ``layer`` with hooks that leave nothing behind.
+def run_to(
+    model: LoadedModel,
+    batch: Batch,
+    layer: int,
+    hooks: Sequence[Hook],
+    *,
+    attention_mask: Tensor | None = None,
+    position_ids: Int[Tensor, "row position"] | None = None,
+) -> None:
+    """Runs a batch up to and including block ``layer``; its hooks are removed afterwards.
 
     Args:
         model: The model.
         batch: The texts.
         layer: The last block that is run.
         hooks: Names of hook points, and what to call with their activations.
+        attention_mask: Instead of the batch's own; in four dimensions it is additive.
+        position_ids: Instead of counting from 0.
     """
+    positions = {} if position_ids is None else {"position_ids": position_ids}
     model.bridge.run_with_hooks(
         batch.ids,
-        attention_mask=batch.mask,
+        attention_mask=batch.mask if attention_mask is None else attention_mask,
         fwd_hooks=list(hooks),
         stop_at_layer=layer + 1,
         return_type=None,
+        **positions,
     )
 
 

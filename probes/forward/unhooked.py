@@ -1,29 +1,37 @@
-"""The plain Hugging Face model behind the bridge, on the very same weights.
+"""The general engine: the Hugging Face model without hook points, on the bridge's own weights.
 
-The bridge's hook points cost some fifteen milliseconds a call. That is nothing for one capture
-and most of the time for an optimisation of twenty steps, so whatever runs often — optimising,
-generating, scoring, screening, passing over a corpus — runs on a model without hook points that
-shares every weight with the bridge: an edit made through the bridge is an edit of this model too.
+The bridge's hook points cost some fifteen milliseconds a call, which is most of the time of a
+small pass. So whatever runs often (optimising, generating, scoring, screening, passing over a
+corpus) runs on a model without hook points that shares every weight with the bridge: an edit made
+through the bridge is an edit of this model too. It also keeps the keys and values of earlier
+tokens, which the bridge does not.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.activations import NewGELUActivation
+from transformers.cache_utils import DynamicCache
 
+from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, by_length, padded
 from probes.model import architecture
 from probes.model.bridge import hook_left_on
-from probes.model.loaded import LoadedModel
+from probes.model.loaded import LoadedModel, Site
 from rome_diagnosis.errors import UserError
+
+if TYPE_CHECKING:
+    from probes.forward.engine import AfterPrefixes, Decoder
 
 _PLAIN: WeakKeyDictionary[Any, Plain | UserError] = WeakKeyDictionary()
 
@@ -58,25 +66,214 @@ class Plain:
         """The module whose input is the key and whose output is the MLP's."""
         return self.block(layer).get_submodule(self.projection)
 
+    def mlp(self, layer: int) -> nn.Module | None:
+        """The module that computes keys; ``None`` where the block itself does."""
+        name = self.projection.rpartition(".")[0]
+        return self.block(layer).get_submodule(name) if name else None
+
     def weight_name(self, layer: int) -> str:
         """Name of the edited weight in the model's state dictionary."""
         return f"{self.blocks}.{layer}.{self.projection}.weight"
 
 
-class Reached(Exception):
-    """Raised in a hook where what was wanted of a model is there: nothing behind it is run."""
+class Unhooked:
+    """See :class:`probes.forward.engine.Engine`."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        """Prepares the model without hook points; no weight is copied.
+
+        Args:
+            model: The model.
+
+        Raises:
+            UserError: As :func:`plain`.
+        """
+        self.model, self.plain = model, plain(model)
+
+    def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
+        """See :meth:`probes.forward.engine.Engine.read`."""
+        with _reading(self.plain, batch.ids, readers):
+            # The padding follows the texts, whose own tokens never see it: no mask is needed.
+            self.plain.model.base_model(batch.ids, use_cache=False)
+
+    def after(self, prefixes: Sequence[TokenIds], layer: int) -> AfterPrefixes:
+        """See :meth:`probes.forward.engine.Engine.after`."""
+        return _CachedPrefixes(self.plain, prefixes, layer, self.model.device)
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> Decoder:
+        """See :meth:`probes.forward.engine.Engine.decode`."""
+        return _CachedDecoder(self.plain.model, rows, self.model.device)
+
+
+class _CachedPrefixes:
+    """Prefixes that are run once; their keys and values are kept, those of one length together."""
+
+    def __init__(
+        self, whole: Plain, prefixes: Sequence[TokenIds], layer: int, device: torch.device
+    ) -> None:
+        self.plain, self.layer, self._device = whole, layer, device
+        self._caches: dict[int, DynamicCache | None] = {}
+        self._at: dict[int, tuple[int, int]] = {}
+        for length, indices in by_length(prefixes).items():
+            self._at |= {i: (length, row) for row, i in enumerate(indices)}
+            self._caches[length] = self._run([prefixes[i] for i in indices]) if length else None
+
+    @torch.no_grad()
+    def _run(self, prefixes: Sequence[TokenIds]) -> DynamicCache:
+        """Runs prefixes of one length up to the block whose keys are read."""
+        ids, _ = padded(prefixes, self._device)
+        cache = DynamicCache(config=self.plain.model.config)
+        with _reading(self.plain, ids, {(self.layer, "resid_post"): lambda _: None}):
+            self.plain.model.base_model(ids, past_key_values=cache, use_cache=True)
+        return cache
+
+    def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[PaddedRows]:
+        """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""
+        for batch in batches(texts, self._device, batch_tokens=most):
+            yield PaddedRows(self, batch)
+
+    def copies(self, prefixes: Sequence[int], rows: int) -> DynamicCache | None:
+        """Keys and values of some prefixes of one length, each as often as there are rows."""
+        length = self._at[prefixes[0]][0]
+        cache = copy.deepcopy(self._caches[length])
+        if cache is not None:
+            at = torch.tensor([self._at[i][1] for i in prefixes], device=self._device)
+            cache.batch_select_indices(at.repeat_interleave(rows))
+        return cache
+
+
+@dataclass(frozen=True)
+class PaddedRows:
+    """Texts as padded rows, repeated for every prefix; see :class:`probes.forward.engine.Laid`."""
+
+    prefixes: _CachedPrefixes
+    batch: Batch
+
+    @property
+    def rows(self) -> list[int]:
+        """Index of each text among the texts given."""
+        return self.batch.rows
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are run for each prefix."""
+        return self.batch.ids.numel()
+
+    @torch.no_grad()
+    def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
+        """See :meth:`probes.forward.engine.Laid.keys`."""
+        whole, layer = self.prefixes.plain, self.prefixes.layer
+        ids, count = self.batch.ids.repeat(len(prefixes), 1), len(self.rows)
+        every = torch.arange(len(ids), device=ids.device)
+        last = self.batch.last.repeat(len(prefixes))
+        cache = self.prefixes.copies(prefixes, count)
+        found: list[Tensor] = []
+        with contextlib.ExitStack() as stack:
+            mlp = whole.mlp(layer)
+            if mlp is not None:  # it need not compute the other tokens' keys
+
+                def only_last(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+                    return (arguments[0][every, last, None], *arguments[1:])
+
+                stack.callback(mlp.register_forward_pre_hook(only_last).remove)
+            shape = ids if mlp is None else ids[:, :1]
+            stack.enter_context(_reading(whole, shape, {(layer, "key"): found.append}))
+            whole.model.base_model(ids, past_key_values=cache, use_cache=cache is not None)
+        keys = found[0][every, last] if mlp is None else found[0][:, 0]
+        return keys.unflatten(0, (len(prefixes), count))
+
+
+class _CachedDecoder:
+    """See :class:`probes.forward.engine.Decoder`."""
+
+    def __init__(self, model: Any, rows: Sequence[Sequence[int]], device: torch.device) -> None:
+        self._model = model
+        self._ids, self._mask = padded(rows, device, left=True)
+        self._positions = (self._mask.cumsum(1) - 1).clamp(min=0)
+        self._cache = DynamicCache(config=model.config)
+        # Without padding, neither is needed; some architectures take no positions.
+        self._is_padded = not bool(self._mask.all())
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+
+    def logits(self) -> Float[Tensor, "row vocabulary"]:
+        """See :meth:`probes.forward.engine.Decoder.logits`."""
+        positions = {"position_ids": self._positions} if self._takes_positions else {}
+        result = self._model(
+            self._ids,
+            attention_mask=self._mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **(positions if self._is_padded else {}),
+        )
+        logits: Tensor = result.logits[:, -1]
+        return logits
+
+    def append(self, tokens: Int[Tensor, "row 1"]) -> None:
+        """See :meth:`probes.forward.engine.Decoder.append`."""
+        self._ids = tokens.to(self._ids)
+        self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
+        self._positions = self._positions[:, -1:] + 1
+
+
+class _Reached(Exception):
+    """Raised in a hook once everything is read: nothing after it is run."""
+
+
+# In the order in which a block computes them.
+_ORDER: tuple[Site, ...] = ("resid_pre", "key", "value", "before_norm", "resid_post")
 
 
 @contextlib.contextmanager
-def until_reached(handles: Sequence[RemovableHandle]) -> Iterator[None]:
-    """Ends at :class:`Reached`, and takes hooks off however it ends."""
+def _reading(
+    whole: Plain, ids: Int[Tensor, "row position"], readers: Mapping[Place, Reader]
+) -> Iterator[None]:
+    """Hooks readers up for one run, which ends when the last of them has been called."""
+    last = max(readers, key=lambda place: (place[0], _ORDER.index(place[1])))
+
+    def hand_over(place: Place, activation: Tensor) -> None:
+        readers[place](architecture.in_rows(activation, ids))
+        if place == last:
+            raise _Reached
+
+    def before(place: Place) -> Callable[..., None]:
+        def hook(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            hand_over(place, arguments[0] if arguments else named["hidden_states"])
+
+        return hook
+
+    def after(place: Place) -> Callable[..., None]:
+        def hook(_: nn.Module, __: Any, result: Any) -> None:
+            hand_over(place, result[0] if isinstance(result, tuple) else result)
+
+        return hook
+
+    handles: list[RemovableHandle] = []
     try:
+        for place in readers:
+            module = _module(whole, place)
+            if place[1] in ("value", "resid_post"):
+                handles.append(module.register_forward_hook(after(place)))
+            else:
+                handles.append(module.register_forward_pre_hook(before(place), with_kwargs=True))
         yield
-    except Reached:
+    except _Reached:
         pass
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _module(whole: Plain, place: Place) -> nn.Module:
+    """The module whose input or output a site is."""
+    layer, site = place
+    if site in ("key", "value"):
+        return whole.output_projection(layer)
+    if site == "before_norm":
+        norm = architecture.layout(whole.model.config).norm
+        assert norm is not None, "only read where the layout has one"
+        return whole.block(layer).get_submodule(norm)
+    return whole.block(layer)
 
 
 def plain(model: LoadedModel) -> Plain:

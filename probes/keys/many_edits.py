@@ -1,39 +1,35 @@
-"""Keys of many requests in the same contexts: each prefix is run once, its attention kept.
+"""Keys of many requests in the same contexts: each prefix is run once.
 
 The key at the subject's last token depends only on the tokens up to it. Many requests in one set
-of contexts therefore share the prefixes, and what the model computes for them; equal texts behind
-a prefix are computed once. A prefix and a prompt are shared so only where the tokens of the two
-together really are the tokens of the prefix and then others; elsewhere the text is run whole.
+of contexts therefore share the prefixes, and what the model computes for them; texts that are
+equal after a prefix are computed once. A prefix and a prompt are shared only where the tokens of
+the two together really are the prefix's tokens followed by others; elsewhere the text is run from
+its beginning.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.batches import batches
-from probes.forward.gpt2 import tree_keys
-from probes.forward.gpt2.blocks import is_gpt2
-from probes.forward.gpt2.prefix_tree import Suffix, trees
-from probes.forward.unhooked import Plain, Reached, plain, until_reached
-from probes.keys.one_edit import capture
-from probes.model import architecture
-from probes.model.loaded import LoadedModel, Tokens
+from probes.forward.batches import TokenIds, by_length
+from probes.forward.engine import AfterPrefixes, Laid, Prefer, engine_for
+from probes.model.loaded import LoadedModel
+from probes.model.tokens import tokenise_all
 from probes.request.lookup import Lookup, find
 from probes.request.request import Request
 from rome_diagnosis.errors import UserError
 
 # Tokens run at once. More do not multiply any faster on a CPU and fall out of its caches; a GPU
 # wants more.
-NODES = {"cpu": 2048, "cuda": 65_536}
+TOKENS = {"cpu": 2048, "cuda": 65_536}
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ class Placed:
     """
 
     bare: Lookup
-    suffixes: tuple[tuple[int, Suffix], ...]
+    suffixes: tuple[tuple[int, TokenIds], ...]
 
 
 @dataclass(frozen=True)
@@ -67,34 +63,32 @@ class ContextKeys:
         return self.distinct[self.index[requests]].to(torch.float64)
 
 
-class Runner(Protocol):
-    """Runs texts behind prefixes it has run before."""
-
-    def run(
-        self,
-        heads: Sequence[int],
-        texts: Sequence[Suffix],
-        into: Float[Tensor, "head text d_mlp"],
-    ) -> None:
-        """Writes the keys at the texts' last tokens behind each prefix, in the order given."""
-
-
 class SharedPrefixes:
     """The contexts of a data set, on one model and layer."""
 
-    def __init__(self, model: LoadedModel, layer: int, prefixes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        model: LoadedModel,
+        layer: int,
+        prefixes: Sequence[str],
+        *,
+        engine: Prefer = "auto",
+    ) -> None:
         """Tokenises the prefixes; they are run when the first keys are asked for.
 
         Args:
             model: The model.
             layer: The edited block.
             prefixes: Contexts 1…n, each ending in white space.
+            engine: Which engine runs the texts.
 
         Raises:
             UserError: If the model has no such layer.
         """
         model.check_layer(layer)
         self.model, self.layer, self.prefixes = model, layer, list(prefixes)
+        self._prefer = engine
+        self._tokens = TOKENS.get(model.device.type, TOKENS["cpu"])
         self._splits = splits_at_spaces(model.tokenizer)
         # A prefix whose only white space at the end is one space: that space goes to the prompt.
         ending = [p.endswith(" ") and p[-2:-1].strip() != "" for p in prefixes]
@@ -122,7 +116,7 @@ class SharedPrefixes:
         # Behind a space every prefix of the joined kind gives the same tokens.
         prefixes = ["", " "] if self._joined and self.prefixes else ["", *self.prefixes]
         texts = [prefix + request.text for request in requests for prefix in prefixes]
-        tokens = iter(_tokenise(self.model, texts))
+        tokens = iter(tokenise_all(self.model.tokenizer, texts, bos=self.model.bos))
         placed: list[Placed | UserError] = []
         for request in requests:
             own = [next(tokens) for _ in prefixes]
@@ -164,13 +158,13 @@ class SharedPrefixes:
         Returns:
             Their keys in contexts 0…n.
         """
-        texts: dict[int, dict[Suffix, int]] = {}
+        texts: dict[int, dict[TokenIds, int]] = {}
         for at in placed:
             for head, text in at.suffixes:
                 own = texts.setdefault(head, {})
                 own.setdefault(text, len(own))
         # Prefixes that stand in front of the same texts are run together.
-        together: dict[tuple[Suffix, ...], list[int]] = {}
+        together: dict[tuple[TokenIds, ...], list[int]] = {}
         for head, own in texts.items():
             together.setdefault(tuple(own), []).append(head)
         count, d_mlp = sum(len(own) for own in texts.values()), int(self.model.config.d_mlp)
@@ -182,127 +176,58 @@ class SharedPrefixes:
             n = len(list_of_texts)
             first |= {head: start + i * n for i, head in enumerate(heads)}
             stop = start + len(heads) * n
-            self._runner.run(heads, list_of_texts, distinct[start:stop].unflatten(0, (-1, n)))
+            self._run(heads, list_of_texts, distinct[start:stop].unflatten(0, (-1, n)))
             start = stop
         index = [[first[head] + texts[head][text] for head, text in at.suffixes] for at in placed]
         return ContextKeys(distinct, torch.tensor(index, dtype=torch.long))
 
     @cached_property
-    def _runner(self) -> Runner:
-        try:
-            whole = plain(self.model)
-        except UserError:  # weights that are not one matrix: they can be measured all the same
-            return WholeRunner(self.model, self.layer, self.heads)
-        if is_gpt2(whole):
-            return PackedRunner(whole, self.layer, self.heads, self.model.device)
-        return CachedRunner(whole, self.layer, self.heads, self.model.device)
+    def _after(self) -> AfterPrefixes:
+        return engine_for(self.model, self._prefer).after(self.heads, self.layer)
 
-
-class PackedRunner:
-    """For GPT-2: trees of texts through the blocks' bare arithmetic."""
-
-    def __init__(
-        self, whole: Plain, layer: int, heads: Sequence[Sequence[int]], device: torch.device
+    def _run(
+        self,
+        heads: Sequence[int],
+        texts: Sequence[TokenIds],
+        into: Float[Tensor, "head text d_mlp"],
     ) -> None:
-        self._blocks = tree_keys.PackedBlocks(whole, layer)
-        self._pasts = self._blocks.pasts(heads)
-        self._device = device
-        self._nodes = NODES.get(device.type, NODES["cpu"])
-
-    def run(self, heads: Sequence[int], texts: Sequence[Suffix], into: Tensor) -> None:
-        """See :class:`Runner`."""
-        pasts = [self._pasts[head] for head in heads]
-        done: set[int] = set()
+        """Writes the keys at the texts' last tokens after each prefix, in the order given."""
         waiting = list(range(len(texts)))
         while waiting:
-            for tree in trees([texts[i] for i in waiting], nodes=self._nodes):
-                rows = [waiting[row] for row in tree.rows]
-                on_device = tree.to(self._device)
-                try:
-                    for chunk, keys in self._blocks.run(on_device, pasts, nodes=self._nodes):
-                        into[torch.tensor(chunk)[:, None], torch.tensor(rows)] = keys.to(into)
-                except RuntimeError as error:
-                    at_once = tree_keys.together(tree, len(pasts), self._nodes)
-                    if not out_of_memory(error) or at_once == len(tree.rows) == 1:
-                        raise
-                    # Half of it may fit; from now on batches are that small.
-                    self._nodes = max(1, at_once * len(tree.ids) // 2)
+            done: set[int] = set()
+            for laid in self._after.lay([texts[i] for i in waiting], self._tokens):
+                rows = [waiting[row] for row in laid.rows]
+                if not self._read(laid, heads, rows, into):
                     break
                 done.update(rows)
             waiting = [i for i in waiting if i not in done]
 
+    def _read(
+        self,
+        laid: Laid,
+        heads: Sequence[int],
+        rows: Sequence[int],
+        into: Float[Tensor, "head text d_mlp"],
+    ) -> bool:
+        """Writes the keys of one layout; ``False`` if it did not fit into memory."""
+        for some in self._together(heads, laid.tokens):
+            try:
+                keys = laid.keys([heads[i] for i in some])
+            except RuntimeError as error:
+                if not out_of_memory(error) or len(some) == len(rows) == 1:
+                    raise
+                # Half of it may fit; from now on no more than that is run at once.
+                self._tokens = max(1, len(some) * laid.tokens // 2)
+                return False
+            into[torch.tensor(some)[:, None], torch.tensor(rows)] = keys.to(into)
+        return True
 
-class CachedRunner:
-    """For any architecture: padded rows behind a copy of the prefix's cache."""
-
-    def __init__(
-        self, whole: Plain, layer: int, heads: Sequence[Sequence[int]], device: torch.device
-    ) -> None:
-        self._whole, self._layer, self._device = whole, layer, device
-        self._tokens = NODES.get(device.type, NODES["cpu"])
-        self._caches = [self._prefill(head) if head else None for head in heads]
-
-    def run(self, heads: Sequence[int], texts: Sequence[Suffix], into: Tensor) -> None:
-        """See :class:`Runner`."""
-        for head, keys in zip(heads, into, strict=True):
-            self._run(head, texts, keys)
-
-    def _run(self, head: int, texts: Sequence[Suffix], into: Tensor) -> None:
-        done: set[int] = set()
-        waiting = list(range(len(texts)))
-        while waiting:
-            for batch in batches(
-                [texts[i] for i in waiting], self._device, batch_tokens=self._tokens
-            ):
-                rows = [waiting[row] for row in batch.rows]
-                try:
-                    keys = self._forward(batch.ids, self._caches[head])
-                except RuntimeError as error:
-                    if not out_of_memory(error) or len(rows) == 1:
-                        raise
-                    self._tokens = max(1, batch.ids.numel() // 2)
-                    break
-                at = torch.arange(len(rows), device=self._device)
-                into[rows] = keys[at, batch.last].to(into)
-                done.update(rows)
-            waiting = [i for i in waiting if i not in done]
-
-    @torch.no_grad()
-    def _prefill(self, head: Sequence[int]) -> Any:
-        ids = torch.tensor([list(head)], device=self._device)
-        return self._whole.model.base_model(ids, use_cache=True).past_key_values
-
-    @torch.no_grad()
-    def _forward(self, ids: Tensor, cache: Any) -> Tensor:
-        """Padding stands behind the texts, where no text's own tokens see it."""
-        seen: list[Tensor] = []
-
-        def hook(module: Any, inputs: tuple[Tensor, ...]) -> None:
-            seen.append(architecture.in_rows(inputs[0], ids))
-            raise Reached
-
-        past = None
-        if cache is not None:
-            past = copy.deepcopy(cache)
-            past.batch_repeat_interleave(len(ids))
-        handle = self._whole.output_projection(self._layer).register_forward_pre_hook(hook)
-        with until_reached([handle]):
-            self._whole.model.base_model(ids, past_key_values=past, use_cache=past is not None)
-        return seen[0]
-
-
-class WholeRunner:
-    """Where only the bridge can run the model: whole texts, nothing kept."""
-
-    def __init__(self, model: LoadedModel, layer: int, heads: Sequence[tuple[int, ...]]) -> None:
-        self._model, self._layer, self._heads = model, layer, heads
-
-    def run(self, heads: Sequence[int], texts: Sequence[Suffix], into: Tensor) -> None:
-        """See :class:`Runner`."""
-        for head, keys in zip(heads, into, strict=True):
-            whole = [[*self._heads[head], *text] for text in texts]
-            lookups = [Lookup("", ids, len(ids) - 1, "") for ids in whole]
-            keys.copy_(capture(self._model, lookups, self._layer).keys)
+    def _together(self, heads: Sequence[int], tokens: int) -> Iterator[list[int]]:
+        """Indices of prefixes of one length, as many as are run at once."""
+        size = max(1, self._tokens // tokens)
+        for alike in by_length([self.heads[head] for head in heads]).values():
+            for start in range(0, len(alike), size):
+                yield alike[start : start + size]
 
 
 def splits_at_spaces(tokenizer: Any) -> bool:
@@ -339,19 +264,3 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(
         phrase in str(error) for phrase in ("out of memory", "can't allocate memory")
     )
-
-
-def _tokenise(model: LoadedModel, texts: list[str]) -> list[Tokens]:
-    """What :meth:`LoadedModel.tokens` gives for each text, in one call."""
-    encoded = model.tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        verbose=False,
-    )
-    head = [int(model.tokenizer.bos_token_id)] if model.bos else []
-    return [
-        Tokens([*head, *ids], [*([(0, 0)] * len(head)), *offsets])
-        for ids, offsets in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]

@@ -98,7 +98,7 @@ def _of_gpt2(
     attention = RowAttention(read, config.n_head)
     x = gpt2.embed(whole, read)
     for block in below:
-        x = block.behind(x, attention.of_nodes(block.queries_keys_values(x), None))
+        x = block.after(x, attention.of_nodes(block.queries_keys_values(x), None))
     x = edited.add_attention(x, attention.of_nodes(edited.queries_keys_values(x), None))
     output = gpt2.affine(edited.keys(x), edited.mlp_out)
     x, output = (x + output)[0], output[0]
@@ -151,7 +151,7 @@ def _above(
         attended = attention.of_nodes(joined, None)
         if block is blocks[-1]:
             x, attended = x[:, wanted], attended[:, wanted]
-        x = block.behind(x, attended)
+        x = block.after(x, attended)
     return past, x[0]
 
 

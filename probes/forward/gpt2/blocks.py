@@ -77,8 +77,8 @@ class Block:
         """The MLP's hidden layer, from the residual stream in front of the MLP."""
         return gelu_(affine(normed(x, self.norm2), self.mlp_in))
 
-    def behind(self, x: Tensor, attended: Tensor) -> Tensor:
-        """The residual stream behind the block."""
+    def after(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream after the block."""
         x = self.add_attention(x, attended)
         return added(x, self.keys(x), self.mlp_out)
 

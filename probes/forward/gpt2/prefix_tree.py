@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-Suffix = tuple[int, ...]
+from probes.forward.batches import TokenIds
 
 # Texts of up to so many different lengths stand side by side: longer rows cost attention on
 # padding, and a batch for each length would share fewer beginnings.
@@ -55,7 +55,7 @@ class Tree:
         return Tree(self.rows, *moved)
 
 
-def trees(texts: Sequence[Suffix], *, nodes: int) -> Iterator[Tree]:
+def trees(texts: Sequence[TokenIds], *, nodes: int) -> Iterator[Tree]:
     """Sorts sequences so that those of similar length and equal beginning are neighbours.
 
     Args:
@@ -82,7 +82,7 @@ def trees(texts: Sequence[Suffix], *, nodes: int) -> Iterator[Tree]:
         start = stop
 
 
-def tree(texts: Sequence[Suffix], rows: Sequence[int] | None = None) -> Tree:
+def tree(texts: Sequence[TokenIds], rows: Sequence[int] | None = None) -> Tree:
     """Merges the beginnings of sequences of which equal ones are neighbours.
 
     Args:
@@ -97,7 +97,7 @@ def tree(texts: Sequence[Suffix], rows: Sequence[int] | None = None) -> Tree:
     depth: list[int] = []
     place: list[int] = []
     table: list[list[int]] = []
-    before: Suffix = ()
+    before: TokenIds = ()
     path: list[int] = []
     for i, text in enumerate(texts):
         shared = _common(text, before)
@@ -122,11 +122,11 @@ def tree(texts: Sequence[Suffix], rows: Sequence[int] | None = None) -> Tree:
     )
 
 
-def _step(text: Suffix) -> int:
+def _step(text: TokenIds) -> int:
     return -(-len(text) // LENGTH_STEP)
 
 
-def _common(x: Suffix, y: Suffix) -> int:
+def _common(x: TokenIds, y: TokenIds) -> int:
     """Length of the common beginning."""
     if x == y:
         return len(x)

@@ -16,7 +16,7 @@ from diag.screen import screen, shard
 from diag.screen.command import main
 from probes.keys import many_edits
 from probes.model.load import load
-from probes.request import cases
+from probes.request.records import read_edits
 from probes.second_moment import stored
 from rome_diagnosis.errors import UserError
 from tests import tiny
@@ -131,12 +131,12 @@ def test_refusing_happens_before_anything_is_made(files: Path, tmp_path: Path) -
 
 
 def test_the_riskiest_cases_are_ready_to_be_verified(screened: Path, files: Path) -> None:
-    found = cases.read(files / "risky.jsonl")
+    found = read_edits(files / "risky.jsonl")
     assert not found.refused
     rows = [row for row in table(screened) if row["error"] is None]
     expected = sorted(rows, key=lambda row: -row["relative_bound_rome"])[:5]
-    assert [case.request.subject for case in found.found] == [row["subject"] for row in expected]
-    assert {case.request.target_new for case in found.found} == {"X"}
+    assert [case.request.subject for case in found.cases] == [row["subject"] for row in expected]
+    assert {case.request.target_new for case in found.cases} == {"X"}
 
 
 def test_shards_and_batches_change_nothing(
@@ -144,7 +144,7 @@ def test_shards_and_batches_change_nothing(
 ) -> None:
     monkeypatch.setattr(shard, "LARGEST_SHARD", 7)
     monkeypatch.setattr(shard, "SHARD_BYTES", 0)
-    monkeypatch.setitem(many_edits.NODES, "cpu", 5)
+    monkeypatch.setitem(many_edits.TOKENS, "cpu", 5)
     monkeypatch.setattr("diag.screen.run.shard_size", lambda *_: 7)
     result = screen(
         str(files / "edits.jsonl"), str(tmp_path / "out.parquet"), model=load(files / "model"),
@@ -250,7 +250,7 @@ def test_two_processes_give_the_rows_of_one(screened: Path, files: Path, tmp_pat
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (["nowhere.json"], "cannot read the data set nowhere.json"),
+        (["nowhere.json"], "cannot read the edits nowhere.json"),
         (["{edits}", "-o", "/nowhere/at/all.parquet"], "there is no directory"),
         (["{edits}", "--layer", "9"], "layer 9 is out of range"),
         (["{edits}", "--n-riskiest", "-1"], "0 or more"),

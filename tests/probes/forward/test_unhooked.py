@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from probes.forward import activations
+from probes.forward import activations, unhooked
 from probes.forward.batches import batches
+from probes.forward.bridge import Bridge
+from probes.forward.engine import engine_for
 from probes.forward.unhooked import plain
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.load import load
@@ -53,10 +55,10 @@ def test_screening_does_without_it(
     shared = SharedPrefixes(tiny_model("gpt2"), 2, PREFIXES)
     placed: Any = shared.place(EDITS)
     expected = shared.capture(placed).of()
-    monkeypatch.setattr(many_edits, "plain", refuse)
+    monkeypatch.setattr(unhooked, "plain", refuse)
     shared = SharedPrefixes(tiny_model("gpt2"), 2, PREFIXES)
+    assert isinstance(engine_for(tiny_model("gpt2")), Bridge)
     found = shared.capture(placed).of()
-    assert type(shared._runner).__name__ == "WholeRunner"
     assert float((found - expected).norm() / expected.norm()) <= 1e-5
 
 
@@ -67,7 +69,7 @@ def test_a_pass_over_a_corpus_does_without_it(
     (batch,) = batches([model.tokens(text).ids for text in tiny.TRAINING_TEXT[:3]], model.device)
     real = batch.mask.bool()
     expected = activations.reader(model, [0, 2])(batch)
-    monkeypatch.setattr(activations, "plain", refuse)
+    monkeypatch.setattr(unhooked, "plain", refuse)
     found = activations.reader(model, [0, 2])(batch)
     for layer in (0, 2):
         for site in activations.SITES:

@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from probes.forward.engine import Prefer
 from probes.forward.gpt2 import prefix_tree
+from probes.forward.gpt2.tree_keys import LaidTree
+from probes.forward.unhooked import PaddedRows
 from probes.keys import many_edits
 from probes.keys.many_edits import SharedPrefixes
 from probes.keys.one_edit import Keys, capture
@@ -52,7 +55,9 @@ def worst(found: Tensor, expected: Keys) -> float:
     return float((apart / expected.keys.norm(dim=1)).max())
 
 
-@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("name", "engine"), [("gpt2", "fast"), *((name, "general") for name in tiny.ARCHITECTURES)]
+)
 @pytest.mark.parametrize(
     "prefixes",
     [
@@ -63,10 +68,10 @@ def worst(found: Tensor, expected: Keys) -> float:
     ],
 )
 def test_a_shared_prefix_changes_no_key(
-    name: str, prefixes: list[str], tiny_model: Callable[[str], LoadedModel]
+    name: str, engine: Prefer, prefixes: list[str], tiny_model: Callable[[str], LoadedModel]
 ) -> None:
     model = tiny_model(name)
-    shared = SharedPrefixes(model, 2, prefixes)
+    shared = SharedPrefixes(model, 2, prefixes, engine=engine)
     placed = shared.place(EDITS)
     assert not any(isinstance(at, UserError) for at in placed)
     # The positive control: it is the shared path that is held against the plain one.
@@ -76,13 +81,16 @@ def test_a_shared_prefix_changes_no_key(
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
 
 
+@pytest.mark.parametrize("engine", ["fast", "general"])
 @pytest.mark.parametrize("layer", [0, 1, 3])
-def test_any_block_of_a_float64_gpt2(layer: int, tiny_dir: Callable[[str], Path]) -> None:
+def test_any_block_of_a_float64_gpt2(
+    layer: int, engine: Prefer, tiny_dir: Callable[[str], Path]
+) -> None:
     directory = str(tiny_dir("gpt2"))
     hub = transformers.AutoModelForCausalLM.from_pretrained(directory).double()
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     model = wrap(hub, tokenizer, name="tiny", path=directory)
-    shared = SharedPrefixes(model, layer, PREFIXES)
+    shared = SharedPrefixes(model, layer, PREFIXES, engine=engine)
     placed = shared.place(EDITS)
     for prefix, found in zip(["", *PREFIXES], shared.capture(placed).of().unbind(1), strict=True):
         expected = capture(model, [lookup(model, edit, prefix) for edit in EDITS], layer)
@@ -92,16 +100,6 @@ def test_any_block_of_a_float64_gpt2(layer: int, tiny_dir: Callable[[str], Path]
 def test_no_request_has_no_keys(tiny_model: Callable[[str], LoadedModel]) -> None:
     found = SharedPrefixes(tiny_model("gpt2"), 1, PREFIXES).capture([])
     assert found.of().shape[0] == 0
-
-
-def test_the_bundled_kind_of_model_runs_packed_and_others_do_not(
-    tiny_model: Callable[[str], LoadedModel],
-) -> None:
-    runners = {
-        name: type(SharedPrefixes(tiny_model(name), 1, PREFIXES)._runner).__name__
-        for name in ("gpt2", "gptj")
-    }
-    assert runners == {"gpt2": "PackedRunner", "gptj": "CachedRunner"}
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -183,34 +181,31 @@ def test_a_tree_holds_every_text_once_and_every_beginning_at_most_once(
     assert sorted(seen) == list(range(len(distinct)))
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gptj"])
+@pytest.mark.parametrize("engine", ["fast", "general"])
 def test_a_batch_that_does_not_fit_is_halved(
-    name: str, tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+    engine: Prefer, tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tiny_model(name)
-    shared = SharedPrefixes(model, 2, PREFIXES)
-    placed = shared.place(EDITS)
-    runner = shared._runner
+    model = tiny_model("gpt2")
+    shared = SharedPrefixes(model, 2, PREFIXES, engine=engine)
+    placed: Any = shared.place(EDITS)
+    laid = LaidTree if engine == "fast" else PaddedRows
+    run = laid.keys
     refused: list[int] = []
-    owner: Any = runner._blocks if name == "gpt2" else runner
-    method = "run" if name == "gpt2" else "_forward"
-    run = getattr(owner, method)
 
-    def small_memory(batch: Any, past: Any, **options: Any) -> Any:
-        rows = len(batch.rows) if name == "gpt2" else len(batch)
-        if rows > 1:
-            refused.append(rows)
+    def small_memory(self: Any, prefixes: Any) -> Any:
+        if len(self.rows) * len(prefixes) > 1:
+            refused.append(len(self.rows))
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
-        return run(batch, past, **options)
+        return run(self, prefixes)
 
-    monkeypatch.setattr(owner, method, small_memory)
+    monkeypatch.setattr(laid, "keys", small_memory)
     for context, found in zip(["", *PREFIXES], shared.capture(placed).of().unbind(1), strict=True):
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
     assert refused
 
-    def broken(batch: Any, past: Any, **options: Any) -> Any:
+    def broken(self: Any, prefixes: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(owner, method, broken)
+    monkeypatch.setattr(laid, "keys", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         shared.capture(placed)

@@ -1,0 +1,102 @@
+"""The bridge engine: every hook point, on any weights, and the whole text every time.
+
+It can show attention patterns and take interventions; what it computes is what the other engines
+are held to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, padded, run_to
+from probes.model.loaded import LoadedModel
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """See :class:`probes.forward.engine.Engine`."""
+
+    model: LoadedModel
+
+    def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
+        """See :meth:`probes.forward.engine.Engine.read`."""
+        hooks = [(self.model.hook(*place), _detached(reader)) for place, reader in readers.items()]
+        run_to(self.model, batch, max(layer for layer, _ in readers), hooks)
+
+    def after(self, prefixes: Sequence[TokenIds], layer: int) -> _WholeTexts:
+        """See :meth:`probes.forward.engine.Engine.after`."""
+        return _WholeTexts(self, prefixes, layer)
+
+    def decode(self, rows: Sequence[Sequence[int]]) -> _WholeDecoder:
+        """See :meth:`probes.forward.engine.Engine.decode`."""
+        return _WholeDecoder(self.model, rows)
+
+
+def _detached(reader: Reader) -> Callable[[Tensor, Any], None]:
+    return lambda activation, hook: reader(activation.detach())
+
+
+@dataclass(frozen=True)
+class _WholeTexts:
+    """Nothing is kept of a prefix: it is run again with every text."""
+
+    engine: Bridge
+    prefixes: Sequence[TokenIds]
+    layer: int
+
+    def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[_Whole]:
+        """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""
+        for batch in batches(texts, self.engine.model.device, batch_tokens=most):
+            yield _Whole(self, batch.rows, batch.ids.numel(), [texts[row] for row in batch.rows])
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """See :class:`probes.forward.engine.Laid`."""
+
+    after: _WholeTexts
+    rows: list[int]
+    tokens: int
+    texts: list[TokenIds]
+
+    def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
+        """See :meth:`probes.forward.engine.Laid.keys`."""
+        engine, layer = self.after.engine, self.after.layer
+        whole = [(*self.after.prefixes[i], *text) for i in prefixes for text in self.texts]
+        found: dict[int, Tensor] = {}
+        for batch in batches(whole, engine.model.device):
+
+            def keep(keys: Tensor, batch: Batch = batch) -> None:
+                at_last = keys[torch.arange(len(batch.rows)), batch.last]
+                found.update(zip(batch.rows, at_last, strict=True))
+
+            engine.read(batch, {(layer, "key"): keep})
+        keys = torch.stack([found[i] for i in range(len(whole))])
+        return keys.unflatten(0, (len(prefixes), -1))
+
+
+class _WholeDecoder:
+    """See :class:`probes.forward.engine.Decoder`."""
+
+    def __init__(self, model: LoadedModel, rows: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._ids, self._mask = padded(rows, model.device, left=True)
+
+    def logits(self) -> Float[Tensor, "row vocabulary"]:
+        """See :meth:`probes.forward.engine.Decoder.logits`."""
+        mask = None if bool(self._mask.all()) else self._mask
+        logits: Tensor = self._model.bridge(self._ids, attention_mask=mask, return_type="logits")[
+            :, -1
+        ]
+        return logits
+
+    def append(self, tokens: Int[Tensor, "row 1"]) -> None:
+        """See :meth:`probes.forward.engine.Decoder.append`."""
+        self._ids = torch.cat([self._ids, tokens.to(self._ids)], dim=1)
+        self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
