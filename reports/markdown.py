@@ -1,4 +1,8 @@
-"""Saved results as Markdown: the page's argument and numbers, without its figures."""
+"""Saved results as Markdown: the page's argument and numbers, without its figures.
+
+Every text is escaped where it is put into a line, table or list; only what this module itself
+marks as :class:`Marked` is Markdown.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.numbers import number, times
+from reports.numbers import counted, number, percent
 from reports.pages.page import view
-from reports.tables.arms import ARMS
-from reports.tables.terms import EXPLAINED, NAMES
+from rome_diagnosis.text import markdown
 
 LISTED = 50
-# A backslash makes each of them an ordinary character, in CommonMark and on code hosting sites;
-# some mean something only at the start of a line, or in what would be made a link.
-SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&@])|(?<=^)([-+=])|(:)(?=//)|(?<=www)(\.)")
+EQUATION = (
+    "ΔW = C⁻¹k (v* − v)ᵀ / D; the MLP's output changes by ‖v* − v‖ · √(uᵀCu) / abs(D) over "
+    "ordinary tokens."
+)
+
+
+class Marked(str):
+    """Text that is Markdown already."""
+
+    __slots__ = ()
 
 
 def render(*documents: Mapping[str, Any]) -> str:
@@ -31,191 +41,238 @@ def render(*documents: Mapping[str, Any]) -> str:
     """
     shown = view(*documents, figures=False)
     kinds = {"edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments}
-    lines = kinds[shown["kind"]](shown)
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(kinds[shown["kind"]](shown)).rstrip() + "\n"
 
 
-def text(value: object) -> str:
-    """A text from outside on one line, every mark of Markdown or HTML in it made harmless."""
-    line = SPECIAL.sub(lambda mark: "\\" + mark[0], " ".join(str(value).split()))
-    return re.sub(r"^(\d+)([.)])(?=\s|$)", r"\1\\\2", line)
+def line(*parts: object) -> Marked:
+    """Texts one after another on a line, escaped unless they are marked."""
+    return Marked("".join(part if isinstance(part, Marked) else _escaped(part) for part in parts))
 
 
-def _edited(before: str, subject: str, after: str) -> str:
-    """A prompt with its subject set apart, blanks as they were."""
-    gap = " " if before[-1:].isspace() else "", " " if after[:1].isspace() else ""
-    return f"{text(before)}{gap[0]}**{text(subject)}**{gap[1]}{text(after)}"
+def bold(text: object) -> Marked:
+    """A text set in bold; nothing is bold about blanks alone."""
+    shown = markdown(text)
+    return Marked(f"**{shown}**" if shown else "")
 
 
-def code(value: str) -> str:
+def code(value: str) -> list[str]:
     """A block of code, in a fence longer than any in it."""
     longest = max((len(run) for run in re.findall(r"`+", value)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{value}\n{fence}"
+    return [fence, value, fence, ""]
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def heading(level: int, *parts: object) -> list[str]:
+    """A heading."""
+    return ["#" * level + " " + line(*parts), ""]
+
+
+def bullets(items: Iterable[object]) -> list[str]:
+    """A list."""
+    return [*("- " + line(item) for item in items), ""]
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
     """A table whose first column is text and whose others are figures."""
-    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
+    lines = [head, *rows]
+    written = ["| " + " | ".join(line(cell) for cell in row) + " |" for row in lines]
+    return [written[0], "| --- |" + " ---: |" * (len(head) - 1), *written[1:], ""]
+
+
+def _escaped(part: object) -> str:
+    """An escaped text with the blanks at its ends, which separate it from its neighbours."""
+    text = str(part)
+    shown = markdown(text)
+    before = " " if shown and text[:1].isspace() else ""
+    after = " " if shown and text[-1:].isspace() else ""
+    return f"{before}{shown}{after}"
+
+
+def _edited(before: str, subject: str, after: str) -> Marked:
+    """A prompt with its subject set apart, blanks as they were."""
+    return Marked(line(before, bold(subject), after).strip())
 
 
 def _edit(shown: dict[str, Any]) -> list[str]:
-    d, keys, verify, found = shown["d"], shown["k"], shown["v"], shown["terms"]
-    most = " at most" if found[0].is_bound else ""
+    d, keys, verify = shown["d"], shown["k"], shown["v"]
     where = keys["lookup"]["unprefixed"] if keys else verify["site"]
+    first = ", the first token" if where["is_first_token"] else ""
+    edited = _edited(shown["before"], d["request"]["subject"], shown["after"])
     lines = [
-        f"# {shown['verdict_label']}: "
-        + _edited(shown["before"], d["request"]["subject"], shown["after"]),
-        "",
-        f"**{shown['figure_value']}** {text(shown['figure_label'])}",
-        "",
-        text(shown["summary"]),
-        "",
-        "## Where the fact is looked up",
-        "",
-        f"At {text(where['token'])}, index {where['index']}"
-        + (", the first token." if where["is_first_token"] else "."),
-        "",
-        "## The update equation, with its numbers",
-        "",
-        "ΔW = C⁻¹k (v\\* − v)ᵀ / D; the MLP's output changes by ‖v\\* − v‖ · √(uᵀCu) / abs(D).",
-        "",
-        *table(
-            ("Variant", "D", f"‖v\\* − v‖{most}", "√(uᵀCu)", f"damage{most}"),
-            [
-                (
-                    f"{NAMES[t.variant]}, {EXPLAINED[t.variant]}", number(t.denominator),
-                    number(t.residual), number(t.spread),
-                    "not checked" if t.relative is None else times(t.relative),
-                )
-                for t in found
-            ],
-        ),
+        *heading(1, shown["verdict"].text, ": ", edited),
+        line(bold(shown["figure_value"]), " ", shown["figure_label"]), "",
+        line(shown["summary"]), "",
+        *heading(2, "Where the fact is looked up"),
+        line("At ", where["token"], ", index ", where["index"], f"{first}."), "",
+        *heading(2, "The update equation, with its numbers"), line(EQUATION), "",
+        *_terms(shown),
+        *heading(2, "The first token, block by block"), *_profile(shown),
+        *heading(2, "Why the first token's key is different"),
+        *(_why(shown) if shown["w"] else _missing(shown["commands"]["why"])),
+        *heading(2, "What the edits did"), *_arms(shown),
+        *heading(2, "What to do" if shown["is_safe"] else "What to do instead"),
+        *bullets(shown["advice"]),
+        *heading(2, "What was checked"), *_findings(shown),
     ]  # fmt: skip
-    if shown["split"]:
-        split = shown["split"]
+    return lines + _repeat([keys, verify], shown)
+
+
+def _terms(shown: dict[str, Any]) -> list[str]:
+    found, split = shown["terms"], shown["split"]
+    most = " at most" if found and found[0].is_bound else ""
+    lines = table(
+        ("Editor", "D", f"‖v* − v‖{most}", "√(uᵀCu)", f"damage{most}"),
+        [
+            (
+                t.editor.described, number(t.denominator), number(t.residual), number(t.spread),
+                "not checked" if t.relative is None else percent(t.relative),
+            )
+            for t in found
+        ],
+    )  # fmt: skip
+    if split:
         lines += [
-            f"ρ = {number(split.rho)} = {number(split.length)} (length) × "
-            f"{number(split.cosine)} (cosine), in the C⁻¹ metric.", "",
+            line(f"ρ = {shown['ratio_name']} = {number(split.rho)} = {number(split.length)} "
+                 f"(length) × {number(split.cosine)} (cosine), in the C⁻¹ metric."), "",
         ]  # fmt: skip
-    lines += ["## The first token, block by block", ""]
-    if keys:
-        columns = ("layer", "key_norm_unprefixed", "key_norm_prefixed", "cosine",
-                   "residual_norm_first", "residual_norm_later", "attention_to_first")  # fmt: skip
+    if shown["responses"]:
         lines += table(
-            ("Block", "‖k\\_u‖", "‖k‖ prefixed", "cosine", "stream at first", "later",
-             "attention to first"),
-            [[number(row[name]) for name in columns] for row in keys["first_token"]["layers"]],
+            ("Share φ of the change received by", "the bare prompt", "prefixed prompts",
+             "other texts' first tokens", "later tokens"),
+            [(editor.short, *map(number, shares)) for editor, shares in shown["responses"]],
         )  # fmt: skip
-    else:
-        lines += _missing(shown["commands"]["keys"])
-    lines += ["## Why the first token's key is different", ""]
-    lines += _why(shown) if shown["w"] else _missing(shown["commands"]["why"])
-    lines += ["## What the four edits did", ""]
-    if verify:
-        lines += table(
-            ("Before → after", *ARMS.values()),
-            [(text(name), *map(text, cells)) for name, _, cells in shown["arm_rows"]],
-        )
-        lines += [
-            f"- {name}: {text(prefix)}{' ' if prefix else ''}… {text(said)}"
-            for _, name, prefix, said in shown["sayings"]
-        ] + [""]
-    else:
-        lines += _missing(shown["commands"]["verify"])
-    lines += ["## What to do instead" if shown["verdict"] != "safe" else "## What to do", ""]
-    lines += [f"- {text(sentence)}" for sentence in shown["advice"]] + [""]
-    lines += ["## What was checked", ""]
-    if keys:
-        lines += [
-            f"- **{finding['status'].replace('_', ' ')}** {text(finding['id'])}: "
-            f"{text(finding['message'])}"
-            for finding in keys["findings"]
-        ] + [""]
-    else:
-        lines += _missing(shown["commands"]["keys"])
-    return lines + _repeat([keys, verify])
+    return lines
+
+
+def _profile(shown: dict[str, Any]) -> list[str]:
+    if not shown["k"]:
+        return _missing(shown["commands"]["keys"])
+    columns = ("layer", "key_norm_unprefixed", "key_norm_prefixed", "cosine",
+               "residual_norm_first", "residual_norm_later", "attention_to_first")  # fmt: skip
+    head = ("Block", "‖k_u‖", "‖k‖ prefixed", "cosine", "stream at first", "later",
+            "attention to first")  # fmt: skip
+    layers = shown["k"]["first_token"]["layers"]
+    return table(head, [[number(row[name]) for name in columns] for row in layers])
+
+
+def _arms(shown: dict[str, Any]) -> list[str]:
+    if not shown["v"]:
+        return _missing(shown["commands"]["verify"])
+    lines = table(
+        ("Before → after", *(arm.short for arm in shown["arms"])),
+        [
+            *((name, *cells) for name, _, cells in shown["arm_rows"]),
+            ("Model", *(outcome.text.lower() for outcome in shown["outcomes"])),
+        ],
+    )
+    return lines + bullets(
+        line(f"{name}: ", f"{prefix} " if prefix else "", "… ", text)
+        for _, name, prefix, text in shown["sayings"]
+    )
+
+
+def _findings(shown: dict[str, Any]) -> list[str]:
+    if not shown["k"]:
+        return _missing(shown["commands"]["keys"])
+    reasoning = [line(shown["reasoning"]), ""] if shown["reasoning"] else []
+    return reasoning + bullets(
+        line(bold(finding.status), f" {finding.id}: ", finding.message)
+        for finding in shown["findings"]
+    )
 
 
 def _first_token(shown: dict[str, Any]) -> list[str]:
-    lines = [f"# {text(shown['title'])}", "", *_why(shown), "## Keys, block by block", ""]
-    lines += table(
-        ("Cell", "Block", "Keys", "‖k‖", "Spread", "Effective rank"),
-        [
-            [text(name.replace("_", " ")), str(block["layer"]), number(cell["n"]),
-             number(cell["norm"]), number(cell["spread"]), number(cell["effective_rank"])]
-            for block in shown["w"]["layers"]
-            for name, cell in block["cells"].items()
-        ],
-    )  # fmt: skip
-    return lines + _repeat([shown["d"]])
+    rows = [
+        (name.replace("_", " "), block["layer"], number(cell["n"]), number(cell["norm"]),
+         number(cell["spread"]), number(cell["effective_rank"]))
+        for block in shown["w"]["layers"]
+        for name, cell in block["cells"].items()
+    ]  # fmt: skip
+    lines = [
+        *heading(1, shown["title"]), *_why(shown), *heading(2, "Keys, block by block"),
+        *table(("Cell", "Block", "Keys", "‖k‖", "Spread", "Effective rank"), rows),
+    ]  # fmt: skip
+    return lines + _repeat([shown["d"]], shown)
 
 
 def _moments(shown: dict[str, Any]) -> list[str]:
-    lines = [f"# {text(shown['title'])}", "", text(shown["headline"]), ""]
+    lines = [*heading(1, shown["title"]), line(shown["headline"]), ""]
     for layer in shown["layers"]:
-        lines += [f"## Block {layer['layer']}", "", code(layer["file"]), ""]
-        lines += table(("What", "Value"), [[text(a), text(b)] for a, b in layer["lines"]])
-    return lines + _repeat([shown["d"]])
+        lines += heading(2, "Block ", layer["layer"]) + code(str(layer["file"]))
+        lines += table(("What", "Value"), layer["lines"])
+    return lines + _repeat([shown["d"]], shown)
 
 
 def _why(shown: dict[str, Any]) -> list[str]:
     """The inquiry into first tokens: findings, shares of Δρ, interventions."""
-    lines = [text(shown["headline"]), ""]
-    lines += [f"- {text(finding['message'])}" for finding in shown["w"]["findings"]] + [""]
-    lines += table(
-        ("Factor", "Shapley value (95%)", "alone", "last"),
-        [list(map(text, row)) for row in shown["shares"]],
-    )
-    return lines + table(
-        ("Hypothesis", "Intervention", "on", "ρ before → after", "of the way"),
-        [list(map(text, effect)) for effect in shown["effects"]],
-    )
+    return [
+        line(shown["headline"]), "",
+        *bullets(finding["message"] for finding in shown["w"]["findings"]),
+        *table(("Factor", "Shapley value (95%)", "alone", "last"), shown["shares"]),
+        *table(
+            ("Hypothesis", "Intervention", "on", "ρ before → after", "recovered"),
+            shown["effects"],
+        ),
+    ]  # fmt: skip
 
 
 def _many(shown: dict[str, Any]) -> list[str]:
-    made = shown["made"]
-    lines = [f"# {shown['title']}", "", text(shown["headline"]), ""]
-    lines += [f"- {label}: {number(count)}" for label, _, count in shown["counts"]] + [""]
+    counts = [f"{label.text}: {number(count)}" for label, count in shown["counts"]]
+    lines = [*heading(1, shown["title"]), line(shown["headline"]), "", *bullets(counts)]
+    if shown["predictive"]:
+        lines += [line(shown["predictive"]), ""]
     for grouping in shown["groups"]:
-        lines += [f"## {grouping['title']}", ""]
+        lines += heading(2, grouping["title"])
+        arms = grouping["arms"]
         for i, group in enumerate(grouping["groups"]):
-            cells = slice(i * len(ARMS), (i + 1) * len(ARMS))
-            lines += [f"### {text(group['name'])} ({group['n']} edits)", ""]
+            lines += heading(3, group["name"], f" ({counted(group['n'], 'edit')})")
             lines += table(
-                ("Mean, 95% interval", *ARMS.values()),
+                ("Mean, 95% interval", *(arm.short for arm in arms)),
                 [
-                    (text(name), *(f"{m} ({i})" if i else m for m, i in found[cells]))
-                    for name, found in grouping["lines"]
+                    (name, *(f"{mean} ({interval})" if interval else mean
+                             for mean, interval in cells[i * len(arms) : (i + 1) * len(arms)]))
+                    for name, cells in grouping["rows"]
                 ],
-            )
-    lines += ["## The riskiest edits", ""]
-    head = ["Edit", "Token", "Index", "ρ", "Damage", *(["Perplexity"] if made else []), "Result"]
+            )  # fmt: skip
+    lines += heading(2, "The riskiest edits") + _listed(shown)
+    if shown["n"] > LISTED:
+        lines += [line(f"The {LISTED} riskiest of {number(shown['n'])}."), ""]
+    if shown["refused"]:
+        lines += heading(2, "Not measured") + bullets(shown["refused"][:LISTED])
+    return lines + _repeat([shown["d"]], shown)
+
+
+def _listed(shown: dict[str, Any]) -> list[str]:
+    performed = shown["performed"]
+    head = [
+        "Edit",
+        "Token",
+        "Index",
+        "ρ",
+        "Damage",
+        *(["Perplexity"] if performed else []),
+        "Result",
+    ]
     rows = []
     for row in shown["listed"][:LISTED]:
         edit = row["edit"]
         rows.append(
             [
-                _edited(row["before"], row["subject"], row["after"]),
-                text(edit.token), str(edit.index), number(edit.split.rho if edit.split else None),
-                "–" if edit.predicted is None else times(edit.predicted),
-                *([row["ratio"]] if made else []), row["label"],
+                _edited(row["before"], row["subject"], row["after"]), edit.token, edit.index,
+                number(edit.split.rho if edit.split else None), percent(edit.predicted),
+                *([row["ratio"]] if performed else []), edit.label.text,
             ]
         )  # fmt: skip
-    lines += table(head, rows)
-    if shown["n"] > LISTED:
-        lines += [f"The {LISTED} riskiest of {number(shown['n'])}.", ""]
-    return lines + _repeat([shown["d"]])
+    return table(head, rows)
 
 
 def _missing(command: str) -> list[str]:
-    return ["Not measured. This command does it:", "", code(command), ""]
+    return ["Not measured. This command does it:", "", *code(command)]
 
 
-def _repeat(documents: Sequence[Mapping[str, Any] | None]) -> list[str]:
-    lines = ["## How to repeat it", ""]
+def _repeat(documents: Sequence[Mapping[str, Any] | None], shown: dict[str, Any]) -> list[str]:
+    lines = heading(2, "How to repeat it")
     for document in documents:
         if document and document.get("command"):
-            lines += [code(document["command"]), ""]
-    return lines
+            lines += code(str(document["command"]))
+    return [*lines, line(" ".join(shown["measured_with"])), ""]

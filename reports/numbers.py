@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 
 def number(value: float | int | None) -> str:
     """A number for people.
@@ -26,19 +29,78 @@ def number(value: float | int | None) -> str:
 
 
 def times(value: float | None) -> str:
-    """A factor for people, e.g. ``1.9×``."""
-    return number(value) + ("" if value is None else "×")
+    """A factor for people, always with three significant digits: ``1.00×``, not ``1×``."""
+    if value is None:
+        return "–"
+    if 1e-3 <= abs(value) < 100:
+        return f"{value:#.3g}".rstrip(".").replace("-", "−") + "×"
+    return f"{number(value)}×"
 
 
-def rank(share: float) -> str:
+def share(value: float | None) -> str:
+    """A share of things that were counted, in whole per cents."""
+    return "–" if value is None else f"{round(100 * value)}%".replace("-", "−")
+
+
+def percent(value: float | None) -> str:
+    """A quotient, e.g. a change over a norm, in per cent with three significant digits."""
+    return "–" if value is None else f"{number(100.0 * value)}%"
+
+
+def fixed(value: float | None) -> str:
+    """A number whose natural scale is 1, to three decimals."""
+    return "–" if value is None else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
+
+
+def chance(value: float | None) -> str:
+    """A probability: small ones would all be 0%."""
+    return "–" if value is None else f"{value:.2f}" if value >= 0.005 else "< 0.005"
+
+
+def rank(value: float) -> str:
     """A share of a population in words, its ends included: no rounding says "all" of most.
 
     Args:
-        share: From 0 to 1.
+        value: From 0 to 1.
 
     Returns:
         ``"all"``, ``"none of the"``, or ``"42% of"``.
     """
-    if share in (0.0, 1.0):
-        return "all" if share else "none of the"
-    return f"{min(99, max(1, round(100 * share)))}% of"
+    if value in (0.0, 1.0):
+        return "all" if value else "none of the"
+    return f"{min(99, max(1, round(100 * value)))}% of"
+
+
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """How many of something: ``1 edit``, ``2 edits``.
+
+    Args:
+        n: How many.
+        noun: What one is called.
+        plural: What several are called; the noun with an s by default.
+
+    Returns:
+        The phrase.
+    """
+    return f"{number(n)} {noun if n == 1 else plural or noun + 's'}"
+
+
+def estimate(
+    found: Mapping[str, Any],
+    write: Callable[[float | None], str] = number,
+    *,
+    between: str = " to ",
+) -> tuple[str, str]:
+    """A mean and its interval, as two texts.
+
+    Args:
+        found: ``mean``, ``low``, ``high``, and ``n`` where known.
+        write: How to write the numbers.
+        between: What separates the ends of the interval.
+
+    Returns:
+        The mean, and ``low to high``, which is empty where one observation has no interval.
+    """
+    if found.get("n") == 1:
+        return write(found["mean"]), ""
+    return write(found["mean"]), f"{write(found['low'])}{between}{write(found['high'])}"

@@ -66,6 +66,10 @@ class Arm:
     marker: str
 
 
+# The editor that verdicts are about, and the one that repairs it. ρ = D_published / D_remedy.
+PUBLISHED = "rome"
+REMEDY = "c_rome"
+
 EDITORS: Mapping[str, Editor] = {
     editor.name: editor
     for editor in (

@@ -1,7 +1,7 @@
-"""Figures as inline SVG: real text, the page's own colours, the same bytes every time.
+"""One figure, drawn on anybody's axes or as inline SVG: real text, the page's own colours.
 
-matplotlib knows nothing of CSS, so figures are drawn in placeholder colours, and each of these
-becomes a CSS variable in the SVG: the page then shows one figure in light, dark and print.
+Figures are drawn in the colours of a light page. In the SVG of a page each of these becomes a CSS
+variable, so that the page shows one figure in light, dark and print, with the same bytes each time.
 """
 
 from __future__ import annotations
@@ -9,31 +9,22 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from reports import colours
+from reports.colours import DIM, FAIL, INK, LINE
 
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Placeholders: no figure draws a colour that is nearly black by other means.
-INK, DIM, LINE, PAPER = "#010101", "#020202", "#030303", "#040404"
-ROME, C_ROME, P_ROME, PREFIXED = "#050505", "#060606", "#070707", "#080808"
-FAIL, WARN, PASS = "#090909", "#0a0a0a", "#0b0b0b"
-VARIABLES = {
-    INK: "--ink", DIM: "--dim", LINE: "--line", PAPER: "--paper",
-    ROME: "--rome", C_ROME: "--c-rome", P_ROME: "--p-rome", PREFIXED: "--prefixed",
-    FAIL: "--fail", WARN: "--warn", PASS: "--pass",
-}  # fmt: skip
-COLOURS = {"rome": ROME, "c_rome": C_ROME, "p_rome": P_ROME, "c_rome_prefixed": PREFIXED}
-# A shape beside every colour: the figures say the same in grey.
-SHAPES = {"rome": "X", "c_rome": "o", "p_rome": "s", "c_rome_prefixed": "D"}
-
 STYLE: dict[str, Any] = {
+    "text.parse_math": False,  # a name may hold a dollar sign
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.titlesize": 10,
@@ -58,58 +49,75 @@ STYLE: dict[str, Any] = {
 }
 
 
-def draw(
-    name: str,
-    alt: str,
-    paint: Callable[[Axes], None],
-    *,
-    size: tuple[float, float] = (4.6, 3.2),
-    left: float = 0.7,
-    top: float = 0.4,
-) -> str:
-    """Draws one figure.
-
-    Args:
-        name: Its name on the page, unique there.
-        alt: What it shows, in a sentence, for those who cannot see it.
-        paint: Draws on the axes.
-        size: Width and height in inches; narrow enough for a phone, two fit beside each other.
-        left: Margin for labels, in inches. A layout engine would find it by drawing three times.
-        top: Margin for the legend, in inches.
-
-    Returns:
-        An ``<svg>`` element.
-    """
-    with _figure(name, size) as figure:
-        width, height = size
-        figure.subplots_adjust(
-            left=left / width, right=1 - 0.25 / width, bottom=0.55 / height, top=1 - top / height
-        )
-        axes = figure.subplots()
-        paint(axes)
-        _tick(axes)
-        return _inline(figure, name, alt)
-
-
 @contextmanager
-def _figure(name: str, size: tuple[float, float]) -> Iterator[Figure]:
+def style(name: str) -> Iterator[None]:
+    """The style of all figures, and names within an SVG that depend on nothing but its own."""
     import matplotlib as mpl
-
-    # Not pyplot: it would choose a window system and keep every figure alive.
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
     settings: dict[Any, Any] = {**STYLE, "svg.hashsalt": name}
     with mpl.rc_context(settings):
-        figure = Figure(figsize=size)
-        FigureCanvasSVG(figure)
-        yield figure
+        yield
 
 
-def _inline(figure: Figure, name: str, alt: str) -> str:
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=nothing)
+@dataclass(frozen=True)
+class Drawing:
+    """One figure, not yet drawn.
+
+    Attributes:
+        name: Its name on the page, unique there.
+        alt: What it shows, in a sentence, for those who cannot see it.
+        paint: Draws it on axes.
+        size: Width and height in inches; narrow enough for a phone, two fit side by side.
+        left: Margin for labels, in inches. A layout engine would find it by drawing three times.
+        top: Margin for the legend, in inches.
+    """
+
+    name: str
+    alt: str
+    paint: Callable[[Axes], None]
+    size: tuple[float, float] = (4.6, 3.2)
+    left: float = 0.7
+    top: float = 0.4
+
+    def on(self, axes: Axes) -> None:
+        """Draws the figure on axes, whose own style stays."""
+        self.paint(axes)
+        _tick(axes)
+
+    def figure(self) -> Figure:
+        """The figure, drawn on a canvas of its own."""
+        # Not pyplot: it would choose a window system and keep every figure alive.
+        from matplotlib.figure import Figure
+
+        width, height = self.size
+        with style(self.name):
+            figure = Figure(figsize=self.size)
+            figure.subplots_adjust(
+                left=self.left / width, right=1 - 0.25 / width,
+                bottom=0.55 / height, top=1 - self.top / height,
+            )  # fmt: skip
+            self.on(figure.subplots())
+        return figure
+
+    def __html__(self) -> str:
+        """The figure as an ``<svg>`` element, which templates take as it is."""
+        return inline(self.figure(), self.name, self.alt)
+
+
+def inline(figure: Figure, name: str, alt: str) -> str:
+    """A figure as an ``<svg>`` element in the page's colours.
+
+    Args:
+        figure: A drawn figure.
+        name: Its name on the page.
+        alt: What it shows.
+
+    Returns:
+        HTML.
+    """
+    buffer, nothing = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with style(name):
+        figure.savefig(buffer, format="svg", metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     box = re.search(r'viewBox="([^"]+)"', svg)
@@ -129,10 +137,15 @@ def _inline(figure: Figure, name: str, alt: str) -> str:
     body = body.replace("xlink:href", "href")
     body = re.sub(r'<style type="text/css">.*?</style>', "", body, flags=re.DOTALL)
     body = _share_styles(body)
-    body = re.sub(r"#(0[1-9ab])\1\1\b", lambda m: f"var({VARIABLES[m[0]]})", body)
-    # Coordinates need no more than hundredths; numbers that are text stay whole.
-    body = re.sub(r"<[^>]+>", lambda m: re.sub(r"(\d\.\d{2})\d+", r"\1", m[0]), body)
+    variables = {colour: f"var(--{variable})" for variable, colour in colours.light().items()}
+    # Inside tags alone: text that looks like a colour stays text. Coordinates need hundredths.
+    body = re.sub(r"<[^>]+>", lambda tag: _slim(tag[0], variables), body)
     return head + re.sub(r"\s*\n\s*", "\n", body).strip()
+
+
+def _slim(tag: str, variables: dict[str, str]) -> str:
+    tag = re.sub(r"#[0-9a-f]{6}\b", lambda m: variables.get(m[0], m[0]), tag)
+    return re.sub(r"(\d\.\d{2})\d+", r"\1", tag)
 
 
 def _share_styles(svg: str) -> str:
@@ -164,21 +177,17 @@ def limit(
     """
     line = axes.axvline if vertical else axes.axhline
     line(at, color=colour, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-    if vertical:
-        axes.text(
-            at, 1.0, text, color=colour, fontsize=9, ha=align, va="bottom",
-            transform=axes.get_xaxis_transform(),
-        )  # fmt: skip
-    else:
-        axes.text(
-            1.0, at, text, color=colour, fontsize=9, ha="right", va="bottom",
-            transform=axes.get_yaxis_transform(),
-        )  # fmt: skip
+    x, y = (at, 1.0) if vertical else (1.0, at)
+    axes.text(
+        x, y, text, color=colour, fontsize=9, va="bottom", ha=align if vertical else "right",
+        transform=axes.get_xaxis_transform() if vertical else axes.get_yaxis_transform(),
+    )  # fmt: skip
 
 
-def plain_log(axes: Axes, which: str) -> None:
-    """Makes an axis logarithmic; its ticks are plain numbers."""
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+def legend(axes: Axes, *, columns: int = 2, **options: Any) -> None:
+    """The legend, above the axes."""
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "handletextpad": 0.2}
+    axes.legend(**{**place, "ncols": columns, **options})
 
 
 def _tick(axes: Axes) -> None:

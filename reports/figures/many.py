@@ -1,4 +1,4 @@
-"""The figures of many edits: how ρ and damage are distributed, and whether damage foretells."""
+"""The figures of many edits: how ρ and damage are distributed, and what damage predicts."""
 
 from __future__ import annotations
 
@@ -6,24 +6,48 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from reports.figures.canvas import C_ROME, COLOURS, DIM, FAIL, LINE, ROME, SHAPES, WARN, draw, limit
-from reports.figures.canvas import plain_log as log_axis
-from reports.numbers import number
+from reports.colours import BARE, DIM, FAIL, LINE, MEAN, WARN
+from reports.figures.canvas import Drawing, legend, limit
+from reports.numbers import counted, number
+from reports.tables import editors, terms
+from reports.tables.editors import Shown
 from reports.tables.edits import Edit
-from reports.tables.terms import NAMES, VARIANTS
+from rome_diagnosis.editors import PUBLISHED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Limits = Mapping[str, float]  # a document's ``limits``: what verdicts rest on
-Drawn = tuple[str, str, str]  # group, colour, shape
+Line = tuple[float, str, str]  # a limit: where, its text, its colour
+Points = dict[Shown, list[tuple[float, float]]]
+BINS = 36
 NAME_SHARE = 0.35  # of a histogram's width, for the name of a limit
-GROUPS: tuple[Drawn, ...] = (
-    ("collapsed", ROME, "X"),
-    ("not collapsed", C_ROME, "o"),
-    ("first token", ROME, "X"),
-    ("later token", C_ROME, "o"),
+GROUPS = (
+    ("collapsed", BARE),
+    ("not collapsed", MEAN),
+    ("first token", BARE),
+    ("later token", MEAN),
 )
+
+
+def ratio(edits: Sequence[Edit], limits: Limits) -> Drawing | None:
+    """How ρ is distributed, with the limits below which keys are called inconsistent."""
+    found = _grouped(edits, lambda edit: edit.split.rho if edit.split else None)
+    lines = _lines(limits, ("ratio_collapse", "", FAIL), ("ratio_safe", "", WARN))
+    label = f"ρ = {terms.ratio_name()}"
+    return _histogram("rho", "Distribution of ρ", label, found, lines, log=False)
+
+
+def damage(edits: Sequence[Edit], limits: Limits) -> Drawing | None:
+    """How the published editor's predicted damage is distributed, with the limits of a verdict."""
+    found = _grouped(edits, lambda edit: 100 * edit.predicted if edit.predicted else None)
+    lines = _lines(
+        limits, ("damage_safe", "safe below ", WARN), ("damage_collapse", "collapse ", FAIL),
+        percent=True,
+    )  # fmt: skip
+    name = editors.editor(PUBLISHED).short
+    label = f"damage by {name}, % of hidden states' norm (logarithmic)"
+    return _histogram("damage", "Distribution of predicted damage", label, found, lines, log=True)
 
 
 def _grouped(edits: Sequence[Edit], read: Callable[[Edit], float | None]) -> dict[str, list[float]]:
@@ -35,27 +59,34 @@ def _grouped(edits: Sequence[Edit], read: Callable[[Edit], float | None]) -> dic
     return found
 
 
+def _lines(limits: Limits, *asked: tuple[str, str, str], percent: bool = False) -> list[Line]:
+    """Where limits are drawn, with what text, in which colour; only those a document holds."""
+    scale, unit = (100.0, "%") if percent else (1.0, "")
+    return [
+        (scale * limits[name], f"{text}{scale * limits[name]:g}{unit}", colour)
+        for name, text, colour in asked
+        if name in limits
+    ]
+
+
 def _histogram(
-    name: str, title: str, label: str, found: dict[str, list[float]],
-    limits: Sequence[tuple[float, str, str]], *, log: bool,
-) -> str | None:  # fmt: skip
+    name: str, title: str, label: str, found: dict[str, list[float]], lines: Sequence[Line], *,
+    log: bool,
+) -> Drawing | None:  # fmt: skip
     if not found:
         return None
     everything = [value for values in found.values() for value in values]
+    everything += [at for at, *_ in lines]
     low, high = min(everything), max(everything)
+    start, end = (
+        (math.log10(low / 1.05), math.log10(high * 1.05)) if log else (low - 0.02, high + 0.02)
+    )
+    borders = [start + i * (end - start) / BINS for i in range(BINS + 1)]
 
     def paint(axes: Axes) -> None:
         import seaborn as sns
 
-        wide = [min([low, *(at for at, *_ in limits)]), max([high, *(at for at, *_ in limits)])]
-        if log:
-            edges = [math.log10(wide[0] / 1.05), math.log10(wide[1] * 1.05)]
-        else:
-            edges = [wide[0] - 0.02, wide[1] + 0.02]
-        bins = 36
-        step = (edges[1] - edges[0]) / bins
-        borders = [edges[0] + i * step for i in range(bins + 1)]
-        for group, colour, _ in GROUPS:
+        for group, (colour, _) in GROUPS:
             if group in found:
                 sns.histplot(
                     x=found[group], bins=[10**b for b in borders] if log else borders, ax=axes,
@@ -63,52 +94,27 @@ def _histogram(
                     label=f"{group} ({len(found[group]):,})",
                 )  # fmt: skip
         if log:
-            log_axis(axes, "x")
+            axes.set_xscale("log")
             # The last limit's name stands to the right of its line, even where no edit does.
-            last = max((at for at, *_ in limits), default=wide[0])
-            room = math.log10(last) + NAME_SHARE * (edges[1] - edges[0])
-            axes.set_xlim(10 ** edges[0], 10 ** max(edges[1], room))
-        for (at, text, colour), side in zip(sorted(limits), ("right", "left"), strict=False):
+            last = max((at for at, *_ in lines), default=low)
+            axes.set_xlim(
+                10**start, 10 ** max(end, math.log10(last) + NAME_SHARE * (end - start))
+            )  # fmt: skip
+        for (at, text, colour), side in zip(sorted(lines), ("right", "left"), strict=False):
             limit(axes, at, text, colour=colour, align=side)
         axes.set_xlabel(label)
         axes.set_ylabel("edits")
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=2)
+        legend(axes, bbox_to_anchor=(0.5, 1.06))
 
     alt = f"{title}. " + "; ".join(
-        f"{group}: {len(values):,} edits from {number(min(values))} to {number(max(values))}, "
-        f"median {number(sorted(values)[len(values) // 2])}"
+        f"{group}: {counted(len(values), 'edit')} from {number(min(values))} to "
+        f"{number(max(values))}, median {number(sorted(values)[len(values) // 2])}"
         for group, values in found.items()
     )
-    return draw(name, alt, paint, top=0.5)
+    return Drawing(name, alt, paint, top=0.5)
 
 
-def ratio(edits: Sequence[Edit], limits: Limits) -> str | None:
-    """How ρ is distributed, with the limits below which keys are called inconsistent."""
-    found = _grouped(edits, lambda edit: edit.split.rho if edit.split else None)
-    drawn = _drawn(limits, ("ratio_collapse", "", FAIL), ("ratio_safe", "", WARN))
-    return _histogram("rho", "Distribution of ρ", "ρ = D_rome / D_c_rome", found, drawn, log=False)
-
-
-def damage(edits: Sequence[Edit], limits: Limits) -> str | None:
-    """How ROME's predicted damage is distributed, with the limits of a verdict."""
-    found = _grouped(edits, lambda edit: edit.predicted if edit.predicted else None)
-    drawn = _drawn(
-        limits, ("damage_safe", "safe below ", WARN), ("damage_collapse", "collapse ", FAIL)
-    )
-    label = "damage by ROME, × residual stream (logarithmic)"
-    return _histogram("damage", "Distribution of predicted damage", label, found, drawn, log=True)
-
-
-def _drawn(limits: Limits, *asked: tuple[str, str, str]) -> list[tuple[float, str, str]]:
-    """Where limits are drawn, with what text, in which colour; only those a document holds."""
-    return [
-        (limits[name], f"{text}{limits[name]:g}", colour)
-        for name, text, colour in asked
-        if name in limits
-    ]
-
-
-def plane(edits: Sequence[Edit], limits: Limits) -> str | None:
+def plane(edits: Sequence[Edit], limits: Limits) -> Drawing | None:
     """Where each edit's unprefixed key lies, its own k̄ at (1, 0): ρ is the horizontal place."""
     found: dict[str, list[tuple[float, float]]] = {}
     for edit in edits:
@@ -122,48 +128,30 @@ def plane(edits: Sequence[Edit], limits: Limits) -> str | None:
     def paint(axes: Axes) -> None:
         axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
         axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
-        for group, colour, shape in reversed(GROUPS):
+        for group, (colour, marker) in reversed(GROUPS):
             if group in found:
-                many = len(found[group]) > 500
+                crowd = len(found[group]) > 500
                 axes.scatter(
                     [x for x, _ in found[group]], [y for _, y in found[group]], color=colour,
-                    marker=shape, s=10 if many else 28, alpha=0.45 if many else 0.75,
+                    marker=marker, s=10 if crowd else 28, alpha=0.45 if crowd else 0.75,
                     linewidths=0, label=f"k_u, {group}",
                 )  # fmt: skip
         axes.scatter([1], [0], color=DIM, marker="*", s=140, linewidths=0, label="k̄", zorder=4)
-        for at, text, colour in _drawn(limits, ("ratio_collapse", "ρ = ", FAIL)):
+        for at, text, colour in _lines(limits, ("ratio_collapse", "ρ = ", FAIL)):
             limit(axes, at, text, colour=colour)
         axes.set_xlabel("along C⁻¹k̄, in lengths of k̄: ρ")
         axes.set_ylabel("across, in lengths of k̄")
-        axes.legend(
-            loc="lower center",
-            bbox_to_anchor=(0.5, 1.06),
-            ncols=3,
-            handletextpad=0.2,
-            markerscale=1.5,
-        )
+        legend(axes, columns=3, bbox_to_anchor=(0.5, 1.06), markerscale=1.5)
 
     alt = (
         "Each edit's unprefixed key in the plane of its own two keys, the mean key at (1, 0); "
-        + "; ".join(f"{group}: {len(places):,} edits" for group, places in found.items())
+        + "; ".join(f"{group}: {counted(len(places), 'edit')}" for group, places in found.items())
     )
-    return draw("many-plane", alt, paint, size=(4.6, 3.6), top=0.5)
+    return Drawing("many-plane", alt, paint, size=(4.6, 3.6), top=0.5)
 
 
-def _points(
-    edits: Sequence[Edit], read: Callable[[dict], tuple[float | None, float | None]]
-) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = {}
-    for edit in edits:
-        for variant in VARIANTS if "arms" in edit.source else ():
-            x, y = read(edit.source["arms"][variant])
-            if x and y:
-                found.setdefault(variant, []).append((x, y))
-    return found
-
-
-def perplexity(edits: Sequence[Edit], collapse: float, limits: Limits) -> str | None:
-    """Predicted damage against what happened to perplexity; beyond all numbers is drawn on top."""
+def perplexity(edits: Sequence[Edit], collapse: float, limits: Limits) -> Drawing | None:
+    """Predicted damage against the perplexity ratio; beyond all numbers is drawn on top."""
     top = 10 * max(
         (
             arm["perplexity"]["ratio"] or 1
@@ -173,27 +161,27 @@ def perplexity(edits: Sequence[Edit], collapse: float, limits: Limits) -> str | 
         default=1.0,
     )
     found = _points(
-        edits, lambda arm: (arm["damage"]["relative"], arm["perplexity"]["ratio"] or top)
+        edits, lambda arm: (_percent(arm, "relative"), arm["perplexity"]["ratio"] or top)
     )
     if not found:
         return None
 
     def paint(axes: Axes) -> None:
-        for at, text, colour in _drawn(limits, ("damage_collapse", "damage ", FAIL)):
+        for at, text, colour in _lines(limits, ("damage_collapse", "damage ", FAIL), percent=True):
             limit(axes, at, text, colour=colour)
         limit(axes, collapse, f"collapse: {number(collapse)}×", vertical=False)
         _scatter(axes, found)
-        axes.set_xlabel("predicted, × residual stream (logarithmic)")
+        axes.set_xlabel("predicted, % of hidden states' norm (logarithmic)")
         axes.set_ylabel("perplexity after / before (logarithmic)")
 
-    alt = f"Predicted damage against perplexity ratio, {_count(found)}"
-    return draw("foretold", alt, paint, size=(4.6, 3.6), left=0.9, top=0.5)
+    alt = f"Predicted damage against perplexity ratio, {_counts(found)}"
+    return Drawing("predicted", alt, paint, size=(4.6, 3.6), left=0.9, top=0.5)
 
 
-def closed_form(edits: Sequence[Edit]) -> str | None:
+def closed_form(edits: Sequence[Edit]) -> Drawing | None:
     """Damage in closed form against the same measured over the text set."""
     found = _points(
-        edits, lambda arm: (arm["damage"]["relative"], arm["damage"]["measured_relative"])
+        edits, lambda arm: (_percent(arm, "relative"), _percent(arm, "measured_relative"))
     )
     if not found:
         return None
@@ -203,25 +191,40 @@ def closed_form(edits: Sequence[Edit]) -> str | None:
         ends = [min(every), max(every)]
         axes.plot(ends, ends, color=DIM, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
         _scatter(axes, found)
-        axes.set_xlabel("predicted in closed form (logarithmic)")
-        axes.set_ylabel("measured over the text set")
+        axes.set_xlabel("predicted in closed form, % (logarithmic)")
+        axes.set_ylabel("measured over the text set, %")
 
-    return draw("closed-form", f"Predicted against measured damage, {_count(found)}", paint,
-                size=(4.6, 3.6), left=0.9, top=0.5)  # fmt: skip
-
-
-def _scatter(axes: Axes, found: dict[str, list[tuple[float, float]]]) -> None:
-    for variant in VARIANTS:
-        if variant in found:
-            axes.scatter(
-                [x for x, _ in found[variant]], [y for _, y in found[variant]],
-                color=COLOURS[variant], marker=SHAPES[variant], s=24, alpha=0.6, linewidths=0,
-                label=NAMES[variant],
-            )  # fmt: skip
-    log_axis(axes, "x")
-    log_axis(axes, "y")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=3, handletextpad=0.2)
+    alt = f"Predicted against measured damage, {_counts(found)}"
+    return Drawing("closed-form", alt, paint, size=(4.6, 3.6), left=0.9, top=0.5)
 
 
-def _count(found: dict[str, list[tuple[float, float]]]) -> str:
-    return ", ".join(f"{NAMES[variant]}: {len(places):,}" for variant, places in found.items())
+def _percent(arm: Mapping, name: str) -> float | None:
+    value = arm["damage"][name]
+    return None if value is None else 100 * value
+
+
+def _points(
+    edits: Sequence[Edit], read: Callable[[Mapping], tuple[float | None, float | None]]
+) -> Points:
+    found: Points = {}
+    for edit in edits:
+        for arm in editors.unprefixed(edit.source.get("arms", ())):
+            x, y = read(edit.source["arms"][arm.name])
+            if x and y:
+                found.setdefault(arm, []).append((x, y))
+    return found
+
+
+def _scatter(axes: Axes, found: Points) -> None:
+    for arm, places in found.items():
+        axes.scatter(
+            [x for x, _ in places], [y for _, y in places], color=arm.colour, marker=arm.marker,
+            s=24, alpha=0.6, linewidths=0, label=arm.short,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    legend(axes, columns=min(4, len(found)), bbox_to_anchor=(0.5, 1.06))
+
+
+def _counts(found: Points) -> str:
+    return ", ".join(f"{arm.short}: {len(places):,}" for arm, places in found.items())

@@ -1,67 +1,98 @@
-"""One figure of a result, as notebooks show it and as a file for a paper."""
+"""One figure of a result: matplotlib axes that a notebook shows and that save themselves."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from reports.document import ReportError
-from reports.figures import edit, first_token, many, projections
-from reports.pages import covariance
+from reports.figures import canvas, covariance, edit, first_token, many, projections
+from reports.figures.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
+from rome_diagnosis import files
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Document = Mapping[str, Any]
+Makers = Mapping[str, Callable[[], Drawing | None]]
 
 
 @dataclass(frozen=True, repr=False)
 class Picture:
-    """A figure that shows itself.
+    """A figure on matplotlib axes.
 
     Attributes:
-        svg: An ``<svg>`` element in the page's colours.
+        drawing: What it shows.
+        axes: The axes it was drawn on; whatever is changed there is shown and saved.
+        is_own: Whether the figure holds these axes alone, drawn for this picture.
     """
 
-    svg: str
+    drawing: Drawing
+    axes: Axes
+    is_own: bool
 
-    def save(self, path: str) -> None:
-        """Writes the figure as an SVG file, its text as text.
+    @property
+    def figure(self) -> Figure:
+        """The figure the axes belong to."""
+        return cast("Figure", self.axes.figure)
+
+    def save(self, path: str, **options: Any) -> None:
+        """Writes the whole figure in the format that the file's name ends in.
 
         Args:
-            path: The file.
-        """
-        Path(path).write_text(self.standalone() + "\n", encoding="utf-8")
+            path: The file, e.g. ``terms.pdf``, ``terms.png`` or ``terms.svg``.
+            **options: For :meth:`matplotlib.figure.Figure.savefig`, e.g. ``dpi=300``.
 
-    def standalone(self) -> str:
-        """The figure in the colours of a light page, for where there is no page."""
-        colours = _light()
-        svg = re.sub(r"var\((--[\w-]+)\)", lambda match: colours[match[1]], self.svg)
-        return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '
-                           'font-family="sans-serif" ', 1)  # fmt: skip
+        Raises:
+            ReportError: If there is no such format.
+            UserError: If the file cannot be written.
+        """
+        form = Path(path).suffix.lstrip(".").lower()
+        known = self.figure.canvas.get_supported_filetypes()
+        if form not in known:
+            raise ReportError(
+                f"cannot tell the format of {path!r}: its name must end in one of "
+                f"{', '.join(f'.{name}' for name in sorted(known))}"
+            )
+        # The same bytes each time: formats that would hold the date hold none.
+        dated = {"svg": "Date", "svgz": "Date", "pdf": "CreationDate", "ps": "CreationDate"}
+        settings = {"metadata": {dated[form]: None}} if form in ("svg", "svgz", "pdf") else {}
+        with files.atomic(path) as part, canvas.style(self.drawing.name):
+            self.figure.savefig(
+                part, **{"format": form, "facecolor": "white", **settings, **options}
+            )
 
     def __repr__(self) -> str:
-        alt = re.search(r"<title[^>]*>(.*?)</title>", self.svg, re.DOTALL)
-        return f"Picture({alt[1] if alt else ''!r})"
+        return f"Picture({self.drawing.alt!r})"
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
+        # Axes that were given belong to a figure that shows itself.
+        if not self.is_own:
+            return None
+        from reports.pages.style import style
+
+        svg = canvas.inline(self.figure, self.drawing.name, self.drawing.alt)
         return (
-            f"<style>{_style()}</style><div class='rome-diagnosis'>"
-            f"<figure>{self.svg}</figure></div>"
-        )
+            f"<style>{style()}</style><div class='rome-diagnosis'><figure>{svg}</figure></div>"
+        )  # fmt: skip
 
 
-def of_edit(name: str, keys: Document | None = None, verify: Document | None = None) -> Picture:
+def of_edit(
+    name: str, keys: Document | None = None, verify: Document | None = None, *,
+    ax: Axes | None = None,
+) -> Picture:  # fmt: skip
     """A figure of one edit.
 
     Args:
         name: ``terms``, ``split``, ``plane``, ``perplexity`` or ``shares``.
         keys: A ``diag.keys/1`` document, or
         verify: a ``diag.verify/1`` document of one edit.
+        ax: Axes to draw on; new ones by default.
 
     Returns:
         The figure.
@@ -73,25 +104,29 @@ def of_edit(name: str, keys: Document | None = None, verify: Document | None = N
     assert document is not None
     found = terms.of_keys(document) if keys else terms.of_edit(document)
     split = terms.split(found)
-    makers: dict[str, Callable[[], str | None]] = {
-        "terms": lambda: edit.terms(found),
-        "split": lambda: edit.split(split) if split else None,
-        "plane": lambda: edit.plane(document["first_token"]["projection"]),
-        "perplexity": lambda: edit.perplexity(
-            document, float(document["settings"]["collapse_ratio"])
-        ),
-        "shares": lambda: edit.shares(document),
-    }
-    return _made(name, makers[name]())
+    return _drawn(
+        name,
+        {
+            "terms": lambda: edit.terms(found),
+            "split": lambda: edit.split(split) if split else None,
+            "plane": lambda: edit.plane(document["first_token"]["projection"]),
+            "perplexity": lambda: edit.perplexity(
+                document, float(document["settings"]["collapse_ratio"])
+            ),
+            "shares": lambda: edit.shares(document),
+        },
+        ax,
+    )
 
 
-def of_many(name: str, document: Document) -> Picture:
+def of_many(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
     """A figure of many edits.
 
     Args:
         name: ``ratio``, ``damage``, ``plane``, ``perplexity``, ``closed_form``, or
             ``keys_pca``, ``keys_tsne``, ``directions_pca``, ``directions_tsne``.
         document: As for :func:`reports.tables.edits.edits`.
+        ax: Axes to draw on; new ones by default.
 
     Returns:
         The figure.
@@ -102,24 +137,28 @@ def of_many(name: str, document: Document) -> Picture:
     found = edits(document)
     collapse = float(document.get("settings", {}).get("collapse_ratio", 1.0))
     limits = document.get("limits", {})
-    makers: dict[str, Callable[[], str | None]] = {
-        "ratio": lambda: many.ratio(found, limits),
-        "damage": lambda: many.damage(found, limits),
-        "plane": lambda: many.plane(found, limits),
-        "perplexity": lambda: many.perplexity(found, collapse, limits),
-        "closed_form": lambda: many.closed_form(found),
-        **_projections(document, projections.of_edits(document.get("edits", ()))),
-    }
-    return _made(name, makers[name]())
+    return _drawn(
+        name,
+        {
+            "ratio": lambda: many.ratio(found, limits),
+            "damage": lambda: many.damage(found, limits),
+            "plane": lambda: many.plane(found, limits),
+            "perplexity": lambda: many.perplexity(found, collapse, limits),
+            "closed_form": lambda: many.closed_form(found),
+            **_projections(document, projections.of_edits(document.get("edits", ()))),
+        },
+        ax,
+    )
 
 
-def of_first_tokens(name: str, document: Document) -> Picture:
+def of_first_tokens(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
     """A figure of the inquiry into first tokens.
 
     Args:
         name: ``shares``, ``recovery``, ``keys_pca``, ``keys_tsne``, ``directions_pca`` or
             ``directions_tsne``.
         document: A ``probes.first_token/1`` document.
+        ax: Axes to draw on; new ones by default.
 
     Returns:
         The figure.
@@ -127,20 +166,24 @@ def of_first_tokens(name: str, document: Document) -> Picture:
     Raises:
         ReportError: If what it would show was not measured.
     """
-    makers: dict[str, Callable[[], str | None]] = {
-        "shares": lambda: first_token.shares(document["attribution"]),
-        "recovery": lambda: first_token.recovery(document["patching"]["patches"]),
-        **_projections(document, projections.of_subjects(document["rho"]["collapse_limit"])),
-    }
-    return _made(name, makers[name]())
+    return _drawn(
+        name,
+        {
+            "shares": lambda: first_token.shares(document["attribution"]),
+            "recovery": lambda: first_token.recovery(document["patching"]["patches"]),
+            **_projections(document, projections.of_subjects(document["rho"]["collapse_limit"])),
+        },
+        ax,
+    )
 
 
-def of_moments(document: Document, layer: int | None = None) -> Picture:
+def of_moments(document: Document, layer: int | None = None, *, ax: Axes | None = None) -> Picture:
     """How well a second moment is known.
 
     Args:
         document: A ``diag.covariance/1`` document.
         layer: The block; the first by default.
+        ax: Axes to draw on; new ones by default.
 
     Returns:
         The figure.
@@ -149,13 +192,12 @@ def of_moments(document: Document, layer: int | None = None) -> Picture:
         ReportError: If that was not measured.
     """
     rows = [row for row in document["layers"] if layer in (None, row["layer"])]
-    return _made("convergence", covariance.convergence(rows[0]) if rows else None)
+    name = "convergence"
+    return _drawn(name, {name: lambda: covariance.convergence(rows[0]) if rows else None}, ax)
 
 
-def _projections(
-    document: Document, naming: projections.Naming
-) -> dict[str, Callable[[], str | None]]:
-    def maker(what: str, method: str) -> Callable[[], str | None]:
+def _projections(document: Document, naming: projections.Naming) -> Makers:
+    def maker(what: str, method: str) -> Callable[[], Drawing | None]:
         made = document.get("projections")
         return lambda: projections.figure(made, what, method, naming) if made else None
 
@@ -166,20 +208,11 @@ def _projections(
     }
 
 
-def _made(name: str, svg: str | None) -> Picture:
-    if svg is None:
+def _drawn(name: str, makers: Makers, ax: Axes | None) -> Picture:
+    drawing = makers[name]()
+    if drawing is None:
         raise ReportError(f"there is no figure {name!r}: what it shows was not measured")
-    return Picture(svg)
-
-
-@lru_cache(maxsize=1)
-def _style() -> str:
-    return (
-        resources.files("reports.pages").joinpath("templates/style.css").read_text(encoding="utf-8")
-    )
-
-
-@lru_cache(maxsize=1)
-def _light() -> dict[str, str]:
-    """The variables of the style's first rule."""
-    return dict(re.findall(r"(--[\w-]+): (#\w+)", _style().split("}", 1)[0]))
+    if ax is not None:
+        drawing.on(ax)
+        return Picture(drawing, ax, is_own=False)
+    return Picture(drawing, drawing.figure().axes[0], is_own=True)

@@ -3,118 +3,128 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from reports.figures.canvas import C_ROME, P_ROME, PREFIXED, ROME, draw
-from reports.numbers import number
+from reports.colours import BARE, FOURTH, MEAN, THIRD
+from reports.figures.canvas import Drawing, legend
+from reports.numbers import counted, number
+from reports.tables import editors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Point = Mapping[str, Any]
-# What a point's group is called, behind the number of its style: 1 is what is looked for, on top.
-Naming = Callable[[Point], str]
-STYLE = {"1": (ROME, "X"), "2": (C_ROME, "o"), "3": (PREFIXED, "D"), "4": (P_ROME, "s")}
+LOOKS = (BARE, MEAN, FOURTH, THIRD)
 METHODS = {
-    "pca": ("first principal component", "second principal component"),
-    "tsne": ("t-SNE, first coordinate", "t-SNE, second coordinate"),
+    "pca": ("principal components", "first principal component", "second principal component"),
+    "tsne": ("t-SNE", "t-SNE, first coordinate", "t-SNE, second coordinate"),
 }
 SHOWN = {"keys": "Unprefixed and prefixed keys", "directions": "Directions C⁻¹k̄, of length 1"}
 
 
-def figures(projections: Mapping[str, Any] | None, naming: Naming) -> list[tuple[str, str]]:
+class Group(NamedTuple):
+    """A group of points.
+
+    Attributes:
+        place: Its look, and its place in the order: 0 is what matters most, drawn on top.
+        label: What it is called.
+    """
+
+    place: int
+    label: str
+
+
+Naming = Callable[[Point], Group]
+
+
+def figures(projections: Mapping[str, Any] | None, naming: Naming) -> list[tuple[Drawing, str]]:
     """Every projection that was made: keys, then directions, each by both methods.
 
     Args:
         projections: A document's ``projections``, or ``None``.
-        naming: What to call the group of a point.
+        naming: The group of a point.
 
     Returns:
         Figures with their captions.
     """
-    made = [
-        (figure(projections, what, method, naming), f"{shown}, {name}.")
-        for what, shown in SHOWN.items()
-        for method, name in (("pca", "principal components"), ("tsne", "t-SNE"))
-        if projections
+    if not projections:
+        return []
+    return [
+        (drawing, f"{SHOWN[what]}, {METHODS[method][0]}.")
+        for what in SHOWN
+        for method in METHODS
+        if (drawing := figure(projections, what, method, naming))
     ]
-    return [(svg, caption) for svg, caption in made if svg]
 
 
-def figure(projections: Mapping[str, Any], what: str, method: str, naming: Naming) -> str | None:
+def figure(
+    projections: Mapping[str, Any], what: str, method: str, naming: Naming
+) -> Drawing | None:
     """One projection.
 
     Args:
         projections: A document's ``projections``.
         what: ``keys`` or ``directions``.
         method: ``pca`` or ``tsne``.
-        naming: What to call the group of a point.
+        naming: The group of a point.
 
     Returns:
         A figure; ``None`` where there were too few points for it.
     """
-    found: dict[str, list[Sequence[float]]] = {}
+    found: dict[Group, list[Sequence[float]]] = {}
     for point in projections[what]["points"]:
         if point[method] is not None:
             found.setdefault(naming(point), []).append(point[method])
     if not found:
         return None
-    labels = list(METHODS[method])
+    labels = list(METHODS[method][1:])
     if method == "pca":
-        shares = projections[what]["explained"]
-        labels = [f"{label} ({100 * s:.0f}%)" for label, s in zip(labels, shares, strict=True)]
+        explained = projections[what]["explained"]
+        labels = [f"{label} ({100 * s:.0f}%)" for label, s in zip(labels, explained, strict=True)]
 
     def paint(axes: Axes) -> None:
-        groups = sorted(found)
-        for i, group in enumerate(groups):
-            colour, shape = STYLE[group[0]]
+        for group, places in sorted(found.items()):
+            colour, marker = LOOKS[group.place]
             axes.scatter(
-                [x for x, _ in found[group]], [y for _, y in found[group]], color=colour,
-                marker=shape, s=26, alpha=0.65, linewidths=0, zorder=len(groups) - i + 1,
-                label=f"{_shown(group)} ({len(found[group]):,})",
+                [x for x, _ in places], [y for _, y in places], color=colour, marker=marker, s=26,
+                alpha=0.65, linewidths=0, zorder=len(LOOKS) - group.place + 1,
+                label=f"{group.label} ({len(places):,})",
             )  # fmt: skip
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
-        axes.legend(
-            loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, handletextpad=0.2,
-            columnspacing=0.8,
-        )  # fmt: skip
+        legend(axes, bbox_to_anchor=(0.45, 1.0), columnspacing=0.8)
 
     alt = f"{SHOWN[what]}, {labels[0]} against {labels[1]}. " + "; ".join(
-        f"{_shown(group)}: {len(places):,} points around "
+        f"{group.label}: {counted(len(places), 'point')} around "
         f"({number(_middle(places, 0))}, {number(_middle(places, 1))})"
         for group, places in sorted(found.items())
     )
-    return draw(
-        f"{what}-{method}",
-        alt,
-        paint,
-        size=(4.6, 3.7),
-        left=0.8,
-        top=0.4 if len(found) <= 2 else 0.6,
-    )
+    top = 0.4 if len(found) <= 2 else 0.6
+    return Drawing(f"{what}-{method}", alt, paint, size=(4.6, 3.7), left=0.8, top=top)
 
 
 def of_subjects(limit: float) -> Naming:
     """Groups of a first-token inquiry: bare and prefixed keys; directions by ρ.
 
     Args:
-        limit: Below which ρ a subject's keys are called inconsistent.
+        limit: Below which |ρ| a subject's keys are called inconsistent.
 
     Returns:
         The naming.
     """
 
-    def name(point: Point) -> str:
+    def name(point: Point) -> Group:
         if point["kind"] == "direction":
-            return f"1 |ρ| below {limit:g}" if abs(point["rho"]) < limit else "2 others"
-        return "1 unprefixed k_u" if point["kind"] == "unprefixed" else "2 prefixed k_i"
+            small = abs(point["rho"]) < limit
+            return Group(0, f"|ρ| below {limit:g}") if small else Group(1, "others")
+        bare = point["kind"] == "unprefixed"
+        return Group(0, "unprefixed k_u") if bare else Group(1, "prefixed k_i")
 
     return name
 
 
 def of_edits(edits: Sequence[Mapping[str, Any]]) -> Naming:
-    """Groups of a list of edits: those with which ROME broke the model, and the others.
+    """Groups of a list of edits: those with which the published editor broke the model, and others.
 
     Args:
         edits: A document's ``edits``.
@@ -123,21 +133,17 @@ def of_edits(edits: Sequence[Mapping[str, Any]]) -> Naming:
         The naming.
     """
 
-    def name(point: Point) -> str:
-        broken = edits[int(point["subject"])]["collapsed"]["rome"]
+    def name(point: Point) -> Group:
+        collapsed = edits[int(point["subject"])]["collapsed"]
+        broken = collapsed[editors.judged(collapsed)]
         outcome = "collapsed" if broken else "not collapsed"
         if point["kind"] == "direction":
-            return f"{1 if broken else 2} {outcome}"
-        key = "k_u" if point["kind"] == "unprefixed" else "k_i"
-        place = (1 if broken else 3) if key == "k_u" else (2 if broken else 4)
-        return f"{place} {key}, {outcome}"
+            return Group(0 if broken else 1, outcome)
+        if point["kind"] == "unprefixed":
+            return Group(0 if broken else 2, f"k_u, {outcome}")
+        return Group(1 if broken else 3, f"k_i, {outcome}")
 
     return name
-
-
-def _shown(group: str) -> str:
-    """A group's name without the number it is sorted by."""
-    return group.split(" ", 1)[1]
 
 
 def _middle(places: Sequence[Sequence[float]], axis: int) -> float:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from reports.figures.canvas import C_ROME, DIM, draw
-from reports.numbers import number
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from reports.figures.covariance import convergence
+from reports.numbers import counted, number
+from reports.tables import setup
 
 Document = Mapping[str, Any]
 
@@ -30,15 +28,16 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
     return {
         "kind": "moments", "d": document,
         "title": f"Second moments of {document['model']}, block {blocks}",
-        "headline": f"C = E[k kᵀ] over {document['corpus']}: what denominators, ρ and damage are "
-                    "measured by.",
+        "headline": f"C = E[k kᵀ] over {document['corpus']}: denominators, ρ and damage are "
+                    "measured with it.",
         "layers": [
             {"layer": row["layer"], "file": row["file"], "lines": lines(row),
              "figure": convergence(row) if figures else None,
              "use": use(document, row)}
             for row in layers
         ],
-        "speed": speed(document),
+        "measured_with": [f"{document['model']}, weights {document['fingerprint'][:8]}.",
+                          *filter(None, [speed(document)]), *setup.measured_with(document)],
     }  # fmt: skip
 
 
@@ -80,16 +79,16 @@ def lines(layer: Document) -> list[tuple[str, str]]:
         share = layer["position0_share"]
         first = "" if share is None else f", {100 * share:.2g}% of the tokens first"
         bos = "a" if layer["bos"] else "no"
-        found.append(
-            ("rows", f"{layer['row_length']:,} tokens{first}, {bos} begin-of-sequence token")
-        )
+        length = counted(layer["row_length"], "token")
+        found.append(("rows", f"{length}{first}, {bos} begin-of-sequence token"))
     moved = layer.get("convergence")
     if moved:
         found.append(
             (
                 "convergence",
-                f"ρ of {moved['n']} control edits (median {number(moved['typical'])}) is known to "
-                f"± {number(moved['median'])}, the worst to ± {number(moved['largest'])}",
+                f"ρ of {counted(moved['n'], 'control edit')} (median {number(moved['typical'])}) "
+                f"is known to ±\u00a0{number(moved['median'])}, the worst to "
+                f"±\u00a0{number(moved['largest'])}",
             )
         )
     elif "convergence" in layer:
@@ -107,38 +106,6 @@ def speed(document: Document) -> str | None:
     if not run:
         return None
     return (
-        f"{number(run['seconds'])} s in {run['processes']} process(es), "
-        f"{number(run['n_tokens'] / run['seconds'])} tokens a second"
+        f"{number(run['seconds'])} s in {counted(run['processes'], 'process', 'processes')}, "
+        f"{number(run['n_tokens'] / run['seconds'])} tokens a second."
     )
-
-
-def convergence(layer: Document) -> str | None:
-    """ρ of control edits by C of one half of the text against ρ by C of the other.
-
-    Args:
-        layer: One of the document's ``layers``.
-
-    Returns:
-        A figure; ``None`` if that was not measured.
-    """
-    points = (layer.get("convergence") or {}).get("halves")
-    if not points:
-        return None
-
-    def paint(axes: Axes) -> None:
-        every = [value for point in points for value in point]
-        ends = [min(every), max(every)]
-        axes.plot(ends, ends, color=DIM, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-        axes.scatter(
-            [x for x, _ in points], [y for _, y in points], color=C_ROME, s=26, alpha=0.7,
-            linewidths=0,
-        )  # fmt: skip
-        axes.set_xlabel("ρ by one half of the text")
-        axes.set_ylabel("ρ by the other half")
-
-    furthest = max(abs(x - y) for x, y in points)
-    alt = (
-        f"ρ of {len(points)} control edits in block {layer['layer']} by two halves of the text; "
-        f"the two differ by at most {number(furthest)}"
-    )
-    return draw(f"convergence-{layer['layer']}", alt, paint, top=0.15)

@@ -1,25 +1,24 @@
 """The page of one edit: an argument from the verdict to what to do instead.
 
-Made from its diagnosis (``diag.keys/1``), from its verification (``diag.verify/1``), or from both.
-What was not measured is not left out: the page says so and shows the command that measures it.
+Written from its diagnosis (``diag.keys/1``), from its verification (``diag.verify/1``), or from
+both. What was not measured is not left out: the page says so, with the command that measures it.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.document import ReportError
 from reports.figures import edit
-from reports.numbers import number, times
+from reports.numbers import number, percent
 from reports.pages import first_token
-from reports.tables import terms
-from reports.tables.arms import rows as arm_rows
-from reports.tables.arms import sayings, sentence
+from reports.tables import arms, editors, setup, terms, verdicts
+from rome_diagnosis.editors import PUBLISHED, REMEDY
 
 Document = Mapping[str, Any]
-VERDICTS = {"collapse_risk": "Collapse risk", "unclear": "Unclear", "safe": "Safe"}
+LONGEST_TITLE = 60
 
 
 def view(
@@ -41,36 +40,45 @@ def view(
         The template's values.
 
     Raises:
-        ReportError: If the two are about different edits.
+        ReportError: If they are about different edits.
     """
     if keys and verify:
         _check_same(keys, verify)
-    d = keys or verify
-    assert d is not None
-    if probes and _site(probes) != _site(d):
+    document = keys or verify
+    assert document is not None
+    if probes and _site(probes) != _site(document):
         raise ReportError("the first-token probes are about different weights or another block")
-    found = terms.of_edit(verify) if verify else terms.of_keys(d)
-    before, after = d["request"]["prompt"].split("{}", 1)
-    split = terms.split(found)
+    found = terms.of_edit(verify) if verify else terms.of_keys(document)
+    before, after = document["request"]["prompt"].split("{}", 1)
     return {
-        "k": keys, "v": verify,
-        "before": before, "after": after,
-        "terms": found, "split": split, "figures": _figures(keys, verify, found) if figures else {},
-        "explained": terms.EXPLAINED,
-        "names": terms.NAMES, "arm_names": edit.ARMS,
-        "arm_rows": arm_rows(verify) if verify else [],
-        "sayings": sayings(verify) if verify else [],
-        "outcome": sentence(verify) if verify else None,
-        "advice": advice(found, verify),
-        "commands": {"keys": command(d, "diag.keys", "--json keys.json"),
-                     "verify": command(d, "diag.verify", "--json verify.json"),
-                     "why": f"python -m probes.first_token --model {_model(d)} "
-                            f"--layer {d['site']['layer']} --json first_token.json",
-                     "instead": command(d, "diag.verify", "--save-variant c_rome "
-                                                          "--save-model DIR")},
         **(first_token.view(probes, figures=figures) if probes else {"w": None}),
-        **_headline(keys, verify), "kind": "edit", "title": _title(d), "d": d,
+        "kind": "edit", "title": _title(document), "d": document, "k": keys, "v": verify,
+        "before": before, "after": after,
+        **_headline(keys, verify),
+        "terms": found, "split": terms.split(found), "responses": _responses(keys),
+        "ratio_name": terms.ratio_name(), "remedy": editors.editor(REMEDY),
+        "figures": _figures(keys, verify, found) if figures else {},
+        "arms": editors.arms(verify["arms"]) if verify else [],
+        "arm_rows": arms.rows(verify) if verify else [],
+        "outcomes": arms.outcomes(verify) if verify else [],
+        "sayings": arms.sayings(verify) if verify else [],
+        "outcome": arms.sentence(verify) if verify else None,
+        "advice": advice(found, keys, verify),
+        "findings": verdicts.findings(keys) if keys else [],
+        "reasoning": verdicts.reasoning(keys) if keys else None,
+        "measured_with": setup.measured_with(verify or document),
+        "commands": _commands(document),
     }  # fmt: skip
+
+
+def _responses(keys: Document | None) -> list[tuple[editors.Shown, list[float | None]]]:
+    """φ of each editor at four kinds of keys, where the diagnosis holds it."""
+    responses = (keys or {}).get("response") or {}
+    kinds = ("bare", "prefixed", "other_first_tokens", "later_tokens")
+    return [
+        (shown, [responses[shown.name].get(kind) for kind in kinds])
+        for shown in editors.editors(responses)
+    ]
 
 
 def _figures(
@@ -80,25 +88,23 @@ def _figures(
     first = keys["first_token"] if keys else None
     # A result of an earlier version holds no projection; with one context there is no plane.
     points = first.get("projection") if first else None
-    made: dict[str, Any] = {
+    return {
         "terms": edit.terms(found),
         "split": edit.split(split) if split else None,
         "plane": edit.plane(points) if points and points["unprefixed"][1] else None,
-        "profiles": [],
-        "perplexity": None,
-        "shares": None,
+        "profiles": edit.profiles(first["layers"], keys["site"]["layer"]) if keys and first else [],
+        "perplexity": edit.perplexity(verify, verify["settings"]["collapse_ratio"])
+        if verify
+        else None,
+        "shares": edit.shares(verify) if verify else None,
     }
-    if keys and first:
-        made["profiles"] = edit.profiles(first["layers"], keys["site"]["layer"])
-    if verify:
-        made["perplexity"] = edit.perplexity(verify, verify["settings"]["collapse_ratio"])
-        made["shares"] = edit.shares(verify)
-    return made
 
 
 def _title(document: Document) -> str:
     subject = str(document["request"]["subject"])
-    return f"Editing {subject if len(subject) <= 60 else subject[:59] + '…'}"
+    if len(subject) > LONGEST_TITLE:
+        subject = subject[: LONGEST_TITLE - 1] + "…"
+    return f"Editing {subject}"
 
 
 def _check_same(keys: Document, verify: Document) -> None:
@@ -110,7 +116,9 @@ def _check_same(keys: Document, verify: Document) -> None:
                     f"one and {verify[what][name]!r} in the other"
                 )
     if keys["model"]["fingerprint"] != verify["model"]["fingerprint"]:
-        raise ReportError("the results are about different weights: make both with the same model")
+        raise ReportError(
+            "the results are about different weights: measure both with the same model"
+        )
 
 
 def _site(document: Document) -> tuple[Any, Any]:
@@ -120,28 +128,28 @@ def _site(document: Document) -> tuple[Any, Any]:
 def _headline(keys: Document | None, verify: Document | None) -> dict[str, Any]:
     """The verdict, the one number it rests on, and what that number is."""
     if keys:
-        verdict, relative = keys["verdict"], keys["damage"]["rome"]["relative_bound"]
-        figure = (
-            ("ρ, the published denominator over the consistent one",
-             number(keys["denominators"]["ratio"]))
+        name = editors.judged([shown.name for shown in editors.damaging(keys)])
+        label, summary = verdicts.label(str(keys["verdict"])), keys["summary"]
+        relative = keys["damage"][name]["relative_bound"]
+        value, meaning = (
+            (number(keys["denominators"]["ratio"]), f"ρ = {terms.ratio_name()}")
             if relative is None
-            else ("its own length: as far as ROME as published may push an average token",
-                  times(relative))
-        )  # fmt: skip
-        label, summary = VERDICTS[verdict], keys["summary"]
+            else (
+                percent(relative),
+                f"of their norm: the most by which {editors.editor(name).label} may change hidden "
+                "states",
+            )
+        )
     else:
         assert verify is not None
-        broken = verify["collapsed"]["rome"]
-        # A model that has not collapsed may still be damaged: that is no leave to edit.
-        ratio = verify["arms"]["rome"]["perplexity"]["ratio"]
-        verdict, label = ("collapse_risk", "Collapsed") if broken else ("unclear", "Not collapsed")
-        figure = (
-            "perplexity after ROME as published, over before",
-            "overflowed" if ratio is None else times(ratio),
-        )
-        summary = sentence(verify)
-    return {"verdict": verdict, "verdict_label": label, "summary": summary,
-            "figure_label": figure[0], "figure_value": figure[1]}  # fmt: skip
+        name = editors.judged(verify["arms"])
+        label, summary = verdicts.label(verdicts.outcome(verify, name)), arms.sentence(verify)
+        value = arms.factor(verify["arms"][name]["perplexity"]["ratio"])
+        meaning = f"perplexity after {editors.editor(name).label}, over before"
+    return {
+        "verdict": label, "summary": summary, "figure_value": value, "figure_label": meaning,
+        "is_safe": label.style == "pass",
+    }  # fmt: skip
 
 
 def command(document: Document, module: str, rest: str) -> str:
@@ -150,7 +158,7 @@ def command(document: Document, module: str, rest: str) -> str:
     Args:
         document: A result about one edit.
         module: The module to run.
-        rest: Options behind the edit's own, as they are to be written.
+        rest: Options after the edit's own, as they are to be written.
 
     Returns:
         A line for a shell.
@@ -165,43 +173,76 @@ def command(document: Document, module: str, rest: str) -> str:
     return f"{shlex.join(words)} {rest}"
 
 
-def _model(document: Document) -> str:
-    return shlex.quote(str(document["model"]["name"]))
+def _commands(document: Document) -> dict[str, str]:
+    model, layer = shlex.quote(str(document["model"]["name"])), document["site"]["layer"]
+    return {
+        "keys": command(document, "diag.keys", "--json keys.json"),
+        "verify": command(document, "diag.verify", "--json verify.json"),
+        "why": f"python -m probes.first_token --model {model} --layer {layer} "
+               "--json first_token.json",
+        "instead": command(
+            document, "diag.verify", f"--save-variant {REMEDY} --save-model DIR"
+        ),
+    }  # fmt: skip
 
 
-def advice(found: list[terms.Terms], verify: Document | None) -> list[str]:
+# What an editor that uses one key in both places is good for, by that key.
+ADVICE = {
+    "mean": "Edit with {editor}{change}. It answers only when some text precedes the prompt: put a "
+            "prefix there at test time too.",
+    "bare": "If the bare prompt must carry the fact: {editor}{change}.",
+}  # fmt: skip
+
+
+def advice(
+    found: Sequence[terms.Terms], keys: Document | None, verify: Document | None
+) -> list[str]:
     """What to do instead of the published edit, with the numbers that speak for it.
 
     Args:
-        found: The terms of each variant.
-        verify: What the edits did, if they were made.
+        found: The terms of each editor.
+        keys: The diagnosis; editors that failed it are not recommended.
+        verify: What the edits did, if they were performed.
 
     Returns:
         Sentences.
     """
-    rome, c_rome, p_rome = found
-    most = " up to" if c_rome.is_bound else ""
-
-    def pushed(term: terms.Terms) -> str:
-        return "" if term.relative is None else (
-            f": it pushes an average token by{most} {times(term.relative)} its own length, "
-            f"ROME as published by{most} {times(rome.relative)}"
-        )  # fmt: skip
-
-    made = [
-        f"Edit with C-ROME, the mean key in both places{pushed(c_rome)}.",
-        "Put a prefix in front of the prompt at test time too, so that the key the edit was "
-        "written for is met.",
-        f"If the bare prompt must carry the fact, P-ROME uses its key in both places"
-        f"{pushed(p_rome)}.",
-    ]
+    failed = {each["id"] for each in (keys or {}).get("findings", ()) if each["status"] == "fail"}
+    lines = []
+    for term in found:
+        row = term.editor.editor
+        if row and row.along == row.divide_by and f"damage_{term.editor.name}" not in failed:
+            lines.append(
+                ADVICE[row.along].format(editor=term.editor.described, change=_change(term, found))
+            )
+    if not lines:
+        lines.append(
+            "None of these editors is known to make this edit without damage: try another layer "
+            "or a smaller clamp factor."
+        )
     if verify:
-        arms = verify["arms"]
-        told = [
-            f"{edit.ARMS[arm]} {times(arms[arm]['perplexity']['ratio'])} perplexity, "
-            f"new object {'reached' if arms[arm]['efficacy']['success'] else 'not reached'}"
-            for arm in edit.ARMS
-            if arms[arm]["perplexity"]["ratio"] is not None
-        ]
-        made.append("Measured on this edit: " + "; ".join(told) + ".")
-    return made
+        lines.append(f"Measured on this edit: {'; '.join(_measured(verify))}.")
+    return lines
+
+
+def _change(term: terms.Terms, found: Sequence[terms.Terms]) -> str:
+    if term.relative is None:
+        return ""
+    most = " up to" if term.is_bound else ""
+    text = f"; it changes hidden states by{most} {percent(term.relative)} of their norm"
+    if term.relative_first is not None:
+        text += f" (at other texts' first tokens by{most} {percent(term.relative_first)})"
+    published = terms.named(found, PUBLISHED)
+    if published is None or published.relative is None:
+        return text
+    return f"{text}, {published.editor.label} by{most} {percent(published.relative)}"
+
+
+def _measured(verify: Document) -> list[str]:
+    return [
+        f"{arm.short} perplexity {arms.factor(found['perplexity']['ratio'])}, new object "
+        f"{'reached' if found['efficacy']['success'] else 'not reached'}, "
+        f"{verdicts.label(verdicts.outcome(verify, arm.name)).text.lower()}"
+        for arm in editors.arms(verify["arms"])
+        for found in (verify["arms"][arm.name],)
+    ]

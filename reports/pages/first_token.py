@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.figures import first_token, projections
-from reports.numbers import number
+from reports.numbers import counted, estimate, fixed, number, share
+from reports.tables import setup
 
 Document = Mapping[str, Any]
 
@@ -22,18 +23,14 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         Values for a template.
     """
     model, layer = document["model"]["name"], document["site"]["layer"]
-    attribution = document["attribution"]
     return {
         "kind": "first_token", "title": f"First tokens of {model}, block {layer}",
         "w": document, "d": document,
-        "headline": _headline(document),
-        "shares": [
-            (name, _estimate(share), _estimate(attribution["alone"][name]),
-             _estimate(attribution["last"][name]))
-            for name, share in attribution["shapley"].items()
-        ] + [("Δρ", _estimate(attribution["delta"]), "", "")],
-        "effects": [_effect(effect) for effect in document["interventions"]["effects"]],
+        "headline": headline(document),
+        "shares": shares(document["attribution"]),
+        "effects": [effect(each) for each in document["interventions"]["effects"]],
         "why_figures": _figures(document) if figures else {},
+        "measured_with": setup.measured_with(document),
     }  # fmt: skip
 
 
@@ -48,28 +45,43 @@ def _figures(document: Document) -> dict[str, Any]:
     }
 
 
-def _headline(document: Document) -> str:
+def headline(document: Document) -> str:
+    """What was measured on how many subjects, and what ρ is with either key."""
     rho, subjects = document["rho"], document["subjects"]
+    skipped = subjects["skipped"]
     return (
-        f"Over {subjects['n']:,} subjects ({subjects['source']}) at block "
-        f"{document['site']['layer']}, ρ is {_estimate(rho['unprefixed'])} with the bare key and "
-        f"{_estimate(rho['prefixed'])} with a prefixed one; {100 * rho['below_limit']:.0f}% are "
-        f"below {number(rho['collapse_limit'])}."
+        f"Over {counted(subjects['n'], 'subject')} ({subjects['source']}"
+        f"{f', {len(skipped):,} skipped' if skipped else ''}) at block "
+        f"{document['site']['layer']}, ρ is {written(rho['unprefixed'])} with the bare key and "
+        f"{written(rho['prefixed'])} with a prefixed one; {share(rho['below_limit'])} are below "
+        f"{number(rho['collapse_limit'])}."
     )
 
 
-def _effect(effect: Document) -> tuple[str, str, str, str, str]:
-    """Hypothesis, intervention, what it was done to, ρ before and after, and how far it comes."""
-    name = (effect["hypothesis"], effect["name"], effect["starts_from"])
-    if effect["reason"] is not None:
-        return (*name, f"does not apply: {effect['reason']}", "–")
-    way = effect["recovered"]
-    return (
-        *name,
-        f"{number(effect['rho_before']['mean'])} → {_estimate(effect['rho_after'])}",
-        "–" if way is None else f"{round(100 * way)}%",
-    )
+def shares(attribution: Document) -> list[tuple[str, str, str, str]]:
+    """Each factor's Shapley share of Δρ, its effect alone, and its effect after all others."""
+    rows = [
+        (
+            name,
+            written(part),
+            written(attribution["alone"][name]),
+            written(attribution["last"][name]),
+        )
+        for name, part in attribution["shapley"].items()
+    ]
+    return [*rows, ("Δρ", written(attribution["delta"]), "", "")]
 
 
-def _estimate(found: Document) -> str:
-    return f"{number(found['mean'])} ({number(found['low'])} to {number(found['high'])})"
+def effect(found: Document) -> tuple[str, str, str, str, str]:
+    """Hypothesis, intervention, the run it starts from, ρ before and after, share recovered."""
+    name = (found["hypothesis"], found["name"], found["starts_from"])
+    if found["reason"] is not None:
+        return (*name, f"does not apply: {found['reason']}", "–")
+    change = f"{fixed(found['rho_before']['mean'])} → {written(found['rho_after'])}"
+    return (*name, change, share(found["recovered"]))
+
+
+def written(found: Document) -> str:
+    """An estimate with its interval."""
+    mean, interval = estimate(found, fixed)
+    return f"{mean} ({interval})" if interval else mean

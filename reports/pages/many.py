@@ -1,22 +1,23 @@
-"""The page of many edits: distributions, groups beside one another, and the riskiest edits."""
+"""The page of many edits: distributions, groups side by side, and the riskiest edits."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.figures import many, projections
-from reports.numbers import number, times
+from reports.numbers import counted, number
 from reports.pages import edit as edit_page
-from reports.tables.arms import ARMS, rows, sayings, share
-from reports.tables.edits import Edit, edits
-from reports.tables.groups import FIGURES, GROUPINGS
-from reports.tables.terms import NAMES
+from reports.tables import arms, editors, groups, setup, verdicts
+from reports.tables.edits import Edit, denominators, edits
+from rome_diagnosis.editors import PUBLISHED, REMEDY
 
 Document = Mapping[str, Any]
 LISTED = 500  # rows of the table: the riskiest; the rest is in the figures and in the saved result
 LONGEST = 160  # characters of a subject or prompt in a row of the table
+BEYOND = 1e300  # what a perplexity beyond all numbers sorts as
 
 
 def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
@@ -30,19 +31,21 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         The template's values.
     """
     found = edits(document)
-    made = document["schema"] == "diag.verify/1"
-    collapse = float(document["settings"]["collapse_ratio"]) if made else None
+    performed = document["schema"] == "diag.verify/1"
+    collapse = float(document["settings"]["collapse_ratio"]) if performed else None
     return {
-        "kind": "many", "d": document, "made": made, "n": len(found),
-        "title": f"{len(found):,} edits {'performed' if made else 'screened'}",
-        "headline": _performed(document) if made else _screened(document),
+        "kind": "many", "d": document, "performed": performed, "n": len(found),
+        "title": f"{counted(len(found), 'edit')} {'performed' if performed else 'screened'}",
+        "headline": performed_sentence(document) if performed else screened_sentence(document),
         "counts": _counts(found),
         "figures": _figures(document, found, collapse) if figures else {},
-        "groups": _groups(document) if made else [],
-        "arm_names": ARMS, "names": NAMES,
-        "told": document["summary"]["damage_against_perplexity"] if made else None,
-        "listed": [_row(document, edit) for edit in found[:LISTED]],
-        "refused": _refused(document, made),
+        "groups": grouped(document) if performed else [],
+        "published": editors.editor(PUBLISHED),
+        "arms": editors.arms(found[0].source["arms"]) if performed and found else [],
+        "predictive": groups.predictive(document["summary"]) if performed else None,
+        "listed": [_row(document, each) for each in found[:LISTED]],
+        "refused": refused(document),
+        "measured_with": setup.measured_with(document) if "model" in document else [],
         "verify_command": _verify_command(document),
     }  # fmt: skip
 
@@ -61,76 +64,77 @@ def _figures(document: Document, found: list[Edit], collapse: float | None) -> d
     }
 
 
-def _performed(document: Document) -> str:
+def performed_sentence(document: Document) -> str:
+    """How many edits broke the model with each editor, and what the remedy did to those."""
     summary = document["summary"]
-    broken, rescue = summary["collapsed"], summary["rescue"]
+    n, broken, rescue = summary["n"], summary["collapsed"], summary["rescue"]
+    first, *others = editors.unprefixed(broken)
     text = (
-        f"ROME as published broke the model with {broken['rome']:,} of {summary['n']:,} edits, "
-        f"C-ROME with {broken['c_rome']:,}, P-ROME with {broken['p_rome']:,}"
+        f"Of {counted(n, 'edit')}, {number(broken[first.name])} broke the model with {first.short}"
     )
+    text += "".join(f", {number(broken[arm.name])} with {arm.short}" for arm in others)
+    worst = rescue.get(f"{REMEDY}_ratio_max")
     if rescue["n"]:
-        worst = rescue["c_rome_ratio_max"]
+        published, remedy = (editors.editor(name).short for name in (PUBLISHED, REMEDY))
         text += (
-            f"; where ROME did, C-ROME raised perplexity by at most "
-            f"{'more than can be written' if worst is None else times(worst)}"
+            f"; where {published} did, {remedy} changed perplexity by a factor of at most "
+            f"{arms.factor(worst)}"
         )
     return f"{text}."
 
 
-def _screened(document: Document) -> str:
-    verdicts = [row["verdict"] for row in document["rows"] if row["error"] is None]
-    at_risk = verdicts.count("collapse_risk")
+def screened_sentence(document: Document) -> str:
+    """How many edits of a data set are at risk."""
+    judged = [row["verdict"] for row in document["rows"] if row["error"] is None]
     name = document["dataset"]["name"] if "dataset" in document else document["table"]
-    return (
-        f"ROME as published can destroy the model with {at_risk:,} of {len(verdicts):,} edits "
-        f"of {name}."
-    )
+    return at_risk(judged.count("collapse_risk"), len(judged), name)
 
 
-def _counts(found: list[Edit]) -> list[tuple[str, str, int]]:
-    """Verdicts or outcomes, by where the subject's last token stands."""
-    made: dict[tuple[str, str], int] = {}
-    for edit in found:
-        key = (_label(edit), _class(edit))
-        made[key] = made.get(key, 0) + 1
-    order = ("collapse_risk", "unclear", "safe")
-    return [
-        (label, kind, n)
-        for (label, kind), n in sorted(made.items(), key=lambda item: order.index(item[0][1]))
-    ]
+def at_risk(n: int, of: int, name: str) -> str:
+    """How many edits of a data set can destroy the model.
+
+    Args:
+        n: How many.
+        of: Of how many.
+        name: The data set's name.
+
+    Returns:
+        A sentence.
+    """
+    share = f" ({100 * n / of:.1f}%)" if of else ""
+    published = editors.editor(PUBLISHED).label
+    return f"{published} can destroy the model with {n:,} of {of:,} edits{share} of {name}."
 
 
-def _label(edit: Edit) -> str:
-    if edit.collapsed is not None:
-        return "Collapsed" if edit.collapsed else "Not collapsed"
-    return edit_page.VERDICTS[str(edit.verdict)]
-
-
-def _class(edit: Edit) -> str:
-    if edit.collapsed is not None:
-        return "collapse_risk" if edit.collapsed else "safe"
-    return str(edit.verdict)
+def _counts(found: Sequence[Edit]) -> list[tuple[verdicts.Label, int]]:
+    """Verdicts or outcomes, the worst first."""
+    counts = Counter(edit.label for edit in found)
+    return sorted(counts.items(), key=lambda item: verdicts.severity(item[0].name))
 
 
 def _row(document: Document, edit: Edit) -> dict[str, Any]:
     before, after = edit.prompt.split("{}", 1)
     request = edit.source.get("request", {})
     about = {
-        "model": document.get("model", {"name": "MODEL"}), "site": document.get("site") or
-        {"layer": "LAYER"},
-        "request": {"subject": edit.subject, "prompt": edit.prompt,
-                    "target_new": request.get("target_new"),
-                    "target_true": request.get("target_true")},
-    }  # fmt: skip
-    made = edit.collapsed is not None
+        "model": document.get("model", {"name": "MODEL"}),
+        "site": document.get("site") or {"layer": "LAYER"},
+        "request": {
+            "subject": edit.subject,
+            "prompt": edit.prompt,
+            "target_new": request.get("target_new"),
+            "target_true": request.get("target_true"),
+        },
+    }
     return {
-        "edit": edit, "label": _label(edit), "class": _class(edit),
+        "edit": edit,
         "before": _short(before), "subject": _short(edit.subject), "after": _short(after),
-        "whole": f"{before}{edit.subject}{after}", "target": request.get("target_new"),
-        "ratio": "overflowed" if made and edit.ratio is None else times(edit.ratio),
-        "ratio_value": 1e300 if made and edit.ratio is None else edit.ratio,
-        "arm_rows": rows(edit.source) if made else [],
-        "sayings": sayings(edit.source) if made else [],
+        "target": request.get("target_new"),
+        "ratio": arms.factor(edit.ratio) if edit.performed else "",
+        "ratio_value": BEYOND if edit.performed and edit.ratio is None else edit.ratio,
+        "arms": editors.arms(edit.source["arms"]) if edit.performed else [],
+        "arm_rows": arms.rows(edit.source) if edit.performed else [],
+        "sayings": arms.sayings(edit.source) if edit.performed else [],
+        "denominators": [] if edit.performed else denominators(edit.source),
         "command": edit_page.command(about, "diag.keys", "--html edit.html"),
     }  # fmt: skip
 
@@ -139,37 +143,38 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def _groups(document: Document) -> list[dict[str, Any]]:
-    """One table for each way of grouping: figures down, arms of each group across."""
-    made = []
-    for by, groups in document["groups"].items():
-        lines = []
-        for name, figure, is_share in FIGURES:
-            cells = [
-                _figure(group["arms"][arm].get(figure), is_share)
-                for group in groups
-                for arm in ARMS
-            ]
-            if any(cell[0] != "–" for cell in cells):
-                lines.append((name, cells))
-        made.append({"title": GROUPINGS.get(by, by), "by": by, "groups": groups, "lines": lines})
-    return made
+def grouped(document: Document, *, between: str = " to ") -> list[dict[str, Any]]:
+    """One table for each way of grouping: figures down, arms of each group across.
+
+    Args:
+        document: A ``diag.verify/1`` document of a list.
+        between: What separates the ends of an interval.
+
+    Returns:
+        For each way its title, groups, arms and rows.
+    """
+    tables = []
+    for by, found in document["groups"].items():
+        shown = groups.arms(found)
+        tables.append(
+            {"title": groups.GROUPINGS.get(by, by), "groups": found, "arms": shown,
+             "rows": groups.rows(found, shown, between=between)}
+        )  # fmt: skip
+    return tables
 
 
-def _figure(value: Any, is_share: bool) -> tuple[str, str]:
-    """A mean and its interval, as text."""
-    if not isinstance(value, Mapping):
-        return number(value), ""
-    write = share if is_share else number
-    return write(value["mean"]), f"{write(value['low'])} to {write(value['high'])}"
+def refused(document: Document) -> list[str]:
+    """What could not be measured, with the reason.
 
+    Args:
+        document: As for :func:`view`.
 
-def _refused(document: Document, made: bool) -> list[str]:
-    if not made:
+    Returns:
+        A line for each.
+    """
+    if document["schema"] != "diag.verify/1":
         return [f"row {row['row']}: {row['error']}" for row in document["rows"] if row["error"]]
-    return [
-        f"record {refused['index']}: {refused['reason']}" for refused in document["refused"]
-    ] + [
+    return [f"record {row['index']}: {row['reason']}" for row in document["refused"]] + [
         f"{edit['request']['subject']}: {edit['error']}"
         for edit in document["edits"]
         if "error" in edit

@@ -8,17 +8,25 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from reports.colours import dark, light
 from reports.document import ReportError, check
-from reports.numbers import number, rank, times
+from reports.numbers import counted, number, percent, rank, times
+from reports.pages.style import style
+from rome_diagnosis.text import cleaned
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
 Document = Mapping[str, Any]
-SCHEMAS = (
-    "diag.keys/1", "diag.verify/1", "diag.screen/1", "probes.first_token/1", "diag.covariance/1",
-)  # fmt: skip
+# What each schema is about; a document of diag.verify/1 is about one edit or about many.
+KINDS = {
+    "diag.keys/1": "keys",
+    "diag.verify/1": "edit",
+    "diag.screen/1": "screen",
+    "probes.first_token/1": "first_token",
+    "diag.covariance/1": "moments",
+}
+SCHEMAS = tuple(KINDS)
 
 
 def render(*documents: Document) -> str:
@@ -67,22 +75,24 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
     """
     for document in documents:
         check(document, SCHEMAS)
-    kinds = [_kind(document) for document in documents]
+    # Harmful characters are written out here, once for everything that is shown.
+    shown = [cleaned(document) for document in documents]
+    kinds = [_kind(document) for document in shown]
     if kinds in (["screen"], ["edits"]):
         from reports.pages import many
 
-        return many.view(documents[0], figures=figures)
+        return many.view(shown[0], figures=figures)
     if kinds == ["moments"]:
         from reports.pages import covariance
 
-        return covariance.view(documents[0], figures=figures)
-    found = dict(zip(kinds, documents, strict=True))
+        return covariance.view(shown[0], figures=figures)
     if kinds == ["first_token"]:
         from reports.pages import first_token
 
-        return first_token.view(documents[0], figures=figures)
-    of_edit = set(found) & {"keys", "edit"}
-    if not of_edit or len(found) < len(documents) or set(found) - of_edit - {"first_token"}:
+        return first_token.view(shown[0], figures=figures)
+    by_kind = dict(zip(kinds, shown, strict=True))
+    of_edit = set(by_kind) & {"keys", "edit"}
+    if not of_edit or len(by_kind) < len(shown) or set(by_kind) - of_edit - {"first_token"}:
         raise ReportError(
             "a page shows one result, or a diagnosis and a verification of the same edit (and "
             "the first-token probes of its model); these are: "
@@ -91,39 +101,29 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
     from reports.pages import edit
 
     return edit.view(
-        found.get("keys"), found.get("edit"), found.get("first_token"), figures=figures
+        by_kind.get("keys"), by_kind.get("edit"), by_kind.get("first_token"), figures=figures
     )
 
 
 def _kind(document: Document) -> str:
-    if document["schema"] == "diag.verify/1":
-        return "edits" if "edits" in document else "edit"
-    kinds = {
-        "diag.keys/1": "keys",
-        "diag.screen/1": "screen",
-        "probes.first_token/1": "first_token",
-        "diag.covariance/1": "moments",
-    }
-    return kinds[document["schema"]]
+    return "edits" if "edits" in document else KINDS[document["schema"]]
 
 
 def _template(name: str, documents: tuple[Document, ...]) -> str:
-    script = _script()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template(name)
-        .render(view(*documents), script=script, script_digest=f"'sha256-{digest}'")
-    )
-
-
-def _script() -> Markup:
-    """The one script a page may run; its digest is in the page, so that no other does."""
     from markupsafe import Markup
 
-    loader = _environment().loader
-    assert loader is not None
-    return Markup(loader.get_source(_environment(), "table.js")[0])
+    environment = _environment()
+    assert environment.loader is not None
+    # The one script a page may run; its digest is in the page, so that no other does.
+    script = environment.loader.get_source(environment, "table.js")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(name).render(
+        view(*documents),
+        script=Markup(script),
+        script_digest=f"'sha256-{digest}'",
+        style=Markup(style()),
+        paper=(light()["paper"], dark()["paper"]),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -137,5 +137,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "times": times, "rank": rank}
+    environment.filters |= {
+        "number": number, "times": times, "percent": percent, "rank": rank, "counted": counted,
+    }  # fmt: skip
     return environment

@@ -1,29 +1,14 @@
-"""What the four edits did, as rows of a table: each figure before and after, arm by arm."""
+"""What the edits did, as rows of a table: each figure before and after, arm by arm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reports.numbers import number, times
+from reports.numbers import chance, number, percent, share, times
+from reports.tables import editors, verdicts
 
-ARMS = {
-    "rome": "ROME",
-    "c_rome": "C-ROME",
-    "p_rome": "P-ROME",
-    "c_rome_prefixed": "C-ROME + prefix",
-}
 Arm = Mapping[str, Any]
-
-
-def share(value: float | None) -> str:
-    """A share in per cent."""
-    return "–" if value is None else f"{100 * value:.0f}%"
-
-
-def chance(value: float | None) -> str:
-    """A probability: small ones would all be 0%."""
-    return "–" if value is None else f"{value:.2f}" if value >= 0.005 else "< 0.005"
 
 
 def change(figure: Arm | None, write: Callable[[Any], str]) -> str:
@@ -33,68 +18,92 @@ def change(figure: Arm | None, write: Callable[[Any], str]) -> str:
     return f"{write(figure['before'])} → {write(figure['after'])}"
 
 
-def _perplexity(arm: Arm) -> str:
-    found = arm["perplexity"]
-    after = "overflowed" if found["after"] is None else number(found["after"])
-    return f"{number(found['before'])} → {after}"
+def factor(ratio: float | None) -> str:
+    """Perplexity after an edit over before; ``None`` stands for one beyond all numbers."""
+    return "overflowed" if ratio is None else times(ratio)
 
 
-def _pair(name: str, write: Callable[[Any], str]) -> Callable[[Arm], str]:
+def _perplexity(figure: Arm) -> str:
+    after = "overflowed" if figure["after"] is None else number(figure["after"])
+    return f"{number(figure['before'])} → {after}"
+
+
+def _efficacy(name: str, write: Callable[[Any], str]) -> Callable[[Arm], str]:
     return lambda arm: (
         f"{write(arm['efficacy'][f'{name}_before'])} → {write(arm['efficacy'][f'{name}_after'])}"
     )
 
 
 def _damage(name: str) -> Callable[[Arm], str]:
-    return lambda arm: "not checked" if arm["damage"][name] is None else times(arm["damage"][name])
+    return lambda arm: (
+        "not checked" if arm["damage"].get(name) is None else percent(arm["damage"][name])
+    )
 
 
-# What it is, what that means, and how it is read.
-ROWS: tuple[tuple[str, str, Callable[[Arm], str]], ...] = (
-    ("Perplexity", "of held-out text", _perplexity),
-    ("Damage, predicted", "push of an average token over its length", _damage("relative")),
-    ("Damage, measured", "the same over the text set", _damage("measured_relative")),
-    ("‖ΔW‖ / ‖W‖", "", lambda arm: number(arm["relative_update_norm"])),
-    ("P(new object)", "efficacy", _pair("p", chance)),
-    ("P(true object)", "", _pair("p_true", chance)),
-    ("Rank of the new object", "", _pair("rank", number)),
-    ("Edit took", "P(new) > P(true)", lambda arm: "yes" if arm["efficacy"]["success"] else "no"),
-    ("Generalisation", "paraphrases", lambda arm: change(arm["generalisation"], share)),
-    ("Locality", "neighbouring facts", lambda arm: change(arm["locality"], share)),
-    ("Recall", "of other facts", lambda arm: change(arm["recall"], share)),
-    ("Text entropy", "bits, of generated n-grams", lambda arm: change(arm["entropy"], number)),
+# Name, meaning, reader, and whether only the longer table of a terminal shows it.
+_ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
+    ("D, unit direction", "", lambda arm: number(arm["denominator_normalised"]), True),
+    ("‖v* − v‖", "", lambda arm: number(arm["numerator_norm"]), True),
+    ("Perplexity", "of held-out text", lambda arm: _perplexity(arm["perplexity"]), False),
+    ("Mean of the texts' perplexities", "", lambda arm: _perplexity(arm["perplexity"]["text_mean"]),
+     True),
+    ("Damage, predicted", "change of hidden states over their norm", _damage("relative"), False),
+    ("Damage, measured", "the same over the text set", _damage("measured_relative"), False),
+    ("‖ΔW‖ / ‖W‖", "", lambda arm: number(arm["relative_update_norm"]), False),
+    ("P(new object)", "efficacy", _efficacy("p", chance), False),
+    ("P(true object)", "", _efficacy("p_true", chance), False),
+    ("Rank of the new object", "", _efficacy("rank", number), False),
+    ("Edit took", "P(new) > P(true)",
+     lambda arm: "yes" if arm["efficacy"]["success"] else "no", False),
+    ("Generalisation", "paraphrases", lambda arm: change(arm["generalisation"], share), False),
+    ("Locality", "neighbouring facts", lambda arm: change(arm["locality"], share), False),
+    ("Recall", "of other facts", lambda arm: change(arm["recall"], share), False),
+    ("Text entropy", "bits, of generated n-grams", lambda arm: change(arm["entropy"], number),
+     False),
 )  # fmt: skip
 
 
-def rows(edit: Arm) -> list[tuple[str, str, list[str]]]:
+def rows(edit: Arm, *, all_figures: bool = False) -> list[tuple[str, str, list[str]]]:
     """The table of one edit.
 
     Args:
         edit: One edit of a ``diag.verify/1`` document.
+        all_figures: Whether to include those that only explain others.
 
     Returns:
         For each figure its name, what it means, and a cell for each arm.
     """
+    shown = editors.arms(edit["arms"])
     return [
-        (name, meaning, [read(edit["arms"][arm]) for arm in ARMS]) for name, meaning, read in ROWS
+        (name, meaning, [read(edit["arms"][arm.name]) for arm in shown])
+        for name, meaning, read, extra in _ROWS
+        if all_figures or not extra
     ]
 
 
+def outcomes(edit: Arm) -> list[verdicts.Label]:
+    """What became of the model in each arm."""
+    return [verdicts.label(verdicts.outcome(edit, arm.name)) for arm in editors.arms(edit["arms"])]
+
+
 def sayings(edit: Arm) -> list[tuple[str, str, str, str]]:
-    """What the model says behind the prompt, before and after each edit.
+    """What the model says after the prompt, before and after each edit.
 
     Args:
         edit: One edit of a ``diag.verify/1`` document.
 
     Returns:
-        For each arm its key, name, the prefix in front of the prompt, and the text.
+        For each arm its style, its name, the prefix before the prompt, and the text.
     """
-    arms = edit["arms"]
-    said = [("before", "Before", "", arms["rome"]["efficacy"]["generated_before"])]
-    for arm, name in ARMS.items():
-        found = arms[arm]
-        said.append((arm, name, found.get("prefix", ""), found["efficacy"]["generated"]))
-    return said
+    shown = editors.arms(edit["arms"])
+    lines = [("before", "Before", "", edit["arms"][arm.name]["efficacy"]["generated_before"])
+             for arm in shown[:1]]  # fmt: skip
+    for arm in shown:
+        found = edit["arms"][arm.name]
+        lines.append(
+            (arm.style, arm.short, found.get("prefix", ""), found["efficacy"]["generated"])
+        )
+    return lines
 
 
 def sentence(edit: Arm) -> str:
@@ -106,15 +115,16 @@ def sentence(edit: Arm) -> str:
     Returns:
         The sentence.
     """
-    limit = float(edit["settings"]["collapse_ratio"])
-    told = [
-        f"{ARMS[arm]} {'overflowed' if ratio is None else times(ratio)}"
-        for arm in ("rome", "c_rome", "p_rome")
-        for ratio in (edit["arms"][arm]["perplexity"]["ratio"],)
+    limit = number(float(edit["settings"]["collapse_ratio"]))
+    shown = editors.unprefixed(edit["arms"])
+    ratios = [
+        f"{arm.short} {factor(edit['arms'][arm.name]['perplexity']['ratio'])}" for arm in shown
     ]
-    broken = [ARMS[arm] for arm in ("rome", "c_rome", "p_rome") if edit["collapsed"][arm]]
+    broken = [arm.short for arm in shown if edit["collapsed"].get(arm.name)]
+    damaged = [arm.short for arm in shown if verdicts.outcome(edit, arm.name) == "damaged"]
     end = f"; so {' and '.join(broken)} broke the model" if broken else ""
+    worse = f" {' and '.join(damaged)} damaged it." if damaged else ""
     return (
-        f"Perplexity after the edit over before: {', '.join(told)}. "
-        f"From {times(limit)} on a model counts as collapsed{end}."
+        f"Perplexity after the edit over before: {', '.join(ratios)}. "
+        f"A model counts as collapsed from {limit}×{end}.{worse}"
     )

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.tables import terms
+from reports.tables import editors, terms, verdicts
+from reports.tables.editors import Shown
+from rome_diagnosis.editors import PUBLISHED
 
 Document = Mapping[str, Any]
 
@@ -19,14 +21,15 @@ class Edit:
         number: Its place in the list or data set.
         subject: Its subject.
         prompt: Its prompt, ``{}`` for the subject.
-        token: The token the bare prompt looks the fact up at.
+        token: The token at which the bare prompt looks the fact up.
         index: That token's index.
-        is_first: Whether nothing stands in front of it.
+        is_first: Whether no token precedes it.
         split: ρ and its factors; ``None`` where they cannot be had.
-        predicted: Relative damage of ROME in closed form; a bound where the edit was not made.
-        ratio: Perplexity after ROME over before; ``None`` if not measured or beyond all numbers.
-        collapsed: Whether ROME broke the model; ``None`` where the edit was not made.
-        verdict: Of screening, or ``None``.
+        predicted: Relative damage of the published editor in closed form; a bound where the edit
+            was not made.
+        ratio: Perplexity after it over before; ``None`` if not measured or beyond all numbers.
+        performed: Whether the edit was made.
+        label: The outcome where the edit was made, else the verdict.
         source: The row or object all this is from.
     """
 
@@ -39,15 +42,15 @@ class Edit:
     split: terms.Split | None
     predicted: float | None
     ratio: float | None
-    collapsed: bool | None
-    verdict: str | None
+    performed: bool
+    label: verdicts.Label
     source: Document
 
     @property
     def group(self) -> str:
         """What figures set apart: collapsed or not where that is known, else the place."""
-        if self.collapsed is not None:
-            return "collapsed" if self.collapsed else "not collapsed"
+        if self.performed:
+            return "collapsed" if self.label.name == "collapsed" else "not collapsed"
         return "first token" if self.is_first else "later token"
 
 
@@ -61,16 +64,32 @@ def edits(document: Document) -> list[Edit]:
         The riskiest first: by what the edit did, else by what it may do.
     """
     if document["schema"] == "diag.screen/1":
-        found = [_screened(row) for row in document["rows"] if row["error"] is None]
-        return sorted(found, key=_risk, reverse=True)
-    made = enumerate(document["edits"])
-    performed = [_performed(i, edit) for i, edit in made if "error" not in edit]
+        screened = [_screened(row) for row in document["rows"] if row["error"] is None]
+        return sorted(screened, key=_risk, reverse=True)
+    numbered = enumerate(document["edits"])
+    performed = [_performed(i, edit) for i, edit in numbered if "error" not in edit]
     return sorted(performed, key=_harm, reverse=True)
+
+
+def denominators(row: Document) -> list[tuple[Shown, float | None, float | None]]:
+    """The denominators of one row of a screened data set, with the damage each allows.
+
+    Args:
+        row: A row of the table that ``diag.screen`` writes.
+
+    Returns:
+        For each editor D and the bound of the MLP output's change, as far as the row holds them.
+    """
+    names = [column.removeprefix("d_") for column in row if column.startswith("d_")]
+    return [
+        (shown, row[f"d_{shown.name}"], row.get(f"bound_{shown.name}"))
+        for shown in editors.editors(names)
+    ]
 
 
 def _risk(edit: Edit) -> tuple[float, float, int]:
     bound = -1.0 if edit.predicted is None else edit.predicted
-    if edit.source["d_rome"] == 0.0:
+    if edit.source.get(f"d_{PUBLISHED}") == 0.0:
         bound = float("inf")
     return bound, -abs(edit.split.rho) if edit.split else 0.0, -edit.number
 
@@ -86,17 +105,18 @@ def _screened(row: Document) -> Edit:
         number=row["row"], subject=row["subject"], prompt=row["prompt"], token=row["token"],
         index=row["token_index"], is_first=row["is_first_token"],
         split=terms.Split(rho, length, cosine) if known else None,
-        predicted=row["relative_bound_rome"], ratio=None, collapsed=None,
-        verdict=row["verdict"], source=row,
+        predicted=row.get(f"relative_bound_{PUBLISHED}"), ratio=None, performed=False,
+        label=verdicts.label(str(row["verdict"])), source=row,
     )  # fmt: skip
 
 
 def _performed(number: int, edit: Document) -> Edit:
-    rome, site, request = edit["arms"]["rome"], edit["site"], edit["request"]
+    name = editors.judged(edit["arms"])
+    arm, site, request = edit["arms"][name], edit["site"], edit["request"]
     return Edit(
         number=number, subject=request["subject"], prompt=request["prompt"], token=site["token"],
         index=site["index"], is_first=site["is_first_token"],
-        split=terms.split(terms.of_edit(edit)), predicted=rome["damage"]["relative"],
-        ratio=rome["perplexity"]["ratio"], collapsed=edit["collapsed"]["rome"],
-        verdict=None, source=edit,
+        split=terms.split(terms.of_edit(edit)), predicted=arm["damage"]["relative"],
+        ratio=arm["perplexity"]["ratio"], performed=True,
+        label=verdicts.label(verdicts.outcome(edit, name)), source=edit,
     )  # fmt: skip

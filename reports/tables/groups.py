@@ -2,25 +2,95 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reports.numbers import counted, estimate, number, percent, share
+from reports.tables import editors
+from reports.tables.editors import Shown
+from rome_diagnosis.editors import PUBLISHED
+
 GROUPINGS = {
     "collapse": "Collapse cases and normal ones",
-    "first_token": "Where the subject's last token stands",
+    "first_token": "Position of the subject's last token",
     "record": "The data set's own groups",
 }
-# What it is called, which figure, whether it is a share.
-FIGURES = (
-    ("‖v* − v‖", "numerator_norm", False),
-    ("|D|, unit direction", "denominator_normalised_size", False),
-    ("Damage, × stream", "relative_damage", False),
-    ("‖ΔW‖ / ‖W‖", "relative_update_norm", False),
-    ("Collapsed", "collapsed", False),
-    ("Largest perplexity", "perplexity_max", False),
-    ("… over before", "perplexity_ratio_max", False),
-    ("Efficacy", "efficacy", True),
-    ("Efficacy, unseen prefix", "efficacy_unseen_prefix", True),
-    ("Efficacy, generated", "efficacy_generated", True),
-    ("Generalisation", "generalisation", True),
-    ("Locality", "locality", True),
-    ("Recall, other facts", "recall", True),
-    ("Text entropy, bits", "entropy", False),
+# What it is called, which figure, and how it is written.
+_FIGURES = (
+    ("‖v* − v‖", "numerator_norm", number),
+    ("|D|, unit direction", "denominator_normalised_size", number),
+    ("Damage", "relative_damage", percent),
+    ("‖ΔW‖ / ‖W‖", "relative_update_norm", number),
+    ("Collapsed", "collapsed", number),
+    ("Largest perplexity", "perplexity_max", number),
+    ("… over before", "perplexity_ratio_max", number),
+    ("Efficacy", "efficacy", share),
+    ("Efficacy, unseen prefix", "efficacy_unseen_prefix", share),
+    ("Efficacy, generated", "efficacy_generated", share),
+    ("Generalisation", "generalisation", share),
+    ("Locality", "locality", share),
+    ("Recall, other facts", "recall", share),
+    ("Text entropy, bits", "entropy", number),
 )
+
+
+def arms(groups: Iterable[Mapping[str, Any]]) -> list[Shown]:
+    """The arms that any of these groups holds."""
+    return editors.arms(dict.fromkeys(name for group in groups for name in group["arms"]))
+
+
+def rows(
+    groups: Iterable[Mapping[str, Any]], shown: Iterable[Shown], *, between: str = " to "
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Figures down, the arms of each group across; figures that no group has are left out.
+
+    Args:
+        groups: Groups of one way of grouping, from a ``diag.verify/1`` document.
+        shown: The arms to show, as :func:`arms` gives them.
+        between: What separates the ends of an interval.
+
+    Returns:
+        For each figure its name, and for each cell the mean and its interval.
+    """
+    across = [group["arms"].get(arm.name, {}) for group in groups for arm in shown]
+    table = []
+    for name, figure, write in _FIGURES:
+        cells = [
+            estimate(value, write, between=between)
+            if isinstance(value := arm.get(figure), Mapping)
+            else (write(value), "")
+            for arm in across
+        ]
+        if any(mean != "–" for mean, _ in cells):
+            table.append((name, cells))
+    return table
+
+
+# Below this many edits on either side a rank statistic says nothing.
+FEWEST = 5
+
+
+def predictive(summary: Mapping[str, Any]) -> str | None:
+    """How well the predicted damage ranks what happened to perplexity, in a sentence.
+
+    Args:
+        summary: The ``summary`` of a ``diag.verify/1`` document of a list.
+
+    Returns:
+        The sentence, with the numbers of edits it rests on; ``None`` where they are too few.
+    """
+    found = summary["damage_against_perplexity"]
+    n, sides = found["n_ranked"], (found["n_collapsed"], found["n_other"])
+    parts = []
+    if found["spearman"] is not None and n >= FEWEST:
+        parts.append(
+            f"ranks the perplexity ratios with Spearman {number(found['spearman'])} "
+            f"({counted(n, 'edit')} with a damage of 10% or more)"
+        )
+    if found["auc"] is not None and min(sides) >= FEWEST:
+        parts.append(
+            f"tells collapsed models from others with AUC {number(found['auc'])} "
+            f"({number(sides[0])} against {number(sides[1])})"
+        )
+    name = editors.editor(PUBLISHED).short
+    return f"For {name} the predicted damage {' and '.join(parts)}." if parts else None

@@ -1,80 +1,84 @@
 """The terms of the update equation, as far as a saved result knows them.
 
 ΔW = u (v* − v)ᵀ / D changes the MLP's output over ordinary tokens by ‖v* − v‖ · √(uᵀCu) / |D| on
-average. Each variant's three terms stand beside one another, so that one sees which is small.
+average. Each editor's three terms are shown side by side, so that one sees which is small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-VARIANTS = ("rome", "c_rome", "p_rome")
-NAMES = {"rome": "ROME", "c_rome": "C-ROME", "p_rome": "P-ROME"}
-EXPLAINED = {
-    "rome": "as published: mean key above, bare key below",
-    "c_rome": "the mean key in both places",
-    "p_rome": "the bare key in both places",
-}
+from reports.tables import editors
+from reports.tables.editors import Shown
+from rome_diagnosis.editors import PUBLISHED, REMEDY
 
 
 @dataclass(frozen=True)
 class Terms:
-    """One variant's update in numbers.
+    """One editor's update in numbers.
 
     Attributes:
-        variant: Its name in results.
+        editor: Whose, and how it is shown.
         denominator: D, signed.
         residual: ‖v* − v‖, or the most it can be.
         spread: √(uᵀCu): how far the direction reaches into ordinary tokens; ``None`` without a
             corpus moment.
         damage: Root mean square change of the MLP's output.
-        relative: The same over the residual stream's typical length.
+        relative: Change of the residual stream over its typical norm.
+        relative_first: The same over the first tokens of texts; ``None`` if not measured.
         is_bound: Whether residual and damage are upper bounds.
     """
 
-    variant: str
+    editor: Shown
     denominator: float
     residual: float
     spread: float | None
     damage: float | None
     relative: float | None
+    relative_first: float | None
     is_bound: bool
 
 
 def of_keys(document: Mapping[str, Any]) -> list[Terms]:
     """The terms before any edit is made, from a ``diag.keys/1`` document."""
-    found = []
-    for variant in VARIANTS:
-        bound, d = document["damage"][variant], document["denominators"][variant]
-        found.append(
-            _terms(variant, d, bound["residual"], bound["bound"], bound["relative_bound"], True)
-        )
-    return found
+    terms = []
+    for editor in editors.damaging(document):
+        bound, d = document["damage"][editor.name], document["denominators"].get(editor.name)
+        if d is not None:
+            terms.append(
+                Terms(
+                    editor, d, bound["residual"],
+                    _spread(bound["bound"], d, bound["residual"]), bound["bound"],
+                    bound["relative_bound"], bound.get("relative_bound_first_tokens"), True,
+                )
+            )  # fmt: skip
+    return terms
 
 
 def of_edit(edit: Mapping[str, Any]) -> list[Terms]:
     """The terms of the updates as they were made, from one edit of a ``diag.verify/1`` document."""
-    found = []
-    for variant in VARIANTS:
-        arm = edit["arms"][variant]
-        damage = arm["damage"]
-        found.append(
-            _terms(
-                variant, arm["denominator"], arm["numerator_norm"],
-                damage["predicted"], damage["relative"], False,
+    terms = []
+    for editor in editors.unprefixed(edit["arms"]):
+        arm = edit["arms"][editor.name]
+        damage, d, residual = arm["damage"], arm["denominator"], arm["numerator_norm"]
+        terms.append(
+            Terms(
+                editor, d, residual, _spread(damage["predicted"], d, residual),
+                damage["predicted"], damage["relative"], damage.get("relative_first_tokens"), False,
             )
         )  # fmt: skip
-    return found
+    return terms
 
 
-def _terms(
-    variant: str, d: float, residual: float, damage: float | None, relative: float | None,
-    is_bound: bool,
-) -> Terms:  # fmt: skip
-    spread = None if damage is None or not residual else damage * abs(d) / residual
-    return Terms(variant, d, residual, spread, damage, relative, is_bound)
+def _spread(damage: float | None, d: float, residual: float) -> float | None:
+    return None if damage is None or not residual else damage * abs(d) / residual
+
+
+def named(terms: Sequence[Terms], name: str) -> Terms | None:
+    """The terms of one editor, or ``None``."""
+    return next((term for term in terms if term.editor.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class Split:
     """ρ and the two factors it is the product of.
 
     Attributes:
-        rho: D_rome / D_c_rome.
+        rho: The published denominator over the consistent one.
         length: ‖k_u‖ / ‖k̄‖ in the C⁻¹ metric.
         cosine: Of k_u and k̄ in the C⁻¹ metric.
     """
@@ -92,17 +96,28 @@ class Split:
     cosine: float
 
 
-def split(terms: list[Terms]) -> Split | None:
-    """ρ and its factors, from the three denominators alone.
+def split(terms: Sequence[Terms]) -> Split | None:
+    """ρ and its factors, from the denominators alone: they are the keys' inner products.
 
     Args:
-        terms: Of ``rome``, ``c_rome`` and ``p_rome``.
+        terms: Of editors that divide by all three products of k̄ and k_u.
 
     Returns:
-        The split; ``None`` where a squared length is not positive.
+        The split; ``None`` where a product is missing, or a squared length is not positive.
     """
-    rome, c_rome, p_rome = (term.denominator for term in terms)
-    if c_rome <= 0 or p_rome <= 0:
+    products: dict[tuple[str, str], float] = {}
+    for term in terms:
+        if row := term.editor.editor:
+            products.setdefault((row.along, row.divide_by), term.denominator)
+    mixed = products.get(("mean", "bare"))
+    mean, bare = products.get(("mean", "mean"), 0.0), products.get(("bare", "bare"), 0.0)
+    if mixed is None or mean <= 0 or bare <= 0:
         return None
-    length = (p_rome / c_rome) ** 0.5
-    return Split(rome / c_rome, length, rome / c_rome / length)
+    rho, length = mixed / mean, (bare / mean) ** 0.5
+    return Split(rho, length, rho / length)
+
+
+def ratio_name() -> str:
+    """ρ as a quotient of denominators, e.g. ``D_ROME / D_C-ROME``."""
+    above, below = (editors.editor(name).short for name in (PUBLISHED, REMEDY))
+    return f"D_{above} / D_{below}"

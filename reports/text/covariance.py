@@ -1,31 +1,40 @@
-"""What estimating a second moment came to, as text in a terminal."""
+"""Estimated second moments as text in a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from reports.pages.covariance import lines, speed
+from reports.text import console as parts
+from reports.text.console import Document
 
 
-def show(document: Mapping[str, Any], console: Console | None = None) -> None:
+def show(document: Document, console: Console | None = None) -> None:
     """Prints a ``diag.covariance/1`` document.
 
     Args:
         document: The summary.
         console: Where to; standard output by default.
     """
-    console = console or Console(highlight=False)
-    console.print(f"second moments of {document['model']} over {document['corpus']}")
-    for layer in document["layers"]:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_row("layer", f"{layer['layer']}: {layer['file']}")
-        for what, value in lines(layer):
-            table.add_row(what, value)
-        console.print(table)
+    parts.show(render, document, console)
+
+
+def render(document: Document) -> RenderableType:
+    """Lays a ``diag.covariance/1`` document out.
+
+    Args:
+        document: The summary.
+
+    Returns:
+        Something ``rich`` prints.
+    """
+    layers = [
+        parts.table(None, [("layer", f"{layer['layer']}: {layer['file']}"), *lines(layer)])
+        for layer in document["layers"]
+    ]
     took = speed(document)
-    if took:
-        console.print(took, style="dim")
+    return parts.page(
+        f"second moments of {document['model']} over {document['corpus']}",
+        *layers,
+        parts.dim(took) if took else None,
+    )

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import Console, RenderableType
 from rich.text import Text
 
+from reports.numbers import number, share
+from reports.pages.first_token import effect, headline, shares, written
+from reports.text import console as parts
+from reports.text.console import Document, quoted
 
-def show(document: Mapping[str, Any], console: Console | None = None) -> None:
+CELLS = ("first_bare", "first_prefixed", "later_bare", "ordinary_first")
+
+
+def show(document: Document, console: Console | None = None) -> None:
     """Prints a ``probes.first_token/1`` document.
 
     Args:
         document: The saved result.
         console: Where to; standard output by default.
     """
-    (console or Console(highlight=False)).print(render(document))
+    parts.show(render, document, console)
 
 
-def render(document: Mapping[str, Any]) -> RenderableType:
+def render(document: Document) -> RenderableType:
     """Lays a ``probes.first_token/1`` document out.
 
     Args:
@@ -30,137 +32,102 @@ def render(document: Mapping[str, Any]) -> RenderableType:
     Returns:
         Something ``rich`` prints.
     """
-    rho, subjects = document["rho"], document["subjects"]
-    headline = Text.assemble(
-        (f"{subjects['n']} subjects", "bold"),
-        f" ({subjects['source']}, {len(subjects['skipped'])} skipped) at block "
-        f"{document['site']['layer']} of {document['model']['name']}: ρ is "
-        f"{_estimate(rho['unprefixed'])} bare and {_estimate(rho['prefixed'])} prefixed; "
-        f"{rho['below_limit']:.0%} are below {rho['collapse_limit']}",
-    )
-    return Group(
-        headline,
-        *(Padding(Text(line["message"]), (1, 2, 0, 2)) for line in document["findings"]),
-        _section("Keys, block by block", _cells(document), _pairs(document)),
-        _section("Sinks", _sinks(document)),
-        _section(
-            f"Interventions (positions are {document['interventions']['positions']})",
-            _interventions(document),
-        ),
-        _section("Attribution of Δρ", _attribution(document)),
-        _section("Patches", _patches(document)),
-        Padding(Text(document["command"], style="dim"), (1, 0)),
-    )
+    positions = document["interventions"]["positions"]
+    return parts.page(
+        headline(document),
+        *_findings(document),
+        parts.section("Keys, block by block", _cells(document), "", _pairs(document)),
+        parts.section("Sinks", _sinks(document)),
+        parts.section(f"Interventions (positions are {positions})", _interventions(document)),
+        parts.section("Attribution of Δρ", _attribution(document)),
+        parts.section("Patches", _patches(document)),
+        "",
+        parts.dim(document["command"]),
+    )  # fmt: skip
 
 
-def _section(title: str, *parts: RenderableType) -> RenderableType:
-    return Group(Text(""), Text(title, style="bold"), *(Padding(p, (0, 2, 1, 2)) for p in parts))
+def _findings(document: Document) -> list[RenderableType | None]:
+    messages = [finding["message"] for finding in document["findings"]]
+    return [part for message in messages for part in ("", parts.indented(message))]
 
 
-def _cells(document: Mapping[str, Any]) -> Table:
-    table = _table("block", "cell", "n", "‖k‖", "spread", "rank", "‖k‖ in C⁻¹", "spread in C⁻¹")
-    for block in document["layers"]:
-        for name in ("first_bare", "first_prefixed", "later_bare", "ordinary_first"):
-            found = block["cells"].get(name)
-            if found:
-                table.add_row(
-                    str(block["layer"]), name, str(found["n"]), _number(found["norm"]),
-                    _number(found["spread"]), _number(found["effective_rank"]),
-                    _number(found["whitened_norm"]), _number(found["whitened_spread"]),
-                )  # fmt: skip
-    return table
+def _cells(document: Document) -> RenderableType:
+    figures = ("norm", "spread", "effective_rank", "whitened_norm", "whitened_spread")
+    return parts.table(
+        ("block", "cell", ">n", ">‖k‖", ">spread", ">rank", ">‖k‖ in C⁻¹", ">spread in C⁻¹"),
+        [
+            (str(block["layer"]), name.replace("_", " "), number(cell["n"]),
+             *(number(cell[figure]) for figure in figures))
+            for block in document["layers"]
+            for name in CELLS
+            if (cell := block["cells"].get(name))
+        ],
+    )  # fmt: skip
 
 
-def _pairs(document: Mapping[str, Any]) -> Table:
-    table = _table(
-        "block", "cells", "cosine", "in C⁻¹", "Mahalanobis", "Fréchet", "AUC", "shuffled"
-    )
+def _pairs(document: Document) -> RenderableType:
     edited = document["site"]["layer"]
+    rows = []
     for block in document["layers"]:
         for pair in block["pairs"]:
-            if block["layer"] != edited and pair["cells"] != ["first_bare", "later_bare"]:
+            if block["layer"] != edited and list(pair["cells"]) != ["first_bare", "later_bare"]:
                 continue
             probe = pair["probe"] or {}
-            table.add_row(
-                str(block["layer"]), " / ".join(pair["cells"]), _number(pair["cosine"]),
-                _number(pair["whitened_cosine"]), _number(pair["mahalanobis"]),
-                _number(pair["frechet"]), _number(probe.get("auc")),
-                _number(probe.get("null_mean")),
+            values = (
+                pair["cosine"], pair["whitened_cosine"], pair["mahalanobis"], pair["frechet"],
+                probe.get("auc"), probe.get("null_mean"),
             )  # fmt: skip
-    return table
+            cells = " / ".join(pair["cells"]).replace("_", " ")
+            rows.append((str(block["layer"]), cells, *map(number, values)))
+    head = ("block", "cells", ">cosine", ">in C⁻¹", ">Mahalanobis", ">Fréchet", ">AUC", ">shuffled")
+    return parts.table(head, rows)
 
 
-def _sinks(document: Mapping[str, Any]) -> Table:
-    table = _table(
-        "block", "attention to 0", "sink rate", "stream at 0", "later", "massive at 0", "later",
-        "coordinates", "other sinks",
-    )  # fmt: skip
+def _sinks(document: Document) -> RenderableType:
+    figures = ("attention_to_first", "sink_rate", "length_first", "length_later", "massive_first",
+               "massive_later")  # fmt: skip
+    rows = []
     for block in document["sinks"]["layers"]:
-        table.add_row(
-            str(block["layer"]), _number(block["attention_to_first"]),
-            _number(block["sink_rate"]), _number(block["length_first"]),
-            _number(block["length_later"]), _number(block["massive_first"]),
-            _number(block["massive_later"]),
-            ", ".join(f"{c['index']} ({c['share']:.0%})" for c in block["coordinates"][:3]),
-            Text(", ".join(f"{o['token']!r} ×{o['count']}" for o in block["others"][:3]) or "none"),
+        largest = [f"{c['index']} ({share(c['share'])})" for c in block["coordinates"][:1]]
+        others = [f"{quoted(o['token'])} ×{o['count']}" for o in block["others"][:1]]
+        values = (number(block[figure]) for figure in figures)
+        rows.append((str(block["layer"]), *values, "".join(largest), "".join(others) or "none"))
+    head = ("block", ">attention to 0", ">sink rate", ">stream at 0", ">later", ">massive at 0",
+            ">later", "coordinate", "other sink")  # fmt: skip
+    return parts.table(head, rows)
+
+
+def _interventions(document: Document) -> RenderableType:
+    rows: list[tuple[RenderableType, ...]] = []
+    for found in document["interventions"]["effects"]:
+        *names, rho, recovered = effect(found)
+        applies = found["reason"] is None
+        rows.append(
+            (*names, str(found["n"]) if applies else "–", Text(rho, style="" if applies else "dim"),
+             recovered, share(found["key_change"]) if applies else "–")
         )  # fmt: skip
-    return table
+    head = ("hypothesis", "intervention", "on", ">n", "ρ before → after", ">recovered", ">key")
+    return parts.table(head, rows, gap=1)
 
 
-def _interventions(document: Mapping[str, Any]) -> Table:
-    table = _table("hypothesis", "intervention", "on", "n", "ρ before", "ρ after", "way", "key")
-    for effect in document["interventions"]["effects"]:
-        if effect["reason"] is not None:
-            table.add_row(
-                effect["hypothesis"], effect["name"], effect["starts_from"], "–",
-                Text(f"does not apply: {effect['reason']}", style="dim"),
-            )  # fmt: skip
-            continue
-        way = effect["recovered"]
-        table.add_row(
-            effect["hypothesis"], effect["name"], effect["starts_from"], str(effect["n"]),
-            _number(effect["rho_before"]["mean"]), _estimate(effect["rho_after"]),
-            "" if way is None else f"{way:.0%}", f"{effect['key_change']:.0%}",
-        )  # fmt: skip
-    return table
-
-
-def _attribution(document: Mapping[str, Any]) -> Table:
+def _attribution(document: Document) -> RenderableType:
     found = document["attribution"]
-    table = _table("factor", "Shapley value", "alone", "last")
-    for factor, share in found["shapley"].items():
-        table.add_row(
-            factor, _estimate(share), _estimate(found["alone"][factor]),
-            _estimate(found["last"][factor]),
-        )  # fmt: skip
-    for name, part in found["interactions"].items():
-        table.add_row(Text(name, style="dim"), "", Text(f"{_estimate(part)}", style="dim"), "")
-    table.add_row("Δρ", _estimate(found["delta"]), "", "")
-    return table
+    *factors, total = shares(found)
+    interactions = [(name, "", written(part), "") for name, part in found["interactions"].items()]
+    head = ("factor", "Shapley value", "alone", "last")
+    return parts.table(head, [*factors, *interactions, total], gap=1)
 
 
-def _patches(document: Mapping[str, Any]) -> Table:
-    table = _table("block", "patched", "into the bare run", "into the prefixed run")
+def _patches(document: Document) -> RenderableType:
     rows: dict[tuple[int, str], dict[str, float]] = {}
     for patch in document["patching"]["patches"]:
-        rows.setdefault((patch["block"], patch["site"]), {})[patch["direction"]] = patch[
-            "recovered"
-        ]
-    for (block, site), way in rows.items():
-        table.add_row(str(block), site, f"{way['into_bare']:.0%}", f"{way['into_prefixed']:.0%}")
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}"
-
-
-def _estimate(found: Mapping[str, float]) -> str:
-    return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+        way = rows.setdefault((patch["block"], patch["site"]), {})
+        way[patch["direction"]] = patch["recovered"]
+    return parts.table(
+        ("block", "patched", ">into the bare run", ">into the prefixed run"),
+        [
+            (str(block), site.replace("_", " "), share(way.get("into_bare")),
+             share(way.get("into_prefixed")))
+            for (block, site), way in rows.items()
+        ],
+    )  # fmt: skip

@@ -1,194 +1,216 @@
-"""A saved result as text in a terminal."""
+"""The diagnosis of one edit as text in a terminal: its argument, or all that was measured."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
+from rich.console import Console, RenderableType
 from rich.text import Text
 
-from reports.numbers import number, rank, times
+from reports.numbers import number, percent, rank
+from reports.tables import editors, setup, terms, verdicts
+from reports.text import console as parts
+from reports.text.console import Document, quoted
 
-MARKS = {"pass": ("✓", "green"), "warn": ("!", "yellow"), "fail": ("✗", "red")}
-VERDICTS = {
-    "collapse_risk": ("COLLAPSE RISK", "bold white on red"),
-    "unclear": ("UNCLEAR", "bold black on yellow"),
-    "safe": ("SAFE", "bold white on green"),
-}
-VARIANTS = {
-    "rome": ("ROME as published", "k̄ᵀC⁻¹k_u"),
-    "c_rome": ("C-ROME, mean key throughout", "k̄ᵀC⁻¹k̄"),
-    "p_rome": ("P-ROME, bare key throughout", "k_uᵀC⁻¹k_u"),
-}
+MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "none": "·"}
+HINT = "(more with --verbose: the first token, every check, what it was measured with)"
 
 
-def show(document: Mapping[str, Any], console: Console | None = None) -> None:
+def show(document: Document, console: Console | None = None, *, verbose: bool = False) -> None:
     """Prints a ``diag.keys/1`` document.
 
     Args:
         document: The saved result.
         console: Where to; standard output by default.
+        verbose: Whether to print everything rather than the argument alone.
     """
-    (console or Console(highlight=False)).print(render(document))
+    parts.show(partial(render, verbose=verbose), document, console)
 
 
-def render(document: Mapping[str, Any]) -> RenderableType:
+def render(document: Document, *, verbose: bool = False) -> RenderableType:
     """Lays a ``diag.keys/1`` document out.
 
     Args:
         document: The saved result.
+        verbose: Whether to lay out everything rather than the argument alone.
 
     Returns:
         Something ``rich`` prints.
     """
-    return Group(
-        _headline(document),
-        Text(""),
-        Padding(Text(document["summary"]), (0, 2)),
-        _section("Lookup", _lookup(document)),
-        _section("Denominators", _denominators(document), _ratio(document)),
-        _section("First token", _first_token(document)),
-        _section("Checked", _findings(document)),
-        _section("Measured with", _measured_with(document)),
+    head = (_headline(document), "", parts.indented(str(document["summary"])))
+    if not verbose:
+        return parts.page(*head, "", parts.indented(_argument(document)), parts.dim(f"  {HINT}"))
+    return parts.page(
+        *head,
+        parts.section("Lookup", _lookup(document)),
+        parts.section("Denominators", _denominators(document), _ratio(document)),
+        parts.section("Response", _response(document)) if document.get("response") else None,
+        parts.section("First token", *_first_token(document)),
+        parts.section("Checked", verdicts.reasoning(document), _findings(document)),
+        parts.section("Measured with", parts.dim("\n".join(_measured_with(document)))),
     )
 
 
-def _section(title: str, *parts: RenderableType) -> RenderableType:
-    return Group(Text(""), Text(title, style="bold"), *(Padding(p, (0, 2)) for p in parts))
-
-
-def _headline(document: Mapping[str, Any]) -> Text:
-    label, style = VERDICTS[document["verdict"]]
+def _headline(document: Document) -> Text:
     request = document["request"]
-    before, after = request["prompt"].split("{}", 1)
-    line = Text.assemble(
-        (f" {label} ", style), "  ", before, (request["subject"], "bold underline"), after
-    )
+    text = Text.assemble(
+        parts.badge(verdicts.label(str(document["verdict"]))), "  ",
+        parts.edited(request, style="bold underline"),
+    )  # fmt: skip
     if request["target_new"]:
-        line.append(f" … → {request['target_new'].strip()}", style="dim")
-    return line
+        text.append(f" … → {request['target_new'].strip()}", style="dim")
+    return text
 
 
-def _lookup(document: Mapping[str, Any]) -> Table:
-    table = _table("context", "token", "index", "")
-    bare = document["lookup"]["unprefixed"]
-    note = "the first token" if bare["is_first_token"] else ""
-    table.add_row(
-        "bare prompt", Text(repr(bare["token"])), str(bare["index"]), Text(note, style="yellow")
+def _argument(document: Document) -> RenderableType:
+    """The numbers that the summary rests on, a line each."""
+    found = terms.of_keys(document)
+    ratio, split = document["denominators"], document["keys"]
+    rho = (
+        f"{number(ratio['ratio'])} = length {number(split['whitened_length_ratio'])} × cosine "
+        f"{number(split['whitened_cosine'])}"
     )
-    prefixed = document["lookup"]["prefixed"][1:]
-    for token, count in Counter(row["token"] for row in prefixed).most_common():
-        at = sorted({row["index"] for row in prefixed if row["token"] == token})
+    if ratio["ratio_interval"]:
+        low, high = map(number, ratio["ratio_interval"])
+        rho += f"; {low} to {high} over draws (95%)"
+    rows = [
+        ("looked up at", _places(document)),
+        ("denominators", _listed(found, lambda term: number(term.denominator))),
+        ("ρ", rho),
+        ("damage at most", _listed(found, _damage)),
+    ]
+    if any(term.relative_first is not None for term in found):
+        rows.append(("at first tokens", _listed(found, lambda t: percent(t.relative_first))))
+    return parts.table(None, [(Text(name, style="dim"), value) for name, value in rows])
+
+
+def _listed(found: Sequence[terms.Terms], write: Callable[[terms.Terms], str]) -> str:
+    return ", ".join(f"{term.editor.short} {write(term)}" for term in found)
+
+
+def _damage(term: terms.Terms) -> str:
+    return "not checked" if term.relative is None else percent(term.relative)
+
+
+def _places(document: Document) -> str:
+    bare = document["lookup"]["unprefixed"]
+    text = f"{quoted(bare['token'])}, index {bare['index']}"
+    if bare["is_first_token"]:
+        text += ", the first token"
+    after = _prefixed(document)
+    if after:
+        token, n, places = after[0]
+        text += f"; after {'a prefix' if len(after) == 1 else f'{n} of the prefixes'} "
+        text += f"{quoted(token)}, index {places}"
+    return text
+
+
+def _prefixed(document: Document) -> list[tuple[str, int, str]]:
+    """The tokens of the prefixed contexts, how often each occurs, and where."""
+    rows = document["lookup"]["prefixed"][1:]
+    found = []
+    for token, n in Counter(row["token"] for row in rows).most_common():
+        at = sorted({row["index"] for row in rows if row["token"] == token})
+        found.append((token, n, str(at[0]) if len(at) == 1 else f"{at[0]}–{at[-1]}"))
+    return found
+
+
+def _lookup(document: Document) -> RenderableType:
+    bare = document["lookup"]["unprefixed"]
+    rows = [
+        ("bare prompt", quoted(bare["token"]), str(bare["index"]),
+         "the first token" if bare["is_first_token"] else "")
+    ]  # fmt: skip
+    for token, n, places in _prefixed(document):
         note = "" if token == bare["token"] else "another token than the bare one"
-        table.add_row(
-            f"{count} prefixed", Text(repr(token)),
-            str(at[0]) if len(at) == 1 else f"{at[0]}–{at[-1]}", Text(note, style="yellow"),
-        )  # fmt: skip
-    return table
+        rows.append((f"{n} prefixed", quoted(token), places, note))
+    return parts.table(
+        ("context", "token", "index", ""),
+        [(*row, Text(note, style="yellow")) for *row, note in rows],
+    )
 
 
-def _denominators(document: Mapping[str, Any]) -> Table:
-    table = _table("variant", "denominator D", "", "normalised", "damage at most")
-    for variant, (label, formula) in VARIANTS.items():
-        relative = document["damage"][variant]["relative_bound"]
-        table.add_row(
-            label,
-            number(document["denominators"][variant]),
-            Text(formula, style="dim"),
-            number(document["denominators"].get(f"{variant}_normalised")),
-            "not checked" if relative is None else f"{times(relative)} the residual stream",
-        )
-    return table
+def _denominators(document: Document) -> RenderableType:
+    found = terms.of_keys(document)
+    first = any(term.relative_first is not None for term in found)
+    head = ["editor", ">denominator D", "", ">normalised", ">damage at most"]
+    rows = []
+    for term in found:
+        normalised = document["denominators"].get(f"{term.editor.name}_normalised")
+        row: list[RenderableType] = [
+            term.editor.label, number(term.denominator), parts.dim(term.editor.formula),
+            number(normalised), _damage(term),
+        ]  # fmt: skip
+        rows.append(row + ([percent(term.relative_first)] if first else []))
+    return parts.table(head + ([">at first tokens"] if first else []), rows)
 
 
-def _ratio(document: Mapping[str, Any]) -> Text:
+def _ratio(document: Document) -> Text:
     found, keys = document["denominators"], document["keys"]
     text = Text.assemble(
-        "ρ = D_rome / D_c_rome = ", (number(found["ratio"]), "bold"),
+        f"ρ = {terms.ratio_name()} = ", (number(found["ratio"]), "bold"),
         f" = {number(keys['whitened_length_ratio'])} (length ‖k_u‖/‖k̄‖) × "
-        f"{number(keys['whitened_cosine'])} (cosine), both in the C⁻¹ metric",
+        f"{number(keys['whitened_cosine'])} (cosine), in the C⁻¹ metric",
     )  # fmt: skip
     if found["ratio_interval"]:
         low, high = found["ratio_interval"]
         text.append(
-            f"\n    {number(low)} to {number(high)} over draws of the contexts (95%), "
+            f"\n{number(low)} to {number(high)} over draws of the contexts (95%), "
             f"{number(found['ratio_without_bare'])} without the bare prompt in k̄"
         )
     return text
 
 
-def _first_token(document: Mapping[str, Any]) -> RenderableType:
+def _response(document: Document) -> RenderableType:
+    responses = document["response"]
+    kinds = ("bare", "prefixed", "other_first_tokens", "later_tokens")
+    head = ("share φ of the change", *(f">{kind.replace('_', ' ')}" for kind in kinds))
+    return parts.table(
+        head,
+        [
+            (shown.short, *(number(responses[shown.name].get(kind)) for kind in kinds))
+            for shown in editors.editors(responses)
+        ],
+    )
+
+
+def _first_token(document: Document) -> list[RenderableType]:
     first = document["first_token"]
-    parts: list[RenderableType] = []
-    alike = first["likeness"]
+    alike, similar = first["likeness"], first["concentration"]
+    columns = ("layer", "key_norm_unprefixed", "key_norm_prefixed", "cosine", "residual_norm_first",
+               "residual_norm_later", "massive_activation", "attention_to_first")  # fmt: skip
+    head = ("block", ">‖k_u‖", ">‖k‖ prefixed", ">cosine", ">stream at first", ">later",
+            ">massive", ">attention to first")  # fmt: skip
+    table = parts.table(head, [[number(row[key]) for key in columns] for row in first["layers"]])
+    lines: list[RenderableType] = []
     if alike:
-        parts.append(
-            Text(
-                f"cosine {number(alike['cosine'])} with the mean key of ordinary first tokens: "
-                f"more than {rank(alike['later_percentile'])} later keys have"
-            )
-        )
-    if first["concentration"]:
-        parts.append(
-            Text(
-                "how much ordinary keys are one vector (0 to 1): first tokens "
-                f"{number(first['concentration']['first'])}, later tokens "
-                f"{number(first['concentration']['later'])}"
-            )
-        )
-    table = _table(
-        "block", "‖k_u‖", "‖k‖ prefixed", "cosine", "stream at first", "later",
-        "massive", "attention to first",
-    )  # fmt: skip
-    for row in first["layers"]:
-        table.add_row(
-            str(row["layer"]),
-            *(
-                number(row[key])
-                for key in (
-                    "key_norm_unprefixed", "key_norm_prefixed", "cosine", "residual_norm_first",
-                    "residual_norm_later", "massive_activation", "attention_to_first",
-                )
-            ),
-        )  # fmt: skip
-    return Group(*parts, table)
-
-
-def _findings(document: Mapping[str, Any]) -> Table:
-    table = Table.grid(padding=(0, 1))
-    for finding in document["findings"]:
-        mark, style = MARKS.get(finding["status"], ("·", "dim"))
-        message = finding["message"]
-        if finding["status"] == "not_checked":
-            message = f"not checked: {message}"
-        table.add_row(Text(mark, style=style), Text(finding["id"], style="dim"), Text(message))
-    return table
-
-
-def _measured_with(document: Mapping[str, Any]) -> Text:
-    model, moment = document["model"], document["second_moment"]
-    bos = "a begin-of-sequence token" if model["bos_prepended"] else "no begin-of-sequence token"
-    lines = [
-        f"{model['name']} ({model['architecture']}, {model['n_layers']} blocks, {model['dtype']}, "
-        f"{bos} in front), block {document['site']['layer']}"
-    ]
-    if moment["n_tokens"] is None:
-        lines.append("C = identity")
-    else:
         lines.append(
-            f"C over {moment['n_tokens']:,} tokens of {moment['corpus']} ({moment['source']}), "
-            f"rows of {moment['row_length']}, {moment['position0_share']:.2%} of them first"
+            f"cosine {number(alike['cosine'])} with the mean key of ordinary first tokens: more "
+            f"than {rank(alike['later_percentile'])} later keys have"
         )
-    lines.append(document["command"])
-    return Text("\n".join(lines), style="dim")
+    if similar:
+        lines.append(
+            "mean similarity among ordinary keys (1 = identical): first tokens "
+            f"{number(similar['first'])}, later tokens {number(similar['later'])}"
+        )
+    return [*lines, table]
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "default")
-    return table
+def _findings(document: Document) -> RenderableType:
+    return parts.table(
+        None,
+        [
+            (
+                Text(MARKS[finding.style], style=parts.STYLES[finding.style]),
+                parts.dim(finding.id),
+                f"{'not checked: ' if finding.style == 'none' else ''}{finding.message}",
+            )
+            for finding in verdicts.findings(document)
+        ],
+    )
+
+
+def _measured_with(document: Document) -> list[str]:
+    return [*setup.measured_with(document), document["command"]]

@@ -1,0 +1,49 @@
+"""The colours of pages and figures, light and dark: some by meaning, editors' by their table."""
+
+from __future__ import annotations
+
+import colorsys
+
+from reports.tables import editors
+from rome_diagnosis.editors import ARMS
+
+INK, DIM, LINE, PAPER = "#1b1f24", editors.UNKNOWN_COLOUR, "#d1d9e0", "#ffffff"
+FAIL, WARN, PASS = "#b3261e", "#8a5a00", "#1a6b35"
+_LIGHT = {
+    "ink": INK, "dim": DIM, "paper": PAPER, "line": LINE, "soft": "#f6f8fa",
+    "fail": FAIL, "warn": WARN, "pass": PASS,
+}  # fmt: skip
+_DARK = {
+    "ink": "#e6edf3", "dim": "#9aa4af", "paper": "#0d1117", "line": "#30363d", "soft": "#161b22",
+    "fail": "#ff8a80", "warn": "#e3b341", "pass": "#56d364",
+}  # fmt: skip
+DARK_LIGHTNESS, DARK_SATURATION = 0.66, 0.75
+
+# Series that are no editors, such as bare and mean keys, borrow the looks of the first arms:
+# a colour and, so that figures say the same in grey, a marker.
+BARE, MEAN, THIRD, FOURTH = [(arm.colour, arm.marker) for arm in ARMS.values()][:4]
+
+
+def light() -> dict[str, str]:
+    """The colours of a light page, by the names of its CSS variables without their dashes."""
+    return _LIGHT | {shown.style: shown.colour for shown in editors.looks()}
+
+
+def dark() -> dict[str, str]:
+    """The same of a dark page."""
+    return _DARK | {shown.style: lightened(shown.colour) for shown in editors.looks()}
+
+
+def lightened(colour: str) -> str:
+    """A colour of the same hue, legible on a dark page.
+
+    Args:
+        colour: ``#rrggbb``.
+
+    Returns:
+        ``#rrggbb``.
+    """
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, _, saturation = colorsys.rgb_to_hls(red, green, blue)
+    parts = colorsys.hls_to_rgb(hue, DARK_LIGHTNESS, DARK_SATURATION * saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)

@@ -1,0 +1,86 @@
+"""What a result was measured with, in sentences that text, Markdown and pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.numbers import counted, number
+
+Document = Mapping[str, Any]
+
+
+def measured_with(document: Document) -> list[str]:
+    """Model, second moment, contexts and versions, as far as a document holds them.
+
+    Args:
+        document: Any saved result.
+
+    Returns:
+        Sentences.
+    """
+    parts = [_model, _moment, _contexts, _texts, _versions]
+    return [sentence for part in parts if (sentence := part(document))]
+
+
+def _model(document: Document) -> str | None:
+    model = document.get("model")
+    if not isinstance(model, Mapping):
+        return None
+    bos = "a" if model["bos_prepended"] else "no"
+    site = f", block {document['site']['layer']}" if "site" in document else ""
+    return (
+        f"{model['name']} ({model['architecture']}, {counted(model['n_layers'], 'block')}, "
+        f"{model['dtype']}, {bos} begin-of-sequence token before the text){site}."
+    )
+
+
+def _moment(document: Document) -> str | None:
+    moment = document.get("second_moment")
+    if not moment:
+        return None
+    if moment["n_tokens"] is None:
+        return "C is the identity: without a corpus moment damage has no closed form."
+    share = moment.get("position0_share")
+    first = "" if share is None else f" ({100 * share:.2g}% of the tokens first)"
+    return (
+        f"C over {counted(moment['n_tokens'], 'token')} of {moment['corpus']} "
+        f"({moment['source']}), rows of {number(moment['row_length'])}{first}, "
+        f"condition number {number(moment['condition_number'])}, ridge {number(moment['ridge'])}."
+    )
+
+
+def _contexts(document: Document) -> str | None:
+    contexts = document.get("contexts")
+    if not contexts:
+        return None
+    seed = contexts.get("seed")
+    drawn = f", sampled with seed {seed}" if contexts["sampled"] and seed is not None else ""
+    return f"{counted(contexts['n'], 'prefixed context')}{drawn}."
+
+
+def _texts(document: Document) -> str | None:
+    texts = document.get("texts")
+    if not texts:
+        return None
+    facts = document["known_facts"]["n"]
+    size = counted(texts["n_texts"], "text")
+    if "n_tokens" in texts:
+        size = f"{counted(texts['n_tokens'], 'token')} of {size}"
+    elif not texts.get("forced"):
+        size = f"as many of {size} as settle the outcome"
+    return (
+        f"Perplexity, token-weighted, over {size} ({texts['source']}); recall of "
+        f"{counted(facts, 'fact')} that the unedited model gives."
+    )
+
+
+def _versions(document: Document) -> str:
+    versions = document.get("versions", {})
+    created = f"; {document['created']}" if "created" in document else ""
+    names = [name for name in ("torch", "transformers", "transformer-lens") if name in versions]
+    programs = [
+        ("rome-diagnosis", document["version"]),
+        *((name, versions[name]) for name in names),
+    ]
+    return f"{', '.join(f'{name} {version}' for name, version in programs)}{created}."

@@ -1,0 +1,122 @@
+"""What a browser makes of the pages: no complaint, no request, no overflow, a table that works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import browser
+
+Document = dict[str, Any]
+COLUMN = """(n) => [...document.querySelectorAll('.riskiest > tbody > tr')]
+  .filter((row) => !row.hidden).map((row) => row.cells[n].dataset.v ?? row.cells[n].textContent)"""
+KINDS = ("keys", "all", "identity", "first_token", "group", "screened", "moments")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_page_opens_without_complaint(
+    name: str, tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(pages[name], encoding="utf-8")
+    for width in (400, 1440):
+        tab.open(path, width, dark=width == 400)
+        assert tab.complaints() == []
+        assert tab.requests() == []
+        assert tab.run("document.documentElement.scrollWidth") <= width
+        sections = pages[name].count("<section ")
+        assert tab.run("document.querySelectorAll('section > h2').length") == sections >= 2
+        drawn = "[...document.querySelectorAll('svg')].every(s => s.getBBox().width > 100)"
+        assert tab.run(drawn) is True
+
+
+def test_no_figure_draws_beyond_its_frame(
+    tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    outside = """[...document.querySelectorAll('svg')].flatMap(svg => {
+      const frame = svg.getBoundingClientRect();
+      return [...svg.querySelectorAll('text')].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.left < frame.left - 1 || box.right > frame.right + 1
+          || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
+      }).map(text => text.textContent); })"""
+    for name in KINDS:
+        path.write_text(pages[name], encoding="utf-8")
+        tab.open(path, 1000)
+        assert tab.run(outside) == [], name
+    wide = pages["keys"].replace("k_u, length", "k_u, length " + "and more " * 20)
+    path.write_text(wide, encoding="utf-8")
+    tab.open(path, 1000)
+    assert tab.run(outside)  # the control
+
+
+def test_the_browser_would_have_noticed(tab: browser.Tab, tmp_path: Path) -> None:
+    """The control: a page that does everything a page must not."""
+    path = tmp_path / "bad.html"
+    path.write_text(
+        "<p style='width:3000px'>wide</p><img src='picture.png'><script>nonsense()</script>"
+    )
+    tab.open(path, 400)
+    assert tab.complaints()
+    assert tab.requests()
+    assert tab.run("document.documentElement.scrollWidth") > 400
+
+
+def test_the_policy_stops_any_other_script(
+    tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    page = pages["group"].replace("</main>", "</main><script>window.evil = 1</script>")
+    path.write_text(page, encoding="utf-8")
+    tab.open(path, 1440)
+    assert tab.run("window.evil") is None
+    assert tab.complaints()
+
+
+def test_the_table_sorts_filters_and_opens(
+    tab: browser.Tab, pages: dict[str, str], group: Document, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(pages["group"], encoding="utf-8")
+    tab.open(path, 1440)
+
+    def column(n: int) -> list[str]:
+        cells: list[str] = tab.run(f"({COLUMN})({n})")
+        return cells
+
+    def click(n: int) -> str:
+        head = f"document.querySelectorAll('.riskiest > thead th')[{n}]"
+        tab.run(f"{head}.querySelector('button').click()")
+        return str(tab.run(f"{head}.getAttribute('aria-sort')"))
+
+    before = [float(x) for x in column(5)]
+    assert len(before) == 200 and before == sorted(before, reverse=True)
+    assert click(3) == "ascending"
+    rho = [float(x) for x in column(3)]
+    assert rho == sorted(rho) and len(set(rho)) > 1
+    assert click(3) == "descending"
+    assert [float(x) for x in column(3)] == sorted(rho, reverse=True)
+
+    def texts(edit: Document) -> str:
+        request = edit["request"]
+        prompt = request["prompt"].replace("{}", request["subject"])
+        return f"{prompt} {edit['site']['token']}".lower()
+
+    wanted = "Was born"
+    matching = [edit for edit in group["edits"] if wanted.lower() in texts(edit)]
+    first = [edit for edit in matching if edit["site"]["index"] == 0]
+    assert 0 < len(first) < len(matching) < 200  # the filters have something to do
+    tab.run(f"""(() => {{ const s = document.querySelector('.controls input[type=search]');
+      s.value = '{wanted}'; s.dispatchEvent(new Event('input')); }})()""")
+    assert sorted(column(0)) == sorted(edit["request"]["subject"] for edit in matching)
+    status = "document.querySelector('[role=status]').textContent"
+    assert tab.run(status) == f"{len(matching)} of 200 shown"
+    tab.run("document.querySelector('.controls input[type=checkbox]').click()")
+    assert set(column(2)) == {"0"} and len(column(2)) == len(first)
+
+    tab.run("document.querySelector('.riskiest tbody tr:not([hidden]) summary').click()")
+    opened = tab.run("document.querySelector('.riskiest details[open]').innerText")
+    assert "Perplexity" in opened and "python -m diag.keys" in opened
