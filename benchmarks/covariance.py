@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--rome", type=Path, required=True, help="a checkout of kmeng01/rome")
     parser.add_argument("--text", action="append", help="as diag.covariance (default: packaged)")
-    parser.add_argument("--text-field", default="text")
+    parser.add_argument("--text-field", help="as diag.covariance")
     parser.add_argument("--tokens", type=int, default=200_000)
     parser.add_argument(
         "--layers", type=int, nargs="+", help="default: the edited one and the next"

@@ -19,7 +19,7 @@ def second_moments(
     *,
     layers: Sequence[int] | None = None,
     text: Sequence[str | os.PathLike[str]] | str | os.PathLike[str] | None = None,
-    text_field: str = "text",
+    text_field: str | None = None,
     max_tokens: int | None = None,
     row_length: int | None = None,
     ridge: str = "auto",
@@ -33,7 +33,7 @@ def second_moments(
     Args:
         layers: The blocks; by default the edited one.
         text: A source as ``--text`` takes it, or several; packaged text by default.
-        text_field: Where a record has its text.
+        text_field: The field of a record that holds its text; ``text`` or ``Text`` by default.
         max_tokens: Stop after the row that reaches this many tokens.
         row_length: Tokens in a row; by default as many as the model reads, at most 1,024.
         ridge: ``auto``, ``none`` or a factor; see :mod:`probes.second_moment.shrinkage`.

@@ -47,7 +47,7 @@ class Texts:
         """Reads a text set, or takes the packaged held-out one.
 
         Args:
-            path: A file of texts; see :func:`probes.edited.perplexity.read_texts`.
+            path: A file of texts; see :class:`probes.text.documents.Documents`.
             limit: Measure exactly the first N texts; ``None`` measures as many of the first
                 :data:`MOST_TEXTS` as settle the outcome.
 
@@ -57,14 +57,14 @@ class Texts:
         Raises:
             UserError: If they cannot be read, or the limit is below 1.
         """
-        from probes.edited.perplexity import read_texts
+        from probes.text.documents import read_texts
 
         if limit is not None and limit < 1:
             raise UserError(f"the number of texts must be 1 or more, not {limit}")
-        texts = bundled.texts() if path is None else read_texts(path)
+        most = MOST_TEXTS if limit is None else limit
+        texts = bundled.texts()[:most] if path is None else read_texts(path, limit=most)
         source = "packaged held-out texts" if path is None else Path(path).name
-        chosen = tuple(texts[: MOST_TEXTS if limit is None else limit])
-        return cls(source, chosen, forced=limit is not None)
+        return cls(source, tuple(texts), forced=limit is not None)
 
     @classmethod
     def given(cls, texts: Sequence[str]) -> Texts:

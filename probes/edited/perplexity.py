@@ -15,12 +15,9 @@ ME-PPL papers report and which a few short texts can dominate.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import scipy.stats
@@ -288,46 +285,6 @@ def _interval(before: _Losses, after: _Losses) -> tuple[float, float] | None:
 def _without_outputs(recording: Recording) -> Recording:
     """Drops what only the optimisation of v* reads: the text set stays in memory."""
     return replace(recording, final=recording.final.new_empty(0))
-
-
-def read_texts(path: str | os.PathLike[str]) -> list[str]:
-    """Reads a text set.
-
-    Args:
-        path: ME-PPL's JSON (a list of objects with ``Text``), a JSON list of strings, JSON Lines
-            with ``text`` or ``Text``, or plain text with blank lines between texts.
-
-    Returns:
-        The texts, in order.
-
-    Raises:
-        UserError: If it cannot be read or holds no text.
-    """
-    try:
-        raw = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the texts {path}: {error}") from error
-    try:
-        if raw.lstrip()[:1] == "[":
-            records = json.loads(raw)
-        elif raw.lstrip()[:1] == "{":
-            records = [json.loads(line) for line in raw.splitlines() if line.strip()]
-        else:
-            records = raw.split("\n\n")
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no valid JSON: {error}") from error
-    texts = []
-    for i, record in enumerate(records):
-        text = record
-        if isinstance(record, dict):
-            text = record.get("Text", record.get("text"))
-        if not isinstance(text, str):
-            raise UserError(f"record {i} of {path} has no text: expected a field Text or text")
-        if text.strip():
-            texts.append(text)
-    if not texts:
-        raise UserError(f"{path} holds no text")
-    return texts
 
 
 def _pieces(ids: Int[Any, " n"] | list[int], longest: int, bos: bool) -> list[list[int]]:

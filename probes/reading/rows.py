@@ -30,7 +30,8 @@ Item = tuple[int | None, Any, str | None]  # line, record, error
 
 START = 4096  # bytes that show what a file is
 NOT_UTF8 = "is not UTF-8 text"
-_ARRAY = re.compile(rb'\[\s*([{"]|$)')
+_ARRAY = re.compile(rb'\[\s*([{"\]]|$)')  # other brackets begin sentences too
+_OBJECT = re.compile(rb'\{\s*(["}]|$)')
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,17 @@ def _start(file: IO[bytes]) -> bytes:
 
 def _container(path: source.StrPath, start: bytes, needed: tables.Needed) -> Container:
     ending = Path(Path(path).name.lower().removesuffix(".gz")).suffix
-    in_lines = ending in (".jsonl", ".ndjson")
+    is_json, in_lines = ending == ".json", ending in (".jsonl", ".ndjson")
     text = start.removeprefix(source.BOM).lstrip()
     if start.startswith(b"PAR1"):
         return "parquet"
     if ending in (".csv", ".tsv"):
         return "csv"
-    if text.startswith(b"[") and (not in_lines or _ARRAY.match(text)):
+    if _ARRAY.match(text) or (is_json and text.startswith(b"[")):
         return "array"
-    if text.startswith(b"{") and _spans_lines(text):
-        return "objects"
-    if in_lines or ending == ".json" or text.startswith(b"{"):
+    if _OBJECT.match(text):
+        return "objects" if _spans_lines(text) else "lines"
+    if is_json or in_lines:
         return "lines"
     header = text.split(b"\n", 1)[0].decode("utf-8", "replace")
     known = needed and not tables.missing(tables.dialect(header, needed)[1], needed)

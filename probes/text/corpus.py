@@ -10,11 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from probes import bundled
 from probes.model.loaded import LoadedModel
-from rome_diagnosis.errors import UserError
 
 # Rows of models with very long contexts are cut here: a share of one token in a thousand is as
 # rare as first tokens are in the text such models are used on.
@@ -49,29 +47,6 @@ class Corpus:
 def packaged() -> Corpus:
     """The text that comes with the toolkit: the bundled world's, in English."""
     return Corpus.of("packaged text", bundled.corpus().splitlines())
-
-
-def read(path: str | Path) -> Corpus:
-    """Reads a plain text file; documents are separated by blank lines.
-
-    Args:
-        path: The file, in UTF-8.
-
-    Returns:
-        The corpus.
-
-    Raises:
-        UserError: If it cannot be read or holds no text.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"cannot read the corpus {path}: {reason}") from error
-    corpus = Corpus.of(Path(path).name, text.split("\n\n"))
-    if not corpus.documents:
-        raise UserError(f"the corpus {path} holds no text")
-    return corpus
 
 
 def row_length(model: LoadedModel) -> int:

@@ -1,19 +1,28 @@
-"""Corpus text from wherever a user has it, read as it is needed and never held whole."""
+"""The one reader of texts: documents from wherever a user has them, read as they are needed.
+
+Corpora for second moments and texts for perplexity are both read here, so that neither counts a
+byte-order mark, a final newline or a JSON file's brackets as text.
+"""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+import io
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from probes.reading import source as files
+from probes.reading.rows import container, rows
 from probes.text.corpus import Corpus
 from rome_diagnosis.errors import UserError
 
 HUB = "hf:"
+FIELDS = ("text", "Text")  # ME-PPL writes Text
+WHAT = "the text"
 
 
 @dataclass(frozen=True)
@@ -22,53 +31,81 @@ class Documents:
 
     Attributes:
         sources: Files, directories of a saved Hugging Face data set, or
-            ``hf:name[:config][:split]``.
-        field: The field of a record that holds its text.
+            ``hf:name[:config][:split]``. A file is plain text with blank lines between documents,
+            or rows in any container of :func:`probes.reading.rows.rows`; each may be gzipped.
+        field: The field of a record that holds its text; ``None`` takes ``text`` or ``Text``.
     """
 
     sources: tuple[str, ...]
-    field: str = "text"
+    field: str | None = None
 
     def __iter__(self) -> Iterator[str]:
-        for source in self.sources:
-            for text in self._of(source):
-                if text.strip():
-                    yield text
+        """Reads the documents that are not blank.
 
-    def _of(self, source: str) -> Iterator[str]:
+        Yields:
+            The documents.
+
+        Raises:
+            UserError: If a source cannot be read, or a record has no text.
+        """
+        for source in self.sources:
+            for place, text in self._of(source):
+                if not text.strip():
+                    continue
+                try:
+                    text.encode("utf-8")
+                except UnicodeEncodeError as error:
+                    raise UserError(f"{place} of {source} is not valid Unicode") from error
+                yield text
+
+    @property
+    def _fields(self) -> tuple[str, ...]:
+        return FIELDS if self.field is None else (self.field,)
+
+    def _of(self, source: str) -> Iterator[tuple[str, str]]:
+        """The place and the text of each document."""
         if source.startswith(HUB):
             return self._records(_hub(source.removeprefix(HUB)), source)
-        path = Path(source)
-        if path.is_dir():
-            return self._records(_saved(path), source)
-        name = path.name.removesuffix(".gz")
-        if name.endswith((".jsonl", ".ndjson")):
-            return self._records(_json_lines(path), source)
-        if name.endswith(".json"):
-            return self._records(_json(path), source)
-        return _plain(path)
+        if os.path.isdir(source):
+            return self._records(_saved(Path(source)), source)
+        needed = (self._fields,)
+        if container(source, what=WHAT, needed=needed) == "other":
+            return _plain(source)
+        return self._rows(source, needed)
 
-    def _records(self, records: Iterator[Any], source: str) -> Iterator[str]:
+    def _rows(self, source: str, needed: tuple[tuple[str, ...], ...]) -> Iterator[tuple[str, str]]:
+        for row in rows(source, what=WHAT, needed=needed):
+            if row.error is not None:
+                raise UserError(f"{row.place} of {source} {row.error}")
+            yield row.place, self._text(row.record, row.place, source)
+
+    def _records(self, records: Iterator[Any], source: str) -> Iterator[tuple[str, str]]:
         for i, record in enumerate(records):
-            text = record if isinstance(record, str) else None
-            if isinstance(record, dict):
-                text = record.get(self.field)
-            if not isinstance(text, str):
-                raise UserError(
-                    f"record {i} of {source} has no text under {self.field!r}: name its field with "
-                    "--text-field"
-                )
-            yield text
+            yield f"record {i}", self._text(record, f"record {i}", source)
+
+    def _text(self, record: Any, place: str, source: str) -> str:
+        text = record
+        if isinstance(record, Mapping):
+            text = next((record[name] for name in self._fields if name in record), None)
+        if not isinstance(text, str):
+            raise UserError(
+                f"{place} of {source} has no text under {' or '.join(map(repr, self._fields))}: "
+                "name the field that holds it (--text-field)"
+            )
+        return text
 
 
 def read(
-    sources: Sequence[str], *, field: str = "text", progress: Callable[[int], None] | None = None
+    sources: Sequence[str],
+    *,
+    field: str | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Corpus:
-    """Reads text through once, for its digest and its length.
+    """Reads a corpus through once, for its digest and its length.
 
     Args:
         sources: See :class:`Documents`.
-        field: See there.
+        field: See :class:`Documents`.
         progress: Called with the number of characters of each document.
 
     Returns:
@@ -82,67 +119,60 @@ def read(
     empty = True
     for text in documents:
         empty = False
-        digest.update(text.encode("utf-8", "surrogatepass"))
+        digest.update(text.encode("utf-8"))
         digest.update(b"\0")
         if progress:
             progress(len(text))
     name = ", ".join(source if source.startswith(HUB) else Path(source).name for source in sources)
     if empty:
-        raise UserError(f"the corpus {name} holds no text")
+        raise UserError(f"the corpus {name} has no text in it")
     return Corpus(name, documents, digest.hexdigest())
 
 
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return open(path, encoding="utf-8")
+def read_texts(path: str | os.PathLike[str], *, limit: int | None = None) -> list[str]:
+    """Reads a set of texts into memory.
+
+    Args:
+        path: A source of :class:`Documents`, e.g. ME-PPL's JSON.
+        limit: Read only the first N texts.
+
+    Returns:
+        The texts, in order.
+
+    Raises:
+        UserError: If they cannot be read, or there are none.
+    """
+    texts = list(itertools.islice(Documents((os.fspath(path),)), limit))
+    if not texts:
+        raise UserError(f"{path} has no text in it")
+    return texts
 
 
-def _reading(path: Path, error: Exception) -> UserError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return UserError(f"cannot read the corpus {path}: {reason}")
-
-
-def _plain(path: Path) -> Iterator[str]:
+def _plain(path: str) -> Iterator[tuple[str, str]]:
     """Documents with blank lines between them."""
-    try:
-        with _open(path) as file:
-            lines: list[str] = []
-            for line in file:
-                if line.strip():
-                    lines.append(line)
-                elif lines:
-                    yield "".join(lines).rstrip("\n")
-                    lines = []
-            if lines:
-                yield "".join(lines).rstrip("\n")
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise _reading(path, error) from error
+    with files.opened(path, WHAT) as file:
+        first, size, lines = 1, 0, list[str]()
+        for number, line in enumerate(_lines(file), 1):
+            if not line.strip():
+                if lines:
+                    yield f"line {first}", "".join(lines).rstrip("\n")
+                first, size, lines = number + 1, 0, []
+                continue
+            lines.append(line)
+            size += len(line)
+            if size > files.LARGEST_RECORD:
+                raise UserError(
+                    f"the document at line {first} of {path} is longer than "
+                    f"{files.LARGEST_RECORD >> 20} Mi characters: put blank lines between documents"
+                )
+        if lines:
+            yield f"line {first}", "".join(lines).rstrip("\n")
 
 
-def _json_lines(path: Path) -> Iterator[Any]:
-    try:
-        with _open(path) as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise UserError(f"line {number} of {path} is not JSON: {error}") from error
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise _reading(path, error) from error
-
-
-def _json(path: Path) -> Iterator[Any]:
-    try:
-        with _open(path) as file:
-            records = json.load(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise _reading(path, error) from error
-    if not isinstance(records, list):
-        raise UserError(f"{path} is no JSON array of texts or records")
-    yield from records
+def _lines(file: IO[bytes]) -> Iterator[str]:
+    text = io.TextIOWrapper(file, "utf-8-sig")
+    while line := text.readline(files.LARGEST_RECORD + 1):
+        yield line
 
 
 def _datasets() -> Any:
@@ -159,15 +189,15 @@ def _saved(path: Path) -> Iterator[Any]:
     """A data set written by ``save_to_disk``."""
     library = _datasets()
     try:
-        found = library.load_from_disk(str(path))
+        data = library.load_from_disk(str(path))
     except Exception as error:  # the library raises many kinds
-        raise _reading(path, error) from error
-    if isinstance(found, dict):
-        names = ", ".join(found)
+        raise UserError(f"cannot read {WHAT} {path}: {_one_line(error)}") from error
+    if isinstance(data, dict):
+        names = ", ".join(data)
         raise UserError(
-            f"{path} holds several splits ({names}): name one, {path}/{next(iter(found))}"
+            f"{path} holds several splits ({names}): name one, {path}/{next(iter(data))}"
         )
-    yield from found
+    yield from data
 
 
 def _hub(name: str) -> Iterator[Any]:
@@ -177,7 +207,11 @@ def _hub(name: str) -> Iterator[Any]:
     split = parts[-1] if len(parts) > 1 else "train"
     config = parts[1] if len(parts) > 2 else None
     try:
-        found = library.load_dataset(parts[0], config, split=split, streaming=True)
+        data = library.load_dataset(parts[0], config, split=split, streaming=True)
     except Exception as error:
-        raise UserError(f"cannot read the data set {name}: {error}") from error
-    yield from found
+        raise UserError(f"cannot read the data set {name}: {_one_line(error)}") from error
+    yield from data
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

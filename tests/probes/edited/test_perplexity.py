@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 import transformers
 
 from probes.edited import perplexity
-from probes.edited.perplexity import PerplexityMeter, read_texts
+from probes.edited.perplexity import PerplexityMeter
 from probes.edited.weights import edited
 from probes.forward.unhooked import plain
 from probes.model.load import load
@@ -162,21 +160,3 @@ def test_rms_change_equals_the_change_of_the_outputs(tiny_dir, tiny_model):
     moved = torch.cat(outputs["after"]) - torch.cat(outputs["before"])
     expected = float(moved.double().square().sum(1).mean().sqrt())
     assert meter.rms_change([one]) == pytest.approx(expected, rel=1e-4)
-
-
-def test_reading_text_sets(tmp_path):
-    records = [{"Corpus": "Wikipedia", "Text": " One."}, {"Corpus": "C4", "Text": " Two."}]
-    (tmp_path / "me.json").write_text(json.dumps(records))
-    (tmp_path / "lines.jsonl").write_text('{"text": "One."}\n\n{"text": "Two."}\n')
-    (tmp_path / "list.json").write_text('["One.", "Two."]')
-    (tmp_path / "plain.txt").write_text("One.\nstill one.\n\nTwo.\n")
-    assert read_texts(tmp_path / "me.json") == [" One.", " Two."]
-    assert read_texts(tmp_path / "lines.jsonl") == ["One.", "Two."]
-    assert read_texts(tmp_path / "list.json") == ["One.", "Two."]
-    assert read_texts(tmp_path / "plain.txt") == ["One.\nstill one.", "Two.\n"]
-    (tmp_path / "bad.json").write_text('[{"Corpus": "C4"}]')
-    (tmp_path / "broken.json").write_text("[1,")
-    (tmp_path / "empty.txt").write_text(" \n")
-    for name in ("bad.json", "broken.json", "empty.txt", "absent.json"):
-        with pytest.raises(UserError):
-            read_texts(tmp_path / name)

@@ -194,7 +194,9 @@ def test_a_broken_file_is_one_line(name: str, text: str, complaint: str, tmp_pat
 def test_texts_are_no_table(tmp_path: Path) -> None:
     for name, text, expected in (
         ("a.txt", "Subject: a prompt, and more.\n", "other"), ("a", "subject,prompt\n", "csv"),
-        ("a.txt", "[Applause]\n", "array"), ("a.jsonl", "[Applause]\n", "lines"),
+        ("a.txt", "[Applause]\n", "other"), ("a.jsonl", "[Applause]\n", "lines"),
+        ("a.json", "[Applause]\n", "array"), ("a.txt", "{x} + {y}\n", "other"),
+        ("a.txt", '[{"Text": "It rains."}]', "array"), ("a.txt", '{"Text": "It rains."}', "lines"),
     ):  # fmt: skip
         (tmp_path / name).write_text(text)
         assert container(tmp_path / name, what="it", needed=NEEDED) == expected
