@@ -87,7 +87,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         from rome_diagnosis.version import DISTRIBUTION, __version__
 
-        parser.exit(0, f"{DISTRIBUTION} {__version__}\n")
+        print(f"{DISTRIBUTION} {__version__}")
+        parser.exit(0)
 
 
 def parser(prog: str, description: str) -> Parser:
@@ -148,13 +149,14 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     sys.exit(code)
 
 
-def deliver(result: Result, given: Mapping[str, Any], *, text: str) -> None:
+def deliver(result: Result, given: Mapping[str, Any], *, text: str, **shown: Any) -> None:
     """Writes a result where ``--json`` and ``--html`` say, and prints it unless ``--quiet``.
 
     Args:
         result: The result.
         given: Parsed options of :func:`rome_diagnosis.options.add_output`.
         text: The module whose ``show`` prints the document.
+        **shown: Options of its ``show``.
 
     Raises:
         UserError: If a file cannot be written.
@@ -165,7 +167,7 @@ def deliver(result: Result, given: Mapping[str, Any], *, text: str) -> None:
         files.write_text(given["html"], result.to_html())
     # Text among the JSON would make standard output unreadable for a program.
     if "quiet" not in given and given.get("json") != files.STANDARD_OUTPUT:
-        importlib.import_module(text).show(result.document)
+        importlib.import_module(text).show(result.document, **shown)
 
 
 def _complain(message: str) -> None:

@@ -7,6 +7,7 @@ stays what it is.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import stat
 import sys
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 STANDARD_OUTPUT = "-"
+# Suffixes that promise a format.
+FORMATS = (
+    ".bin .csv .feather .gguf .htm .html .json .jsonl .md .npy .npz .parquet .pdf .pkl .png .pt "
+    ".pth .safetensors .svg .tsv .txt .xlsx .xml .yaml .yml"
+)
+ALIASES = {".htm": ".html"}
 
 
 def check_outputs(outputs: Iterable[StrPath | None], inputs: Iterable[StrPath | None] = ()) -> None:
@@ -50,6 +57,23 @@ def check_outputs(outputs: Iterable[StrPath | None], inputs: Iterable[StrPath | 
             if same_file(path, other):
                 raise UserError(f"two outputs go to one file: {other} and {path}")
         written.append(path)
+
+
+def check_format(path: StrPath | None, suffix: str) -> None:
+    """Refuses a name that promises another format than the one that would be written.
+
+    Args:
+        path: The file to be; a name without a known suffix promises nothing.
+        suffix: The format's own; ``""`` where any is right.
+
+    Raises:
+        UserError: If the name ends in the suffix of another format.
+    """
+    if path is None or not suffix:
+        return
+    promised = Path(os.fspath(path).lower().removesuffix(".gz")).suffix
+    if promised in FORMATS.split() and ALIASES.get(promised, promised) != suffix:
+        raise UserError(f"cannot write {path}: what goes there is {suffix}, not {promised}")
 
 
 def same_file(one: StrPath, other: StrPath) -> bool:
@@ -104,18 +128,33 @@ def atomic(path: StrPath) -> Iterator[Path]:
             os.replace(part, target)
     except BrokenPipeError:
         raise  # the reader of a pipe has gone, which is no mistake
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        # safetensors reports a full disk with an exception of its own.
+        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write {path}: {reason}") from error
     finally:
         if part and os.path.exists(part):
             os.unlink(part)
 
 
 def write_text(path: StrPath, text: str) -> None:
-    """Writes text as UTF-8: to a file completely or not at all, or to standard output for ``-``."""
+    """Writes text as UTF-8 to a file, completely or not at all, or to standard output for ``-``.
+
+    Args:
+        path: The file; a name that ends in ``.gz`` is compressed.
+        text: The text.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
     if path != STANDARD_OUTPUT:
+        content = text.encode("utf-8")
         with atomic(path) as part:
-            part.write_text(text, encoding="utf-8")
+            # Without a time in it, so that equal documents are equal files.
+            packed = os.fspath(path).endswith(".gz")
+            part.write_bytes(gzip.compress(content, mtime=0) if packed else content)
         return
     raw = getattr(sys.stdout, "buffer", None)
     if raw is None:  # a notebook's stream takes text alone
@@ -160,6 +199,8 @@ def _lock(path: StrPath) -> Iterator[None]:
     import filelock
 
     target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():  # the library would make it
+        raise UserError(f"cannot write {path}: there is no directory {target.parent}")
     lock = filelock.FileLock(target.with_name(f".{target.name}.lock"), is_singleton=True)
     try:
         lock.acquire(timeout=0)
@@ -192,7 +233,7 @@ def _check_writable(path: StrPath) -> None:
     target = Path(os.path.realpath(path))
     try:
         status = None
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             status = os.stat(path)
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise UserError(f"cannot write {name!r}: it is a directory")

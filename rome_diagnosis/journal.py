@@ -1,11 +1,12 @@
 """Results that survive an interruption: one JSON line each, appended as soon as it is known.
 
-A run that is killed leaves whole lines and at most one torn one, which is dropped. The first line
-says which run the others belong to.
+A run that is killed leaves complete lines and at most one torn one, which is dropped. The first
+line says which run the others belong to.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,13 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from rome_diagnosis import files, resume
 from rome_diagnosis.errors import UserError
 
 SCHEMA = "diag.journal/1"
+START = f'{{"schema": "{SCHEMA}", "settings": '.encode()
 
 
 class Journal:
-    """An append-only file of finished results, by key.
+    """An append-only file of finished results, by key; one process at a time has it.
 
     Attributes:
         done: What earlier runs with the same settings finished.
@@ -33,23 +36,23 @@ class Journal:
             settings: Everything the results depend on, as plain JSON values.
 
         Raises:
-            UserError: If the file cannot be used, is no journal, or belongs to other settings.
+            UserError: If the file cannot be used, is no journal, belongs to other settings, or is
+                in use.
         """
         self.path = Path(path)
-        self._settings = json.loads(json.dumps(settings))
         self.done: dict[str, Any] = {}
-        try:
-            raw = self.path.read_bytes() if self.path.exists() else b""
-            # What follows the last newline was torn when the run was killed.
-            whole = raw[: raw.rfind(b"\n") + 1]
-            self._read(whole)
-            self._file: IO[bytes] = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115
-            self._file.truncate(len(whole))
-            self._file.seek(len(whole))
-            if not whole:
-                self._append({"schema": SCHEMA, "settings": self._settings})
-        except OSError as error:
-            raise UserError(f"cannot use the journal {self.path}: {error.strerror}") from error
+        self._held = contextlib.ExitStack()
+        with self._held:
+            if files.is_stream(path):
+                raise UserError(f"cannot use the journal {path}: it is not a regular file")
+            self._held.enter_context(files.locked(path))
+            try:
+                self._file = self._open(resume.identity(settings))
+            except OSError as error:
+                reason = error.strerror or error
+                raise UserError(f"cannot use the journal {self.path}: {reason}") from error
+            self._held.callback(self._file.close)
+            self._held = self._held.pop_all()
 
     def add(self, key: str, result: Any) -> None:
         """Appends one result; when this returns, it is on the disk.
@@ -57,13 +60,20 @@ class Journal:
         Args:
             key: Identifies it.
             result: Plain JSON values.
+
+        Raises:
+            UserError: If it cannot be written.
         """
         self.done[key] = result
-        self._append({"key": key, "result": result})
+        try:
+            _append(self._file, {"key": key, "result": result})
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"cannot write the journal {self.path}: {reason}") from error
 
     def remove(self) -> None:
         """Deletes the file: the results have gone to their final place."""
-        self._file.close()
+        self._held.close()
         self.path.unlink(missing_ok=True)
 
     def __enter__(self) -> Journal:
@@ -77,31 +87,37 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         """Closes the file and leaves it where it is."""
-        self._file.close()
+        self._held.close()
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+    def _open(self, settings: dict[str, Any]) -> IO[bytes]:
+        raw = self.path.read_bytes() if self.path.exists() else b""
+        # What follows the last newline was torn when the run was killed.
+        complete = raw[: raw.rfind(b"\n") + 1]
+        if not (complete or START.startswith(raw) or raw.startswith(START)):
+            raise UserError(f"{self.path} is no journal: remove it or name another")
+        self._read(complete, settings)
+        file = open(self.path, "r+b" if self.path.exists() else "w+b")  # noqa: SIM115
+        file.truncate(len(complete))
+        file.seek(len(complete))
+        if not complete:
+            _append(file, {"schema": SCHEMA, "settings": settings})
+        return file
 
-    def _read(self, whole: bytes) -> None:
-        lines = whole.splitlines()
+    def _read(self, complete: bytes, settings: dict[str, Any]) -> None:
+        lines = complete.splitlines()
         if not lines:
             return
         try:
             head, *rest = (json.loads(line) for line in lines)
-            if head["schema"] != SCHEMA:
+            if head["schema"] != SCHEMA or not isinstance(head["settings"], dict):
                 raise ValueError
             self.done = {line["key"]: line["result"] for line in rest}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{self.path} is no journal: remove it or name another") from error
-        if head["settings"] != self._settings:
-            differing = sorted(
-                key
-                for key in {*head["settings"], *self._settings}
-                if head["settings"].get(key) != self._settings.get(key)
-            )
-            raise UserError(
-                f"the journal {self.path} belongs to a run with other settings "
-                f"({', '.join(differing)}): remove it or name another"
-            )
+        resume.check_same_run(head["settings"], settings, self.path)
+
+
+def _append(file: IO[bytes], line: Mapping[str, Any]) -> None:
+    file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    file.flush()
+    os.fsync(file.fileno())

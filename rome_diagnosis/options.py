@@ -7,9 +7,12 @@ argparse.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from rome_diagnosis import files
 
 if TYPE_CHECKING:
     from probes.setup import Setup
@@ -152,6 +155,35 @@ def add_fail_on(
         default=UNSET,
         help=help,
     )
+
+
+@contextlib.contextmanager
+def outputs(
+    given: Mapping[str, Any],
+    inputs: Iterable[files.StrPath | None],
+    **others: tuple[files.StrPath | None, str],
+) -> Iterator[None]:
+    """Checks where results go before any work is done, and holds the files while it is.
+
+    Args:
+        given: Parsed options of :func:`add_output`.
+        inputs: What the command reads.
+        others: Further outputs, each with the suffix of its format (``""`` for any).
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: As :func:`rome_diagnosis.files.check_outputs`, ``check_format`` and ``locked``.
+    """
+    formats = {"json": ".json", "html": ".html"}
+    named = {name: (given.get(name), suffix) for name, suffix in formats.items()} | others
+    for path, suffix in named.values():
+        files.check_format(path, suffix)
+    paths = [path for path, _ in named.values()]
+    files.check_outputs(paths, inputs)
+    with files.locked(*paths):
+        yield
 
 
 def fails(given: Mapping[str, Any], verdicts: Iterable[str]) -> bool:

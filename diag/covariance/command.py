@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import command, files, options
+from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,10 +35,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         action="append",
         default=unset,
-        help="text with blank lines between documents, JSON Lines, JSON (each also .gz), a folder "
-        "saved by datasets, or hf:NAME[:CONFIG]:SPLIT; repeat it (default: packaged text)",
+        help="text with blank lines between documents, JSON, JSON Lines, CSV or Parquet (each "
+        "also .gz), a folder saved by datasets, or hf:NAME[:CONFIG]:SPLIT; repeat it (default: "
+        "packaged text)",
     )
-    group.add_argument("--text-field", default="text", help="where a record has its text")
+    group.add_argument(
+        "--text-field", default=unset, help="where a record has its text (default: text or Text)"
+    )
     group.add_argument(
         "--max-tokens",
         type=int,
@@ -111,12 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "merge" in given and "output" not in given:
         raise UserError("--merge needs --output FILE")
     setup = options.setup(parsed)
-    inputs = [*setup.inputs(), *given.get("merge", []), *given.get("text", [])]
-    summaries = [given.get("json"), given.get("html")]
+    inputs = [given.get("import_npz"), *given.get("merge", []), *given.get("text", [])]
     output = given["output"].replace("{layer}", "0") if "output" in given else None
-    files.check_outputs([*summaries, output], inputs=[*inputs, given.get("import_npz")])
     line = shlex.join(["python", "-m", "diag.covariance", *words])
-    with files.locked(*summaries):
+    with options.outputs(given, [*setup.inputs(), *inputs], moment=(output, ".safetensors")):
         if "merge" in given:
             from diag.covariance.run import merge_files
 
@@ -137,7 +138,7 @@ def _estimate(
 
     plan = Plan(
         text=given.get("text"),
-        text_field=parsed.text_field,
+        text_field=given.get("text_field"),
         max_tokens=given.get("max_tokens"),
         row_length=given.get("row_length"),
         seed=parsed.seed,

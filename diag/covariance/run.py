@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from probes.second_moment.imported import Published
     from probes.second_moment.moment import SecondMoment
     from probes.second_moment.ranks import Ranks
+    from probes.second_moment.sums import Accumulator
     from probes.text.corpus import Corpus
 
 SCHEMA = "diag.covariance/1"
@@ -30,7 +31,7 @@ class Plan:
     """What is estimated on what, and where it goes; see :func:`diag.covariance.second_moments`."""
 
     text: Sequence[str] | None
-    text_field: str
+    text_field: str | None
     max_tokens: int | None
     row_length: int | None
     seed: int
@@ -104,77 +105,115 @@ def measure(
         UserError: If a layer does not exist, or plan and model do not fit together.
     """
     from diag.covariance.result import SecondMoments
-    from probes.second_moment import (
-        choose,
-        corpus_pass,
-        estimate,
-        halves,
-        plausible,
-        shrinkage,
-        stored,
-    )
-    from probes.second_moment.imported import adopt
+    from probes.second_moment import corpus_pass
+
+    began = time.perf_counter()
+    targets = _targets(plan, model, layers)
+    with files.locked(*targets.values()):
+        job = _job(plan, sources, model, targets)
+        with _bar(job, quiet=plan.quiet or not group.is_first) as bar:
+            sums = corpus_pass.run(job, group, progress=bar.advance)
+        document: dict[str, Any] = {
+            **envelope.head(SCHEMA, plan.command_line),
+            "model": model.name,
+            "fingerprint": model.fingerprint,
+            "corpus": sources.text.name,
+            "layers": [],
+        }
+        if not group.is_first:
+            return SecondMoments(document)
+        document["layers"] = _save(plan, sources, job, sums, targets)
+        corpus_pass.forget(job)
+    document["run"] = {
+        "processes": group.size,
+        "seconds": time.perf_counter() - began,
+        "n_tokens": sums[layers[0]].n_tokens,
+    }
+    return SecondMoments(document)
+
+
+def _targets(plan: Plan, model: LoadedModel, layers: Sequence[int]) -> dict[int, Path]:
+    """The file of each layer, checked before any work is done."""
+    from probes.second_moment import choose
+    from rome_diagnosis.errors import UserError
+
+    for layer in layers:
+        model.check_layer(layer)
+    if plan.output is None:
+        folder = choose.cache()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+        targets = {layer: folder / choose.file_name(model, layer) for layer in layers}
+    elif len(layers) > 1 and "{layer}" not in plan.output:
+        raise UserError(f"several layers need {{layer}} in --output, which is {plan.output}")
+    else:
+        targets = {layer: Path(target_path(plan.output, layer)) for layer in layers}
+    files.check_outputs(targets.values(), [*(plan.text or ()), plan.import_npz])
+    return targets
+
+
+def _job(plan: Plan, sources: Sources, model: LoadedModel, targets: Mapping[int, Path]) -> Pass:
+    """The pass over the text."""
+    from probes.second_moment import corpus_pass
     from probes.text import corpus
     from rome_diagnosis.errors import UserError
 
-    began = time.perf_counter()
-    for layer in layers:
-        model.check_layer(layer)
-    if len(layers) > 1 and plan.output is not None and "{layer}" not in plan.output:
-        raise UserError(f"several layers need {{layer}} in --output, which is {plan.output}")
-    text, published = sources.text, sources.published
-    if published is not None and len(layers) > 1:
+    published = sources.published is not None
+    if published and len(targets) > 1:
         raise UserError("--import-npz is of one layer: give one with --layers")
     length = plan.row_length or corpus.row_length(model)
     if length > model.n_ctx:
         raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
-    targets = {
-        layer: choose.cache() / choose.file_name(model, layer)
-        if plan.output is None
-        else Path(target_path(plan.output, layer))
-        for layer in layers
-    }
-    most = plan.max_tokens or (BACKGROUND_TOKENS if published else None)
-    beside = targets[layers[0]]
-    job = corpus_pass.Pass(
-        model, layers, text, length, most, plan.seed,
+    beside = next(iter(targets.values()))
+    return corpus_pass.Pass(
+        model,
+        tuple(targets),
+        sources.text,
+        length,
+        plan.max_tokens or (BACKGROUND_TOKENS if published else None),
+        plan.seed,
         checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
-        every=plan.checkpoint_every, halves=True,
-    )  # fmt: skip
-    with _bar(job, quiet=plan.quiet or not group.is_first) as bar:
-        sums = corpus_pass.run(job, group, progress=bar.advance)
-    document: dict[str, Any] = {
-        **envelope.head(SCHEMA, plan.command_line),
-        "model": model.name,
-        "fingerprint": model.fingerprint,
-        "corpus": text.name,
-        "layers": [],
-    }
-    if not group.is_first:
-        return SecondMoments(document)
-    controls = {} if published else halves.keys(model, layers)
-    for layer in layers:
-        own = sums[layer]
-        found: dict[str, Any]
+        every=plan.checkpoint_every,
+        halves=True,
+    )
+
+
+def _save(
+    plan: Plan,
+    sources: Sources,
+    job: Pass,
+    sums: Mapping[int, Accumulator],
+    targets: Mapping[int, Path],
+) -> list[dict[str, Any]]:
+    """Writes each layer's C.
+
+    Returns:
+        What the summary says of each.
+    """
+    from probes.second_moment import estimate, halves, plausible, shrinkage, stored
+    from probes.second_moment.imported import adopt
+
+    model, published = job.model, sources.published
+    controls = {} if published else halves.keys(model, job.layers)
+    rows: list[dict[str, Any]] = []
+    for layer, own in sums.items():
+        about: dict[str, Any]
         if published:
             name = Path(str(plan.import_npz)).name
             moment = adopt(published, model, layer, own.background(), name=name)
-            found = {"fit": plausible.fit(moment)}
+            about = {"fit": plausible.fit(moment)}
         else:
-            moment = estimate.of_sums(own, model, layer, text, row_length=length)
-            assert moment.moment is not None
+            moment = estimate.of_sums(own, model, layer, job.text, row_length=job.row_length)
             moment = shrinkage.ridged(moment, plan.ridge)
             control = controls.get(layer)
             moved = halves.measure(own, moment.ridge, *control) if control else None
             share = shrinkage.shrinkage(own.total / own.n_tokens, own.fourth, own.n_tokens)
-            found = {"convergence": moved.describe() if moved else None, "shrinkage": share}
+            about = {"convergence": moved.describe() if moved else None, "shrinkage": share}
         stored.save(moment, targets[layer])
-        document["layers"].append(_layer(moment, layer, str(targets[layer])) | found)
-    corpus_pass.forget(job)
-    seconds = time.perf_counter() - began
-    measured = sums[layers[0]].n_tokens
-    document["run"] = {"processes": group.size, "seconds": seconds, "n_tokens": measured}
-    return SecondMoments(document)
+        rows.append(_layer(moment, layer, str(targets[layer])) | about)
+    return rows
 
 
 def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondMoments:
@@ -199,7 +238,9 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
     made = moment.provenance
     assert made is not None
     target = target_path(output, made.layer)
-    save(moment, target)
+    files.check_outputs([target], parts)
+    with files.locked(target):
+        save(moment, target)
     return SecondMoments(
         {
             **envelope.head(SCHEMA, command_line),
@@ -226,7 +267,7 @@ def _bar(job: Pass, *, quiet: bool) -> Progress:
         return Progress(quiet=True)
     from probes.second_moment.forecast import forecast
 
-    coming = forecast(job)
+    coming = forecast([job])
     note(coming.sentence())
     return Progress(coming.n_tokens, label="tokens")
 

@@ -22,6 +22,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="keys and second moment as safetensors",
     )
     options.add_fail_on(group)
+    group.add_argument(
+        "--verbose", action="store_true", help="print every measurement and check, not 15 lines"
+    )
     return parser
 
 
@@ -50,5 +53,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = diagnose(parsed.subject, **parts, clamp=parsed.clamp_factor, **setup.options())
         if "save_tensors" in given:
             result.save_tensors(given["save_tensors"])
-        command.deliver(result, given, text="reports.text.keys")
+        command.deliver(result, given, text="reports.text.keys", verbose=parsed.verbose)
     return int(options.fails(given, [result.verdict]))

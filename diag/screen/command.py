@@ -6,9 +6,14 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rome_diagnosis import command, files, options
+from rome_diagnosis import command, options
 from rome_diagnosis.progress import Progress
+
+if TYPE_CHECKING:
+    from diag.screen.result import Screening
+    from probes.setup import Setup
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,11 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(words)
     given = vars(parsed)
     setup = options.setup(parsed)
-    summaries = [given.get("json"), given.get("html")]
-    files.check_outputs(
-        [parsed.output, given.get("riskiest"), *summaries],
-        inputs=[parsed.dataset, *setup.inputs()],
-    )
+    with options.outputs(
+        given,
+        [parsed.dataset, *setup.inputs()],
+        table=(parsed.output, ".parquet"),
+        riskiest=(given.get("riskiest"), ".jsonl"),
+    ):
+        result, is_first = _screen(parsed, setup, words)
+        if is_first:
+            command.deliver(result, given, text="reports.text.screen")
+    counts = result.document["summary"]["verdicts"]
+    return int(options.fails(given, [name for name, count in counts.items() if count]))
+
+
+def _screen(
+    parsed: argparse.Namespace, setup: Setup, words: Sequence[str]
+) -> tuple[Screening, bool]:
+    """Screens, and says whether this process is the one that reports."""
     from diag.screen.api import plan
     from diag.screen.run import run, scan
     from probes.second_moment.ranks import ranks
@@ -84,13 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 setup,
                 group,
                 clamp=parsed.clamp_factor,
-                riskiest=given.get("riskiest"),
+                riskiest=vars(parsed).get("riskiest"),
                 n_riskiest=parsed.n_riskiest,
                 command_line=shlex.join(["python", "-m", "diag.screen", *words]),
             )
-            result = run(job, group, progress)
-        first = group.is_first
-    if first:
-        command.deliver(result, given, text="reports.text.screen")
-    counts = result.document["summary"]["verdicts"]
-    return int(options.fails(given, [name for name, count in counts.items() if count]))
+            return run(job, group, progress), group.is_first

@@ -156,6 +156,11 @@ def run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Scree
     Raises:
         UserError: If a file cannot be written or belongs to another run.
     """
+    with files.locked(plan.output, plan.riskiest):
+        return _run(plan, group, progress)
+
+
+def _run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Screening:
     began = time.perf_counter()
     for first in (True, False):
         if group.is_first == first:

@@ -1,7 +1,7 @@
-"""A table that is made in parts, so that an interrupted run goes on where it was.
+"""A Parquet table written in resumable shards.
 
-Each part is a file that is there whole or not at all; the table is put together from all of them
-in the order of the rows, whichever run or process made which.
+Each part is a file that is complete or absent; the table is put together from all of them in the
+order of the rows, whichever run or process wrote which.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rome_diagnosis import envelope, files
+from rome_diagnosis import envelope, files, resume
 from rome_diagnosis.errors import UserError
 
 FLOATS = (
@@ -55,30 +55,25 @@ class Parts:
         Raises:
             UserError: If the folder cannot be made, or belongs to a run with other settings.
         """
-        self.target = Path(target)
+        if files.is_stream(target):
+            raise UserError(f"cannot write {target}: a table needs a regular file")
+        self.target = Path(os.path.realpath(target))  # a link stays, what it points to is replaced
         self.folder = self.target.with_name(self.target.name + ".parts")
-        self.settings = json.loads(json.dumps(settings))
+        self.settings = resume.identity(settings)
         if not first:
             return
         note = self.folder / "settings.json"
         try:
             self.folder.mkdir(exist_ok=True)
             if note.exists():
-                self._compare(json.loads(note.read_text(encoding="utf-8")))
+                stored = dict(json.loads(note.read_text(encoding="utf-8")))
+                resume.check_same_run(stored, self.settings, self.folder)
             else:
                 files.write_text(str(note), envelope.dumps(self.settings))
-        except (OSError, ValueError) as error:
+        except UserError:
+            raise
+        except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot use {self.folder}: {error}; remove it") from error
-
-    def _compare(self, found: Mapping[str, Any]) -> None:
-        differing = sorted(
-            name for name in {*found, *self.settings} if found.get(name) != self.settings.get(name)
-        )
-        if differing:
-            raise UserError(
-                f"{self.folder} holds parts of a run with other settings "
-                f"({', '.join(differing)}): remove it, or write to another file"
-            )
 
     def path(self, index: int) -> Path:
         """Where a part is or will be."""
@@ -101,8 +96,6 @@ class Parts:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=COLUMNS)
         with files.atomic(self.path(index)) as part:
             pq.write_table(table, part)
-            with open(part, "rb") as file:
-                os.fsync(file.fileno())
 
     def merge(self, indices: Iterable[int], n_rows: int) -> None:
         """Puts the table together, checks that no row is lost or doubled, removes the parts.
@@ -116,9 +109,9 @@ class Parts:
         """
         made = {"diag.screen": json.dumps(self.settings, sort_keys=True)}
         expected = 0
-        whole = self.folder / "whole.parquet"
+        merged = self.folder / "merged.parquet"
         try:
-            with pq.ParquetWriter(whole, COLUMNS.with_metadata(made)) as writer:
+            with pq.ParquetWriter(merged, COLUMNS.with_metadata(made)) as writer:
                 for index in indices:
                     part = pq.read_table(self.path(index))
                     rows = part.column("row").to_pylist()
@@ -131,9 +124,8 @@ class Parts:
                     writer.write_table(part)
             if expected != n_rows:
                 raise UserError(f"{self.target} would have {expected} rows instead of {n_rows}")
-            with open(whole, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(whole, self.target)
+            files.sync(merged)
+            os.replace(merged, self.target)
             shutil.rmtree(self.folder)
         except (OSError, pa.ArrowInvalid) as error:
             raise UserError(f"cannot write {self.target}: {error}") from error

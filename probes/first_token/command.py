@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from probes.first_token.api import COUNT, PAIRS
-from rome_diagnosis import command, files, options
+from rome_diagnosis import command, options
 from rome_diagnosis.progress import stages
 
 
@@ -65,17 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     given = vars(parsed)
-    outputs = [given.get("json"), given.get("html")]
     setup = options.setup(parsed)
     subjects = given.get("subjects")
-    files.check_outputs(outputs, inputs=[*setup.inputs(), subjects, given.get("encoder")])
-    from probes.first_token.api import probe
+    with options.outputs(given, [*setup.inputs(), subjects, given.get("encoder")]):
+        from probes.first_token.api import probe
 
-    if subjects is not None:
-        from probes.first_token.subjects import read
+        if subjects is not None:
+            from probes.first_token.subjects import read
 
-        read(subjects)  # a mistake in the file should not wait for a model to load
-    with files.locked(*outputs):
+            read(subjects)  # a mistake in the file should not wait for a model to load
         with stages("first-token probes", quiet=setup.quiet) as stage:
             result = probe(
                 subjects=subjects,

@@ -52,5 +52,23 @@ def test_another_run_and_other_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="no journal"):
         Journal(tmp_path / "notes.txt", SETTINGS)
     assert (tmp_path / "notes.txt").read_text() == "my notes\n"
-    with pytest.raises(UserError, match="cannot use"):
+    with pytest.raises(UserError, match="there is no directory"):
         Journal(tmp_path / "absent" / "j", SETTINGS)
+    assert not (tmp_path / "absent").exists()
+    for text in ("one line", '{"schema": "other"', '{"schema": "diag.journal/2", "settings": '):
+        (tmp_path / "notes.txt").write_text(text)  # without a newline, like a torn first line
+        with pytest.raises(UserError, match="no journal"):
+            Journal(tmp_path / "notes.txt", SETTINGS)
+        assert (tmp_path / "notes.txt").read_text() == text
+
+
+def test_one_process_has_it_and_a_device_is_none(tmp_path):
+    with Journal(tmp_path / "j", SETTINGS) as journal:
+        journal.add("a", 1)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".j.lock", "j"]
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]
+    with pytest.raises(UserError, match="regular file"):
+        Journal("/dev/null", SETTINGS)
+    journal = Journal(tmp_path / "j", SETTINGS)
+    journal.remove()
+    assert list(tmp_path.iterdir()) == []
