@@ -12,16 +12,15 @@ from transformers.pytorch_utils import Conv1D
 
 
 def output_projection(model: Any, layer: int) -> torch.nn.Module:
-    """The MLP's last linear map of a block, found by its shape and not by TransformerLens."""
+    """The MLP's last linear map of a block, known by its shape and not by TransformerLens."""
     width = model.config.hidden_size
     for name, module in model.named_modules():
         parts = name.split(".")
         if str(layer) not in parts or not isinstance(module, torch.nn.Linear | Conv1D):
             continue
-        is_mlp = any(part in ("mlp", "feed_forward") for part in parts)
         shape = module.weight.shape
         rows, columns = (shape[1], shape[0]) if isinstance(module, Conv1D) else shape
-        if is_mlp and rows == width and columns != width:
+        if rows == width and columns != width and not any("attn" in part for part in parts):
             return module
     raise AssertionError("no output projection found")
 
@@ -29,16 +28,58 @@ def output_projection(model: Any, layer: int) -> torch.nn.Module:
 @torch.no_grad()
 def key_and_value(directory: Path, ids: list[int], layer: int) -> tuple[Any, Any]:
     """Input and output of the output projection at the last of ``ids``, one text alone."""
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
-    seen: dict[str, torch.Tensor] = {}
+    seen = Plain(directory).run(ids, layer)
+    return seen["key"][-1], seen["value"][-1]
 
-    def hook(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        seen["key"], seen["value"] = inputs[0][0, -1], output[0, -1]
 
-    handle = output_projection(model, layer).register_forward_hook(hook)
-    model(torch.tensor([ids]))
-    handle.remove()
-    return seen["key"].double(), seen["value"].double()
+class Plain:
+    """A Hugging Face model with PyTorch hooks of its own: one text at a time, nothing shared."""
+
+    def __init__(self, directory: Path) -> None:
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+        self.model = model.eval()
+
+    def block(self, layer: int) -> torch.nn.Module:
+        """The block that holds a layer's output projection: an entry of the list of blocks."""
+        projection = output_projection(self.model, layer)
+        name = next(name for name, module in self.model.named_modules() if module is projection)
+        parts = name.split(".")
+        block: torch.nn.Module = self.model.get_submodule(
+            ".".join(parts[: parts.index(str(layer)) + 1])
+        )
+        return block
+
+    @torch.no_grad()
+    def run(self, ids: list[int], layer: int) -> dict[str, torch.Tensor]:
+        """Runs one text.
+
+        Returns:
+            At every token, float64: ``key`` and ``value`` (input and output of the projection),
+            ``stream`` (what the block gives) and ``logits``.
+        """
+        seen: dict[str, torch.Tensor] = {}
+
+        def on_projection(module: Any, inputs: Any, output: torch.Tensor) -> None:
+            # Copied at once: Falcon adds the attention's output to the same tensor.
+            seen["key"], seen["value"] = inputs[0].clone(), output.clone()
+
+        def on_block(module: Any, inputs: Any, output: Any) -> None:
+            seen["stream"] = output if isinstance(output, torch.Tensor) else output[0]
+
+        handles = [
+            output_projection(self.model, layer).register_forward_hook(on_projection),
+            self.block(layer).register_forward_hook(on_block),
+        ]
+        seen["logits"] = self.model(torch.tensor([ids])).logits
+        for handle in handles:
+            handle.remove()
+        return {name: value.reshape(len(ids), -1).double() for name, value in seen.items()}
+
+    def weight(self, layer: int) -> torch.Tensor:
+        """W of a block's output projection as [d_mlp, d_model]: a view of the model's own."""
+        module = output_projection(self.model, layer)
+        weight: torch.Tensor = module.weight.detach()
+        return weight if isinstance(module, Conv1D) else weight.T
 
 
 def token_bytes(tokenizer: Any, ids: list[int]) -> list[bytes]:

@@ -190,6 +190,8 @@ class UpperBlocks:
         Returns:
             Logits at those positions, in their order.
         """
+        if mask.dim() == 4 and architecture.mask_in_rows(self.plain.model.config):
+            mask = (mask[:, 0, -1] == 0).long()  # the last token sees every token that counts
         self._given.residual = residual
         self._head.at = at
         try:
@@ -257,6 +259,12 @@ class _Past:
 
     def get_seq_length(self, *_: Any) -> int:
         return next(iter(self._past.values()))[0].shape[2] if self._past else 0
+
+    def get_query_offset(self, *_: Any) -> int:
+        return self.get_seq_length()
+
+    def get_mask_sizes(self, query_length: int, *_: Any) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
 
 
 class _Skipped(nn.Module):

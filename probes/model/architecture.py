@@ -222,6 +222,11 @@ def attention_window(config: Any) -> int | None:
     return int(window) if window else None
 
 
+def mask_in_rows(config: Any) -> bool:
+    """Whether a model takes no four-dimensional mask: BLOOM counts positions in its mask."""
+    return str(getattr(text_config(config), "model_type", "")) == "bloom"
+
+
 def finish_logits(config: Any, logits: Tensor) -> Tensor:
     """What a model does to the output of its unembedding: factors and a soft cap.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probes.edited.answers import target_tokens
@@ -166,7 +166,7 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
         lengths=torch.tensor([len(row.ids) - row.lookup for row in flat], device=device),
         norm_input=unedited.norm_input,
         ids=ids.gather(1, position_ids),
-        mask=_mask(start, position_ids.shape[1], unedited.residual.dtype),
+        mask=_mask(unedited.visible, position_ids.shape[1], unedited.residual.dtype),
         position_ids=position_ids,
         past=unedited.past,
         read_row=torch.tensor(read_row, device=device),
@@ -178,13 +178,12 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
     )
 
 
-def _mask(start: Tensor, width: int, dtype: torch.dtype) -> Tensor:
+def _mask(own: Bool[Tensor, "row earlier"], width: int, dtype: torch.dtype) -> Tensor:
     """Additive mask: each row sees its own earlier positions, then causally."""
-    device = start.device
-    own = torch.arange(int(start.max()), device=device) < start[:, None]
+    device = own.device
     causal = torch.ones(width, width, dtype=torch.bool, device=device).tril()
     visible = torch.cat(
-        [own[:, None].expand(-1, width, -1), causal.expand(len(start), -1, -1)], dim=2
+        [own[:, None].expand(-1, width, -1), causal.expand(len(own), -1, -1)], dim=2
     )
     zero = torch.zeros((), dtype=dtype, device=device)
     return torch.where(visible, zero, torch.finfo(dtype).min)[:, None]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import UpperBlocks
@@ -33,7 +33,8 @@ class Unedited:
         residual: The stream behind the edited block; position 0 is the subject's last token.
         norm_input: What enters the norm after the MLP at that token; its output without one.
         output: The MLP's output at that token.
-        past: For each block above, keys and values of the tokens in front of it.
+        past: For each block above, keys and values of the tokens before it.
+        visible: Which of these are the row's own; the others are padding.
         final: What the unembedding reads at that token, of the texts asked for.
     """
 
@@ -41,6 +42,7 @@ class Unedited:
     norm_input: Float[Tensor, "row d_model"]
     output: Float[Tensor, "row d_model"]
     past: dict[int, tuple[Tensor, Tensor]]
+    visible: Bool[Tensor, "row earlier"]
     final: Float[Tensor, "held d_model"]
 
 
@@ -66,14 +68,19 @@ def run(
     start = torch.tensor(lookups, device=upper.device)
     kept = torch.tensor(held, device=upper.device)
     own, earlier = _from(start, texts, recording.ids.shape[1]), max(lookups)
+    # Right-aligned: some architectures take a key's place among the keys for its position.
+    position = torch.arange(earlier, device=upper.device) - (earlier - start[:, None])
+
+    def before(tensor: Tensor) -> Tensor:
+        index = position.clamp(min=0)[:, None, :, None]
+        return tensor.gather(2, index.expand(-1, tensor.shape[1], -1, tensor.shape[3]))
+
     return Unedited(
         residual=recording.residual[everyone[:, None], own],
         norm_input=recording.norm_input[everyone, start],
         output=recording.output[everyone, start],
-        past={
-            i: (keys[:, :, :earlier].clone(), values[:, :, :earlier].clone())
-            for i, (keys, values) in recording.past.items()
-        },
+        past={i: (before(keys), before(values)) for i, (keys, values) in recording.past.items()},
+        visible=position >= 0,
         final=recording.final[kept, start[kept]],
     )
 
@@ -123,6 +130,7 @@ def _of_gpt2(
         output,
         output,
         dict(enumerate(past, upper.layer + 1)),
+        torch.arange(max(lookups), device=device) < start[:, None],
         whole.model.transformer.ln_f(final),
     )
 
