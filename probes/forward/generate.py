@@ -1,4 +1,7 @@
-"""Free generation, and how repetitive what comes out is."""
+"""Continuing texts token by token, and how repetitive the result is.
+
+One loop draws prefixes and generates answers.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,64 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
-from transformers.cache_utils import DynamicCache
 
-from probes.forward.unhooked import plain
+from probes.forward.engine import Engine, engine_for
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
 
 @torch.no_grad()
+def continuations(
+    engine: Engine,
+    rows: Sequence[Sequence[int]],
+    n_tokens: int,
+    *,
+    top_k: int | Sequence[int],
+    generator: torch.Generator,
+    require_finite: bool = False,
+) -> list[list[int]]:
+    """Draws the next tokens of each row, all rows in step.
+
+    Args:
+        engine: Runs the model.
+        rows: Token ids, none empty.
+        n_tokens: How many tokens to draw for each row.
+        top_k: From how many of the most probable tokens each is drawn, for all rows or for each;
+            1 takes the most probable.
+        generator: Draws, on the CPU.
+        require_finite: Whether to refuse logits that are not finite. Otherwise NaN counts as
+            impossible: an edit can break a model so thoroughly that it predicts nothing.
+
+    Returns:
+        The tokens drawn for each row.
+
+    Raises:
+        UserError: If logits are not finite and have to be.
+    """
+    if n_tokens < 1 or not rows:
+        return [[] for _ in rows]
+    counts = torch.tensor([top_k] * len(rows) if isinstance(top_k, int) else top_k)
+    vocabulary = len(engine.model.tokenizer)
+    largest = min(int(counts.max()), vocabulary)
+    allowed = torch.arange(largest) < counts[:, None]
+    decoder = engine.decode(rows)
+    drawn: list[torch.Tensor] = []
+    while True:
+        logits = decoder.logits()[:, :vocabulary].to("cpu", torch.float64)
+        if require_finite and not bool(logits.isfinite().all()):
+            raise UserError(
+                f"the logits of {engine.model.name} are not finite in {engine.model.dtype}: its "
+                "weights hold NaN, or are too large for that type"
+            )
+        top = logits.nan_to_num(-1e30).topk(largest, dim=-1)
+        scores = top.values.masked_fill(~allowed, -math.inf)
+        choice = torch.multinomial(scores.softmax(-1), 1, generator=generator)
+        drawn.append(top.indices.gather(1, choice))
+        if len(drawn) == n_tokens:
+            return [list(map(int, row)) for row in torch.cat(drawn, dim=1)]
+        decoder.append(drawn[-1])
+
+
 def generate(
     model: LoadedModel,
     prompts: Sequence[str],
@@ -27,12 +80,11 @@ def generate(
     """Continues prompts with the model's present weights.
 
     Args:
-        model: The loaded model, perhaps inside :func:`probes.edited.weights.edited`.
-        prompts: None may be empty.
+        model: The model, perhaps inside :func:`probes.edited.weights.edited`.
+        prompts: Texts, none empty.
         n_tokens: Tokens to add to each; fewer where the model's context ends.
-        top_k: How many of the most probable tokens are drawn from, for all prompts or for each; 1
-            is greedy.
-        seed: Of the draws.
+        top_k: As in :func:`continuations`.
+        seed: Seed of the draws.
 
     Returns:
         The continuations, without the prompts.
@@ -40,7 +92,6 @@ def generate(
     Raises:
         UserError: If a prompt fills the model's context.
     """
-    whole, device = plain(model).model, model.device
     rows = [model.tokens(prompt).ids for prompt in prompts]
     width = max(len(row) for row in rows)
     if width >= model.n_ctx:
@@ -48,39 +99,16 @@ def generate(
             f"a prompt has {width} tokens, but {model.name} reads only {model.n_ctx}: "
             "there is no room for an answer"
         )
-    count = [top_k] * len(rows) if isinstance(top_k, int) else list(top_k)
-    vocabulary = len(model.tokenizer)
-    largest = min(max(count), vocabulary)
-    allowed = torch.arange(largest) < torch.tensor(count)[:, None]
-    generator = torch.Generator().manual_seed(seed)
-    # Padding stands on the left, so that all rows go on at the same place.
-    ids = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=whole.config)
-    drawn: list[torch.Tensor] = []
-    for _ in range(min(n_tokens, model.n_ctx - width)):
-        result = whole(
-            ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        # An edit can break a model so thoroughly that it predicts nothing.
-        logits = result.logits[:, -1, :vocabulary].to("cpu", torch.float64).nan_to_num(-1e30)
-        top = logits.topk(largest, dim=-1)
-        scores = top.values.masked_fill(~allowed, -math.inf)
-        choice = torch.multinomial(scores.softmax(-1), 1, generator=generator)
-        drawn.append(top.indices.gather(1, choice))
-        ids = drawn[-1].to(device)
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-    texts = torch.cat(drawn, dim=1).tolist()
+    drawn = continuations(
+        engine_for(model),
+        rows,
+        min(n_tokens, model.n_ctx - width),
+        top_k=top_k,
+        generator=torch.Generator().manual_seed(seed),
+    )
     return [
         model.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        for row in texts
+        for row in drawn
     ]
 
 

@@ -1,19 +1,27 @@
-"""The contexts of an edit: prefixes put in front of its prompt, sampled from the model itself.
+"""The contexts of an edit: prefixes before its prompt, sampled from the model itself.
 
 ROME averages a subject's key over the bare prompt and twenty prefixed ones so that the key stands
 for the subject and not for one sentence. The published code samples them unseeded; here a seed
-makes an edit repeatable.
+makes an edit repeatable. A draw depends on nothing but the weights and its settings, so it is made
+once and kept, in memory and in the user's cache.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import unicodedata
 from collections.abc import Sequence
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
+from probes.forward.engine import Engine, engine_for
+from probes.forward.generate import continuations
+from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
+from rome_diagnosis import cache, envelope, files
 from rome_diagnosis.errors import UserError
 
 Start = Literal["end_of_text", "words"]
@@ -22,9 +30,11 @@ Start = Literal["end_of_text", "words"]
 START_WORDS = ("The", "Therefore", "Because", "I", "You")
 TOP_K = 5
 SHORT, LONG = 5, 10  # tokens, the start included, as the published length parameters count
+SCHEMA = "prefixes/1"
+
+_drawn: dict[str, list[list[int]]] = {}
 
 
-@torch.no_grad()
 def sample(
     model: LoadedModel, *, n: int = 20, seed: int = 0, start: Start | None = None
 ) -> list[str]:
@@ -32,7 +42,7 @@ def sample(
 
     Args:
         model: The model that is to be edited.
-        n: How many; an odd one is short.
+        n: How many; of an odd number one more is short.
         seed: Fixes the draw.
         start: What every prefix is continued from: the end-of-text token (ROME), which does not
             stay in the text, or a word (the paper's fork). ``None`` takes end-of-text where the
@@ -42,22 +52,62 @@ def sample(
         ``n`` prefixes, each ending in ``". "``.
 
     Raises:
-        UserError: If ``n`` is negative, or end-of-text is asked for and there is none.
+        UserError: If ``n`` is negative, end-of-text is asked for and there is none, or the model's
+            logits are not finite.
     """
     if n < 0:
         raise UserError(f"--n-prefixes must be 0 or more, not {n}")
-    n_short = (n + 1) // 2
-    generator = torch.Generator().manual_seed(seed)
     starts = _starts(model, start)
-    prefixes: list[str] = []
+    # Weights may have been edited in memory since they were loaded.
+    weights = fingerprint(model.state_dict)
+    settings = {
+        "fingerprint": weights,
+        "dtype": model.dtype,
+        "vocabulary": len(model.tokenizer),
+        "starts": starts,
+        "top_k": TOP_K,
+        "lengths": [SHORT, LONG],
+        "n": n,
+        "seed": seed,
+    }
+    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    name = f"{weights}-prefixes-{digest[:16]}.json"
+    if name not in _drawn:
+        rows = _read(name, settings)
+        if rows is None:
+            rows = draw(engine_for(model), starts, n=n, seed=seed)
+            _write(name, settings, model, rows)
+        _drawn[name] = rows
+    return [_as_prefix(model, row) for row in _drawn[name]]
+
+
+def draw(engine: Engine, starts: Sequence[Sequence[int]], *, n: int, seed: int) -> list[list[int]]:
+    """Draws the tokens of prefixes; nothing is kept.
+
+    Args:
+        engine: Runs the model.
+        starts: What prefixes begin with, in turn.
+        n: How many to draw.
+        seed: Fixes the draw.
+
+    Returns:
+        Token ids, starts included, the short prefixes first.
+
+    Raises:
+        UserError: If the model's logits are not finite.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    n_short = (n + 1) // 2
+    rows: list[list[int]] = []
     for count, length in ((n_short, SHORT), (n - n_short, LONG)):
-        rows = [list(starts[i % len(starts)]) for i in range(count)]
-        prefixes += [_as_prefix(model, row) for row in _continue(model, rows, length, generator)]
-    return prefixes
+        rows += _grow(
+            engine, [list(starts[i % len(starts)]) for i in range(count)], length, generator
+        )
+    return rows
 
 
 def given(texts: Sequence[str]) -> list[str]:
-    """Prefixes the user wrote: as they stand, with a space behind where white space is missing.
+    """Prefixes that the user wrote, each with a space after it where white space is missing.
 
     Args:
         texts: The prefixes.
@@ -94,23 +144,59 @@ def _starts(model: LoadedModel, start: Start | None) -> list[list[int]]:
     return [[int(end_of_text)]]
 
 
-def _continue(
-    model: LoadedModel, rows: list[list[int]], length: int, generator: torch.Generator
+def _grow(
+    engine: Engine, rows: list[list[int]], length: int, generator: torch.Generator
 ) -> list[list[int]]:
-    """Continues each row by top-k sampling until it is ``length`` tokens long."""
-    vocabulary = len(model.tokenizer)
+    """Continues each row to ``length`` tokens; shorter rows catch up with longer ones first."""
     while any(len(row) < length for row in rows):
-        shortest = min(len(row) for row in rows)
-        growing = [row for row in rows if len(row) == shortest]
-        ids = torch.tensor(growing, device=model.device)
-        logits = model.bridge(ids, return_type="logits")[:, -1, :vocabulary]
-        top = logits.to("cpu", torch.float64).topk(min(TOP_K, vocabulary), dim=-1)
-        drawn = torch.multinomial(top.values.softmax(dim=-1), 1, generator=generator)
-        for row, token in zip(growing, top.indices.gather(1, drawn)[:, 0].tolist(), strict=True):
-            row.append(int(token))
+        lengths = sorted({len(row) for row in rows} | {length})
+        growing = [row for row in rows if len(row) == lengths[0]]
+        added = continuations(
+            engine,
+            growing,
+            lengths[1] - lengths[0],
+            top_k=TOP_K,
+            generator=generator,
+            require_finite=True,
+        )
+        for row, tokens in zip(growing, added, strict=True):
+            row += tokens
     return rows
 
 
 def _as_prefix(model: LoadedModel, ids: list[int]) -> str:
     text = model.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return unicodedata.normalize("NFKD", text).replace("\n\n", " ") + ". "
+
+
+def _file(name: str) -> Path:
+    return cache.folder("prefixes") / name
+
+
+def _read(name: str, settings: dict[str, Any]) -> list[list[int]] | None:
+    """The tokens that an earlier run kept; ``None`` if there are none, or not these."""
+    try:
+        kept = json.loads(_file(name).read_text(encoding="utf-8"))
+        rows = [[int(token) for token in row] for row in kept["tokens"]]
+        known = kept["schema"] == SCHEMA and kept["settings"] == settings
+    except (OSError, UserError, ValueError, TypeError, KeyError):
+        return None
+    ids = range(settings["vocabulary"])
+    fits = len(rows) == settings["n"] and all(token in ids for row in rows for token in row)
+    return rows if known and fits else None
+
+
+def _write(name: str, settings: dict[str, Any], model: LoadedModel, rows: list[list[int]]) -> None:
+    """Keeps a draw, with what it was drawn from and by which versions."""
+    document = envelope.head(SCHEMA, None) | {
+        "model": model.name,
+        "settings": settings,
+        "tokens": rows,
+        "texts": [_as_prefix(model, row) for row in rows],
+    }
+    try:
+        path = _file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, envelope.dumps(document))
+    except (OSError, UserError):
+        return  # a cache that cannot be written only costs the time of another draw

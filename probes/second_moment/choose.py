@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+import rome_diagnosis.cache
 from probes import bundled
 from probes.forward import activations
 from probes.forward.batches import batches
@@ -22,7 +23,7 @@ from probes.second_moment.sums import Progress
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
 
-CACHE_VARIABLE = "ROME_DIAGNOSIS_CACHE"
+CACHE_VARIABLE = rome_diagnosis.cache.VARIABLE
 # Enough tokens to fill every direction several times, few enough that nobody waits for long.
 LEAST_TOKENS, TOKENS_PER_DIMENSION = 50_000, 8
 # Between texts the median norm of the stream differs by a few per cent; twice is another model's.
@@ -127,15 +128,7 @@ def cache() -> Path:
     Raises:
         UserError: If there is no home directory and no variable names another.
     """
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen)
-    try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError as error:
-        raise UserError(
-            f"there is no home directory: set {CACHE_VARIABLE} to a folder for second moments"
-        ) from error
-    return home / "rome-diagnosis" / "second-moments"
+    return rome_diagnosis.cache.folder("second-moments")
 
 
 def _at_hand(model: LoadedModel, layer: int) -> SecondMoment | None:

@@ -12,7 +12,6 @@ import torch
 from probes.forward.batches import batches, run_to
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
-from probes.request import prefixes
 from probes.request.lookup import lookup
 from probes.request.request import request
 from rome_diagnosis.errors import UserError
@@ -117,49 +116,3 @@ def test_layers_out_of_range_are_refused(tiny_model: Callable[[str], LoadedModel
     for layer in (-1, 4):
         with pytest.raises(UserError, match="layers 0 to 3"):
             capture(model, [edit], layer)
-
-
-def test_sampled_contexts_repeat_and_differ_by_seed(
-    tiny_model: Callable[[str], LoadedModel],
-) -> None:
-    model = tiny_model("gpt2")
-    one = prefixes.sample(model, n=7, seed=1)
-    assert one == prefixes.sample(model, n=7, seed=1)
-    assert one != prefixes.sample(model, n=7, seed=2)
-    assert len(one) == 7
-    assert all(prefix.endswith(". ") for prefix in one)
-    assert prefixes.sample(model, n=0) == []
-    with pytest.raises(UserError, match="0 or more"):
-        prefixes.sample(model, n=-1)
-
-
-def test_sampled_contexts_follow_the_published_scheme(
-    tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = tiny_model("gpt2")
-    rows: list[list[int]] = []
-    decode = prefixes._as_prefix
-    monkeypatch.setattr(
-        prefixes, "_as_prefix", lambda model, ids: rows.append(ids) or decode(model, ids)
-    )
-    prefixes.sample(model, n=20, seed=0)
-    assert [len(row) for row in rows] == [5] * 10 + [10] * 10  # the start counts as a token
-    assert {row[0] for row in rows} == {model.tokenizer.bos_token_id}
-    for row in rows[::5]:
-        for i in range(1, len(row)):
-            logits = model.bridge(torch.tensor([row[:i]]), return_type="logits")[0, -1]
-            assert row[i] in logits[: len(model.tokenizer)].topk(5).indices
-    rows.clear()
-    words = prefixes.sample(model, n=10, seed=0, start="words")
-    assert all(
-        prefix.startswith(word)
-        for prefix, word in zip(words, prefixes.START_WORDS * 2, strict=True)
-    )
-
-
-def test_given_contexts_stand_as_they_are() -> None:
-    assert prefixes.given(["Well,", "So. ", "Line\n"]) == ["Well, ", "So. ", "Line\n"]
-    with pytest.raises(UserError, match="is empty"):
-        prefixes.given(["fine", " "])
-    with pytest.raises(UserError, match="not valid Unicode"):
-        prefixes.given(["\ud800"])
