@@ -28,11 +28,3 @@ def diagnose(edit: Request, at: Prepared, *, clamp: float) -> KeyDiagnosis:
     judgement = judge(observation, at.moment, clamp=clamp, seed=at.seed)
     written = document(observation, judgement, at.moment, seed=at.seed, sampled=at.sampled)
     return KeyDiagnosis(written, observation.keys, at.moment)
-
-
-def measure(model, edit, layer, prefixes, moment, *, clamp, seed, sampled):  # type: ignore[no-untyped-def]  # noqa: ANN201, ANN001, D103
-    at = Prepared(
-        model=model, layer=layer, prefixes=tuple(prefixes), sampled=sampled, seed=seed,
-        moment=moment,
-    )  # fmt: skip
-    return diagnose(edit, at, clamp=clamp)

@@ -244,8 +244,8 @@ def steepest(move: Mover, amounts: Tensor) -> Tensor:
         for _ in range(STEPS):
             direction = direction.detach().requires_grad_(True)
             size = mean_square(move, amounts, direction)
-            if float(size) > largest:
-                best, largest = direction.detach(), float(size)
+            if size.item() > largest:
+                best, largest = direction.detach(), size.item()
             (gradient,) = torch.autograd.grad(size, direction)
             if not float(gradient.norm()) > 0:
                 break

@@ -49,6 +49,7 @@ def apple(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run(
         "--subject", "Apple", "--json", str(folder / "apple.json"),
         "--html", str(folder / "apple.html"), "--save-tensors", str(folder / "apple.safetensors"),
+        "--verbose",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (folder / "apple.txt").write_text(done.stdout, encoding="utf-8")
@@ -59,7 +60,7 @@ def test_the_main_job_answers_every_question(apple: Path) -> None:
     text = (apple / "apple.txt").read_text(encoding="utf-8")
     for part in (
         "was founded by", "'Apple'", "'␣Apple'", "the first token", "ROME as published", "C-ROME",
-        "P-ROME", "ρ = ", "over draws of the contexts", "the residual stream", "no second sink",
+        "P-ROME", "ρ = ", "over draws of the contexts", "of their norm", "no second sink",
         "ordinary first tokens", "python -m diag.keys",
     ):  # fmt: skip
         assert part in text, part
@@ -84,6 +85,7 @@ def test_the_document_keeps_the_contract(apple: Path) -> None:
         "denominators": "rome c_rome p_rome rome_normalised c_rome_normalised ratio "
         "ratio_without_bare ratio_interval",
         "damage": "rome c_rome p_rome",
+        "response": "rome c_rome p_rome",
         "first_token": "layers",
     }
     assert document["schema"] == "diag.keys/1"
@@ -91,8 +93,11 @@ def test_the_document_keeps_the_contract(apple: Path) -> None:
     for name, fields in promised.items():
         assert set(fields.split()) <= set(document[name]), name
     for variant in ("rome", "c_rome", "p_rome"):
-        assert {"bound", "relative_bound"} <= set(document["damage"][variant])
-    assert document["verdict"] in ("collapse_risk", "safe", "unclear")
+        bounds = {"bound", "relative_bound", "relative_bound_first_tokens"}
+        assert bounds <= set(document["damage"][variant])
+        answered = {"bare", "prefixed", "other_first_tokens", "later_tokens"}
+        assert answered <= set(document["response"][variant])
+    assert document["verdict"] in ("collapse_risk", "damage_risk", "safe", "unclear")
     for finding in document["findings"]:
         assert set(finding) == {"id", "status", "value", "limit", "message"}
         assert finding["status"] in ("pass", "warn", "fail", "not_checked")
@@ -297,21 +302,33 @@ def test_a_known_subject_brings_its_prompt_and_an_unknown_one_gets_is() -> None:
         choose_request("", None)
 
 
-def test_identity_and_a_norm_behind_the_mlp_are_not_checked_but_judged(
+def test_the_identity_is_judged_without_damage(
     tiny_model: Callable[[str], LoadedModel],
 ) -> None:
-    identity = diagnose(
+    document = diagnose(
         "Apple", "{} was", model=tiny_model("gpt2"), layer=1, second_moment="identity"
     ).document
-    assert identity["second_moment"]["source"] == "identity"
-    gemma = diagnose("Apple", "{} was", model=tiny_model("gemma2"), layer=1).document
-    assert gemma["damage"]["rome"]["bound"] is not None
-    for document, reason in ((identity, "identity"), (gemma, "norm behind its MLP")):
-        assert document["damage"]["rome"]["relative_bound"] is None
-        finding = next(f for f in document["findings"] if f["id"] == "damage_rome")
-        assert finding["status"] == "not_checked"
-        assert reason in finding["message"]
-        assert document["verdict"] in ("collapse_risk", "safe", "unclear")
+    assert document["second_moment"]["source"] == "identity"
+    damage = document["damage"]
+    assert damage["rome"]["relative_bound"] is None
+    assert damage["checked"] is None and "identity" in damage["not_checked"]
+    finding = next(f for f in document["findings"] if f["id"] == "damage_rome")
+    assert finding["status"] == "not_checked"
+    assert "identity" in finding["message"]
+    assert document["verdict"] in ("collapse_risk", "unclear")
+
+
+@pytest.mark.parametrize(("name", "how"), [("gpt2", "closed form"), ("gemma2", "sampled")])
+def test_damage_is_checked_whether_or_not_a_norm_follows_the_mlp(
+    name: str, how: str, tiny_model: Callable[[str], LoadedModel]
+) -> None:
+    document = diagnose("Apple", "{} was", model=tiny_model(name), layer=1, quiet=True).document
+    assert document["damage"]["checked"] == how
+    assert document["damage"]["not_checked"] is None
+    for editor in ("rome", "c_rome", "p_rome"):
+        assert document["damage"][editor]["relative_bound"] > 0
+        assert document["damage"][editor]["relative_bound_first_tokens"] >= 0
+    assert document["damage"]["residual_norm"] > 0
 
 
 def test_with_a_bos_the_unprefixed_subject_is_not_first() -> None:
