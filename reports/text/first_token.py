@@ -42,7 +42,7 @@ def render(document: Document) -> RenderableType:
         parts.section("Attribution of Δρ", _attribution(document)),
         parts.section("Patches", _patches(document)),
         "",
-        parts.dim(document["command"]),
+        parts.dim(document["command"]) if document["command"] else None,
     )  # fmt: skip
 
 

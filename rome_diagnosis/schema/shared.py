@@ -5,7 +5,17 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.values import Count, Integer, Name, Number, Pair, Prompt, Share, Size
+from rome_diagnosis.schema.values import (
+    Count,
+    Integer,
+    Name,
+    Number,
+    Pair,
+    Positive,
+    Prompt,
+    Share,
+    Size,
+)
 
 Versions = TypedDict(
     "Versions", {"python": str, "torch": str, "transformers": str, "transformer-lens": str}
@@ -144,7 +154,7 @@ class SecondMoment(Moment):
     n_tokens: Count | None
 
 
-Limits = dict[Name, Number]
+Limits = dict[Name, Positive]
 Verdict = Literal["collapse_risk", "damage_risk", "unclear", "safe"]
 Status = Literal["pass", "warn", "fail", "not_checked"]
 
