@@ -29,6 +29,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=unset,
         help="the blocks, all in one pass (default: the edited one)",
     )
+    _add_text(parser)
+    _add_result(parser)
+    return parser
+
+
+def _add_text(parser: argparse.ArgumentParser) -> None:
+    unset = options.UNSET
     group = parser.add_argument_group("text")
     group.add_argument(
         "--text",
@@ -69,6 +76,10 @@ def build_parser() -> argparse.ArgumentParser:
         default=unset,
         help="statistics of ROME or EasyEdit; residual norms are measured on the text",
     )
+
+
+def _add_result(parser: argparse.ArgumentParser) -> None:
+    unset = options.UNSET
     group = options.add_output(parser)
     group.add_argument(
         "-o",
@@ -91,7 +102,6 @@ def build_parser() -> argparse.ArgumentParser:
         default=60.0,
         help="how much work an interruption may cost",
     )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -58,6 +58,29 @@ def build_parser() -> argparse.ArgumentParser:
         "beside --json FILE)",
     )
     options.add_model(parser)
+    _add_optimisation(parser)
+    _add_measurement(parser)
+    group = options.add_output(parser)
+    group.add_argument(
+        "--save-model",
+        metavar="DIR",
+        default=unset,
+        help="write the edited model, for Hugging Face from_pretrained",
+    )
+    group.add_argument(
+        "--save-variant",
+        choices=tuple(EDITORS),
+        default="c_rome",
+        help="the editor whose edit --save-model writes",
+    )
+    options.add_fail_on(
+        group, choices=(*ARMS, "any"), help="exit with code 1 if this arm collapses the model"
+    )
+    return parser
+
+
+def _add_optimisation(parser: argparse.ArgumentParser) -> None:
+    unset = options.UNSET
     group = parser.add_argument_group("optimisation of v*")
     group.add_argument(
         "--hyperparameters",
@@ -74,6 +97,10 @@ def build_parser() -> argparse.ArgumentParser:
         default="published",
         help="what C-ROME writes: v_u + δ as published, or v̄ + δ",
     )
+
+
+def _add_measurement(parser: argparse.ArgumentParser) -> None:
+    unset = options.UNSET
     group = parser.add_argument_group("measurement")
     group.add_argument(
         "--texts",
@@ -113,23 +140,6 @@ def build_parser() -> argparse.ArgumentParser:
         default=PERPLEXITY_COLLAPSE.value,
         help="perplexity ratio at and above which a model counts as collapsed",
     )
-    group = options.add_output(parser)
-    group.add_argument(
-        "--save-model",
-        metavar="DIR",
-        default=unset,
-        help="write the edited model, for Hugging Face from_pretrained",
-    )
-    group.add_argument(
-        "--save-variant",
-        choices=tuple(EDITORS),
-        default="c_rome",
-        help="the editor whose edit --save-model writes",
-    )
-    options.add_fail_on(
-        group, choices=(*ARMS, "any"), help="exit with code 1 if this arm collapses the model"
-    )
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
