@@ -13,8 +13,12 @@ from probes import definitions
 from rome_diagnosis.options import CLAMP_FACTOR
 
 # Models whose edits were performed to set limits, by architecture.
-MODELS: Mapping[str, str] = {"GPT2LMHeadModel": "the bundled model"}
+MODELS: Mapping[str, str] = {
+    "GPT2LMHeadModel": "the bundled model",
+    "LlamaForCausalLM": "SmolLM2-135M-Instruct",
+}
 BUNDLED = ("GPT2LMHeadModel",)
+BOTH = ("GPT2LMHeadModel", "LlamaForCausalLM")
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,9 @@ DAMAGE_HARM = Limit(
     0.25,
     "of 108 edits with ROME of 12 first-token subjects of the bundled model, their targets scaled "
     "from a tenth to the full change, each with at least this damage lost 30 of 100 other facts or "
-    "more, long before perplexity doubled",
-    BUNDLED,
+    "more, long before perplexity doubled; on SmolLM2 (block 8, six subjects) each of seven lost a "
+    "third of 15 facts or more",
+    BOTH,
 )
 DAMAGE_SAFE = Limit(
     0.1,
@@ -60,7 +65,8 @@ FIRST_TOKENS_HARM = Limit(
     "12 first-token subjects of the bundled model, their targets scaled as above, each that "
     "changed first tokens by at least a fifth of a hidden state's norm lost 21 of 100 other facts "
     "or more, at a perplexity at most 13 % higher; of the 100 recorded ones (docs/evidence) each "
-    "lost 37 or more",
+    "lost 37 or more. On SmolLM2 first tokens cost less: changed by half their norm or more, 15 "
+    "facts lost one to four",
     BUNDLED,
 )
 FIRST_TOKENS_SAFE = Limit(
@@ -162,15 +168,8 @@ ENTROPY_KEPT = Limit(
 
 def of_verdicts() -> dict[str, float]:
     """The limits a verdict rests on, as documents keep them."""
-    return {
-        "damage_collapse": DAMAGE_COLLAPSE.value,
-        "damage_harm": DAMAGE_HARM.value,
-        "damage_safe": DAMAGE_SAFE.value,
-        "first_tokens_harm": FIRST_TOKENS_HARM.value,
-        "first_tokens_safe": FIRST_TOKENS_SAFE.value,
-        "ratio_collapse": RATIO_COLLAPSE.value,
-        "ratio_safe": RATIO_SAFE.value,
-    }
+    limits = {**_DAMAGE, "ratio_collapse": RATIO_COLLAPSE, "ratio_safe": RATIO_SAFE}
+    return {name: limit.value for name, limit in limits.items()}
 
 
 def validity(architecture: str) -> str:
@@ -182,12 +181,24 @@ def validity(architecture: str) -> str:
     Returns:
         A sentence.
     """
-    validated = sorted({name for limit in _DAMAGE for name in limit.validated})
-    models = " and ".join(f"{name} ({MODELS[name]})" for name in validated)
-    sentence = f"Damage limits were validated by performed edits of {models}"
-    if architecture in validated:
-        return f"{sentence}, the architecture of this model."
-    return f"{sentence}, not of a {architecture}: take verdicts near a limit with care."
+    here = [name for name, limit in _DAMAGE.items() if architecture in limit.validated]
+    if len(here) == len(_DAMAGE):
+        return (
+            "The damage limits were validated by performed edits on the architecture of this model "
+            f"({architecture}: {MODELS[architecture]})."
+        )
+    elsewhere = " and ".join(f"{name} ({model})" for name, model in MODELS.items())
+    some = f", and of this one {', '.join(here)} only" if here else f", not on a {architecture}"
+    return (
+        f"The damage limits were validated by performed edits on {elsewhere}{some}: take verdicts "
+        "near a limit with care."
+    )
 
 
-_DAMAGE = (DAMAGE_COLLAPSE, DAMAGE_HARM, DAMAGE_SAFE, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE)
+_DAMAGE: Mapping[str, Limit] = {
+    "damage_collapse": DAMAGE_COLLAPSE,
+    "damage_harm": DAMAGE_HARM,
+    "damage_safe": DAMAGE_SAFE,
+    "first_tokens_harm": FIRST_TOKENS_HARM,
+    "first_tokens_safe": FIRST_TOKENS_SAFE,
+}

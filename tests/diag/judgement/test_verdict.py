@@ -93,7 +93,8 @@ def test_every_limit_has_a_reason_and_says_where_it_was_validated() -> None:
     for limit in every.values():
         assert set(limit.validated) <= set(limits.MODELS)
     assert limits.DAMAGE_COLLAPSE.validated
-    known = limits.validity("GPT2LMHeadModel")
-    assert "the architecture of this model" in known
+    assert "on the architecture of this model" in limits.validity("GPT2LMHeadModel")
+    some = limits.validity("LlamaForCausalLM")
+    assert "of this one damage_harm only" in some and "with care" in some
     other = limits.validity("GraniteForCausalLM")
-    assert "not of a GraniteForCausalLM" in other and "GPT2LMHeadModel" in other
+    assert "not on a GraniteForCausalLM" in other and "GPT2LMHeadModel" in other

@@ -177,4 +177,4 @@ def test_the_document_carries_its_limits_and_where_they_hold(
     assert "residual stream" in found["damage"]["contribution"]
     unlike = replace(apple, model={**apple.model, "architecture": "GraniteForCausalLM"})
     elsewhere = document(unlike, judged(unlike, moment), moment, seed=0, sampled=True)
-    assert "not of a GraniteForCausalLM" in elsewhere["validity"]
+    assert "not on a GraniteForCausalLM" in elsewhere["validity"]
