@@ -110,9 +110,7 @@ def measure(
     began = time.perf_counter()
     targets = _targets(plan, model, layers)
     with files.locked(*targets.values()):
-        job = _job(plan, sources, model, targets)
-        with _bar(job, quiet=plan.quiet or not group.is_first) as bar:
-            sums = corpus_pass.run(job, group, progress=bar.advance)
+        jobs = _jobs(plan, sources, model, targets)
         document: dict[str, Any] = {
             **envelope.head(SCHEMA, plan.command_line),
             "model": model.name,
@@ -120,14 +118,22 @@ def measure(
             "corpus": sources.text.name,
             "layers": [],
         }
+        n_tokens = 0
+        with _bar(jobs, quiet=plan.quiet or not group.is_first) as bar:
+            for job in jobs:
+                sums = corpus_pass.run(job, group, progress=bar.advance)
+                n_tokens += next(iter(sums.values())).n_tokens
+                if group.is_first:
+                    document["layers"] += _save(plan, sources, job, sums, targets)
+                del sums  # before the next ones take as much memory
         if not group.is_first:
             return SecondMoments(document)
-        document["layers"] = _save(plan, sources, job, sums, targets)
-        corpus_pass.forget(job)
+        for job in jobs:
+            corpus_pass.forget(job)
     document["run"] = {
         "processes": group.size,
         "seconds": time.perf_counter() - began,
-        "n_tokens": sums[layers[0]].n_tokens,
+        "n_tokens": n_tokens,
     }
     return SecondMoments(document)
 
@@ -154,30 +160,39 @@ def _targets(plan: Plan, model: LoadedModel, layers: Sequence[int]) -> dict[int,
     return targets
 
 
-def _job(plan: Plan, sources: Sources, model: LoadedModel, targets: Mapping[int, Path]) -> Pass:
-    """The pass over the text."""
+def _jobs(
+    plan: Plan, sources: Sources, model: LoadedModel, targets: Mapping[int, Path]
+) -> list[Pass]:
+    """The passes over the text, each of as many layers as fit into memory."""
     from probes.second_moment import corpus_pass
+    from probes.second_moment.forecast import groups
     from probes.text import corpus
     from rome_diagnosis.errors import UserError
 
-    published = sources.published is not None
-    if published and len(targets) > 1:
+    imports = sources.published is not None
+    if imports and len(targets) > 1:
         raise UserError("--import-npz is of one layer: give one with --layers")
     length = plan.row_length or corpus.row_length(model)
     if length > model.n_ctx:
         raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
-    beside = next(iter(targets.values()))
-    return corpus_pass.Pass(
-        model,
-        tuple(targets),
-        sources.text,
-        length,
-        plan.max_tokens or (BACKGROUND_TOKENS if published else None),
-        plan.seed,
-        checkpoint=None if published else beside.with_name(beside.name + ".checkpoint"),
-        every=plan.checkpoint_every,
-        halves=True,
-    )
+    return [
+        corpus_pass.Pass(
+            model,
+            layers,
+            sources.text,
+            length,
+            plan.max_tokens or (BACKGROUND_TOKENS if imports else None),
+            plan.seed,
+            checkpoint=None if imports else _checkpoint(targets[layers[0]]),
+            every=plan.checkpoint_every,
+            halves=not imports,
+        )
+        for layers in groups(list(targets), int(model.config.d_mlp), halves=not imports)
+    ]
+
+
+def _checkpoint(target: Path) -> Path:
+    return target.with_name(target.name + ".checkpoint")
 
 
 def _save(
@@ -261,13 +276,13 @@ def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bar(job: Pass, *, quiet: bool) -> Progress:
-    """Says what is coming, and makes a bar for it."""
+def _bar(jobs: Sequence[Pass], *, quiet: bool) -> Progress:
+    """A bar for the passes, after a line about what is to come."""
     if quiet:
         return Progress(quiet=True)
     from probes.second_moment.forecast import forecast
 
-    coming = forecast([job])
+    coming = forecast(jobs)
     note(coming.sentence())
     return Progress(coming.n_tokens, label="tokens")
 
