@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from diag.judgement import limits
+from diag.judgement import limits, outcome
+from diag.judgement.verdict import Grounds, verdict_of
+from diag.mathematics.stream import Stream
+from diag.mathematics.update import direction
 from diag.screen.shard import Screener
 from diag.verify import verify_list
 from probes import bundled
 from probes.keys.many_edits import SharedPrefixes
+from probes.model.contribution import contribution
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.cases import from_record
 from probes.request.request import request
 from probes.second_moment.choose import for_model
 from reports.document import read
+from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.errors import UserError
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"
 Document = dict[str, Any]
@@ -40,7 +47,8 @@ def test_it_is_of_the_bundled_model_and_the_present_limits(
     assert evidence["model"]["fingerprint"] == model.fingerprint, (
         "run python -m benchmarks.verify_bundled --output verify.json --evidence"
     )
-    assert evidence["limits"] == limits.of_verdicts()
+    # Those it was recorded with; others are held against what it records, below.
+    assert evidence["limits"]["damage_collapse"] == limits.DAMAGE_COLLAPSE.value
     assert len(evidence["edits"]) == 200
     assert sum(edit["site"]["is_first_token"] for edit in evidence["edits"]) == 100
 
@@ -98,3 +106,30 @@ def test_screening_flagged_what_collapsed(evidence: Document, model: LoadedModel
     # The limit's reason quotes these figures.
     assert f"all {broken} that multiplied" in limits.DAMAGE_COLLAPSE.reason
     assert f"{flagged[False]} of the other {200 - broken}" in limits.DAMAGE_COLLAPSE.reason
+
+
+def test_verdicts_on_every_editor_are_what_became_of_the_model(
+    evidence: Document, model: LoadedModel
+) -> None:
+    layer = evidence["site"]["layer"]
+    moment = for_model(model, layer)
+    shared = SharedPrefixes(model, layer, evidence["settings"]["prefixes"])
+    asked = [request(e["request"]["subject"], e["request"]["prompt"]) for e in evidence["edits"]]
+    keys = shared.capture([at for at in shared.place(asked) if not isinstance(at, UserError)]).of()
+    stream = Stream(moment, contribution(model, layer))
+    seen: Counter[tuple[str, str]] = Counter()
+    for edit, own in zip(evidence["edits"], keys, strict=True):
+        for name, editor in EDITORS.items():
+            arm = edit["arms"][name]
+            u, d = direction(editor, own, moment), arm["denominator"]
+            change = stream.change(u, d, arm["numerator_norm"])
+            assert change is not None
+            assert change.corpus == pytest.approx(arm["damage"]["relative"], rel=1e-2)
+            verdict = verdict_of(Grounds(1.0, change.corpus, change.first_tokens))
+            seen[verdict, outcome.judge(arm, collapse_ratio=10.0).outcome] += 1
+    assert seen.total() == 600
+    assert seen["safe", "intact"] >= 399
+    assert seen["safe", "damaged"] <= 1  # five of five neighbours of one subject
+    assert seen["damage_risk", "damaged"] >= 140
+    assert seen["damage_risk", "intact"] == seen["collapse_risk", "intact"] == 0
+    assert not any(end == "collapsed" for verdict, end in seen if verdict != "collapse_risk")
