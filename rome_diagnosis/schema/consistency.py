@@ -50,8 +50,8 @@ def _arms(edit: Document, place: str) -> Iterator[Complaint]:
 def _screen(document: Document) -> Iterator[Complaint]:
     if document.get("summary") is not None:
         verdicts, by_position = document["summary"]["verdicts"], document["summary"]["by_position"]
-        for where, counts in by_position.items():
-            if set(counts) != set(verdicts):
+        for where in ("first", "later"):
+            if set(by_position[where]) != set(verdicts):
                 yield f"summary.by_position.{where}", "must name the verdicts of summary.verdicts"
 
 

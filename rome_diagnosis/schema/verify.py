@@ -107,6 +107,8 @@ class Hyperparameters(TypedDict):
         second_moment_adjustment: Whether the direction is C⁻¹k; false means C = I.
         layer: The block a hyper-parameter file names; null if none.
         context_lengths: Lengths of the sampled prefixes in tokens, and how many of each.
+        model_name: The model that a hyper-parameter file is for; null if it names none.
+        unused: Names in a hyper-parameter file that decide nothing.
     """
 
     evaluations: Count
@@ -118,6 +120,8 @@ class Hyperparameters(TypedDict):
     second_moment_adjustment: bool
     layer: Count | None
     context_lengths: list[Annotated[list[Count], Len(2, 2), Says("a list of two whole numbers")]]
+    model_name: NotRequired[str | None]
+    unused: NotRequired[list[str]]
 
 
 class Settings(TypedDict):
