@@ -91,11 +91,11 @@ def range_of(grounds: Grounds, interval: Interval) -> tuple[Verdict, Verdict]:
         Both, from the two ends of the interval and the contexts as they are. Where ρ may be zero
         the worst is ``collapse_risk``: a draw can divide by zero.
     """
-    found = [verdict_of(grounds)]
-    found += [verdict_of(grounds.redrawn(end)) for end in interval if end != 0.0]
+    verdicts = [verdict_of(grounds)]
+    verdicts += [verdict_of(grounds.redrawn(end)) for end in interval if end != 0.0]
     if interval[0] <= 0.0 <= interval[1]:
-        found.append("collapse_risk")
-    ranked = sorted(found, key=VERDICTS.index)
+        verdicts.append("collapse_risk")
+    ranked = sorted(verdicts, key=VERDICTS.index)
     return ranked[0], ranked[-1]
 
 

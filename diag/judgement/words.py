@@ -11,8 +11,8 @@ def percent(share: float, limit: float | None = None) -> str:
         limit: What it is held against.
 
     Returns:
-        Two digits, or whole per cents from 10 %, e.g. ``"86 %"``; more beside a limit that it
-        would otherwise be rounded to or across.
+        Two digits, e.g. ``"5.6 %"``, whole per cents from 10 %, e.g. ``"86 %"``; more digits beside
+        a limit that it would otherwise be rounded to or across.
     """
     value = 100 * share
     if 0 < abs(value) < 0.01:

@@ -28,7 +28,7 @@ def document(
     """Writes a diagnosis down.
 
     Args:
-        observation: What the model made of the contexts.
+        observation: What the model gives in each context.
         judgement: What that means.
         moment: The second moment it was judged by.
         seed: Seed of the sampled contexts and of the bootstrap over them.
@@ -38,7 +38,7 @@ def document(
         The document.
     """
     edit = observation.request
-    found = {
+    written = {
         **envelope.head(
             SCHEMA, _command(observation, moment, judgement.clamp, seed=seed, sampled=sampled)
         ),
@@ -73,7 +73,7 @@ def document(
         "summary": judgement.summary,
     }
     # Through JSON and back, so that the document in memory is the one on disk to the last type.
-    return envelope.plain(envelope.finite(found))
+    return envelope.plain(envelope.finite(written))
 
 
 def _lookup(observation: Observation) -> dict[str, Any]:
@@ -107,12 +107,12 @@ def _keys(observation: Observation, judgement: Judgement) -> dict[str, Any]:
 
 
 def _denominators(judgement: Judgement) -> dict[str, Any]:
-    found = judgement.denominators
+    denominators = judgement.denominators
     return {
-        **found.raw,
-        **{f"{name}_normalised": value for name, value in found.normalised.items()},
-        "ratio": found.split.ratio,
-        "ratio_without_bare": found.split.without_bare,
+        **denominators.raw,
+        **{f"{name}_normalised": value for name, value in denominators.normalised.items()},
+        "ratio": denominators.split.ratio,
+        "ratio_without_bare": denominators.split.without_bare,
         "ratio_interval": judgement.interval,
     }
 
@@ -130,15 +130,16 @@ def _damage(judgement: Judgement) -> dict[str, Any]:
 
 
 def _first_token(observation: Observation, judgement: Judgement) -> dict[str, Any]:
-    found = judgement.first_tokens
+    compared = judgement.first_tokens
     return {
         "layers": [asdict(statistics) for statistics in observation.profile.layers],
         "population": {
-            name: None if place is None else asdict(place) for name, place in found.places.items()
+            name: None if place is None else asdict(place)
+            for name, place in compared.places.items()
         },
-        "likeness": None if found.likeness is None else asdict(found.likeness),
-        "concentration": found.concentration,
-        "longest_later_position": found.longest_later,
+        "likeness": None if compared.likeness is None else asdict(compared.likeness),
+        "concentration": compared.concentration,
+        "longest_later_position": compared.longest_later,
         "projection": judgement.projection,
     }
 

@@ -78,7 +78,7 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
     """Judges one edit.
 
     Args:
-        observation: What the model made of its contexts.
+        observation: What the model gives in each of its contexts.
         moment: Second moment of the edited layer's keys.
         clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
         seed: Seed of the bootstrap over contexts.
@@ -96,7 +96,7 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
         raise UserError(f"layer {observation.layer} of {name}: {error}") from error
     stream = Stream(moment, observation.contribution)
     interval = ratio_interval(keys, moment, seed=seed)
-    answered = responses(keys, denominators, moment)
+    answers = responses(keys, denominators, moment)
     bounds = damage.bounds(keys, observation.values, denominators, stream, clamp=clamp)
     grounds = {
         editor: Grounds(
@@ -109,7 +109,7 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
     _check(observation, grounds, interval)
     first_tokens = _first_tokens(observation, moment)
     checked = (
-        *_of_editors(denominators, stream, bounds, answered),
+        *_of_editors(denominators, stream, bounds, answers),
         *_of_the_edit(observation, denominators, grounds[PUBLISHED.name], interval),
         *_of_first_tokens(first_tokens),
         _of_moment(moment),
@@ -119,7 +119,7 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
         clamp=clamp,
         denominators=denominators,
         interval=interval,
-        responses=answered,
+        responses=answers,
         stream=stream,
         damage=bounds,
         first_tokens=first_tokens,
@@ -130,7 +130,7 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
             outcome,
             checked,
             grounds,
-            bare={editor: found.bare if found else None for editor, found in answered.items()},
+            bare={name: answer.bare if answer else None for name, answer in answers.items()},
             is_first_token=observation.lookups[0].is_first_token,
         ),
     )
@@ -140,7 +140,7 @@ def _check(
     observation: Observation, grounds: Mapping[str, Grounds], interval: Interval | None
 ) -> None:
     """Refuses a verdict that would rest on NaN; infinite damage is a fact, not a mistake."""
-    deciding = [value for found in grounds.values() for value in asdict(found).values()]
+    deciding = [value for each in grounds.values() for value in asdict(each).values()]
     deciding += interval or ()
     if any(value is not None and math.isnan(value) for value in deciding):
         raise UserError(
@@ -153,30 +153,30 @@ def _of_editors(
     denominators: Denominators,
     stream: Stream,
     bounds: Mapping[str, DamageBound],
-    answered: Mapping[str, Response | None],
+    answers: Mapping[str, Response | None],
 ) -> list[Finding]:
     """What each editor would do, and who would receive it."""
-    made: list[Finding] = []
+    result: list[Finding] = []
     for name, editor in EDITORS.items():
         why_not = stream.why_not
         if why_not is None and denominators.raw[name] == 0.0:
             why_not = "the denominator is exactly zero, so the update has no size"
-        bound, found = bounds[name], answered[name]
-        made.append(findings.damage(editor, bound.relative_bound, why_not))
-        made.append(
+        bound, answer = bounds[name], answers[name]
+        result.append(findings.damage(editor, bound.relative_bound, why_not))
+        result.append(
             findings.first_tokens(
                 editor,
                 bound.relative_bound_first_tokens,
-                found.other_first_tokens if found else None,
+                answer.other_first_tokens if answer else None,
                 why_not or "no sample of first-token keys comes with this second moment",
             )
         )
-        made.append(
+        result.append(
             findings.response(
-                editor, found.bare if found else None, found.prefixed if found else None
+                editor, answer.bare if answer else None, answer.prefixed if answer else None
             )
         )
-    return made
+    return result
 
 
 def _of_the_edit(
@@ -195,8 +195,8 @@ def _of_the_edit(
     ]
 
 
-def _of_first_tokens(found: FirstTokens) -> list[Finding]:
-    alike, sink = found.likeness, found.longest_later
+def _of_first_tokens(compared: FirstTokens) -> list[Finding]:
+    alike, sink = compared.likeness, compared.longest_later
     return [
         findings.first_token_key(
             alike.cosine if alike else None, alike.later_percentile if alike else None

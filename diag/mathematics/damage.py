@@ -86,7 +86,7 @@ def residual_bound(
 def bounds(
     keys: Float[Tensor, "n_ctx d_mlp"],
     values: Float[Tensor, "n_ctx d_model"],
-    found: Denominators,
+    denominators: Denominators,
     stream: Stream,
     *,
     clamp: float,
@@ -96,7 +96,7 @@ def bounds(
     Args:
         keys: Keys under contexts 0…n.
         values: MLP outputs under the same contexts.
-        found: Their denominators.
+        denominators: Their denominators.
         stream: The residual stream of the edited layer, and its second moment.
         clamp: See :func:`residual_bound`.
 
@@ -107,11 +107,11 @@ def bounds(
     result: dict[str, DamageBound] = {}
     for name, editor in EDITORS.items():
         residual = residual_bound(editor, values, clamp=clamp)
-        u, denominator = direction(editor, keys, moment), found.raw[name]
-        change = stream.change(u, denominator, residual)
+        u, d = direction(editor, keys, moment), denominators.raw[name]
+        change = stream.change(u, d, residual)
         result[name] = DamageBound(
             residual,
-            None if moment.moment is None else rms_change(residual, u, denominator, moment.moment),
+            None if moment.moment is None else rms_change(residual, u, d, moment.moment),
             change.corpus if change else None,
             change.first_tokens if change else None,
         )

@@ -3,7 +3,7 @@
 A projection onto principal components shows where keys vary; this one shows the denominators.
 Along the first axis, C⁻¹k̄ scaled to length 1, a key's coordinate times ‖k̄‖ is its inner product
 with C⁻¹k̄, so that k_u's is ROME's denominator and k̄'s is C-ROME's; their quotient is ρ. The second
-axis is what k_u has beside that. Both keys lie in the plane with their whole length and the angle
+axis is what k_u has beside that. Both keys lie in the plane at full length and with the angle
 between them; every other key is projected onto it at right angles.
 """
 
@@ -42,9 +42,9 @@ def plane(keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment) -> dict[str,
 
     def at(vectors: Tensor) -> list[list[float]]:
         # Beside the keys' own length, what is left of rounding is nothing.
-        found = vectors @ axes.T
-        found[found.abs() < 1e-9 * mean.norm()] = 0.0
-        return [[float(f"{x:.4g}") for x in row] for row in found.tolist()]
+        coordinates = vectors @ axes.T
+        coordinates[coordinates.abs() < 1e-9 * mean.norm()] = 0.0
+        return [[float(f"{x:.4g}") for x in row] for row in coordinates.tolist()]
 
     def ordinary(population: Tensor | None) -> list[list[float]]:
         if population is None or not len(population):

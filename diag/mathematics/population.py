@@ -1,4 +1,4 @@
-"""How unusual a key is among the keys of ordinary first tokens and of ordinary later ones.
+"""How unusual a key is among keys of ordinary first tokens and of ordinary later tokens.
 
 Distances are taken in the C⁻¹ metric, where the typical later key has length √d_mlp whatever the
 model, so that numbers of different layers and models can be read side by side.
@@ -24,7 +24,7 @@ class Place:
         distance: To the population's mean, in the C⁻¹ metric.
         typical_distance: The median of the members' own distances, each to the mean of the others.
         percentile: Share of the members that lie nearer, from 0 to 1.
-        cosine: Of the key and the population's mean, in the C⁻¹ metric.
+        cosine: Cosine of the key and the population's mean, in the C⁻¹ metric.
     """
 
     distance: float
@@ -72,9 +72,9 @@ class Likeness:
     """How much one key is like the keys of ordinary first tokens.
 
     Attributes:
-        cosine: Of the key and the mean first-token key, in the C⁻¹ metric.
-        first_percentile: Share of ordinary first-token keys with a smaller one, from 0 to 1.
-        later_percentile: Share of ordinary later keys with a smaller one, from 0 to 1.
+        cosine: Cosine of the key and the mean first-token key, in the C⁻¹ metric.
+        first_percentile: Share of ordinary first-token keys whose cosine is smaller, 0 to 1.
+        later_percentile: Share of ordinary later keys whose cosine is smaller, 0 to 1.
     """
 
     cosine: float
@@ -102,18 +102,18 @@ def likeness(
     Returns:
         The cosine with the mean first-token key, and its rank in both populations.
     """
-    white_first, white_later = (moment.whiten(keys.to(torch.float64)) for keys in (first, later))
-    mean = white_first.mean(0)
+    mean = moment.whiten(first.to(torch.float64)).mean(0)
     own = cosine(moment.whiten(key), mean)
 
     def share_below(keys: Tensor) -> float:
-        return sum(cosine(row, mean) < own for row in keys) / len(keys)
+        white = moment.whiten(keys.to(torch.float64))
+        return sum(cosine(row, mean) < own for row in white) / len(keys)
 
-    return Likeness(own, share_below(white_first), share_below(white_later))
+    return Likeness(own, share_below(first), share_below(later))
 
 
 def concentration(population: Float[Tensor, "m d_mlp"], moment: SecondMoment) -> float:
-    """How much the keys of a population are one and the same vector.
+    """How much the keys of a population are one and the same vector (their mean similarity).
 
     Args:
         population: At least two keys.

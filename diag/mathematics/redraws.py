@@ -6,7 +6,7 @@ the contexts as they are, aᵢ = kᵢᵀC⁻¹k_u, bᵢ = kᵢᵀC⁻¹k̄ and d
     ρ(w) = Σ wᵢaᵢ / (2·Σ wᵢbᵢ − k̄ᵀC⁻¹k̄ + ‖d‖²).
 
 All but the last term follow from two solves an edit; ‖d‖², the smallest, would take C⁻¹ on every
-key of every context, which on a small model is a third of a whole screening. It need only be
+key of every context, which on a small model is a third of a screening. It need only be
 bounded from above, and a few random projections of L⁻¹k do that. So ρ(w) has a floor for each
 draw, and where nearly all floors leave the verdict as it is, nothing more need be computed. The
 other edits get their interval in full (:func:`diag.mathematics.intervals.ratio_intervals`).
@@ -84,7 +84,7 @@ class Redraws:
         """
         a, b = (keys @ directions.mT).unbind(-1)
         length = b.mean(1)
-        # The few projections in front: a product with a narrow matrix behind is slow.
+        # Few projections on the left: a product with a narrow matrix on the right is slow.
         seen = (self._projections @ keys.flatten(0, 1).T).unflatten(1, keys.shape[:2])
         seen = (seen - seen.mean(2, keepdim=True)).permute(1, 2, 0)
         apart = seen @ seen.mT * (SLACK / PROJECTIONS)

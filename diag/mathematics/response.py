@@ -58,13 +58,13 @@ def share(
 
 
 def responses(
-    keys: Float[Tensor, "n_ctx d_mlp"], found: Denominators, moment: SecondMoment
+    keys: Float[Tensor, "n_ctx d_mlp"], denominators: Denominators, moment: SecondMoment
 ) -> Mapping[str, Response | None]:
     """The responses to one edit, for every editor.
 
     Args:
         keys: Keys under contexts 0…n, float64; row 0 is the bare prompt's.
-        found: Their denominators.
+        denominators: Their denominators.
         moment: The second moment C, with the sample of ordinary keys that lies beside it.
 
     Returns:
@@ -75,14 +75,14 @@ def responses(
     later = _sample(background.later_keys if background else None)
     result: dict[str, Response | None] = {}
     for name, editor in EDITORS.items():
-        denominator = found.raw[name]
-        if denominator == 0.0:
+        d = denominators.raw[name]
+        if d == 0.0:
             result[name] = None
             continue
         u = direction(editor, keys, moment)
-        own = share(keys, u, denominator)
-        at_first = None if first is None else share(first, u, denominator)
-        at_later = None if later is None else share(later, u, denominator)
+        own = share(keys, u, d)
+        at_first = None if first is None else share(first, u, d)
+        at_later = None if later is None else share(later, u, d)
         result[name] = Response(
             bare=float(own[0]),
             prefixed=float(own[1:].mean()) if len(own) > 1 else None,

@@ -98,15 +98,15 @@ class Screener:
             For each the columns :data:`MEASURED`, or why it could not be measured.
         """
         placed = self.shared.place(requests)
-        found: list[dict[str, Any] | UserError] = [
+        results: list[dict[str, Any] | UserError] = [
             at if isinstance(at, UserError) else {} for at in placed
         ]
         able = [i for i, at in enumerate(placed) if not isinstance(at, UserError)]
         if able:
             lookups = [at for at in placed if not isinstance(at, UserError)]
             for i, result in zip(able, self._measure(lookups), strict=True):
-                found[i] = result
-        return found
+                results[i] = result
+        return results
 
     def _measure(self, placed: Sequence[Placed]) -> list[dict[str, Any] | UserError]:
         keys = self.shared.capture(placed)
@@ -187,12 +187,12 @@ class Screener:
         outputs = self.shared.model.mlp_output(bare_and_mean, self.shared.layer)
         residual = self.clamp * outputs[:, 0].norm(dim=1)
         apart = (outputs[:, 0] - outputs[:, 1]).norm(dim=1)
-        made = {
+        bounds = {
             "bound_rome": residual * spread.sqrt() / rome.abs(),
             "bound_c_rome": (residual + apart) * spread.sqrt() / c_rome,
         }
-        changes = self._stream.changes(u, rome, residual, made["bound_rome"])
-        return made | {
+        changes = self._stream.changes(u, rome, residual, bounds["bound_rome"])
+        return bounds | {
             "relative_bound_rome": unknown if changes is None else changes[0],
             "relative_bound_first_tokens_rome": unknown if changes is None else changes[1],
         }
@@ -218,8 +218,8 @@ class Screener:
                 if certain[i]:
                     del intervals[i]
             if doubtful:
-                whole = self.moment.whiten(keys[doubtful])
-                ends = ratio_intervals(whole @ whole.mT, seed=self.seed).tolist()
+                doubted = self.moment.whiten(keys[doubtful])
+                ends = ratio_intervals(doubted @ doubted.mT, seed=self.seed).tolist()
                 intervals |= {i: (low, high) for i, (low, high) in zip(doubtful, ends, strict=True)}
         for i, interval in intervals.items():
             row = results[i]

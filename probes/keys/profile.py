@@ -82,7 +82,7 @@ class Profile:
     positions: list[Position]
 
 
-# For each name one tensor a row. Names of what is kept of a text at a block: its ``key``, the
+# For each name one tensor a row. What is recorded of a text at a block: its ``key``, the
 # ``norms`` of the stream at each position, ``massive``, the largest over the median magnitude at
 # the first, and the ``attention`` that each position but the last receives from later ones.
 Reduced = Mapping[str, Sequence[Tensor]]
@@ -98,7 +98,7 @@ class Recorder:
     Attributes:
         model: The model, for the names of its hook points.
         layer: The last block.
-        rows: What was kept of each text at each block, by name.
+        rows: What was recorded of each text at each block, by name.
     """
 
     model: LoadedModel
