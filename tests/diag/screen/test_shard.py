@@ -89,6 +89,35 @@ def test_the_verdict_is_softened_as_for_one_edit(
     assert "safe" in verdicts
 
 
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_few_contexts_are_judged_as_for_one_edit(
+    n: int, tiny_model: Callable[[str], LoadedModel], moment: SecondMoment
+) -> None:
+    model = tiny_model("gpt2")
+    few = Screener(SharedPrefixes(model, 2, PREFIXES[:n]), moment, clamp=1e-3).screen(EDITS)
+    for edit, row in zip(EDITS, few, strict=True):
+        alone = diagnose(edit, replace(at(model, moment), prefixes=tuple(PREFIXES[:n])), clamp=1e-3)
+        assert isinstance(row, dict)
+        assert row["verdict"] == alone.verdict
+        assert row["verdict"] != "safe" or n == 2
+
+
+def test_through_a_norm_a_row_is_what_the_diagnosis_says(
+    tiny_model: Callable[[str], LoadedModel],
+) -> None:
+    model = tiny_model("gemma2")
+    beside = solvable(model, 2)
+    rows = Screener(SharedPrefixes(model, 2, PREFIXES), beside).screen(EDITS[:3])
+    for edit, row in zip(EDITS, rows, strict=False):
+        alone = diagnose(edit, at(model, beside), clamp=4.0)
+        assert isinstance(row, dict)
+        assert alone.document["damage"]["checked"] == "sampled"
+        bounds = alone.document["damage"]["rome"]
+        for name in ("relative_bound", "relative_bound_first_tokens"):
+            assert row[f"{name}_rome"] == pytest.approx(bounds[name], rel=1e-4)
+        assert row["verdict"] == alone.verdict
+
+
 def test_many_intervals_are_the_single_ones(moment: SecondMoment) -> None:
 
     keys = torch.randn(5, 7, moment.d_mlp, dtype=torch.float64, generator=torch.manual_seed(3)) + 1
