@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from rome_diagnosis import files, neighbours
+from rome_diagnosis import files, neighbours, progress
 from rome_diagnosis.errors import UserError
 
 # What options that take a file or a folder call it.
@@ -55,8 +55,8 @@ class Parser(argparse.ArgumentParser):
         """
         self._given = list(sys.argv[1:] if args is None else args)
         for argument in self._given:
-            if not _is_unicode(argument):
-                raise UserError(f"the argument {argument!r} is not valid UTF-8")
+            if not _is_text(argument):
+                raise UserError(f"the argument {str(argument)[:60]!r} is not valid UTF-8 text")
         options, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             value = getattr(options, action.dest, None)
@@ -66,9 +66,12 @@ class Parser(argparse.ArgumentParser):
         return options, rest
 
     def error(self, message: str) -> NoReturn:
-        """Exits with code 2 after one line."""
-        line = " ".join((self._hint() or message).split())
-        self.exit(2, f"error: {line} (see python -m {self.prog} --help)\n")
+        """Raises the mistake, with the option that was meant where one was mistyped.
+
+        Raises:
+            UserError: Always.
+        """
+        raise UserError(f"{self._hint() or message} (see python -m {self.prog} --help)")
 
     def _hint(self) -> str | None:
         """Which option was meant by the first one that does not exist, if one is close."""
@@ -165,9 +168,18 @@ def deliver(result: Result, given: Mapping[str, Any], *, text: str, **shown: Any
         files.write_text(given["json"], result.to_json())
     if "html" in given:
         files.write_text(given["html"], result.to_html())
+    if "quiet" not in given:
+        for line in notes(result.document):
+            progress.note(line)
     # Text among the JSON would make standard output unreadable for a program.
     if "quiet" not in given and given.get("json") != files.STANDARD_OUTPUT:
         importlib.import_module(text).show(result.document, **shown)
+
+
+def notes(document: Mapping[str, Any]) -> list[str]:
+    """What a document says was supplied, left out or changed in reading what was asked for."""
+    holders = (document, document.get("request") or {}, document.get("dataset") or {})
+    return [str(line) for holder in holders for line in holder.get("notes", ())]
 
 
 def _complain(message: str) -> None:
@@ -184,9 +196,8 @@ def _make_streams_safe() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _is_unicode(text: Any) -> bool:
+def _is_text(argument: Any) -> bool:
     try:
-        str(text).encode("utf-8")
+        return b"\0" not in str(argument).encode("utf-8")
     except UnicodeEncodeError:
         return False
-    return True

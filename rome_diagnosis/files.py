@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -164,6 +165,69 @@ def write_text(path: StrPath, text: str) -> None:
     sys.stdout.flush()
     raw.write(text.encode("utf-8"))
     raw.flush()
+
+
+def expanded(path: StrPath) -> Path:
+    """A path with ``~`` and ``~user`` replaced by the home directory.
+
+    Raises:
+        UserError: If there is no such user, or no home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"there is no home directory for {path}") from error
+
+
+def check_new_folder(path: StrPath) -> None:
+    """Refuses a folder that cannot be made, or that holds something already.
+
+    Args:
+        path: The folder to be.
+
+    Raises:
+        UserError: If it is not empty, or cannot be made.
+    """
+    target = expanded(path)
+    try:
+        if target.is_dir() and not any(target.iterdir()):
+            _check_writable(target / "x")
+        elif os.path.lexists(target):
+            raise UserError(f"{target} exists already: name a directory that does not")
+        else:
+            _check_writable(target)
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot write {target}: {error}") from error
+
+
+@contextlib.contextmanager
+def atomic_folder(path: StrPath) -> Iterator[Path]:
+    """Writes a folder completely or not at all.
+
+    Args:
+        path: The folder; must not exist, or be empty.
+
+    Yields:
+        A folder beside it to write into, renamed when the block ends well and removed otherwise.
+
+    Raises:
+        UserError: If it exists or cannot be written.
+    """
+    check_new_folder(path)
+    target = expanded(path).resolve()
+    aside = None
+    try:
+        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:80]}."))
+        yield aside
+        aside.chmod(0o777 & ~_umask())
+        os.replace(aside, target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        if aside is not None and aside.exists():
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def sync(path: StrPath) -> None:

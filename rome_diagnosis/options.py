@@ -23,6 +23,7 @@ UNSET = argparse.SUPPRESS
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 N_PREFIXES = 20
 LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
+LARGEST_COUNT = 2**31 - 1  # more than there can be of anything
 # diag.judgement.limits.CLAMP_NORM_FACTOR, without its imports; a test holds them together
 CLAMP_FACTOR = 4.0
 WORSE = {
@@ -108,7 +109,7 @@ def add_prefixes(to: Options) -> None:
         default=UNSET,
         help="a context before the prompt; repeat it for several (default: sampled)",
     )
-    to.add_argument("--n-prefixes", type=int, default=N_PREFIXES, help="contexts to sample")
+    to.add_argument("--n-prefixes", type=natural, default=N_PREFIXES, help="contexts to sample")
     add_seed(to)
 
 
@@ -193,10 +194,33 @@ def fails(given: Mapping[str, Any], verdicts: Iterable[str]) -> bool:
 
 def seed(text: str) -> int:
     """Reads a seed: a whole number every generator takes."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid int value: {text[:40]!r}") from error
     if not 0 <= value <= LARGEST_SEED:
         raise argparse.ArgumentTypeError(f"must be from 0 to {LARGEST_SEED}, not {text[:40]}")
     return value
+
+
+def count(text: str) -> int:
+    """Reads a number of things: a whole number from 1."""
+    return _whole(text, least=1)
+
+
+def natural(text: str) -> int:
+    """Reads a whole number from 0."""
+    return _whole(text, least=0)
+
+
+def _whole(text: str, *, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid int value: {text[:40]!r}") from error
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be {least} or more, not {value}")
+    return min(value, LARGEST_COUNT)
 
 
 def positive(text: str) -> float:

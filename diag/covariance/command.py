@@ -51,13 +51,13 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-tokens",
-        type=int,
+        type=options.count,
         default=unset,
         help="stop after the row that reaches this many tokens",
     )
     group.add_argument(
         "--row-length",
-        type=int,
+        type=options.count,
         default=unset,
         help="tokens in a row (default: as many as the model reads, at most 1024)",
     )

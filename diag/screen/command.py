@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the riskiest cases as JSON Lines, for diag.verify --edits",
     )
     group.add_argument(
-        "--n-riskiest", type=int, default=100, help="write at most this many of them"
+        "--n-riskiest", type=options.natural, default=100, help="write at most this many of them"
     )
     options.add_prefixes(group)
     options.add_clamp_factor(group)

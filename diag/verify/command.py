@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from probes.target_value.hyperparameters import Hyperparameters
 
 OVERRIDES: dict[str, tuple[Callable[[str], Any], str]] = {
-    "evaluations": (int, "evaluations of the loss; one step less"),
+    "evaluations": (options.count, "evaluations of the loss; one step less"),
     "learning_rate": (options.positive, "Adam learning rate"),
     "weight_decay": (float, "factor of ‖δ‖/‖v_u‖²"),
     "clamp_norm_factor": (options.positive, "longest δ in lengths of v_u"),
@@ -49,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="JSON or JSON Lines in ROME's, EasyEdit's or the bundled facts' format, instead of "
         "--subject",
     )
-    group.add_argument("--limit", type=int, default=unset, help="process only the first N edits")
+    group.add_argument(
+        "--limit", type=options.count, default=unset, help="process only the first N edits"
+    )
     group.add_argument(
         "--journal",
         metavar="FILE",
@@ -111,7 +113,7 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max-texts",
-        type=int,
+        type=options.count,
         default=unset,
         help="measure exactly the first N texts (default: as many of 100 as settle the outcome)",
     )
@@ -130,7 +132,7 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--generated-tokens",
-        type=int,
+        type=options.count,
         default=40,
         help="length of the generated texts",
     )
@@ -164,6 +166,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
         from probes.request.records import Edits
 
+        if "save_model" in given:
+            files.check_new_folder(given["save_model"])
         edits = _edits(given)
         settings = _settings(given)
         run = prepare(setup, settings)
@@ -210,10 +214,7 @@ def _edits(given: dict[str, Any]) -> Edits | EditCase:
         if option in given:
             flag = "--" + option.replace("_", "-")
             raise UserError(f"{flag} is for one edit; the edits of a list bring their own")
-    limit = given.get("limit")
-    if limit is not None and limit < 1:
-        raise UserError(f"--limit must be 1 or more, not {limit}")
-    return read_edits(given["edits"], limit=limit)
+    return read_edits(given["edits"], limit=given.get("limit"))
 
 
 def _settings(given: dict[str, Any]) -> Settings:

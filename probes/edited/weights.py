@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from probes.forward.unhooked import plain
 from probes.model.loaded import LoadedModel
+from rome_diagnosis import files
 from rome_diagnosis.errors import UserError
 
 
@@ -124,7 +123,7 @@ def save_edited(
 ) -> Path:
     """Writes the edited model as a directory that ``from_pretrained`` loads.
 
-    It appears whole or not at all: everything is written beside it and then renamed.
+    It is complete or absent: everything is written beside it and then renamed.
 
     Args:
         model: The unedited model; it stays so.
@@ -138,32 +137,16 @@ def save_edited(
     Raises:
         UserError: If it exists or cannot be written.
     """
-    target = Path(directory).expanduser().resolve()
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UserError(f"{target} exists already: name a directory that does not")
-    if not target.parent.is_dir():
-        raise UserError(f"cannot write {target}: there is no directory {target.parent}")
     writable(model, layer)
-    whole = plain(model)
-    state = {name: value.detach() for name, value in whole.model.state_dict().items()}
-    name = whole.weight_name(layer)
-    aside = None
-    try:
-        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    with files.atomic_folder(directory) as folder:
+        unwrapped = plain(model)
+        state = {name: value.detach() for name, value in unwrapped.model.state_dict().items()}
+        name = unwrapped.weight_name(layer)
         with edited(model, factors, layer):
             state[name] = state[name].clone()
-        whole.model.save_pretrained(aside, state_dict=state)
-        model.tokenizer.save_pretrained(aside)
-        umask = os.umask(0)
-        os.umask(umask)
-        aside.chmod(0o777 & ~umask)
-        os.replace(aside, target)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        if aside is not None and aside.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-    return target
+        unwrapped.model.save_pretrained(folder, state_dict=state)
+        model.tokenizer.save_pretrained(folder)
+    return files.expanded(directory).resolve()
 
 
 def writable(model: LoadedModel, layer: int) -> Float[Tensor, "d_mlp d_model"]:

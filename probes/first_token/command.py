@@ -23,7 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="JSON Lines with subject, prompt and later_prompt, or one subject a line (default: "
         "the bundled world's)",
     )
-    group.add_argument("--n-subjects", type=int, default=COUNT, help="take at most this many")
+    group.add_argument(
+        "--n-subjects", type=options.count, default=COUNT, help="take at most this many"
+    )
     group.add_argument(
         "--any-subject",
         action="store_true",
@@ -32,7 +34,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_prefixes(group)
     group.add_argument(
-        "--pairs", type=int, default=PAIRS, help="prefixes per subject used in the attribution"
+        "--pairs",
+        type=options.count,
+        default=PAIRS,
+        help="prefixes per subject used in the attribution",
     )
     group = options.add_model(parser)
     group.add_argument(

@@ -15,6 +15,7 @@ from probes import bundled
 from probes.forward.counterfactual import Run, causal
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
+from probes.reading.source import read_text
 from probes.request.lookup import Lookup, find
 from probes.request.request import Request, request
 from probes.second_moment.moment import SecondMoment
@@ -163,12 +164,8 @@ def read(path: str | Path) -> list[Case]:
     Raises:
         UserError: If the file cannot be read, or a line makes no case.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the subjects {path}: {error}") from error
     cases = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "the subjects").split("\n"), start=1):
         if not line.strip():
             continue
         try:

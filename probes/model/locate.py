@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlparse
 
+from rome_diagnosis import files
 from rome_diagnosis.errors import UserError
 
 
@@ -24,7 +25,7 @@ def locate(name: str) -> tuple[str, bool]:
     """
     if not name.strip():
         raise UserError("the model's name is empty: give a directory or a hub name")
-    path = Path(name).expanduser()
+    path = files.expanded(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(f"{name} is a directory without a config.json, so not a model")

@@ -20,7 +20,7 @@ MARKS = (
 )  # fmt: skip
 
 
-def _harmless(character: str) -> bool:
+def harmless(character: str) -> bool:
     """By Unicode's own classes: no control, no surrogate, nothing that reorders a line."""
     kind, direction = unicodedata.category(character), unicodedata.bidirectional(character)
     return kind not in ("Cc", "Cs", "Zl", "Zp") and direction not in (
@@ -32,16 +32,16 @@ def _harmless(character: str) -> bool:
 @example("\x1b[31mred\x1b]0;title\x07 \x9b2J \u202eevil \ud83d \U000e0041\r\n\ttext")
 def test_clean_text_can_be_encoded_and_holds_nothing_harmful(text: str) -> None:
     several = clean(text)
-    assert all(_harmless(character) or character in "\n\t" for character in several)
+    assert all(harmless(character) or character in "\n\t" for character in several)
     several.encode("utf-8")
     one = line(text)
-    assert all(map(_harmless, one))
+    assert all(map(harmless, one))
     assert clean(several) == several and line(one) == one
 
 
 def test_the_classes_would_notice() -> None:
     """The control: harmful characters are harmful, ordinary ones of any script are not."""
-    assert not any(map(_harmless, "\x1b\x07\r\x9b\u202e\u2066\ud83d\u2028"))
+    assert not any(map(harmless, "\x1b\x07\r\x9b\u202e\u2066\ud83d\u2028"))
     for ordinary in (
         "Apple",
         "שלום עולם",

@@ -109,12 +109,9 @@ def test_mistakes_are_told_before_a_model_is_loaded(words, message):
 
 @pytest.mark.parametrize("option", ["--clamp-norm-factor", "--precision", "--collapse-ratio"])
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "nan", "much"])
-def test_numbers_that_cannot_be_meant_are_refused_by_the_parser(option, value, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_numbers_that_cannot_be_meant_are_refused_by_the_parser(option, value):
+    with pytest.raises(UserError, match=f"argument {option}: "):
         main(["--subject", "Apple", "--target-new", "you", f"{option}={value}"])
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert option in line
 
 
 def test_nothing_heavy_is_imported_for_help():
