@@ -107,7 +107,9 @@ def likeness(
 
     def share_below(keys: Tensor) -> float:
         white = moment.whiten(keys.to(torch.float64))
-        return sum(cosine(row, mean) < own for row in white) / len(keys)
+        lengths = white.norm(dim=-1) * mean.norm()
+        cosines = torch.where(lengths > 0, white @ mean / lengths, 0.0)
+        return float((cosines < own).double().mean())
 
     return Likeness(own, share_below(first), share_below(later))
 
