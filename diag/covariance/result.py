@@ -1,4 +1,4 @@
-"""What estimating second moments came to: a document that knows how to show itself."""
+"""The result of estimating second moments: a document that can show itself."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class SecondMoments:
         from probes.second_moment.stored import load
         from rome_diagnosis.errors import UserError
 
-        for found in self.document["layers"]:
-            if found["layer"] == layer:
-                return load(found["file"])
-        known = ", ".join(str(found["layer"]) for found in self.document["layers"])
-        raise UserError(f"no second moment of layer {layer} was made, only of {known}")
+        files = {row["layer"]: row["file"] for row in self.document["layers"]}
+        if layer not in files:
+            known = ", ".join(str(name) for name in files)
+            raise UserError(f"there is no second moment of layer {layer} here, only of {known}")
+        return load(files[layer])
 
     def to_json(self) -> str:
         """The document as text."""
@@ -88,5 +88,5 @@ class SecondMoments:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    found = row.get("convergence") or {}
-    return {f"convergence_{name}": found.get(name) for name in ("n", "median", "largest")}
+    known = row.get("convergence") or {}
+    return {f"convergence_{name}": known.get(name) for name in ("n", "median", "largest")}

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from probes.text.corpus import Corpus
 
 SCHEMA = "diag.covariance/1"
-# What an import's yardstick of ordinary tokens is measured on.
+# Tokens on which an import's samples of ordinary tokens are measured.
 BACKGROUND_TOKENS = 50_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is estimated on what, and where it goes; see :func:`diag.covariance.second_moments`."""
+    """What to estimate from what, and where to put it.
+
+    The attributes are the arguments of :func:`diag.covariance.second_moments`.
+    """
 
     text: Sequence[str] | None
     text_field: str | None
@@ -43,10 +46,10 @@ class Plan:
     command_line: str | None
 
     def check(self) -> Sources:
-        """Refuses what cannot be meant and reads what is named, before a model is loaded.
+        """Refuses mistakes and reads the sources, before a model is loaded.
 
         Returns:
-            What was read.
+            The text and the statistics.
 
         Raises:
             UserError: Naming the first mistake.
@@ -89,7 +92,7 @@ class Sources:
 def measure(
     plan: Plan, sources: Sources, model: LoadedModel, layers: Sequence[int], group: Ranks
 ) -> SecondMoments:
-    """Runs the text through the model once, and writes each layer's C.
+    """Runs the text through the model and writes each layer's C.
 
     Args:
         plan: What is asked for.
@@ -99,7 +102,7 @@ def measure(
         group: The processes that share the text.
 
     Returns:
-        The summary; of the first process with its layers.
+        The summary; only the first process's lists the layers.
 
     Raises:
         UserError: If a layer does not exist, or plan and model do not fit together.
@@ -110,7 +113,7 @@ def measure(
     began = time.perf_counter()
     targets = _targets(plan, model, layers)
     with files.locked(*targets.values()):
-        jobs = _jobs(plan, sources, model, targets)
+        jobs = _jobs(plan, sources, model, targets, group)
         document: dict[str, Any] = {
             **envelope.head(SCHEMA, plan.command_line),
             "model": model.name,
@@ -161,7 +164,7 @@ def _targets(plan: Plan, model: LoadedModel, layers: Sequence[int]) -> dict[int,
 
 
 def _jobs(
-    plan: Plan, sources: Sources, model: LoadedModel, targets: Mapping[int, Path]
+    plan: Plan, sources: Sources, model: LoadedModel, targets: Mapping[int, Path], group: Ranks
 ) -> list[Pass]:
     """The passes over the text, each of as many layers as fit into memory."""
     from probes.second_moment import corpus_pass
@@ -172,6 +175,7 @@ def _jobs(
     imports = sources.published is not None
     if imports and len(targets) > 1:
         raise UserError("--import-npz is of one layer: give one with --layers")
+    d_mlp = int(model.config.d_mlp)
     length = plan.row_length or corpus.row_length(model)
     if length > model.n_ctx:
         raise UserError(f"--row-length {length} is more than the {model.n_ctx} {model.name} reads")
@@ -187,7 +191,7 @@ def _jobs(
             every=plan.checkpoint_every,
             halves=not imports,
         )
-        for layers in groups(list(targets), int(model.config.d_mlp), halves=not imports)
+        for layers in group.share(groups(list(targets), d_mlp, halves=not imports))
     ]
 
 
@@ -235,9 +239,9 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
     """Adds up second moments of parts of a text.
 
     Args:
-        parts: Their files.
+        parts: The files.
         output: The file to write; ``{layer}`` in it stands for the block.
-        command_line: What repeats the run.
+        command_line: The command line that repeats the run.
 
     Returns:
         The summary.
@@ -250,25 +254,25 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
     from probes.second_moment.stored import load, save
 
     moment = merge([load(path) for path in parts])
-    made = moment.provenance
-    assert made is not None
-    target = target_path(output, made.layer)
+    known = moment.provenance
+    assert known is not None
+    target = target_path(output, known.layer)
     files.check_outputs([target], parts)
     with files.locked(target):
         save(moment, target)
     return SecondMoments(
         {
             **envelope.head(SCHEMA, command_line),
-            "model": made.model,
-            "fingerprint": made.fingerprint,
-            "corpus": made.corpus,
-            "layers": [_layer(moment, made.layer, target)],
+            "model": known.model,
+            "fingerprint": known.fingerprint,
+            "corpus": known.corpus,
+            "layers": [_layer(moment, known.layer, target)],
         }
     )
 
 
 def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
-    """What a summary says of one layer's C, however it was made."""
+    """The part of a summary that every layer's C has."""
     n_tokens = moment.provenance.n_tokens if moment.provenance else 0
     return {
         "layer": layer, "file": file, **moment.describe(), "d_mlp": moment.d_mlp,

@@ -46,7 +46,7 @@ def for_model(
         layer: The edited block.
         choice: A file, ``"identity"``, or ``"auto"``: the shipped one, else the cached one, else
             one estimated from packaged text and cached.
-        notice: Called with lines of text: that an estimate is made, and where it is kept.
+        notice: Called with lines of text: that an estimate is under way, and where it is kept.
         progress: Called with the number of tokens to come; returns what to call with each batch's.
 
     Returns:

@@ -1,9 +1,9 @@
 """One pass over a corpus for the second moments of several layers, resumable and shared.
 
-The rows of the corpus are cut into chunks; a process does every chunk whose turn is its own and
-writes what it has so far to a checkpoint. Chunks, batches and draws follow from the settings
-alone, so a run that was killed ends with the very numbers of one that was not, and two processes
-differ from one by the order of their sums only.
+The rows of the corpus are cut into chunks. Each process takes every n-th of them and writes its sums
+to a checkpoint now and then. Chunks, batches and draws follow from the settings alone, so that a
+run that was killed and resumed ends with the same numbers as one that was not, and two processes
+differ from one only by the order of their sums.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Pass:
         layers: The blocks.
         text: The corpus.
         row_length: Tokens in a row.
-        max_tokens: Stop behind the row that reaches so many; ``None`` reads all.
-        seed: Of the samples kept beside the moments.
-        checkpoint: A folder for what an interrupted run has done; ``None`` keeps nothing.
+        max_tokens: Stop after the row that reaches this many tokens; ``None`` reads all.
+        seed: Seed of the samples kept beside the moments.
+        checkpoint: A folder for the sums of an interrupted run; ``None`` keeps none.
         every: Seconds between checkpoints.
         halves: Whether to keep sums over every other chunk too.
     """
@@ -95,12 +95,12 @@ class Pass:
 def run(
     job: Pass, ranks: Ranks | None = None, *, progress: Callable[[int], None] | None = None
 ) -> dict[int, Accumulator]:
-    """Sums over the corpus, going on where an earlier run was interrupted.
+    """Sums over the corpus, resuming an earlier run that was interrupted.
 
     Args:
-        job: What to do.
+        job: The pass.
         ranks: The processes that share the work.
-        progress: Called with tokens that are done, those of an earlier run first.
+        progress: Called with numbers of tokens that are done, those of an earlier run first.
 
     Returns:
         The sums of all processes, by layer. The checkpoint stays: see :func:`forget`.
@@ -134,10 +134,10 @@ def run(
             written = time.monotonic()
     if job.checkpoint is not None and last > done:
         _write(job, ranks, sums, last)
-    found = {layer: accumulator.gathered(ranks) for layer, accumulator in sums.items()}
-    if not found[job.layers[0]].n_tokens:
+    gathered = {layer: accumulator.gathered(ranks) for layer, accumulator in sums.items()}
+    if not gathered[job.layers[0]].n_tokens:
         raise UserError(f"the corpus {job.text.name} holds no text to estimate from")
-    return found
+    return gathered
 
 
 def forget(job: Pass) -> None:
@@ -163,8 +163,8 @@ def _write(job: Pass, ranks: Ranks, sums: dict[int, Accumulator], chunk: int) ->
     tensors: dict[str, Tensor] = {}
     values: dict[int, Any] = {}
     for layer, accumulator in sums.items():
-        found, values[layer] = accumulator.state()
-        tensors |= {f"{layer}.{name}": tensor for name, tensor in found.items()}
+        parts, values[layer] = accumulator.state()
+        tensors |= {f"{layer}.{name}": tensor for name, tensor in parts.items()}
     header = json.dumps({"settings": job.settings, "chunk": chunk, "values": values})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,15 +178,15 @@ def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
     """Puts a checkpoint back.
 
     Returns:
-        The chunk to go on with.
+        Number of the chunk to continue with.
     """
     if job.checkpoint is None:
         return 0
     path = _file(job, ranks)
     others = [
-        found
-        for found in sorted(job.checkpoint.glob("*-of-*.safetensors"))
-        if not found.name.endswith(f"-of-{ranks.size}.safetensors")
+        other
+        for other in sorted(job.checkpoint.glob("*-of-*.safetensors"))
+        if not other.name.endswith(f"-of-{ranks.size}.safetensors")
     ]
     if others:
         raise UserError(
@@ -198,11 +198,11 @@ def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["checkpoint"])
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         resume.check_same_run(dict(header["settings"]), job.settings, job.checkpoint)
         for layer, accumulator in sums.items():
             mark = f"{layer}."
-            own = {name[len(mark) :]: t for name, t in found.items() if name.startswith(mark)}
+            own = {name[len(mark) :]: t for name, t in tensors.items() if name.startswith(mark)}
             accumulator.restore(own, header["values"][str(layer)])
         return int(header["chunk"])
     except UserError:

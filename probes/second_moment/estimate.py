@@ -13,7 +13,13 @@ from probes.model.loaded import LoadedModel
 from probes.second_moment import corpus_pass
 from probes.second_moment.moment import Provenance, SecondMoment, of_moment
 from probes.second_moment.sample import Sample
-from probes.second_moment.sums import SAMPLED_FIRST, Accumulator, Progress, kept_of, token_shapes
+from probes.second_moment.sums import (
+    SAMPLED_FIRST,
+    Accumulator,
+    Progress,
+    token_parts,
+    token_shapes,
+)
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
 
@@ -106,6 +112,6 @@ def _first_tokens(model: LoadedModel, layer: int, text: corpus.Corpus) -> Sample
     read = activations.reader(model, [layer])
     first = Sample(SAMPLED_FIRST, torch.Generator().manual_seed(0), token_shapes(model))
     for batch in batches(rows, model.device):
-        tokens = kept_of(read(batch)[layer])
+        tokens = token_parts(read(batch)[layer])
         first.add({name: part[:, 0] for name, part in tokens.items()})
     return first

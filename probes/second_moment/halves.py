@@ -1,13 +1,13 @@
 """How well a second moment is known: how far the ratio ρ of a control set still moves.
 
-C is estimated on a whole corpus and on every other chunk of it. ρ of the same requests by the two
-halves differs by twice the standard error of ρ by the whole, if chunks are alike.
+C is estimated on a corpus and on every other chunk of it. ρ of the same requests by the two halves
+differs by twice the standard error of ρ by all of it, if chunks are alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from probes import bundled
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request, request
-from probes.second_moment.moment import SecondMoment, of_moment
+from probes.second_moment.moment import of_moment
 from probes.second_moment.sums import Accumulator
 from rome_diagnosis.errors import UserError
 
@@ -30,10 +30,10 @@ class Convergence:
     """How far ρ of a control set moves between two halves of a corpus.
 
     Attributes:
-        n: Requests.
+        n: Number of requests.
         median: Median of |ρ by one half − ρ by the other| / 2.
         largest: The largest of these.
-        typical: Median of |ρ| by the whole.
+        typical: Median of |ρ| by the whole corpus.
         halves: ρ of each request by one half and by the other.
     """
 
@@ -57,16 +57,16 @@ def control(model: LoadedModel) -> list[Request]:
     Returns:
         At most :data:`CONTROL_EDITS`.
     """
-    found: list[Request] = []
+    requests: list[Request] = []
     for i, fact in enumerate(bundled.facts()[::7]):
-        if len(found) == CONTROL_EDITS:
+        if len(requests) == CONTROL_EDITS:
             break
         prompt = fact["prompt"] if i % 2 else "In short, " + fact["prompt"]
         try:
-            found.append(request(fact["subject"], prompt))
+            requests.append(request(fact["subject"], prompt))
         except UserError:
             continue
-    return found
+    return requests
 
 
 def keys(
@@ -83,15 +83,15 @@ def keys(
         By layer, ``[request, d_mlp]`` each.
     """
     requests = control(model) if requests is None else requests
-    made: dict[int, tuple[Tensor, Tensor]] = {}
+    captured: dict[int, tuple[Tensor, Tensor]] = {}
     for layer in layers:
         shared = SharedPrefixes(model, layer, CONTROL_PREFIXES)
         placed = [at for at in shared.place(requests) if not isinstance(at, UserError)]
         if not placed:
             continue
         every = shared.capture(placed).of()
-        made[layer] = every[:, 0], every.mean(1)
-    return made
+        captured[layer] = every[:, 0], every.mean(1)
+    return captured
 
 
 def measure(
@@ -119,18 +119,15 @@ def measure(
         sums.half / sums.n_half,
         (sums.total - sums.half) / rest,
     )
-    whole, one, other = (_ratios(moment, least_ridge, bare, mean) for moment in moments)
+    every, one, other = (_ratios(moment, least_ridge, bare, mean) for moment in moments)
     moved = (one - other).abs() / 2
     return Convergence(
-        len(bare), float(moved.median()), float(moved.max()), float(whole.abs().median()),
+        len(bare), float(moved.median()), float(moved.max()), float(every.abs().median()),
         tuple(zip(one.tolist(), other.tolist(), strict=True)),
     )  # fmt: skip
 
 
 def _ratios(moment: Tensor, least_ridge: float, bare: Tensor, mean: Tensor) -> Tensor:
-    made = of_moment(moment, source="half")
-    ridged = SecondMoment(
-        made.moment, made.d_mlp, made.source, eigenvalues=made.eigenvalues, least_ridge=least_ridge
-    )
+    ridged = replace(of_moment(moment, source="half"), least_ridge=least_ridge)
     white_bare, white_mean = ridged.whiten(bare), ridged.whiten(mean)
     return (white_bare * white_mean).sum(1) / white_mean.square().sum(1)

@@ -109,13 +109,13 @@ def _of_fourth(moment: SecondMoment) -> Iterator[str]:
 def _of_norms(moment: SecondMoment) -> Iterator[str]:
     """Medians of the stream's norms, between the ranks that a sample's median may have."""
     assert moment.background is not None
-    found = moment.background
+    background = moment.background
     for i, name in enumerate(("residual_norm_before", "residual_norm")):
-        value = getattr(found, name)
+        value = getattr(background, name)
         if not 0.0 < value < math.inf:
             yield f"its {name} is {value}"
-        elif found.later_norms is not None:
-            norms = found.later_norms[:, i].to(torch.float64)
+        elif background.later_norms is not None:
+            norms = background.later_norms[:, i].to(torch.float64)
             below, above = (norms < value * (1 - 1e-5)), (norms > value * (1 + 1e-5))
             most = 0.5 + SIGMAS * 0.5 / math.sqrt(len(norms))
             if max(float(below.double().mean()), float(above.double().mean())) > most:
@@ -128,8 +128,8 @@ def _of_norms(moment: SecondMoment) -> Iterator[str]:
 def _keys(moment: SecondMoment) -> tuple[Float[Tensor, "m d_mlp"], Float[Tensor, "m2 d_mlp"]]:
     """Sampled keys of first and of later tokens."""
     assert moment.background is not None
-    found = moment.background
-    return found.first_keys.to(torch.float64), found.later_keys.to(torch.float64)
+    first, later = moment.background.first_keys, moment.background.later_keys
+    return first.to(torch.float64), later.to(torch.float64)
 
 
 def _mean(moment: SecondMoment, first: Float[Tensor, " m"], later: Float[Tensor, " m2"]) -> float:

@@ -63,9 +63,9 @@ class Ranks:
         if self.size == 1:
             return [tensor]
         there = tensor.to(_meeting_place()).contiguous()
-        found = [torch.empty_like(there) for _ in range(self.size)]
-        dist.all_gather(found, there)
-        return [part.cpu() for part in found]
+        parts = [torch.empty_like(there) for _ in range(self.size)]
+        dist.all_gather(parts, there)
+        return [part.cpu() for part in parts]
 
     def share(self, value: Any) -> Any:
         """The first process's value, for all.

@@ -58,11 +58,11 @@ class Sample:
         chosen = drawn if among is None else among[drawn]
         self.lots = torch.cat([self.lots, lots[drawn]])
         excess = max(0, len(self.lots) - self.size)
-        kept = torch.ones(len(self.lots), dtype=torch.bool)
-        kept[self.lots.topk(excess).indices] = False
-        self.lots = self.lots[kept]
+        low = torch.ones(len(self.lots), dtype=torch.bool)
+        low[self.lots.topk(excess).indices] = False
+        self.lots = self.lots[low]
         for name, part in self.parts.items():
-            self.parts[name] = torch.cat([part, rows[name][chosen].to(part)])[kept]
+            self.parts[name] = torch.cat([part, rows[name][chosen].to(part)])[low]
 
     def gathered(self, ranks: Ranks) -> Sample:
         """The sample of all processes' streams, sorted by lot.
@@ -76,12 +76,12 @@ class Sample:
         padding = self.size - len(self)
         unused = torch.full((padding,), torch.inf, dtype=torch.float64)
         lots = torch.cat(ranks.gather(torch.cat([self.lots, unused])))
-        kept = lots.argsort()[: self.size]
-        kept = kept[lots[kept].isfinite()]
-        every.lots = lots[kept]
+        low = lots.argsort()[: self.size]
+        low = low[lots[low].isfinite()]
+        every.lots = lots[low]
         for name, part in self.parts.items():
             padded = torch.cat([part, part.new_zeros(padding, *shapes[name])])
-            every.parts[name] = torch.cat(ranks.gather(padded))[kept]
+            every.parts[name] = torch.cat(ranks.gather(padded))[low]
         return every
 
     def state(self) -> dict[str, Tensor]:

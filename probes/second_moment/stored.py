@@ -47,7 +47,7 @@ def save(moment: SecondMoment, path: str | os.PathLike[str]) -> None:
 
     Args:
         moment: Not the identity.
-        path: The file; its folder is made if there is none.
+        path: The file; its folder is created if there is none.
 
     Raises:
         UserError: If the file cannot be written.
@@ -140,9 +140,9 @@ def _tensor(file: Any, name: str) -> Tensor:
     if name not in (MATRIX, *KEYS, *BESIDE):
         raise ValueError(f"{reprlib.repr(name)} is no part of a second moment")
     expected = "F64" if name == MATRIX else "F32"
-    found = file.get_slice(name).get_dtype()
-    if found != expected:
-        raise ValueError(f"{name} is of type {found}, not {expected}")
+    dtype = file.get_slice(name).get_dtype()
+    if dtype != expected:
+        raise ValueError(f"{name} is of type {dtype}, not {expected}")
     tensor: Tensor = file.get_tensor(name)
     return tensor
 
@@ -205,9 +205,9 @@ def _matrix(tensors: Mapping[str, Tensor]) -> Tensor:
 
 def _background(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Background:
     """The samples, if their shapes fit the matrix and they are finite."""
-    found = {name: tensors[name] for name in (*KEYS, *BESIDE) if name in KEYS or name in tensors}
-    for name, tensor in found.items():
-        rows = found[f"{name.split('_')[0]}_keys"].shape[:1]
+    samples = {name: tensors[name] for name in (*KEYS, *BESIDE) if name in KEYS or name in tensors}
+    for name, tensor in samples.items():
+        rows = samples[f"{name.split('_')[0]}_keys"].shape[:1]
         width = {"keys": len(tensors[MATRIX]), "norms": 2}.get(name.split("_")[1])
         if tensor.dim() != 2 or tensor.shape[:1] != rows or width not in (None, tensor.shape[1]):
             raise ValueError(f"{name} has shape {tuple(tensor.shape)}")
@@ -216,7 +216,7 @@ def _background(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Bac
     return Background(
         residual_norm=_number(header, "residual_norm"),
         residual_norm_before=_number(header, "residual_norm_before"),
-        **found,
+        **samples,
     )
 
 

@@ -33,14 +33,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def token_shapes(model: LoadedModel) -> Shapes:
-    """Names and shapes of what is sampled of a token; see :func:`kept_of`."""
+    """Names and shapes of what is sampled of a token; see :func:`token_parts`."""
     width = activations.stream_width(model)
     return {"keys": (int(model.config.d_mlp),), "norms": (2,)} | (
         {"streams": (width,)} if width else {}
     )
 
 
-def kept_of(seen: Mapping[Site, Tensor]) -> dict[str, Tensor]:
+def token_parts(seen: Mapping[Site, Tensor]) -> dict[str, Tensor]:
     """What is sampled of tokens, ``[row, token, …]`` on the CPU.
 
     Args:
@@ -51,10 +51,10 @@ def kept_of(seen: Mapping[Site, Tensor]) -> dict[str, Tensor]:
         stream and MLP output, that sum.
     """
     norms = [to_float64(seen[site]).norm(dim=-1) for site in NORMS]
-    kept = {"keys": seen["key"].to("cpu", torch.float32), "norms": torch.stack(norms, -1)}
+    parts = {"keys": seen["key"].to("cpu", torch.float32), "norms": torch.stack(norms, -1)}
     if "before_norm" in seen:
-        kept["streams"] = seen["before_norm"].to("cpu", torch.float32)
-    return kept
+        parts["streams"] = seen["before_norm"].to("cpu", torch.float32)
+    return parts
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Accumulator:
 
     Attributes:
         total: Σ k kᵀ, float64, ``[d_mlp, d_mlp]``.
-        first: Sample of first tokens of rows; see :func:`kept_of`.
+        first: Sample of first tokens of rows; see :func:`token_parts`.
         later: Sample of all other tokens.
         norms_before: Norms of the stream before the block at a larger sample of later tokens.
         norms_after: The same after the block.
@@ -133,7 +133,7 @@ class Accumulator:
             self.n_half += len(keys)
         self.n_tokens += len(keys)
         self.n_first += len(mask)
-        tokens = kept_of(seen)
+        tokens = token_parts(seen)
         among = later.flatten().nonzero()[:, 0]
         self.first.add({name: part[:, 0] for name, part in tokens.items()})
         self.later.add({name: part.flatten(0, 1) for name, part in tokens.items()}, among)
