@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=None,
         help="write a self-contained page (.html), Markdown (.md) or text (.txt)",
     )
+    parser.add_argument(
+        "--verbose", action="store_true", help="print everything a diagnosis measured, not 15 lines"
+    )
     options = parser.parse_args(arguments)
     render = None if options.output is None else renderer(options.output)
     files.check_outputs([options.output], inputs=options.results)
@@ -62,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _guarded(options.results):
         if render is None:
             for document in documents:
-                show(document)
+                show(document, verbose=options.verbose)
             return 0
         content = render(documents)
     files.write_text(options.output, content)
@@ -117,23 +120,27 @@ def text(documents: Documents) -> str:
 
     written = io.StringIO()
     for document in documents:
-        show(document, Console(file=written, width=WIDTH, highlight=False))
+        show(document, Console(file=written, width=WIDTH, highlight=False), verbose=True)
     return written.getvalue()
 
 
-def show(document: dict[str, Any], console: Console | None = None) -> None:
+def show(
+    document: dict[str, Any], console: Console | None = None, *, verbose: bool = False
+) -> None:
     """Prints a document.
 
     Args:
         document: A saved result.
         console: Where to; standard output by default.
+        verbose: Whether to print everything, where its text has a short form.
 
     Raises:
         UserError: If there is no text for it.
     """
     if document["schema"] == "diag.screen/1" and "summary" not in document:
         raise UserError("a table alone makes a page (-o page.html); text needs its JSON")
-    importlib.import_module(TEXTS[document["schema"]]).show(document, console)
+    options = {"verbose": verbose} if document["schema"] == "diag.keys/1" else {}
+    importlib.import_module(TEXTS[document["schema"]]).show(document, console, **options)
 
 
 SUFFIXES: Mapping[str, Callable[[Documents], str]] = {

@@ -102,6 +102,8 @@ def _edit(shown: dict[str, Any]) -> list[str]:
         *heading(1, shown["verdict"].text, ": ", edited),
         line(bold(shown["figure_value"]), " ", shown["figure_label"]), "",
         line(shown["summary"]), "",
+        *([line(shown["prediction"]["sentence"]), ""] if shown["prediction"] else []),
+        *(bullets(shown["notes"]) if shown["notes"] else []),
         *heading(2, "Where the fact is looked up"),
         line("At ", where["token"], ", index ", where["index"], f"{first}."), "",
         *heading(2, "The update equation, with its numbers"), line(EQUATION), "",
@@ -165,6 +167,8 @@ def _arms(shown: dict[str, Any]) -> list[str]:
             ("Model", *(outcome.text.lower() for outcome in shown["outcomes"])),
         ],
     )
+    if shown["reasons"]:
+        lines += bullets(shown["reasons"])
     return lines + bullets(
         line(f"{name}: ", f"{prefix} " if prefix else "", "… ", text)
         for _, name, prefix, text in shown["sayings"]
@@ -175,10 +179,9 @@ def _findings(shown: dict[str, Any]) -> list[str]:
     if not shown["k"]:
         return _missing(shown["commands"]["keys"])
     reasoning = [line(shown["reasoning"]), ""] if shown["reasoning"] else []
-    return reasoning + bullets(
-        line(bold(finding.status), f" {finding.id}: ", finding.message)
-        for finding in shown["findings"]
-    )
+    validity = [line(shown["k"]["validity"]), ""] if shown["k"].get("validity") else []
+    found = (line(bold(f.status), f" {f.id}: ", f.message) for f in shown["findings"])
+    return [*reasoning, *bullets(found), *validity]
 
 
 def _first_token(shown: dict[str, Any]) -> list[str]:
@@ -208,7 +211,7 @@ def _why(shown: dict[str, Any]) -> list[str]:
     return [
         line(shown["headline"]), "",
         *bullets(finding["message"] for finding in shown["w"]["findings"]),
-        *table(("Factor", "Shapley value (95%)", "alone", "last"), shown["shares"]),
+        *table(("Factor", "Shapley value (95\u00a0%)", "alone", "last"), shown["shares"]),
         *table(
             ("Hypothesis", "Intervention", "on", "ρ before → after", "recovered"),
             shown["effects"],
@@ -227,7 +230,7 @@ def _many(shown: dict[str, Any]) -> list[str]:
         for i, group in enumerate(grouping["groups"]):
             lines += heading(3, group["name"], f" ({counted(group['n'], 'edit')})")
             lines += table(
-                ("Mean, 95% interval", *(arm.short for arm in arms)),
+                ("Mean, 95\u00a0% interval", *(arm.short for arm in arms)),
                 [
                     (name, *(f"{mean} ({interval})" if interval else mean
                              for mean, interval in cells[i * len(arms) : (i + 1) * len(arms)]))

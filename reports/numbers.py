@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+PERCENT = "\u00a0%"  # never alone on the next line
+
 
 def number(value: float | int | None) -> str:
     """A number for people.
@@ -39,12 +41,12 @@ def times(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share of things that were counted, in whole per cents."""
-    return "–" if value is None else f"{round(100 * value)}%".replace("-", "−")
+    return "–" if value is None else f"{round(100 * value)}{PERCENT}".replace("-", "−")
 
 
 def percent(value: float | None) -> str:
     """A quotient, e.g. a change over a norm, in per cent with three significant digits."""
-    return "–" if value is None else f"{number(100.0 * value)}%"
+    return "–" if value is None else f"{number(100.0 * value)}{PERCENT}"
 
 
 def fixed(value: float | None) -> str:
@@ -53,7 +55,7 @@ def fixed(value: float | None) -> str:
 
 
 def chance(value: float | None) -> str:
-    """A probability: small ones would all be 0%."""
+    """A probability: small ones would all be 0 %."""
     return "–" if value is None else f"{value:.2f}" if value >= 0.005 else "< 0.005"
 
 
@@ -64,11 +66,11 @@ def rank(value: float) -> str:
         value: From 0 to 1.
 
     Returns:
-        ``"all"``, ``"none of the"``, or ``"42% of"``.
+        ``"all"``, ``"none of the"``, or ``"42 % of"``.
     """
     if value in (0.0, 1.0):
         return "all" if value else "none of the"
-    return f"{min(99, max(1, round(100 * value)))}% of"
+    return f"{min(99, max(1, round(100 * value)))}{PERCENT} of"
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:

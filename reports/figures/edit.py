@@ -113,7 +113,10 @@ def split(found: Split) -> Drawing:
         axes.set_aspect("equal")
         # Text goes to the side that has room.
         to_right = x < sum(axes.get_xlim()) / 2
-        side = {"ha": "left" if to_right else "right", "textcoords": "offset points"}
+        side: dict[str, Any] = {
+            "ha": "left" if to_right else "right",
+            "textcoords": "offset points",
+        }
         axes.annotate(
             f"k_u, length {number(found.length)}\n"
             f"{math.degrees(angle):.0f}°, cosine {number(found.cosine)}",

@@ -41,7 +41,7 @@ def shares(attribution: Document) -> Drawing:
             axes.plot([share["low"], share["high"]], [row, row], color=INK, zorder=3)
         axes.set_yticks(range(len(found)), [name.replace("_", " ") for name in found])
         axes.set_ylim(len(found) - 0.4, -0.6)
-        axes.set_xlabel("share of Δρ, bare to prefixed (line: 95%)")
+        axes.set_xlabel("share of Δρ, bare to prefixed (line: 95\u00a0%)")
 
     alt = "Shapley shares of Δρ: " + ", ".join(
         f"{name} {number(share['mean'])} ({number(share['low'])} to {number(share['high'])})"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports.colours import BARE, DIM, FAIL, LINE, MEAN, WARN
 from reports.figures.canvas import Drawing, legend, limit
-from reports.numbers import counted, number
+from reports.numbers import PERCENT, counted, number
 from reports.tables import editors, terms
 from reports.tables.editors import Shown
 from reports.tables.edits import Edit
@@ -61,7 +61,7 @@ def _grouped(edits: Sequence[Edit], read: Callable[[Edit], float | None]) -> dic
 
 def _lines(limits: Limits, *asked: tuple[str, str, str], percent: bool = False) -> list[Line]:
     """Where limits are drawn, with what text, in which colour; only those a document holds."""
-    scale, unit = (100.0, "%") if percent else (1.0, "")
+    scale, unit = (100.0, PERCENT) if percent else (1.0, "")
     return [
         (scale * limits[name], f"{text}{scale * limits[name]:g}{unit}", colour)
         for name, text, colour in asked

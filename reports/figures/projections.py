@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reports.colours import BARE, FOURTH, MEAN, THIRD
 from reports.figures.canvas import Drawing, legend
-from reports.numbers import counted, number
+from reports.numbers import counted, number, share
 from reports.tables import editors
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def figure(
     labels = list(METHODS[method][1:])
     if method == "pca":
         explained = projections[what]["explained"]
-        labels = [f"{label} ({100 * s:.0f}%)" for label, s in zip(labels, explained, strict=True)]
+        labels = [f"{label} ({share(s)})" for label, s in zip(labels, explained, strict=True)]
 
     def paint(axes: Axes) -> None:
         for group, places in sorted(found.items()):

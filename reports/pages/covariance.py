@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.figures.covariance import convergence
-from reports.numbers import counted, number
+from reports.numbers import counted, number, percent
 from reports.tables import setup
 
 Document = Mapping[str, Any]
@@ -77,7 +77,7 @@ def lines(layer: Document) -> list[tuple[str, str]]:
     ]
     if layer.get("row_length") is not None:
         share = layer["position0_share"]
-        first = "" if share is None else f", {100 * share:.2g}% of the tokens first"
+        first = "" if share is None else f", {percent(share)} of the tokens first"
         bos = "a" if layer["bos"] else "no"
         length = counted(layer["row_length"], "token")
         found.append(("rows", f"{length}{first}, {bos} begin-of-sequence token"))

@@ -7,7 +7,7 @@ both. What was not measured is not left out: the page says so, with the command 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from reports.document import ReportError
@@ -15,7 +15,8 @@ from reports.figures import edit
 from reports.numbers import number, percent
 from reports.pages import first_token
 from reports.tables import arms, editors, setup, terms, verdicts
-from rome_diagnosis.editors import PUBLISHED, REMEDY
+from reports.tables.advice import advice
+from rome_diagnosis.editors import REMEDY
 
 Document = Mapping[str, Any]
 LONGEST_TITLE = 60
@@ -63,6 +64,9 @@ def view(
         "outcomes": arms.outcomes(verify) if verify else [],
         "sayings": arms.sayings(verify) if verify else [],
         "outcome": arms.sentence(verify) if verify else None,
+        "reasons": arms.reasons(verify) if verify else [],
+        "prediction": (verify or {}).get("prediction"),
+        "notes": setup.notes(document),
         "advice": advice(found, keys, verify),
         "findings": verdicts.findings(keys) if keys else [],
         "reasoning": verdicts.reasoning(keys) if keys else None,
@@ -174,7 +178,10 @@ def command(document: Document, module: str, rest: str) -> str:
 
 
 def _commands(document: Document) -> dict[str, str]:
-    model, layer = shlex.quote(str(document["model"]["name"])), document["site"]["layer"]
+    model, layer = (
+        shlex.quote(str(document["model"]["name"])),
+        shlex.quote(str(document["site"]["layer"])),
+    )
     return {
         "keys": command(document, "diag.keys", "--json keys.json"),
         "verify": command(document, "diag.verify", "--json verify.json"),
@@ -184,65 +191,3 @@ def _commands(document: Document) -> dict[str, str]:
             document, "diag.verify", f"--save-variant {REMEDY} --save-model DIR"
         ),
     }  # fmt: skip
-
-
-# What an editor that uses one key in both places is good for, by that key.
-ADVICE = {
-    "mean": "Edit with {editor}{change}. It answers only when some text precedes the prompt: put a "
-            "prefix there at test time too.",
-    "bare": "If the bare prompt must carry the fact: {editor}{change}.",
-}  # fmt: skip
-
-
-def advice(
-    found: Sequence[terms.Terms], keys: Document | None, verify: Document | None
-) -> list[str]:
-    """What to do instead of the published edit, with the numbers that speak for it.
-
-    Args:
-        found: The terms of each editor.
-        keys: The diagnosis; editors that failed it are not recommended.
-        verify: What the edits did, if they were performed.
-
-    Returns:
-        Sentences.
-    """
-    failed = {each["id"] for each in (keys or {}).get("findings", ()) if each["status"] == "fail"}
-    lines = []
-    for term in found:
-        row = term.editor.editor
-        if row and row.along == row.divide_by and f"damage_{term.editor.name}" not in failed:
-            lines.append(
-                ADVICE[row.along].format(editor=term.editor.described, change=_change(term, found))
-            )
-    if not lines:
-        lines.append(
-            "None of these editors is known to make this edit without damage: try another layer "
-            "or a smaller clamp factor."
-        )
-    if verify:
-        lines.append(f"Measured on this edit: {'; '.join(_measured(verify))}.")
-    return lines
-
-
-def _change(term: terms.Terms, found: Sequence[terms.Terms]) -> str:
-    if term.relative is None:
-        return ""
-    most = " up to" if term.is_bound else ""
-    text = f"; it changes hidden states by{most} {percent(term.relative)} of their norm"
-    if term.relative_first is not None:
-        text += f" (at other texts' first tokens by{most} {percent(term.relative_first)})"
-    published = terms.named(found, PUBLISHED)
-    if published is None or published.relative is None:
-        return text
-    return f"{text}, {published.editor.label} by{most} {percent(published.relative)}"
-
-
-def _measured(verify: Document) -> list[str]:
-    return [
-        f"{arm.short} perplexity {arms.factor(found['perplexity']['ratio'])}, new object "
-        f"{'reached' if found['efficacy']['success'] else 'not reached'}, "
-        f"{verdicts.label(verdicts.outcome(verify, arm.name)).text.lower()}"
-        for arm in editors.arms(verify["arms"])
-        for found in (verify["arms"][arm.name],)
-    ]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.figures import many, projections
-from reports.numbers import counted, number
+from reports.numbers import counted, number, percent
 from reports.pages import edit as edit_page
 from reports.tables import arms, editors, groups, setup, verdicts
 from reports.tables.edits import Edit, denominators, edits
@@ -45,6 +45,8 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "predictive": groups.predictive(document["summary"]) if performed else None,
         "listed": [_row(document, each) for each in found[:LISTED]],
         "refused": refused(document),
+        "notes": setup.notes(document),
+        "first_tokens": any(each.predicted_first is not None for each in found),
         "measured_with": setup.measured_with(document) if "model" in document else [],
         "verify_command": _verify_command(document),
     }  # fmt: skip
@@ -68,11 +70,11 @@ def performed_sentence(document: Document) -> str:
     """How many edits broke the model with each editor, and what the remedy did to those."""
     summary = document["summary"]
     n, broken, rescue = summary["n"], summary["collapsed"], summary["rescue"]
-    first, *others = editors.unprefixed(broken)
-    text = (
-        f"Of {counted(n, 'edit')}, {number(broken[first.name])} broke the model with {first.short}"
-    )
-    text += "".join(f", {number(broken[arm.name])} with {arm.short}" for arm in others)
+    text = f"Of {counted(n, 'edit')}, {_each(broken, 'broke the model')}"
+    outcomes = summary.get("outcomes") or {}
+    damaged = {name: counts.get("damaged", 0) for name, counts in outcomes.items()}
+    if any(damaged.values()):
+        text += f"; {_each(damaged, 'damaged it')}"
     worst = rescue.get(f"{REMEDY}_ratio_max")
     if rescue["n"]:
         published, remedy = (editors.editor(name).short for name in (PUBLISHED, REMEDY))
@@ -81,6 +83,13 @@ def performed_sentence(document: Document) -> str:
             f"{arms.factor(worst)}"
         )
     return f"{text}."
+
+
+def _each(counts: Mapping[str, int], what: str) -> str:
+    """How many edits did something, with each editor."""
+    first, *others = editors.unprefixed(counts)
+    text = f"{number(counts[first.name])} {what} with {first.short}"
+    return text + "".join(f", {number(counts[arm.name])} with {arm.short}" for arm in others)
 
 
 def screened_sentence(document: Document) -> str:
@@ -101,7 +110,7 @@ def at_risk(n: int, of: int, name: str) -> str:
     Returns:
         A sentence.
     """
-    share = f" ({100 * n / of:.1f}%)" if of else ""
+    share = f" ({percent(n / of)})" if of else ""
     published = editors.editor(PUBLISHED).label
     return f"{published} can destroy the model with {n:,} of {of:,} edits{share} of {name}."
 

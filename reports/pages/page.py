@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.colours import dark, light
 from reports.document import ReportError, check
-from reports.numbers import counted, number, percent, rank, times
+from reports.numbers import counted, number, percent, rank, share, times
 from reports.pages.style import style
 from rome_diagnosis.text import cleaned
 
@@ -138,6 +138,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number, "times": times, "percent": percent, "rank": rank, "counted": counted,
+        "number": number, "times": times, "percent": percent, "share": share, "rank": rank,
+        "counted": counted,
     }  # fmt: skip
     return environment

@@ -9,12 +9,13 @@ from reports.numbers import chance, number, percent, share, times
 from reports.tables import editors, verdicts
 
 Arm = Mapping[str, Any]
+NOT_CHECKED = "not checked"
 
 
 def change(figure: Arm | None, write: Callable[[Any], str]) -> str:
     """A figure before and after; ``not checked`` where there was nothing to measure it on."""
     if figure is None:
-        return "not checked"
+        return NOT_CHECKED
     return f"{write(figure['before'])} → {write(figure['after'])}"
 
 
@@ -28,6 +29,12 @@ def _perplexity(figure: Arm) -> str:
     return f"{number(figure['before'])} → {after}"
 
 
+def _ratio(arm: Arm) -> str:
+    figure = arm["perplexity"]
+    ends = figure.get("ratio_interval")
+    return factor(figure["ratio"]) + (f" ({times(ends[0])} to {times(ends[1])})" if ends else "")
+
+
 def _efficacy(name: str, write: Callable[[Any], str]) -> Callable[[Arm], str]:
     return lambda arm: (
         f"{write(arm['efficacy'][f'{name}_before'])} → {write(arm['efficacy'][f'{name}_after'])}"
@@ -36,7 +43,7 @@ def _efficacy(name: str, write: Callable[[Any], str]) -> Callable[[Arm], str]:
 
 def _damage(name: str) -> Callable[[Arm], str]:
     return lambda arm: (
-        "not checked" if arm["damage"].get(name) is None else percent(arm["damage"][name])
+        NOT_CHECKED if arm["damage"].get(name) is None else percent(arm["damage"][name])
     )
 
 
@@ -45,9 +52,11 @@ _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
     ("D, unit direction", "", lambda arm: number(arm["denominator_normalised"]), True),
     ("‖v* − v‖", "", lambda arm: number(arm["numerator_norm"]), True),
     ("Perplexity", "of held-out text", lambda arm: _perplexity(arm["perplexity"]), False),
+    ("Perplexity ratio", "after over before, 95\u00a0% interval", _ratio, False),
     ("Mean of the texts' perplexities", "", lambda arm: _perplexity(arm["perplexity"]["text_mean"]),
      True),
     ("Damage, predicted", "change of hidden states over their norm", _damage("relative"), False),
+    ("Damage at first tokens", "of other texts", _damage("relative_first_tokens"), False),
     ("Damage, measured", "the same over the text set", _damage("measured_relative"), False),
     ("‖ΔW‖ / ‖W‖", "", lambda arm: number(arm["relative_update_norm"]), False),
     ("P(new object)", "efficacy", _efficacy("p", chance), False),
@@ -71,19 +80,28 @@ def rows(edit: Arm, *, all_figures: bool = False) -> list[tuple[str, str, list[s
         all_figures: Whether to include those that only explain others.
 
     Returns:
-        For each figure its name, what it means, and a cell for each arm.
+        For each figure its name, what it means, and a cell for each arm; figures that were not
+        checked in any arm are left out.
     """
     shown = editors.arms(edit["arms"])
-    return [
+    table = [
         (name, meaning, [read(edit["arms"][arm.name]) for arm in shown])
         for name, meaning, read, extra in _ROWS
         if all_figures or not extra
     ]
+    return [row for row in table if set(row[2]) != {NOT_CHECKED}]
 
 
 def outcomes(edit: Arm) -> list[verdicts.Label]:
     """What became of the model in each arm."""
     return [verdicts.label(verdicts.outcome(edit, arm.name)) for arm in editors.arms(edit["arms"])]
+
+
+def reasons(edit: Arm) -> list[str]:
+    """Why an arm's outcome is not ``intact``, a line for each arm with a reason."""
+    found = edit.get("outcome_reasons") or {}
+    return [f"{arm.short}: {'; '.join(found[arm.name])}" for arm in editors.arms(found)
+            if found[arm.name]]  # fmt: skip
 
 
 def sayings(edit: Arm) -> list[tuple[str, str, str, str]]:

@@ -27,6 +27,7 @@ class Edit:
         split: ρ and its factors; ``None`` where they cannot be had.
         predicted: Relative damage of the published editor in closed form; a bound where the edit
             was not made.
+        predicted_first: The same at the first tokens of other texts; ``None`` if not measured.
         ratio: Perplexity after it over before; ``None`` if not measured or beyond all numbers.
         performed: Whether the edit was made.
         label: The outcome where the edit was made, else the verdict.
@@ -41,6 +42,7 @@ class Edit:
     is_first: bool
     split: terms.Split | None
     predicted: float | None
+    predicted_first: float | None
     ratio: float | None
     performed: bool
     label: verdicts.Label
@@ -65,7 +67,8 @@ def edits(document: Document) -> list[Edit]:
     """
     if document["schema"] == "diag.screen/1":
         screened = [_screened(row) for row in document["rows"] if row["error"] is None]
-        return sorted(screened, key=_risk, reverse=True)
+        limits = document.get("limits", {})
+        return sorted(screened, key=lambda edit: _risk(edit, limits), reverse=True)
     numbered = enumerate(document["edits"])
     performed = [_performed(i, edit) for i, edit in numbered if "error" not in edit]
     return sorted(performed, key=_harm, reverse=True)
@@ -87,8 +90,11 @@ def denominators(row: Document) -> list[tuple[Shown, float | None, float | None]
     ]
 
 
-def _risk(edit: Edit) -> tuple[float, float, int]:
-    bound = -1.0 if edit.predicted is None else edit.predicted
+def _risk(edit: Edit, limits: Mapping[str, float]) -> tuple[float, float, int]:
+    """By how much the damage, here or at first tokens, goes beyond what is safe."""
+    bound = -1.0 if edit.predicted is None else edit.predicted / limits.get("damage_safe", 1.0)
+    if edit.predicted_first is not None and "first_tokens_safe" in limits:
+        bound = max(bound, edit.predicted_first / limits["first_tokens_safe"])
     if edit.source.get(f"d_{PUBLISHED}") == 0.0:
         bound = float("inf")
     return bound, -abs(edit.split.rho) if edit.split else 0.0, -edit.number
@@ -105,7 +111,9 @@ def _screened(row: Document) -> Edit:
         number=row["row"], subject=row["subject"], prompt=row["prompt"], token=row["token"],
         index=row["token_index"], is_first=row["is_first_token"],
         split=terms.Split(rho, length, cosine) if known else None,
-        predicted=row.get(f"relative_bound_{PUBLISHED}"), ratio=None, performed=False,
+        predicted=row.get(f"relative_bound_{PUBLISHED}"),
+        predicted_first=row.get(f"relative_bound_first_tokens_{PUBLISHED}"),
+        ratio=None, performed=False,
         label=verdicts.label(str(row["verdict"])), source=row,
     )  # fmt: skip
 
@@ -117,6 +125,7 @@ def _performed(number: int, edit: Document) -> Edit:
         number=number, subject=request["subject"], prompt=request["prompt"], token=site["token"],
         index=site["index"], is_first=site["is_first_token"],
         split=terms.split(terms.of_edit(edit)), predicted=arm["damage"]["relative"],
+        predicted_first=arm["damage"].get("relative_first_tokens"),
         ratio=arm["perplexity"]["ratio"], performed=True,
         label=verdicts.label(verdicts.outcome(edit, name)), source=edit,
     )  # fmt: skip

@@ -85,7 +85,7 @@ def predictive(summary: Mapping[str, Any]) -> str | None:
     if found["spearman"] is not None and n >= FEWEST:
         parts.append(
             f"ranks the perplexity ratios with Spearman {number(found['spearman'])} "
-            f"({counted(n, 'edit')} with a damage of 10% or more)"
+            f"({counted(n, 'edit')} with a damage of 10\u00a0% or more)"
         )
     if found["auc"] is not None and min(sides) >= FEWEST:
         parts.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.numbers import counted, number
+from reports.numbers import counted, number, percent
 
 Document = Mapping[str, Any]
 
@@ -19,7 +19,7 @@ def measured_with(document: Document) -> list[str]:
     Returns:
         Sentences.
     """
-    parts = [_model, _moment, _contexts, _texts, _versions]
+    parts = [_model, _moment, _contexts, _damage, _texts, _versions]
     return [sentence for part in parts if (sentence := part(document))]
 
 
@@ -42,7 +42,7 @@ def _moment(document: Document) -> str | None:
     if moment["n_tokens"] is None:
         return "C is the identity: without a corpus moment damage has no closed form."
     share = moment.get("position0_share")
-    first = "" if share is None else f" ({100 * share:.2g}% of the tokens first)"
+    first = "" if share is None else f" ({percent(share)} of the tokens first)"
     return (
         f"C over {counted(moment['n_tokens'], 'token')} of {moment['corpus']} "
         f"({moment['source']}), rows of {number(moment['row_length'])}{first}, "
@@ -59,19 +59,28 @@ def _contexts(document: Document) -> str | None:
     return f"{counted(contexts['n'], 'prefixed context')}{drawn}."
 
 
+def _damage(document: Document) -> str | None:
+    damage = document.get("damage", {})
+    if not damage.get("contribution"):
+        return None
+    how = damage.get("checked") or f"not checked: {damage.get('not_checked')}"
+    return f"Damage: {how}; the MLP's output is {damage['contribution']}."
+
+
 def _texts(document: Document) -> str | None:
     texts = document.get("texts")
     if not texts:
         return None
-    facts = document["known_facts"]["n"]
     size = counted(texts["n_texts"], "text")
-    if "n_tokens" in texts:
+    if texts.get("n_tokens") is not None:
         size = f"{counted(texts['n_tokens'], 'token')} of {size}"
     elif not texts.get("forced"):
         size = f"as many of {size} as settle the outcome"
+    facts = document["known_facts"]
+    source = f" ({facts['source']})" if facts.get("source") else ""
     return (
         f"Perplexity, token-weighted, over {size} ({texts['source']}); recall of "
-        f"{counted(facts, 'fact')} that the unedited model gives."
+        f"{counted(facts['n'], 'fact')}{source} that the unedited model gives."
     )
 
 
@@ -84,3 +93,16 @@ def _versions(document: Document) -> str:
         *((name, versions[name]) for name in names),
     ]
     return f"{', '.join(f'{name} {version}' for name, version in programs)}{created}."
+
+
+def notes(document: Document) -> list[str]:
+    """What was supplied, changed or left out before anything was measured.
+
+    Args:
+        document: Any saved result.
+
+    Returns:
+        Phrases.
+    """
+    holders = (document, document.get("request") or {}, document.get("dataset") or {})
+    return [str(note) for holder in holders for note in holder.get("notes") or ()]

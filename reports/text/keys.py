@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,10 +12,12 @@ from rich.text import Text
 
 from reports.numbers import number, percent, rank
 from reports.tables import editors, setup, terms, verdicts
+from reports.tables.advice import NOTHING, answers, recommended
 from reports.text import console as parts
 from reports.text.console import Document, quoted
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "none": "·"}
+LONGEST_OPENING = 380  # characters: four lines of a terminal 100 columns wide
 HINT = "(more with --verbose: the first token, every check, what it was measured with)"
 
 
@@ -39,16 +42,29 @@ def render(document: Document, *, verbose: bool = False) -> RenderableType:
     Returns:
         Something ``rich`` prints.
     """
-    head = (_headline(document), "", parts.indented(str(document["summary"])))
     if not verbose:
-        return parts.page(*head, "", parts.indented(_argument(document)), parts.dim(f"  {HINT}"))
+        return parts.page(
+            _headline(document),
+            "",
+            parts.indented(_opening(document["summary"])),
+            "",
+            parts.indented(_argument(document)),
+            parts.indented(parts.dim(HINT)),
+        )
     return parts.page(
-        *head,
+        _headline(document),
+        "",
+        parts.indented(document["summary"]),
         parts.section("Lookup", _lookup(document)),
         parts.section("Denominators", _denominators(document), _ratio(document)),
         parts.section("Response", _response(document)) if document.get("response") else None,
         parts.section("First token", *_first_token(document)),
-        parts.section("Checked", verdicts.reasoning(document), _findings(document)),
+        parts.section(
+            "Checked",
+            verdicts.reasoning(document),
+            _findings(document),
+            parts.dim(document["validity"]) if document.get("validity") else None,
+        ),
         parts.section("Measured with", parts.dim("\n".join(_measured_with(document)))),
     )
 
@@ -65,7 +81,7 @@ def _headline(document: Document) -> Text:
 
 
 def _argument(document: Document) -> RenderableType:
-    """The numbers that the summary rests on, a line each."""
+    """The numbers that the summary rests on, a line each, and what to do instead."""
     found = terms.of_keys(document)
     ratio, split = document["denominators"], document["keys"]
     rho = (
@@ -74,7 +90,7 @@ def _argument(document: Document) -> RenderableType:
     )
     if ratio["ratio_interval"]:
         low, high = map(number, ratio["ratio_interval"])
-        rho += f"; {low} to {high} over draws (95%)"
+        rho += f"; {low} to {high} over draws (95\u00a0%)"
     rows = [
         ("looked up at", _places(document)),
         ("denominators", _listed(found, lambda term: number(term.denominator))),
@@ -83,7 +99,27 @@ def _argument(document: Document) -> RenderableType:
     ]
     if any(term.relative_first is not None for term in found):
         rows.append(("at first tokens", _listed(found, lambda t: percent(t.relative_first))))
+    if document["verdict"] != "safe":
+        rows.append(("instead", _instead(document, found)))
     return parts.table(None, [(Text(name, style="dim"), value) for name, value in rows])
+
+
+def _instead(document: Document, found: Sequence[terms.Terms]) -> str:
+    lines = [
+        f"{term.editor.described}. {answers(term, document)}".strip()
+        for term in recommended(found, document)
+    ]
+    return " ".join(lines) or NOTHING
+
+
+def _opening(summary: str) -> str:
+    """The first sentences of a summary: the verdict and the findings it rests on."""
+    first, *others = re.split(r"(?<=[.!?]) (?=[^a-z])", " ".join(summary.split()))
+    for sentence in others:
+        if len(first) + len(sentence) >= LONGEST_OPENING:
+            break
+        first = f"{first} {sentence}"
+    return first
 
 
 def _listed(found: Sequence[terms.Terms], write: Callable[[terms.Terms], str]) -> str:
@@ -157,7 +193,7 @@ def _ratio(document: Document) -> Text:
     if found["ratio_interval"]:
         low, high = found["ratio_interval"]
         text.append(
-            f"\n{number(low)} to {number(high)} over draws of the contexts (95%), "
+            f"\n{number(low)} to {number(high)} over draws of the contexts (95\u00a0%), "
             f"{number(found['ratio_without_bare'])} without the bare prompt in k̄"
         )
     return text
@@ -213,4 +249,5 @@ def _findings(document: Document) -> RenderableType:
 
 
 def _measured_with(document: Document) -> list[str]:
-    return [*setup.measured_with(document), document["command"]]
+    command = [document["command"]] if document["command"] else []
+    return [*setup.notes(document), *setup.measured_with(document), *command]

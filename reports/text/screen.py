@@ -90,4 +90,4 @@ def _measured_with(document: Document) -> RenderableType:
     if run["resumed"]:
         rows.append(f"{counted(run['resumed'], 'row')} came from an earlier run")
     rows.append(f"table: {document['table']}")
-    return parts.dim("\n".join([*setup.measured_with(document), *rows]))
+    return parts.dim("\n".join([*setup.notes(document), *setup.measured_with(document), *rows]))

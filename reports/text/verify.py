@@ -39,8 +39,9 @@ def _of_edit(document: Document) -> RenderableType:
         _title(document),
         "",
         parts.indented(arms.sentence(document)),
+        parts.indented((document.get("prediction") or {}).get("sentence")),
         parts.indented(parts.dim(_site(document))),
-        parts.section("The model before and after", _arms(document)),
+        parts.section("The model before and after", _arms(document), *arms.reasons(document)),
         parts.section("What it says", _sayings(document)),
         parts.section("Measured with", parts.dim(_measured_with(document))),
     )
@@ -116,4 +117,4 @@ def _group(grouping: Document, i: int) -> RenderableType:
 
 def _measured_with(document: Document) -> str:
     command = [document["command"]] if document["command"] else []
-    return "\n".join([*setup.measured_with(document), *command])
+    return "\n".join([*setup.notes(document), *setup.measured_with(document), *command])

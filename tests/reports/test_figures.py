@@ -77,11 +77,11 @@ def test_limits_drawn_are_those_of_the_document(group: Document) -> None:
     found = edits(group)
     value = limits.DAMAGE_COLLAPSE.value
     drawn = many.damage(found, {"damage_collapse": value, "damage_safe": 0.2})
-    assert drawn and f"collapse {100 * value:g}%" in drawn.__html__()
+    assert drawn and f"collapse {100 * value:g}\u00a0%" in drawn.__html__()
     moved = many.damage(found, {"damage_collapse": 0.987})
     assert moved
     svg = moved.__html__()
-    assert "collapse 98.7%" in svg and "safe below" not in svg
+    assert "collapse 98.7\u00a0%" in svg and "safe below" not in svg
 
 
 def test_an_svg_is_the_same_each_time_and_holds_text(keys: Document) -> None:

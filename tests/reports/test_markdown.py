@@ -24,7 +24,7 @@ def test_markdown_holds_the_argument(
         "## What the edits",
     ):
         assert part in text
-    assert percent(keys["damage"]["rome"]["relative_bound"]) in render(keys)
+    assert percent(keys["damage"]["rome"]["relative_bound"]).replace("\u00a0", " ") in render(keys)
     assert "Not measured" in render(keys)
     for title in [part for part in render(keys).splitlines() if part.startswith("## ")]:
         assert title.removeprefix("## ") in words(pages["keys"])

@@ -160,5 +160,5 @@ def test_damage_at_first_tokens_and_responses_are_shown_where_measured(keys: Doc
         for name in ("rome", "c_rome", "p_rome")
     }
     after = words(render(keys))
-    for part in ("98.7%", "0.777", "Who else receives the edit"):
+    for part in ("98.7 %", "0.777", "Who else receives the edit"):
         assert part not in before and part in after

@@ -76,8 +76,8 @@ def test_one_edit_is_no_plural_and_one_observation_no_interval(group: Document) 
     said = words(render(one))
     assert "1 edit performed" in said and "1 edits" not in said
     several = words(render(group))
-    assert re.search(r"\d to \d", several.split("Mean, 95% interval", 1)[1])  # the control
-    assert not re.search(r"\d to \d", said.split("Mean, 95% interval", 1)[1].split("riskiest")[0])
+    assert re.search(r"\d to \d", several.split("Mean, 95 % interval", 1)[1])  # the control
+    assert not re.search(r"\d to \d", said.split("Mean, 95 % interval", 1)[1].split("riskiest")[0])
 
 
 def test_rank_statistics_of_a_few_edits_are_not_shown(group: Document) -> None:

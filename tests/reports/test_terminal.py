@@ -76,6 +76,11 @@ def test_the_command_prints_first_token_probes_too(capsys: pytest.CaptureFixture
     assert "Attribution of Δρ" in capsys.readouterr().out
 
 
+def plain(text: str) -> str:
+    """A text with ordinary blanks alone."""
+    return text.replace("\u00a0", " ")
+
+
 def _without_sentences(value: Any) -> Any:
     """A document whose own texts hold no numbers: those shown are the renderer's."""
     if isinstance(value, dict):
@@ -109,18 +114,18 @@ def test_numbers_are_written_one_way() -> None:
     assert [times(x) for x in (None, 1.0, 1.9, 24.0, 99.99, 123.4, -2.0, 6107.3, 1e-5)] == [
         "–", "1.00×", "1.90×", "24.0×", "100×", "123×", "−2.00×", "6,107×", "1.00e−05×",
     ]  # fmt: skip
-    assert [percent(x) for x in (None, 0.857, 1.0, 32.08, 0.0404, -0.5)] == [
-        "–", "85.7%", "100%", "3,208%", "4.04%", "−50%",
+    assert [plain(percent(x)) for x in (None, 0.857, 1.0, 32.08, 0.0404, -0.5)] == [
+        "–", "85.7 %", "100 %", "3,208 %", "4.04 %", "−50 %",
     ]  # fmt: skip
-    assert [share(x) for x in (None, 0.0, -0.001, 0.454, 1.0, -0.04)] == [
-        "–", "0%", "0%", "45%", "100%", "−4%",
+    assert [plain(share(x)) for x in (None, 0.0, -0.001, 0.454, 1.0, -0.04)] == [
+        "–", "0 %", "0 %", "45 %", "100 %", "−4 %",
     ]  # fmt: skip
     assert [fixed(x) for x in (None, 0.0, -0.0001, 0.25, -1.5)] == [
         "–", "0.000", "0.000", "0.250", "−1.500",
     ]  # fmt: skip
     assert [chance(x) for x in (None, 0.004, 0.25)] == ["–", "< 0.005", "0.25"]
-    assert [rank(x) for x in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
-        "none of the", "1% of", "50% of", "99% of", "all",
+    assert [plain(rank(x)) for x in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
+        "none of the", "1 % of", "50 % of", "99 % of", "all",
     ]  # fmt: skip
 
 
@@ -132,4 +137,6 @@ def test_one_is_no_plural_and_has_no_interval() -> None:
     found = {"mean": 25.1, "low": 25.1, "high": 25.1}
     assert estimate(found | {"n": 1}) == ("25.1", "")
     assert estimate(found | {"n": 2}) == ("25.1", "25.1 to 25.1")
-    assert estimate(found, share, between=", ") == ("2510%", "2510%, 2510%")
+    assert estimate(found, share, between=", ") == (
+        "2510\u00a0%", "2510\u00a0%, 2510\u00a0%",
+    )  # fmt: skip

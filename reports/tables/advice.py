@@ -1,0 +1,109 @@
+"""What to do instead of the published edit, from an edit's terms and what was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.numbers import percent
+from reports.tables import arms, editors, terms, verdicts
+from rome_diagnosis.editors import PUBLISHED
+
+Document = Mapping[str, Any]
+NOTHING = (
+    "None of these editors is known to make this edit without damage: try another layer or a "
+    "smaller clamp factor."
+)
+# What an editor that uses one key in both places answers to, by that key, where it was not checked.
+ANSWERS = {
+    "mean": "It answers only when some text precedes the prompt: put a prefix there at test time.",
+    "bare": "It answers the bare prompt.",
+}
+
+
+def advice(
+    found: Sequence[terms.Terms], keys: Document | None, verify: Document | None
+) -> list[str]:
+    """What to do instead, with the numbers that speak for it.
+
+    Args:
+        found: The terms of each editor.
+        keys: The diagnosis; editors that failed it are not recommended.
+        verify: What the edits did, if they were performed.
+
+    Returns:
+        Sentences.
+    """
+    lines = [
+        f"Edit with {term.editor.described}{_change(term, found)}. {answers(term, keys)}"
+        for term in recommended(found, keys)
+    ]
+    if verify:
+        lines.append(f"Measured on this edit: {'; '.join(_measured(verify))}.")
+    return lines or [NOTHING]
+
+
+def recommended(found: Sequence[terms.Terms], keys: Document | None) -> list[terms.Terms]:
+    """Editors that use one key in both places and failed neither check of their damage.
+
+    Args:
+        found: The terms of each editor.
+        keys: The diagnosis, if there is one.
+
+    Returns:
+        Their terms.
+    """
+    statuses = _statuses(keys)
+    return [
+        term
+        for term in found
+        if (row := term.editor.editor)
+        and row.along == row.divide_by
+        and not any(
+            statuses.get(f"{check}_{row.name}") == "fail" for check in ("damage", "first_tokens")
+        )
+    ]
+
+
+def answers(term: terms.Terms, keys: Document | None) -> str:
+    """Which prompts an editor's edit answers to.
+
+    Args:
+        term: Its terms.
+        keys: The diagnosis, if there is one.
+
+    Returns:
+        A sentence; empty where the diagnosis has nothing to remark.
+    """
+    for finding in (keys or {}).get("findings", ()):
+        if finding["id"] == f"response_{term.editor.name}":
+            return f"{finding['message']}." if finding["status"] in ("warn", "fail") else ""
+    return ANSWERS[term.editor.editor.along] if term.editor.editor else ""
+
+
+def _statuses(keys: Document | None) -> dict[str, str]:
+    return {finding["id"]: finding["status"] for finding in (keys or {}).get("findings", ())}
+
+
+def _change(term: terms.Terms, found: Sequence[terms.Terms]) -> str:
+    if term.relative is None:
+        return ""
+    most = " up to" if term.is_bound else ""
+    text = f"; it changes hidden states by{most} {percent(term.relative)} of their norm"
+    if term.relative_first is not None:
+        text += f" (at other texts' first tokens by{most} {percent(term.relative_first)})"
+    published = terms.named(found, PUBLISHED)
+    if published is None or published.relative is None:
+        return text
+    return f"{text}, {published.editor.label} by{most} {percent(published.relative)}"
+
+
+def _measured(verify: Document) -> list[str]:
+    lines = []
+    for arm in editors.arms(verify["arms"]):
+        found = verify["arms"][arm.name]
+        reached = "reached" if found["efficacy"]["success"] else "not reached"
+        outcome = verdicts.label(verdicts.outcome(verify, arm.name)).text.lower()
+        ratio = arms.factor(found["perplexity"]["ratio"])
+        lines.append(f"{arm.short} perplexity {ratio}, new object {reached}, {outcome}")
+    return lines
