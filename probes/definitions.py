@@ -19,5 +19,6 @@ TOKENS_PER_DIMENSION = 4.0
 # Two ways of computing the same key give ρ within this; what is further apart was not performed as
 # described.
 SAME_RHO = 1e-4
-# Writing a run's own activations back into it changes ρ by less than this.
+# A key has not moved if it moves by less than this share of its length, nor ρ by less than this: a
+# run into which its own activations are written stays within it.
 NO_EFFECT = 1e-5

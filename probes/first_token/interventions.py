@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from probes.definitions import NO_EFFECT
 from probes.first_token.subjects import Pair, Subject
 from probes.forward.counterfactual import Patch, Place, Run, causal, is_parallel, perform, record
 from probes.model.loaded import LoadedModel
@@ -22,9 +23,6 @@ from rome_diagnosis.errors import UserError
 
 Start = Literal["bare", "prefixed"]
 PositionKind = Literal["absolute", "relative", "none"]
-# A key that moves by less than this share of its length has not moved.
-LEAST_CHANGE = 1e-5
-NULL_LIMIT = 1e-5
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,10 @@ def position_kind(model: LoadedModel, layer: int) -> PositionKind:
     ids = (model.tokens("The weather was fine").ids * 3)[:3]
     far = min(model.n_ctx, 32) - 1
     alone = perform(model, [Run(ids[-1:], 0, 1), Run(ids[-1:], 0, 1, [far])], layer)
-    if _changes(alone[:1], alone[1:]).item() > LEAST_CHANGE:
+    if _changes(alone[:1], alone[1:]).item() > NO_EFFECT:
         return "absolute"
     moved = [Run(ids, 2, 1), Run(ids, 2, 1, [0, 1, far])]
-    if _changes(*perform(model, moved, layer).split(1)).item() > LEAST_CHANGE:
+    if _changes(*perform(model, moved, layer).split(1)).item() > NO_EFFECT:
         return "relative"
     return "none"
 
@@ -254,9 +252,9 @@ def _effect(
     rho_before, rho_after, rho_other = (
         (keys * directions).sum(-1) for keys in (before, after, other)
     )
-    moved = float((change > LEAST_CHANGE).double().mean())
+    moved = float((change > NO_EFFECT).double().mean())
     if one.hypothesis == "null":
-        if float((rho_after - rho_before).abs().max()) > NULL_LIMIT:
+        if float((rho_after - rho_before).abs().max()) > NO_EFFECT:
             raise UserError(f"{one.name!r} must change nothing on {model.name}, but it does")
     elif moved == 0.0:
         raise UserError(

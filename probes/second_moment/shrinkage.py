@@ -14,11 +14,10 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.definitions import TOKENS_PER_DIMENSION
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
 
-# The limit below which a diagnosis warns that C rests on few tokens.
-FEW_TOKENS_PER_DIMENSION = 4.0
 LARGEST_SHARE = 0.99
 # The same as a multiple of C's mean eigenvalue.
 LARGEST_FACTOR = LARGEST_SHARE / (1 - LARGEST_SHARE)
@@ -49,7 +48,7 @@ def ridge(rule: str, moment: Float[Tensor, "d d"], fourth: float | None, n: int)
     """The ridge a rule asks for.
 
     Args:
-        rule: ``auto`` shrinks below :data:`FEW_TOKENS_PER_DIMENSION` tokens per dimension and
+        rule: ``auto`` shrinks below :data:`TOKENS_PER_DIMENSION` tokens per dimension and
             otherwise, as published, adds nothing; ``none`` adds nothing; a number is the ridge
             itself as a multiple of C's mean eigenvalue.
         moment: C.
@@ -66,7 +65,7 @@ def ridge(rule: str, moment: Float[Tensor, "d d"], fourth: float | None, n: int)
     if rule == "none":
         return 0.0
     if rule == "auto":
-        if n >= FEW_TOKENS_PER_DIMENSION * len(moment) or fourth is None:
+        if n >= TOKENS_PER_DIMENSION * len(moment) or fourth is None:
             return 0.0
         share = shrinkage(moment, fourth, n)
         return scale * share / (1 - share)

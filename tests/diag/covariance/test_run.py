@@ -140,7 +140,7 @@ def test_parts_add_up_to_the_whole(
 
 
 def test_the_rule_shrinks_only_where_tokens_are_few(files: Path, tmp_path: Path) -> None:
-    assert TOKENS_PER_DIMENSION.value == shrinkage.FEW_TOKENS_PER_DIMENSION
+    assert TOKENS_PER_DIMENSION.value == shrinkage.TOKENS_PER_DIMENSION
     output = tmp_path / "c.safetensors"
     few = ["--max-tokens", "256"]
     assert main([*words(files, output, "1"), *few]) == 0
