@@ -10,6 +10,7 @@ from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from probes.second_moment.moment import SecondMoment
     from reports.figures.picture import Picture
@@ -65,15 +66,16 @@ class SecondMoments:
              for row in self.document["layers"]]
         )  # fmt: skip
 
-    def plot_convergence(self, layer: int | None = None) -> Picture:
+    def plot_convergence(self, layer: int | None = None, *, ax: Axes | None = None) -> Picture:
         """ρ of control edits by one half of the text against ρ by the other.
 
         Args:
             layer: The block; the first by default.
+            ax: Axes to draw on; new ones by default.
         """
         from reports.figures.picture import of_moments
 
-        return of_moments(self.document, layer)
+        return of_moments(self.document, layer, ax=ax)
 
     def __repr__(self) -> str:
         layers = ", ".join(

@@ -18,6 +18,7 @@ from rome_diagnosis.editors import EDITORS
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from reports.figures.picture import Picture
 
@@ -92,23 +93,23 @@ class KeyDiagnosis:
         }
         return pd.DataFrame([row])
 
-    def plot_terms(self) -> Picture:
+    def plot_terms(self, *, ax: Axes | None = None) -> Picture:
         """Each editor's terms of the update equation over C-ROME's."""
         from reports.figures.picture import of_edit
 
-        return of_edit("terms", self.document)
+        return of_edit("terms", self.document, ax=ax)
 
-    def plot_split(self) -> Picture:
+    def plot_split(self, *, ax: Axes | None = None) -> Picture:
         """ρ to scale: a length times a cosine."""
         from reports.figures.picture import of_edit
 
-        return of_edit("split", self.document)
+        return of_edit("split", self.document, ax=ax)
 
-    def plot_plane(self) -> Picture:
+    def plot_plane(self, *, ax: Axes | None = None) -> Picture:
         """Where k_u, the prefixed keys and C⁻¹k̄ lie, ordinary keys beside them."""
         from reports.figures.picture import of_edit
 
-        return of_edit("plane", self.document)
+        return of_edit("plane", self.document, ax=ax)
 
     def save_tensors(self, path: str) -> None:
         """Writes ``unprefixed``, ``prefixed`` and ``second_moment`` as safetensors.

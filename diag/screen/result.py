@@ -10,6 +10,7 @@ from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from reports.figures.picture import Picture
 
@@ -42,23 +43,23 @@ class Screening:
 
         return render(self._with_rows())
 
-    def plot_ratio(self) -> Picture:
+    def plot_ratio(self, *, ax: Axes | None = None) -> Picture:
         """How ρ is distributed, with its limits."""
         from reports.figures.picture import of_many
 
-        return of_many("ratio", self._with_rows())
+        return of_many("ratio", self._with_rows(), ax=ax)
 
-    def plot_damage(self) -> Picture:
+    def plot_damage(self, *, ax: Axes | None = None) -> Picture:
         """How ROME's damage is distributed, with its limits."""
         from reports.figures.picture import of_many
 
-        return of_many("damage", self._with_rows())
+        return of_many("damage", self._with_rows(), ax=ax)
 
-    def plot_plane(self) -> Picture:
+    def plot_plane(self, *, ax: Axes | None = None) -> Picture:
         """Each edit's unprefixed key in the plane of its own two keys."""
         from reports.figures.picture import of_many
 
-        return of_many("plane", self._with_rows())
+        return of_many("plane", self._with_rows(), ax=ax)
 
     def __repr__(self) -> str:
         found = self.document["summary"]

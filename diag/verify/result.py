@@ -10,6 +10,7 @@ from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from reports.figures.picture import Picture
 
@@ -58,29 +59,29 @@ class Verification:
 
         return pd.DataFrame(_rows(self.document))
 
-    def plot_terms(self) -> Picture:
+    def plot_terms(self, *, ax: Axes | None = None) -> Picture:
         """Each variant's terms of the update equation over C-ROME's."""
         from reports.figures.picture import of_edit
 
-        return of_edit("terms", verify=self.document)
+        return of_edit("terms", verify=self.document, ax=ax)
 
-    def plot_split(self) -> Picture:
+    def plot_split(self, *, ax: Axes | None = None) -> Picture:
         """ρ to scale: a length times a cosine."""
         from reports.figures.picture import of_edit
 
-        return of_edit("split", verify=self.document)
+        return of_edit("split", verify=self.document, ax=ax)
 
-    def plot_perplexity(self) -> Picture:
+    def plot_perplexity(self, *, ax: Axes | None = None) -> Picture:
         """Perplexity before and after each edit, with the limit of collapse."""
         from reports.figures.picture import of_edit
 
-        return of_edit("perplexity", verify=self.document)
+        return of_edit("perplexity", verify=self.document, ax=ax)
 
-    def plot_shares(self) -> Picture:
+    def plot_shares(self, *, ax: Axes | None = None) -> Picture:
         """The new fact, its paraphrases, neighbours and other facts after each edit."""
         from reports.figures.picture import of_edit
 
-        return of_edit("shares", verify=self.document)
+        return of_edit("shares", verify=self.document, ax=ax)
 
     def __repr__(self) -> str:
         request = self.document["request"]
@@ -144,47 +145,51 @@ class Comparison:
             [row for edit in self.edits if "error" not in edit for row in _rows(edit)]
         )
 
-    def plot_ratio(self) -> Picture:
+    def plot_ratio(self, *, ax: Axes | None = None) -> Picture:
         """How ρ is distributed, with its limits."""
         from reports.figures.picture import of_many
 
-        return of_many("ratio", self.document)
+        return of_many("ratio", self.document, ax=ax)
 
-    def plot_damage(self) -> Picture:
+    def plot_damage(self, *, ax: Axes | None = None) -> Picture:
         """How ROME's damage is distributed, with its limits."""
         from reports.figures.picture import of_many
 
-        return of_many("damage", self.document)
+        return of_many("damage", self.document, ax=ax)
 
-    def plot_plane(self) -> Picture:
+    def plot_plane(self, *, ax: Axes | None = None) -> Picture:
         """Each edit's unprefixed key in the plane of its own two keys."""
         from reports.figures.picture import of_many
 
-        return of_many("plane", self.document)
+        return of_many("plane", self.document, ax=ax)
 
-    def plot_perplexity(self) -> Picture:
+    def plot_perplexity(self, *, ax: Axes | None = None) -> Picture:
         """Predicted damage against what became of perplexity."""
         from reports.figures.picture import of_many
 
-        return of_many("perplexity", self.document)
+        return of_many("perplexity", self.document, ax=ax)
 
-    def plot_closed_form(self) -> Picture:
+    def plot_closed_form(self, *, ax: Axes | None = None) -> Picture:
         """Damage in closed form against the same measured."""
         from reports.figures.picture import of_many
 
-        return of_many("closed_form", self.document)
+        return of_many("closed_form", self.document, ax=ax)
 
-    def plot_keys(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+    def plot_keys(
+        self, method: Literal["pca", "tsne"] = "tsne", *, ax: Axes | None = None
+    ) -> Picture:
         """Keys of edits that collapse the model beside the others', in two dimensions."""
         from reports.figures.picture import of_many
 
-        return of_many(f"keys_{method}", self.document)
+        return of_many(f"keys_{method}", self.document, ax=ax)
 
-    def plot_directions(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+    def plot_directions(
+        self, method: Literal["pca", "tsne"] = "tsne", *, ax: Axes | None = None
+    ) -> Picture:
         """The directions C⁻¹k̄ of either group, in two dimensions."""
         from reports.figures.picture import of_many
 
-        return of_many(f"directions_{method}", self.document)
+        return of_many(f"directions_{method}", self.document, ax=ax)
 
     def __repr__(self) -> str:
         broken = ", ".join(f"{arm} {n}" for arm, n in self.summary["collapsed"].items())

@@ -20,6 +20,7 @@ from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
 
     from reports.figures.picture import Picture
 
@@ -64,29 +65,33 @@ class FirstTokenProbes:
 
         return pd.DataFrame(self.document["attribution"]["subjects"])
 
-    def plot_shares(self) -> Picture:
+    def plot_shares(self, *, ax: Axes | None = None) -> Picture:
         """What each factor explains of Δρ."""
         from reports.figures.picture import of_first_tokens
 
-        return of_first_tokens("shares", self.document)
+        return of_first_tokens("shares", self.document, ax=ax)
 
-    def plot_recovery(self) -> Picture:
+    def plot_recovery(self, *, ax: Axes | None = None) -> Picture:
         """At which block ρ comes back when activations are patched."""
         from reports.figures.picture import of_first_tokens
 
-        return of_first_tokens("recovery", self.document)
+        return of_first_tokens("recovery", self.document, ax=ax)
 
-    def plot_keys(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+    def plot_keys(
+        self, method: Literal["pca", "tsne"] = "tsne", *, ax: Axes | None = None
+    ) -> Picture:
         """Unprefixed and prefixed keys in two dimensions."""
         from reports.figures.picture import of_first_tokens
 
-        return of_first_tokens(f"keys_{method}", self.document)
+        return of_first_tokens(f"keys_{method}", self.document, ax=ax)
 
-    def plot_directions(self, method: Literal["pca", "tsne"] = "tsne") -> Picture:
+    def plot_directions(
+        self, method: Literal["pca", "tsne"] = "tsne", *, ax: Axes | None = None
+    ) -> Picture:
         """The directions C⁻¹k̄ in two dimensions."""
         from reports.figures.picture import of_first_tokens
 
-        return of_first_tokens(f"directions_{method}", self.document)
+        return of_first_tokens(f"directions_{method}", self.document, ax=ax)
 
     def _repr_html_(self) -> str:
         from reports.pages.page import fragment

@@ -1,0 +1,44 @@
+"""Results plot themselves: every ``plot_…`` of every result, on its own axes and on given ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from diag.covariance.result import SecondMoments
+from diag.keys.result import KeyDiagnosis
+from diag.screen.result import Screening
+from diag.verify.result import Comparison, Verification
+from probes.first_token.run import FirstTokenProbes
+from reports.document import read
+from reports.figures.picture import Picture
+from tests.documents import EVIDENCE, FOLDER, sample
+
+RESULTS: dict[str, Any] = {
+    "KeyDiagnosis": lambda: KeyDiagnosis(sample("keys"), None, None),  # type: ignore[arg-type]
+    "Verification": lambda: Verification(sample("edit")),
+    "Comparison": lambda: Comparison(read(str(EVIDENCE))),
+    "Screening": lambda: Screening(str(FOLDER / "screen.parquet"), sample("screen")),
+    "SecondMoments": lambda: SecondMoments(sample("covariance")),
+    "FirstTokenProbes": lambda: FirstTokenProbes(sample("first_token"), []),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_plot_is_a_picture_on_axes(name: str, tmp_path: Path) -> None:
+    result = RESULTS[name]()
+    plots = [attribute for attribute in dir(result) if attribute.startswith("plot_")]
+    assert plots
+    figure = Figure(figsize=(4 * len(plots), 4))
+    for axes, plot in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True):
+        picture = getattr(result, plot)(ax=axes)
+        assert isinstance(picture, Picture) and picture.axes is axes and axes.has_data()
+        assert axes.get_xlabel() and (axes.get_ylabel() or axes.get_yticklabels())
+    figure.savefig(tmp_path / "all.png")
+    own = getattr(result, plots[0])()
+    own.save(str(tmp_path / "own.pdf"))
+    written = (tmp_path / "own.pdf").read_bytes()
+    assert written.startswith(b"%PDF") and b"<svg" not in written
