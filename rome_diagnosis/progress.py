@@ -139,7 +139,9 @@ def note(line: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True).print(Text.assemble(("note: ", "yellow"), line))
+    from rome_diagnosis.text import line as cleaned
+
+    Console(stderr=True).print(Text.assemble(("note: ", "yellow"), cleaned(line)))
 
 
 def _in_notebook() -> bool:

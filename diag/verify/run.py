@@ -116,7 +116,7 @@ class Run:
             "command": command_line,
             "edits": edits,
             "refused": [asdict(refused) for refused in listed.refused],
-            "notes": list(listed.notes),
+            "notes": [*self.head["notes"], *listed.notes],
         }
         bench = self.bench
         document["projections"] = key_map.place(
@@ -260,5 +260,6 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
             "n": bench.recall.n,
             "tried": bench.recall.tried,
         },
+        "notes": list(settings.hyperparameters.notes(setup.model.name)),
     }
     return Run(bench, envelope.plain(head))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
+import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
+from probes.reading.source import read_text
 from rome_diagnosis.errors import UserError
 
-# The field names of the published files and ours. Those not listed (module templates, the name of
-# the statistics' data set, v_loss_layer, which the published code reads but whose loss is always
-# taken at the last layer) decide nothing here.
+WHAT = "the hyper-parameter file"
+LARGEST_FILE = 1 << 16  # bytes; the published files have about a thousand
+# The published files' names for our fields.
 PUBLISHED_NAMES = {
     "v_num_grad_steps": "evaluations",
     "v_lr": "learning_rate",
@@ -22,6 +26,29 @@ PUBLISHED_NAMES = {
     "clamp_norm_factor": "clamp_norm_factor",
     "kl_factor": "kl_factor",
     "mom2_adjustment": "second_moment_adjustment",
+}
+# Further names that are looked at.
+OTHER_NAMES = ("alg_name", "model_name", "fact_token", "layers", "context_template_length_params")
+# Names in published files that decide nothing here: module templates, the statistics' data set,
+# the machine, and v_loss_layer, which the published code reads although the loss is always taken
+# at the last layer. EasyEdit's last three choose keys, which is what the editors here differ in.
+IDLE_NAMES = (
+    "v_loss_layer", "rewrite_module_tmp", "layer_module_tmp", "mlp_module_tmp", "attn_module_tmp",
+    "ln_f_module", "lm_head_module", "embedding_layer", "mom2_dataset", "mom2_n_samples",
+    "mom2_dtype", "stats_dir", "device", "max_length", "batch_size", "model_parallel", "fp16",
+    "enable_prompt_keys", "enable_random_prefix_keys", "original_implementation",
+)  # fmt: skip
+KNOWN_NAMES = (*PUBLISHED_NAMES, *OTHER_NAMES, *IDLE_NAMES)
+# Editors that optimise v* as ROME does.
+ALGORITHMS = ("ROME", "R-ROME", "C-ROME", "P-ROME")
+# Beyond these the arithmetic overflows and no published file comes near.
+LARGEST = {
+    "evaluations": 100_000,
+    "learning_rate": 1e6,
+    "weight_decay": 1e6,
+    "kl_factor": 1e6,
+    "stop_below": 1e6,
+    "clamp_norm_factor": 1e6,
 }
 
 
@@ -31,14 +58,16 @@ class Hyperparameters:
 
     Attributes:
         evaluations: Evaluations of the loss; the last one takes no step, so there is one step less.
-        learning_rate: Adam's.
+        learning_rate: Adam learning rate.
         weight_decay: Factor of ‖δ‖ / ‖v_u‖².
-        clamp_norm_factor: Longest δ, in lengths of v_u.
+        clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
         kl_factor: Factor of the Kullback–Leibler divergence from the unedited model.
-        stop_below: The loss at which the optimisation stops.
+        stop_below: The loss, in nats, at which the optimisation stops.
         second_moment_adjustment: Whether u is C⁻¹k̄; some forks ship False, that is C = I.
-        layer: The edited layer the file names, if it names one.
-        context_lengths: Lengths in tokens and numbers of the sampled prefixes.
+        layer: The edited layer that the file names, if any.
+        context_lengths: Pairs of a length in tokens and a number of sampled prefixes.
+        model_name: The model that the file is for, if it names one.
+        unused: The names in the file that decide nothing and are in no published file.
     """
 
     evaluations: int = 20
@@ -50,24 +79,40 @@ class Hyperparameters:
     second_moment_adjustment: bool = True
     layer: int | None = None
     context_lengths: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
+    model_name: str | None = None
+    unused: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses values with which the optimisation means nothing."""
-        for name, lowest in (
-            ("evaluations", 1),
-            ("learning_rate", 0),
-            ("weight_decay", 0),
-            ("kl_factor", 0),
-            ("stop_below", 0),
-        ):
-            if not getattr(self, name) >= lowest:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be {lowest} or more")
+        for name, largest in LARGEST.items():
+            value = getattr(self, name)
+            lowest = int(name == "evaluations")
+            if not (math.isfinite(value) and lowest <= value <= largest):
+                raise UserError(f"{name} is {value}: it must be from {lowest} to {largest:g}")
         if not self.clamp_norm_factor > 0:
             raise UserError(f"clamp_norm_factor is {self.clamp_norm_factor}: it must be above 0")
 
     def to_json(self) -> dict[str, Any]:
         """The values as a JSON object."""
         return dataclasses.asdict(self)
+
+    def notes(self, model: str) -> tuple[str, ...]:
+        """What people should know when these are used.
+
+        Args:
+            model: Name or directory of the model that is edited.
+
+        Returns:
+            A line about names that are not used, and one if the file is for another model.
+        """
+        lines = []
+        if self.unused:
+            lines.append(f"hyper-parameters that are not used: {', '.join(self.unused)}")
+        if self.model_name is not None and _plain(self.model_name) != _plain(model):
+            lines.append(
+                f"the hyper-parameters are those of {self.model_name}, but {model} is edited"
+            )
+        return tuple(lines)
 
 
 def read(path: str | os.PathLike[str]) -> Hyperparameters:
@@ -80,22 +125,24 @@ def read(path: str | os.PathLike[str]) -> Hyperparameters:
         The hyper-parameters; what the file leaves out keeps its default.
 
     Raises:
-        UserError: If the file cannot be read, is no mapping, holds a value of the wrong type, or
-            looks the fact up anywhere but at the subject's last token.
+        UserError: If the file cannot be read, is no mapping, is for another algorithm, has a
+            mistyped name or a value of the wrong type, or looks the fact up anywhere but at the
+            subject's last token.
     """
-    import yaml
-
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the hyper-parameter file {path}: {error}") from error
+    text = read_text(path, WHAT, largest=LARGEST_FILE)
     try:
         # A JSON document is YAML too, but YAML 1.1 takes 5e-1 for a string.
-        values = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is neither JSON nor YAML: {_one_line(error)}") from error
+        values = json.loads(text) if text.lstrip().startswith("{") else _yaml(text)
+    except RecursionError as error:
+        raise UserError(f"cannot read {WHAT} {path}: it is nested too deeply") from error
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is neither JSON nor YAML: {reason[:200]}") from error
     if not isinstance(values, Mapping):
-        raise UserError(f"{path} holds no hyper-parameters, but a {type(values).__name__}")
+        kind = type(values).__name__ if values is not None else "nothing"
+        raise UserError(f"{path} has no hyper-parameters in it, but {kind}: expected names: values")
     return from_mapping(values, source=str(path))
 
 
@@ -112,33 +159,72 @@ def from_mapping(values: Mapping[str, Any], *, source: str = "the file") -> Hype
     Raises:
         UserError: As in :func:`read`.
     """
+    unused = _unused(values, source)
+    algorithm = values.get("alg_name", ALGORITHMS[0])
+    if not isinstance(algorithm, str) or _plain(algorithm) not in map(_plain, ALGORITHMS):
+        raise UserError(
+            f"{source} is for {_shown(algorithm)}: hyper-parameters of {', '.join(ALGORITHMS)} are "
+            "expected"
+        )
     token = values.get("fact_token", "subject_last")
     if token != "subject_last":
         raise UserError(
-            f"{source} looks the fact up at {token!r}: only subject_last, which all published "
-            "ROME experiments use, is supported"
+            f"{source} looks the fact up at {_shown(token)}: only subject_last, which all "
+            "published ROME experiments use, is supported"
         )
     defaults = Hyperparameters()
-    taken: dict[str, Any] = {}
+    taken: dict[str, Any] = {"unused": unused}
     for published, ours in PUBLISHED_NAMES.items():
         if published in values:
             kind = type(getattr(defaults, ours))
             taken[ours] = _as(kind, values[published], f"{published} in {source}")
+    if values.get("model_name") is not None:
+        taken["model_name"] = str(values["model_name"])
     layers = values.get("layers")
     if layers is not None:
         if not isinstance(layers, list) or len(layers) != 1:
-            raise UserError(f"{source} edits the layers {layers}: ROME edits one")
+            raise UserError(f"{source} edits the layers {_shown(layers)}: ROME edits one")
         taken["layer"] = _as(int, layers[0], f"layers in {source}")
     lengths = values.get("context_template_length_params")
     if lengths is not None:
+        name = f"context_template_length_params in {source}"
         try:
-            taken["context_lengths"] = tuple((int(length), int(n)) for length, n in lengths)
+            taken["context_lengths"] = tuple(
+                (_as(int, length, name), _as(int, n, name)) for length, n in lengths
+            )
         except (TypeError, ValueError) as error:
             raise UserError(
-                f"context_template_length_params in {source} is {lengths!r}: "
-                "expected pairs of length and number"
+                f"{name} is {_shown(lengths)}: expected pairs of length and number"
             ) from error
     return Hyperparameters(**taken)
+
+
+def _yaml(text: str) -> Any:
+    """Reads YAML that holds values alone: no objects, and no aliases, which can grow without end.
+
+    Raises:
+        ValueError: If it is no such YAML.
+    """
+    import yaml
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("aliases (*name) are not supported")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _unused(values: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """The names that decide nothing; one that looks like a mistyped known one is refused."""
+    unknown = [str(name) for name in values if name not in KNOWN_NAMES]
+    for name in unknown:
+        close = difflib.get_close_matches(name, KNOWN_NAMES, n=1, cutoff=0.8)
+        if close:
+            raise UserError(
+                f"{source} has {_shown(name)}, which is unknown: did you mean {close[0]}?"
+            )
+    return tuple(unknown)
 
 
 def _as(kind: type, value: Any, name: str) -> Any:
@@ -152,8 +238,18 @@ def _as(kind: type, value: Any, name: str) -> Any:
                 return kind(number)
         except (TypeError, ValueError, OverflowError):
             pass
-    raise UserError(f"{name} is {value!r}: expected {kind.__name__}")
+    raise UserError(f"{name} is {_shown(value)}: expected {kind.__name__}")
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def _shown(value: Any) -> str:
+    """A value as messages quote it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = type(value).__name__
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _plain(name: str) -> str:
+    """A model's or an algorithm's name, without folder, owner, case and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", PurePath(name).name.lower().removesuffix("-hf"))

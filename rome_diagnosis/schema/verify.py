@@ -205,6 +205,7 @@ class VerifyHead(Head):
         limits: The limits the verdicts of a pre-flight check rest on.
         texts: The text set.
         known_facts: The facts whose recall is measured.
+        notes: What was left out or changed in reading files, or does not fit the model.
     """
 
     schema: Literal["diag.verify/1"]
@@ -215,6 +216,7 @@ class VerifyHead(Head):
     limits: NotRequired[Limits]
     texts: Texts
     known_facts: KnownFacts
+    notes: NotRequired[list[str]]
 
 
 class Prediction(TypedDict):

@@ -260,7 +260,6 @@ class EditsDocument(VerifyHead):
         site: The edited block.
         edits: The edits, in the order of the list.
         refused: Records that are no edits.
-        notes: What was left out or changed in reading the file.
         projections: Keys and directions in two dimensions; null with fewer than two edits or no
             prefixes.
         groups: For each way of grouping (``collapse``, ``first_token``, ``record``), the groups.
@@ -270,7 +269,6 @@ class EditsDocument(VerifyHead):
     site: Site
     edits: list[Edit]
     refused: list[Refused]
-    notes: NotRequired[list[str]]
     projections: NotRequired[EditProjections | None]
     groups: dict[Name, list[Group]]
     summary: EditsSummary
