@@ -42,3 +42,9 @@ def test_every_plot_is_a_picture_on_axes(name: str, tmp_path: Path) -> None:
     own.save(str(tmp_path / "own.pdf"))
     written = (tmp_path / "own.pdf").read_bytes()
     assert written.startswith(b"%PDF") and b"<svg" not in written
+
+
+def test_a_screening_makes_the_page_of_its_saved_files(pages: dict[str, str]) -> None:
+    path = str(FOLDER / "screen.parquet")
+    own = Screening(path, sample("screen")).to_html()
+    assert own.replace(path, "screen.parquet") == pages["screened"].replace(path, "screen.parquet")
