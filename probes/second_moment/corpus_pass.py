@@ -1,7 +1,7 @@
 """One pass over a corpus for the second moments of several layers, resumable and shared.
 
-The rows of the corpus are cut into chunks. Each process takes every n-th of them and writes its sums
-to a checkpoint now and then. Chunks, batches and draws follow from the settings alone, so that a
+The rows of the corpus are cut into chunks. Each process takes every n-th of them and now and then
+writes its sums to a checkpoint. Chunks, batches and draws follow from the settings alone, so that a
 run that was killed and resumed ends with the same numbers as one that was not, and two processes
 differ from one only by the order of their sums.
 """

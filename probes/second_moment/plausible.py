@@ -90,6 +90,9 @@ def _of_metric(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     typical = float(_trimmed(later).mean()) / moment.d_mlp
     mean = _mean(moment, first, later) / moment.d_mlp
     too_long = not typical <= LARGEST_FIT * room
+    if not _share(moment) * float(first.mean()) <= LARGEST_FIT * room * moment.d_mlp:
+        # Their share of the expectation would be more than all of it.
+        yield f"the mean square of first tokens' keys in its metric is {float(first.mean()):.3g}"
     if too_long or (moment.ridge == 0.0 and mean < SMALLEST_FIT / room):
         yield (
             f"the mean square of sampled keys in its metric is {typical if too_long else mean:.3g} "
@@ -134,9 +137,13 @@ def _keys(moment: SecondMoment) -> tuple[Float[Tensor, "m d_mlp"], Float[Tensor,
 
 def _mean(moment: SecondMoment, first: Float[Tensor, " m"], later: Float[Tensor, " m2"]) -> float:
     """The mean over all tokens, of which first tokens are a known share."""
-    assert moment.provenance is not None
-    share = moment.provenance.position0_share or 0.0
+    share = _share(moment)
     return share * float(first.mean()) + (1 - share) * float(later.mean())
+
+
+def _share(moment: SecondMoment) -> float:
+    assert moment.provenance is not None
+    return moment.provenance.position0_share or 0.0
 
 
 def _trimmed(values: Float[Tensor, " m"]) -> Float[Tensor, " n"]:
