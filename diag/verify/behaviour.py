@@ -1,4 +1,4 @@
-"""What an edited model says: efficacy, generalisation, locality, and recall of other facts.
+"""What an edited model says: efficacy, generalisation, locality, portability, other facts' recall.
 
 The measures are those of the published evaluation. An answer's probability is the geometric mean
 over its tokens; an edit succeeds where the new object is more probable than the true one.
@@ -32,8 +32,8 @@ class Behaviour:
 
         Args:
             model: The loaded model.
-            case: The edit, its paraphrases and its neighbours.
-            prefixes: What each wording puts in front of every prompt.
+            case: The edit and the prompts that test it.
+            prefixes: What each wording puts before every prompt.
             layer: The edited block.
 
         Raises:
@@ -51,6 +51,11 @@ class Behaviour:
             for neighbour in case.neighbourhood:
                 held = () if neighbour.answer is None else (neighbour.answer,)
                 questions.append(Question(prefix + neighbour.prompt, (new, *held)))
+            questions += [
+                Question(prefix + test.prompt, (test.answer,))
+                for test in case.portability
+                if test.answer is not None
+            ]
         self._wordings = list(prefixes)
         self._n = len(questions) // len(prefixes)
         self._meter = AnswerMeter(model, questions, layer)
@@ -67,12 +72,13 @@ class Behaviour:
             replies: Of :meth:`after`.
 
         Returns:
-            ``efficacy``, ``generalisation`` and ``locality``; the latter two are ``None`` for
-            edits that come without such prompts.
+            ``efficacy``, ``generalisation``, ``locality`` and ``portability``; the latter three are
+            ``None`` for edits that come without such prompts.
         """
         start = self._wordings.index(wording) * self._n
         old, new = self._meter.before[start : start + self._n], replies[start : start + self._n]
         split = 1 + len(self._case.paraphrases)
+        end = split + len(self._case.neighbourhood)
         known = self._case.request.target_true is not None
         return {
             "efficacy": {
@@ -87,14 +93,10 @@ class Behaviour:
                 "success": _success(new[0], known),
                 "criterion": "P(new) > P(true)" if known else "greedy decoding gives it",
             },
-            "generalisation": {
-                "before": _share(_success(reply, known) for reply in old[1:split]),
-                "after": _share(_success(reply, known) for reply in new[1:split]),
-                "n": split - 1,
-            }
-            if split > 1
-            else None,
-            "locality": _locality(old[split:], new[split:]),
+            "generalisation": _successes(old[1:split], new[1:split], known),
+            "locality": _locality(old[split:end], new[split:end]),
+            # Their answers follow from the new fact: there is no other to compare them with.
+            "portability": _successes(old[end:], new[end:], False),
         }
 
 
@@ -179,6 +181,14 @@ def _locality(old: Sequence[Reply], new: Sequence[Reply]) -> dict[str, Any] | No
         "unchanged": _share(a.top == b.top for a, b in zip(old, new, strict=True)),
         "n": len(old),
     }
+
+
+def _successes(old: Sequence[Reply], new: Sequence[Reply], known: bool) -> dict[str, Any] | None:
+    """Share of prompts that succeed, before and after."""
+    if not old:
+        return None
+    before, after = (_share(_success(reply, known) for reply in replies) for replies in (old, new))
+    return {"before": before, "after": after, "n": len(old)}
 
 
 def _success(reply: Reply, known: bool) -> bool:

@@ -66,6 +66,8 @@ _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
      lambda arm: "yes" if arm["efficacy"]["success"] else "no", False),
     ("Generalisation", "paraphrases", lambda arm: change(arm["generalisation"], share), False),
     ("Locality", "neighbouring facts", lambda arm: change(arm["locality"], share), False),
+    ("Portability", "what follows from the fact",
+     lambda arm: change(arm.get("portability"), share), False),
     ("Recall", "of other facts", lambda arm: change(arm["recall"], share), False),
     ("Text entropy", "bits, of generated n-grams", lambda arm: change(arm["entropy"], number),
      False),
@@ -99,9 +101,9 @@ def outcomes(edit: Arm) -> list[verdicts.Label]:
 
 def reasons(edit: Arm) -> list[str]:
     """Why an arm's outcome is not ``intact``, a line for each arm with a reason."""
-    found = edit.get("outcome_reasons") or {}
-    return [f"{arm.short}: {'; '.join(found[arm.name])}" for arm in editors.arms(found)
-            if found[arm.name]]  # fmt: skip
+    phrases = edit.get("outcome_reasons") or {}
+    return [f"{arm.short}: {'; '.join(phrases[arm.name])}" for arm in editors.arms(phrases)
+            if phrases[arm.name]]  # fmt: skip
 
 
 def sayings(edit: Arm) -> list[tuple[str, str, str, str]]:
@@ -117,9 +119,9 @@ def sayings(edit: Arm) -> list[tuple[str, str, str, str]]:
     lines = [("before", "Before", "", edit["arms"][arm.name]["efficacy"]["generated_before"])
              for arm in shown[:1]]  # fmt: skip
     for arm in shown:
-        found = edit["arms"][arm.name]
+        figures = edit["arms"][arm.name]
         lines.append(
-            (arm.style, arm.short, found.get("prefix", ""), found["efficacy"]["generated"])
+            (arm.style, arm.short, figures.get("prefix", ""), figures["efficacy"]["generated"])
         )
     return lines
 

@@ -144,6 +144,8 @@ class Answers(TypedDict):
         efficacy: The edited fact itself.
         generalisation: Its paraphrases; null if the record has none.
         locality: Its neighbours; null if the record has none.
+        portability: Prompts whose answer follows from the new fact: the share for which greedy
+            decoding gives it; null if the record has none.
         entropy: Of generated text.
         text: Sampled text after the edit, its prompt included.
     """
@@ -151,6 +153,7 @@ class Answers(TypedDict):
     efficacy: Efficacy
     generalisation: ShareChange | None
     locality: Locality | None
+    portability: NotRequired[ShareChange | None]
     entropy: Entropy | None
     text: str
 

@@ -167,7 +167,8 @@ def test_document_keeps_the_contract(result):
     for arm in document["arms"].values():
         assert {
             "denominator", "numerator_norm", "update_norm", "relative_update_norm", "damage",
-            "perplexity", "efficacy", "generalisation", "locality", "entropy", "recall", "text",
+            "perplexity", "efficacy", "generalisation", "locality", "portability", "entropy",
+            "recall", "text",
         } <= set(arm)  # fmt: skip
         assert {"predicted", "measured", "relative"} <= set(arm["damage"])
         assert {"p_before", "p_after", "rank_after", "success", "generated"} <= set(arm["efficacy"])
