@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--layers",
         metavar="N[,N…]|all",
         default=unset,
-        help="the blocks, all in one pass (default: the edited one)",
+        help="the blocks, in as few passes as memory allows (default: the edited one)",
     )
     _add_text(parser)
     _add_result(parser)
@@ -93,7 +93,7 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
         metavar="auto|none|FACTOR",
         default="auto",
         help="auto: Ledoit and Wolf's shrinkage where there are fewer than 4 tokens for each "
-        "dimension, else none; a number: this many times C's mean eigenvalue",
+        "dimension, else none; a number from 0 to 99: this many times C's mean eigenvalue",
     )
     group.add_argument(
         "--checkpoint-every",
