@@ -118,7 +118,7 @@ SMALL_GPT: dict[str, Any] = {
     "n_layer": 3,
     "n_head": 2,
 }
-_IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+_IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
 SHARED = SMALL | _IDS | {"num_key_value_heads": 1}
 HEADED = SHARED | {"head_dim": 8}
 OPT: dict[str, Any] = {

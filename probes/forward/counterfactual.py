@@ -260,6 +260,11 @@ def _check(model: LoadedModel, run: Run) -> None:
         raise ValueError(f"{len(run.positions)} positions for {n} tokens")
     if run.sees is not None and not bool(run.sees.diagonal().all()):
         raise ValueError("every token must see itself")
+    if architecture.mask_in_rows(model.hf_config):
+        raise UserError(
+            f"{model.name} ({model.hf_config.model_type}) counts positions in its attention mask, "
+            "so interventions on its attention cannot be performed"
+        )
     # A mask given in four dimensions replaces the model's own, sliding windows included.
     longest = min(model.n_ctx, architecture.attention_window(model.hf_config) or model.n_ctx)
     if n > longest or max(run.positions or [0]) >= model.n_ctx:

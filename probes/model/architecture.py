@@ -139,6 +139,8 @@ def hook_name(bridge: Any, layer: int, site: Site | PatchSite) -> str:
         UserError: If the model has no such hook point.
     """
     names = [f"blocks.{layer}.{name}" for name in _HOOKS[site]]
+    if site == "resid_mid" and layout(bridge.original_model.config).norm_takes_stream:
+        return f"blocks.{layer}.mlp.in.hook_in"  # their second norm comes after the MLP
     if len(names) == 1:
         return names[0]
     known = bridge.hook_dict
@@ -150,7 +152,7 @@ def hook_name(bridge: Any, layer: int, site: Site | PatchSite) -> str:
 
 def is_parallel(bridge: Any) -> bool:
     """Whether attention and MLP stand side by side, so that block 0's key sees no attention."""
-    return hook_name(bridge, 0, "resid_mid") != "blocks.0.hook_resid_mid"
+    return "blocks.0.hook_resid_mid" not in bridge.hook_dict
 
 
 def output_projection(bridge: Any, layer: int) -> nn.Module:

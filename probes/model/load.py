@@ -11,8 +11,8 @@ from probes.model.architecture import refuse_unsuitable
 from probes.model.bridge import from_bridge as from_bridge
 from probes.model.bridge import short_message, wrap
 from probes.model.loaded import LoadedModel
-from probes.model.locate import locate
-from probes.model.sound import refuse_incomplete
+from probes.model.locate import folder_of, locate
+from probes.model.sound import refuse_incomplete, refuse_whole_numbers
 from rome_diagnosis.errors import UserError
 
 DType = Literal["float32", "float16", "bfloat16", "float64"]
@@ -83,6 +83,7 @@ def load(
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, SafetensorError
         raise UserError(f"cannot load model {name!r}: {_what_to_do(error)}") from error
     refuse_incomplete(info, model, name)
+    refuse_whole_numbers(folder_of(source), model, name)
     try:
         model.to(target)
     except (RuntimeError, AssertionError) as error:

@@ -26,7 +26,11 @@ def locate(name: str) -> tuple[str, bool]:
     if not name.strip():
         raise UserError("the model's name is empty: give a directory or a hub name")
     path = files.expanded(name)
-    if path.is_dir():
+    try:
+        is_directory = path.is_dir()
+    except (OSError, ValueError) as error:  # too long, or with a null character
+        raise UserError(f"there is no model {name[:60]!r}: {error}") from error
+    if is_directory:
         if not (path / "config.json").is_file():
             raise UserError(f"{name} is a directory without a config.json, so not a model")
         # TransformerLens takes a relative path for a hub alias.
@@ -43,6 +47,23 @@ def locate(name: str) -> tuple[str, bool]:
             "and the hub cannot be reached"
         )
     return name, False
+
+
+def folder_of(source: str) -> Path:
+    """The folder that holds a model's files.
+
+    Args:
+        source: What :func:`locate` gives, once the model is here.
+
+    Returns:
+        The directory, or the hub cache's copy of it.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if os.path.isdir(source):
+        return Path(source)
+    config = try_to_load_from_cache(source, "config.json")
+    return Path(config).parent if isinstance(config, str) else Path(source)
 
 
 def _cached(name: str) -> bool:

@@ -6,21 +6,26 @@ damaged download into a confident diagnosis of another model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+import safetensors
 import torch
 
 from rome_diagnosis.errors import UserError
 
+# Causal masks and rotary frequencies, which older versions saved among the weights.
+_CONSTANT = re.compile(r"\.(attn|attention)\.(bias|masked_bias|rotary_emb\.inv_freq)$")
 _NAMED = 3  # tensors that a message names before it counts the others
 
 
 def refuse_incomplete(info: Mapping[str, Any], model: Any, name: str) -> None:
     """Refuses a model whose files do not hold exactly the weights that its configuration asks for.
 
-    Tied weights, and buffers that the model's class declares harmless, are accounted for by
-    ``from_pretrained`` already.
+    Tied weights are accounted for by ``from_pretrained`` already; masks and frequencies that follow
+    from the configuration may be surplus.
 
     Args:
         info: What ``from_pretrained(output_loading_info=True, ignore_mismatched_sizes=True)``
@@ -39,9 +44,9 @@ def refuse_incomplete(info: Mapping[str, Any], model: Any, name: str) -> None:
             f"{_shape(came)} where {_shape(expected)} is expected"
             f"{_others(mismatched)}: get the model's files again"
         )
-    for kind, keys in (("lack", "missing_keys"), ("hold unexpected", "unexpected_keys")):
-        found = sorted(info.get(keys) or ())
-        if found:
+    unexpected = [key for key in info.get("unexpected_keys") or () if not _CONSTANT.search(key)]
+    for kind, keys in (("lack", info.get("missing_keys") or ()), ("hold unexpected", unexpected)):
+        if found := sorted(keys):
             raise UserError(
                 f"the weights of {name} {kind} {', '.join(found[:_NAMED])}"
                 f"{_others(found, _NAMED)}: its files and its config.json do not belong together, "
@@ -50,6 +55,34 @@ def refuse_incomplete(info: Mapping[str, Any], model: Any, name: str) -> None:
     if errors := info.get("error_msgs"):
         raise UserError(f"the weights of {name} could not be read: {' '.join(errors)[:300]}")
     _refuse_untied(model, name)
+
+
+def refuse_whole_numbers(folder: Path, model: Any, name: str) -> None:
+    """Refuses files that hold whole numbers where the model has real ones.
+
+    Quantised weights whose configuration no longer says so are such files: they would be taken
+    for weights without a word.
+
+    Args:
+        folder: Where the model's safetensors files are; other formats are not examined.
+        model: The model as it was loaded.
+        name: What to call the model.
+
+    Raises:
+        UserError: Naming a tensor.
+    """
+    if getattr(model.config, "quantization_config", None) is not None:
+        return
+    real = {key for key, value in model.state_dict().items() if value.is_floating_point()}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safetensors.safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                dtype = file.get_slice(key).get_dtype()
+                if dtype.startswith(("I", "U", "BOOL")) and key in real:
+                    raise UserError(
+                        f"the weights of {name} hold whole numbers ({dtype}) in {key}: they are "
+                        "quantised in a way that their config.json does not say"
+                    )
 
 
 def refuse_not_finite(state_dict: Mapping[str, torch.Tensor], name: str) -> None:

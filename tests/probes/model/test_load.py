@@ -12,7 +12,8 @@ import pytest
 import torch
 import transformers
 
-from probes.model.load import from_bridge, load, wrap
+from probes.model.bridge import from_bridge, hook_left_on, wrap
+from probes.model.load import load
 from probes.model.loaded import LoadedModel, describe
 from rome_diagnosis.errors import UserError
 from tests import tiny
@@ -110,11 +111,36 @@ def test_slow_tokenizers_are_refused(tiny_dir: Callable[[str], Path]) -> None:
         wrap(model, SimpleNamespace(is_fast=False), name="slow", path=str(tiny_dir("gpt2")))
 
 
-def test_published_edit_layers_are_the_default(tiny_dir: Callable[[str], Path]) -> None:
-    from dataclasses import replace
+def test_the_line_that_names_the_way_out_is_kept(
+    tiny_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for name, change, files, complaint in (
+        (
+            "own code",
+            {"model_type": "new", "auto_map": {"AutoConfig": "c.C"}},
+            (),
+            "--trust-remote",
+        ),
+        ("new", {"model_type": "brandnew"}, (), "model type `brandnew`.*pip install --upgrade"),
+        ("no tokenizer", {}, ("tokenizer.json",), "sentencepiece or tiktoken installed"),
+        ("no weights", {}, ("model.safetensors",), "no file named model.safetensors"),
+    ):
+        broken = tmp_path / name
+        shutil.copytree(tiny_dir("gpt2"), broken)
+        config = json.loads((broken / "config.json").read_text()) | change
+        (broken / "config.json").write_text(json.dumps(config))
+        for file in files:
+            (broken / file).unlink()
+        with pytest.raises(UserError, match=complaint) as refused:
+            load(broken)
+        assert "\n" not in str(refused.value)
+        assert len(str(refused.value)) < 1000
 
-    model = load(tiny_dir("gpt2"))
-    assert model.default_layer() == 1
-    assert replace(model, path="EleutherAI/gpt-j-6B").default_layer() == 1  # it has no block 5
-    deep = SimpleNamespace(cfg=SimpleNamespace(n_layers=48))
-    assert replace(model, path="openai-community/gpt2-xl", bridge=deep).default_layer() == 17
+
+def test_hooks_that_are_left_on_are_told_from_the_librarys_own(
+    tiny_dir: Callable[[str], Path],
+) -> None:
+    model = load(tiny_dir("opt"))  # TransformerLens sets hooks of its own on OPT
+    assert hook_left_on(model.bridge) is None
+    model.bridge.add_hook("blocks.1.hook_out", lambda activation, hook: activation)
+    assert hook_left_on(model.bridge) == "blocks.1.hook_out"
