@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import stat
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import validate
+from rome_diagnosis.source import opened
 
 ReportError = UserError
-GZIP = b"\x1f\x8b"
 LARGEST = 1 << 28  # bytes of JSON: 20,000 performed edits
 LARGEST_TABLE = 2_000_000  # rows
 
@@ -87,22 +84,11 @@ def _table(document: Mapping[str, Any], beside: Path | None) -> str:
 
 def _bytes(path: str) -> bytes:
     """What a regular file holds, decompressed where it is gzip."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            reason = "it is no regular file; save it to one first"
-        else:
-            with open(path, "rb") as raw:
-                zipped = raw.read(len(GZIP)) == GZIP
-                raw.seek(0)
-                content = (gzip.GzipFile(fileobj=raw) if zipped else raw).read(LARGEST + 1)
-            if len(content) <= LARGEST:
-                return content
-            reason = f"it is larger than {LARGEST >> 20} MiB"
-    except (OSError, EOFError, zlib.error) as error:
-        reason = str(getattr(error, "strerror", None) or error)
-    except ValueError:
-        reason = "that is no file name"
-    raise UserError(f"cannot read {path}: {reason}")
+    with opened(path, "the result") as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise UserError(f"cannot read the result {path}: it is larger than {LARGEST >> 20} MiB")
+    return content
 
 
 def _parse(content: bytes, path: str) -> Any:

@@ -120,8 +120,8 @@ def _edit(shown: dict[str, Any]) -> list[str]:
 
 
 def _terms(shown: dict[str, Any]) -> list[str]:
-    found, split = shown["terms"], shown["split"]
-    most = " at most" if found and found[0].is_bound else ""
+    per_editor, split = shown["terms"], shown["split"]
+    most = " at most" if per_editor and per_editor[0].is_bound else ""
     lines = table(
         ("Editor", "D", f"‖v* − v‖{most}", "√(uᵀCu)", f"damage{most}"),
         [
@@ -129,7 +129,7 @@ def _terms(shown: dict[str, Any]) -> list[str]:
                 t.editor.described, number(t.denominator), number(t.residual), number(t.spread),
                 "not checked" if t.relative is None else percent(t.relative),
             )
-            for t in found
+            for t in per_editor
         ],
     )  # fmt: skip
     if split:
@@ -171,7 +171,7 @@ def _arms(shown: dict[str, Any]) -> list[str]:
         lines += bullets(shown["reasons"])
     return lines + bullets(
         line(f"{name}: ", f"{prefix} " if prefix else "", "… ", text)
-        for _, name, prefix, text in shown["sayings"]
+        for _, name, prefix, text in shown["generated"]
     )
 
 
@@ -180,8 +180,8 @@ def _findings(shown: dict[str, Any]) -> list[str]:
         return _missing(shown["commands"]["keys"])
     reasoning = [line(shown["reasoning"]), ""] if shown["reasoning"] else []
     validity = [line(shown["k"]["validity"]), ""] if shown["k"].get("validity") else []
-    found = (line(bold(f.status), f" {f.id}: ", f.message) for f in shown["findings"])
-    return [*reasoning, *bullets(found), *validity]
+    lines = (line(bold(f.status), f" {f.id}: ", f.message) for f in shown["findings"])
+    return [*reasoning, *bullets(lines), *validity]
 
 
 def _first_token(shown: dict[str, Any]) -> list[str]:

@@ -88,7 +88,7 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
 
 
 def estimate(
-    found: Mapping[str, Any],
+    figure: Mapping[str, Any],
     write: Callable[[float | None], str] = number,
     *,
     between: str = " to ",
@@ -96,13 +96,13 @@ def estimate(
     """A mean and its interval, as two texts.
 
     Args:
-        found: ``mean``, ``low``, ``high``, and ``n`` where known.
+        figure: ``mean``, ``low``, ``high``, and ``n`` where known.
         write: How to write the numbers.
         between: What separates the ends of the interval.
 
     Returns:
         The mean, and ``low to high``, which is empty where one observation has no interval.
     """
-    if found.get("n") == 1:
-        return write(found["mean"]), ""
-    return write(found["mean"]), f"{write(found['low'])}{between}{write(found['high'])}"
+    if figure.get("n") == 1:
+        return write(figure["mean"]), ""
+    return write(figure["mean"]), f"{write(figure['low'])}{between}{write(figure['high'])}"

@@ -27,22 +27,22 @@ def _offset(i: int, n: int) -> float:
     return (i - (n - 1) / 2) * min(STEP, 0.6 / n)
 
 
-def terms(found: Sequence[Terms]) -> Drawing | None:
+def terms(per_editor: Sequence[Terms]) -> Drawing | None:
     """Each editor's terms over the consistent one's: the one that stands apart makes the damage.
 
     Args:
-        found: Terms of every editor.
+        per_editor: Terms of every editor.
 
     Returns:
         A figure; ``None`` where no corpus moment gives the terms.
     """
-    reference = named(found, REMEDY) or (found[0] if found else None)
+    reference = named(per_editor, REMEDY) or (per_editor[0] if per_editor else None)
     rows: list[tuple[str, list[float]]] = []
     for label, name in (
         ("‖v* − v‖", "residual"), ("√(uᵀCu)", "spread"), ("|D|", "denominator"),
         ("damage", "damage"),
     ):  # fmt: skip
-        values = [getattr(term, name) for term in found]
+        values = [getattr(term, name) for term in per_editor]
         if None in values or 0 in values or not all(map(math.isfinite, values)):
             return None
         rows.append((label, [abs(value / getattr(reference, name)) for value in values]))
@@ -52,15 +52,15 @@ def terms(found: Sequence[Terms]) -> Drawing | None:
     def paint(axes: Axes) -> None:
         axes.axvline(1, color=LINE, zorder=0)
         axes.axhline(2.5, color=LINE, linewidth=0.8, zorder=0)
-        for i, term in enumerate(found):
+        for i, term in enumerate(per_editor):
             look = term.editor
-            offset = _offset(i, len(found))
+            offset = _offset(i, len(per_editor))
             axes.scatter(
                 [values[i] for _, values in rows], [row + offset for row in range(len(rows))],
                 color=look.colour, marker=look.marker, s=52, label=look.short, linewidths=0,
                 zorder=3,
             )  # fmt: skip
-        first, above = found[0].editor, _offset(0, len(found))
+        first, above = per_editor[0].editor, _offset(0, len(per_editor))
         for row, (_, values) in enumerate(rows[2:], 2):
             axes.annotate(
                 times(values[0]), (values[0], row + above), xytext=(0, 7),
@@ -72,28 +72,28 @@ def terms(found: Sequence[Terms]) -> Drawing | None:
         low, high = axes.get_xlim()
         axes.set_xlim(min(low / 1.5, 0.5), max(high * 1.5, 2))
         axes.set_xlabel(f"times {reference.editor.short}'s (logarithmic)")
-        legend(axes, columns=min(4, len(found)))
+        legend(axes, columns=min(4, len(per_editor)))
 
     alt = f"Terms of the update over {reference.editor.short}'s. " + "; ".join(
         f"{label}: " + ", ".join(
-            f"{term.editor.short} {number(x)}" for term, x in zip(found, values, strict=True)
+            f"{term.editor.short} {number(x)}" for term, x in zip(per_editor, values, strict=True)
         )
         for label, values in rows
     )  # fmt: skip
     return Drawing("terms", alt, paint, left=0.85)
 
 
-def split(found: Split) -> Drawing:
+def split(ratio: Split) -> Drawing:
     """ρ as geometry: how long k_u is, where it points, and how much of it lies along k̄.
 
     Args:
-        found: ρ, length and cosine.
+        ratio: ρ, length and cosine.
 
     Returns:
         A figure, drawn to scale.
     """
-    angle = math.acos(max(-1.0, min(1.0, found.cosine)))
-    x, y = found.length * math.cos(angle), found.length * math.sin(angle)
+    angle = math.acos(max(-1.0, min(1.0, ratio.cosine)))
+    x, y = ratio.length * math.cos(angle), ratio.length * math.sin(angle)
     bare, mean = BARE[0], MEAN[0]
 
     def paint(axes: Axes) -> None:
@@ -102,7 +102,7 @@ def split(found: Split) -> Drawing:
         axes.plot([x, x], [y, 0], color=DIM, linewidth=1, linestyle=(0, (2, 2)))
         axes.annotate("", (1, 0), (0, 0), arrowprops=arrow | {"color": mean}, zorder=4)
         axes.annotate("", (x, y), (0, 0), arrowprops=arrow | {"color": bare}, zorder=4)
-        radius = 0.22 * min(1.0, max(found.length, 0.3))
+        radius = 0.22 * min(1.0, max(ratio.length, 0.3))
         turns = [angle * i / 40 for i in range(41)]
         axes.plot(
             [radius * math.cos(t) for t in turns], [radius * math.sin(t) for t in turns],
@@ -118,12 +118,12 @@ def split(found: Split) -> Drawing:
             "textcoords": "offset points",
         }
         axes.annotate(
-            f"k_u, length {number(found.length)}\n"
-            f"{math.degrees(angle):.0f}°, cosine {number(found.cosine)}",
+            f"k_u, length {number(ratio.length)}\n"
+            f"{math.degrees(angle):.0f}°, cosine {number(ratio.cosine)}",
             (x, y), xytext=(6 if to_right else -6, 4), color=bare, va="bottom", **side,
         )  # fmt: skip
         axes.annotate(
-            f"ρ = {number(found.rho)}", (max(x, 0), 0), xytext=(-2, -7), color=bare, va="top",
+            f"ρ = {number(ratio.rho)}", (max(x, 0), 0), xytext=(-2, -7), color=bare, va="top",
             fontweight="bold", **side,
         )  # fmt: skip
         axes.annotate(
@@ -135,9 +135,9 @@ def split(found: Split) -> Drawing:
         axes.set_ylabel("across, in lengths of k̄")
 
     alt = (
-        f"The unprefixed key as an arrow of {number(found.length)} lengths of the mean key, at "
+        f"The unprefixed key as an arrow of {number(ratio.length)} lengths of the mean key, at "
         f"{math.degrees(angle):.0f} degrees to it; its part along the mean key is ρ = "
-        f"{number(found.rho)}"
+        f"{number(ratio.rho)}"
     )
     return Drawing("split", alt, paint, top=0.15)
 

@@ -31,21 +31,21 @@ def shares(attribution: Document) -> Drawing:
     Returns:
         A figure.
     """
-    found = {**attribution["shapley"], "all together: Δρ": attribution["delta"]}
+    factors = {**attribution["shapley"], "all together: Δρ": attribution["delta"]}
 
     def paint(axes: Axes) -> None:
         axes.axvline(0, color=DIM, linewidth=0.8, zorder=1)
-        for row, (name, share) in enumerate(found.items()):
+        for row, (name, share) in enumerate(factors.items()):
             colour = MEAN[0] if name in attribution["shapley"] else DIM
             axes.barh(row, share["mean"], color=colour, height=0.55, alpha=0.8, zorder=2)
             axes.plot([share["low"], share["high"]], [row, row], color=INK, zorder=3)
-        axes.set_yticks(range(len(found)), [name.replace("_", " ") for name in found])
-        axes.set_ylim(len(found) - 0.4, -0.6)
+        axes.set_yticks(range(len(factors)), [name.replace("_", " ") for name in factors])
+        axes.set_ylim(len(factors) - 0.4, -0.6)
         axes.set_xlabel("share of Δρ, bare to prefixed (line: 95\u00a0%)")
 
     alt = "Shapley shares of Δρ: " + ", ".join(
         f"{name} {number(share['mean'])} ({number(share['low'])} to {number(share['high'])})"
-        for name, share in found.items()
+        for name, share in factors.items()
     )
     return Drawing("shapley", alt, paint, left=1.4, top=0.15, size=(4.6, 2.6))
 

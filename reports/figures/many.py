@@ -32,31 +32,31 @@ GROUPS = (
 
 def ratio(edits: Sequence[Edit], limits: Limits) -> Drawing | None:
     """How ρ is distributed, with the limits below which keys are called inconsistent."""
-    found = _grouped(edits, lambda edit: edit.split.rho if edit.split else None)
+    values = _grouped(edits, lambda edit: edit.split.rho if edit.split else None)
     lines = _lines(limits, ("ratio_collapse", "", FAIL), ("ratio_safe", "", WARN))
     label = f"ρ = {terms.ratio_name()}"
-    return _histogram("rho", "Distribution of ρ", label, found, lines, log=False)
+    return _histogram("rho", "Distribution of ρ", label, values, lines, log=False)
 
 
 def damage(edits: Sequence[Edit], limits: Limits) -> Drawing | None:
     """How the published editor's predicted damage is distributed, with the limits of a verdict."""
-    found = _grouped(edits, lambda edit: 100 * edit.predicted if edit.predicted else None)
+    values = _grouped(edits, lambda edit: 100 * edit.predicted if edit.predicted else None)
     lines = _lines(
         limits, ("damage_safe", "safe below ", WARN), ("damage_collapse", "collapse ", FAIL),
         percent=True,
     )  # fmt: skip
     name = editors.editor(PUBLISHED).short
     label = f"damage by {name}, % of hidden states' norm (logarithmic)"
-    return _histogram("damage", "Distribution of predicted damage", label, found, lines, log=True)
+    return _histogram("damage", "Distribution of predicted damage", label, values, lines, log=True)
 
 
 def _grouped(edits: Sequence[Edit], read: Callable[[Edit], float | None]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
+    groups: dict[str, list[float]] = {}
     for edit in edits:
         value = read(edit)
         if value is not None and math.isfinite(value):
-            found.setdefault(edit.group, []).append(value)
-    return found
+            groups.setdefault(edit.group, []).append(value)
+    return groups
 
 
 def _lines(limits: Limits, *asked: tuple[str, str, str], percent: bool = False) -> list[Line]:
@@ -70,12 +70,12 @@ def _lines(limits: Limits, *asked: tuple[str, str, str], percent: bool = False) 
 
 
 def _histogram(
-    name: str, title: str, label: str, found: dict[str, list[float]], lines: Sequence[Line], *,
+    name: str, title: str, label: str, groups: dict[str, list[float]], lines: Sequence[Line], *,
     log: bool,
 ) -> Drawing | None:  # fmt: skip
-    if not found:
+    if not groups:
         return None
-    everything = [value for values in found.values() for value in values]
+    everything = [value for values in groups.values() for value in values]
     everything += [at for at, *_ in lines]
     low, high = min(everything), max(everything)
     start, end = (
@@ -87,11 +87,11 @@ def _histogram(
         import seaborn as sns
 
         for group, (colour, _) in GROUPS:
-            if group in found:
+            if group in groups:
                 sns.histplot(
-                    x=found[group], bins=[10**b for b in borders] if log else borders, ax=axes,
+                    x=groups[group], bins=[10**b for b in borders] if log else borders, ax=axes,
                     color=colour, alpha=0.55, element="step", linewidth=1.2,
-                    label=f"{group} ({len(found[group]):,})",
+                    label=f"{group} ({len(groups[group]):,})",
                 )  # fmt: skip
         if log:
             axes.set_xscale("log")
@@ -109,30 +109,30 @@ def _histogram(
     alt = f"{title}. " + "; ".join(
         f"{group}: {counted(len(values), 'edit')} from {number(min(values))} to "
         f"{number(max(values))}, median {number(sorted(values)[len(values) // 2])}"
-        for group, values in found.items()
+        for group, values in groups.items()
     )
     return Drawing(name, alt, paint, top=0.5)
 
 
 def plane(edits: Sequence[Edit], limits: Limits) -> Drawing | None:
     """Where each edit's unprefixed key lies, its own k̄ at (1, 0): ρ is the horizontal place."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    groups: dict[str, list[tuple[float, float]]] = {}
     for edit in edits:
         if edit.split:
             sine = math.sqrt(max(0.0, 1 - edit.split.cosine**2))
             place = (edit.split.rho, edit.split.length * sine)
-            found.setdefault(edit.group, []).append(place)
-    if not found:
+            groups.setdefault(edit.group, []).append(place)
+    if not groups:
         return None
 
     def paint(axes: Axes) -> None:
         axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
         axes.axvline(0, color=LINE, linewidth=0.8, zorder=0)
         for group, (colour, marker) in reversed(GROUPS):
-            if group in found:
-                crowd = len(found[group]) > 500
+            if group in groups:
+                crowd = len(groups[group]) > 500
                 axes.scatter(
-                    [x for x, _ in found[group]], [y for _, y in found[group]], color=colour,
+                    [x for x, _ in groups[group]], [y for _, y in groups[group]], color=colour,
                     marker=marker, s=10 if crowd else 28, alpha=0.45 if crowd else 0.75,
                     linewidths=0, label=f"k_u, {group}",
                 )  # fmt: skip
@@ -145,7 +145,7 @@ def plane(edits: Sequence[Edit], limits: Limits) -> Drawing | None:
 
     alt = (
         "Each edit's unprefixed key in the plane of its own two keys, the mean key at (1, 0); "
-        + "; ".join(f"{group}: {counted(len(places), 'edit')}" for group, places in found.items())
+        + "; ".join(f"{group}: {counted(len(places), 'edit')}" for group, places in groups.items())
     )
     return Drawing("many-plane", alt, paint, size=(4.6, 3.6), top=0.5)
 
@@ -160,41 +160,41 @@ def perplexity(edits: Sequence[Edit], collapse: float, limits: Limits) -> Drawin
         ),
         default=1.0,
     )
-    found = _points(
+    points = _points(
         edits, lambda arm: (_percent(arm, "relative"), arm["perplexity"]["ratio"] or top)
     )
-    if not found:
+    if not points:
         return None
 
     def paint(axes: Axes) -> None:
         for at, text, colour in _lines(limits, ("damage_collapse", "damage ", FAIL), percent=True):
             limit(axes, at, text, colour=colour)
         limit(axes, collapse, f"collapse: {number(collapse)}×", vertical=False)
-        _scatter(axes, found)
+        _scatter(axes, points)
         axes.set_xlabel("predicted, % of hidden states' norm (logarithmic)")
         axes.set_ylabel("perplexity after / before (logarithmic)")
 
-    alt = f"Predicted damage against perplexity ratio, {_counts(found)}"
+    alt = f"Predicted damage against perplexity ratio, {_counts(points)}"
     return Drawing("predicted", alt, paint, size=(4.6, 3.6), left=0.9, top=0.5)
 
 
 def closed_form(edits: Sequence[Edit]) -> Drawing | None:
     """Damage in closed form against the same measured over the text set."""
-    found = _points(
+    points = _points(
         edits, lambda arm: (_percent(arm, "relative"), _percent(arm, "measured_relative"))
     )
-    if not found:
+    if not points:
         return None
 
     def paint(axes: Axes) -> None:
-        every = [value for places in found.values() for place in places for value in place]
+        every = [value for places in points.values() for place in places for value in place]
         ends = [min(every), max(every)]
         axes.plot(ends, ends, color=DIM, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-        _scatter(axes, found)
+        _scatter(axes, points)
         axes.set_xlabel("predicted in closed form, % (logarithmic)")
         axes.set_ylabel("measured over the text set, %")
 
-    alt = f"Predicted against measured damage, {_counts(found)}"
+    alt = f"Predicted against measured damage, {_counts(points)}"
     return Drawing("closed-form", alt, paint, size=(4.6, 3.6), left=0.9, top=0.5)
 
 
@@ -206,25 +206,25 @@ def _percent(arm: Mapping, name: str) -> float | None:
 def _points(
     edits: Sequence[Edit], read: Callable[[Mapping], tuple[float | None, float | None]]
 ) -> Points:
-    found: Points = {}
+    points: Points = {}
     for edit in edits:
         for arm in editors.unprefixed(edit.source.get("arms", ())):
             x, y = read(edit.source["arms"][arm.name])
             if x and y:
-                found.setdefault(arm, []).append((x, y))
-    return found
+                points.setdefault(arm, []).append((x, y))
+    return points
 
 
-def _scatter(axes: Axes, found: Points) -> None:
-    for arm, places in found.items():
+def _scatter(axes: Axes, points: Points) -> None:
+    for arm, places in points.items():
         axes.scatter(
             [x for x, _ in places], [y for _, y in places], color=arm.colour, marker=arm.marker,
             s=24, alpha=0.6, linewidths=0, label=arm.short,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
-    legend(axes, columns=min(4, len(found)), bbox_to_anchor=(0.5, 1.06))
+    legend(axes, columns=min(4, len(points)), bbox_to_anchor=(0.5, 1.06))
 
 
-def _counts(found: Points) -> str:
-    return ", ".join(f"{arm.short}: {len(places):,}" for arm, places in found.items())
+def _counts(points: Points) -> str:
+    return ", ".join(f"{arm.short}: {len(places):,}" for arm, places in points.items())

@@ -102,12 +102,12 @@ def of_edit(
     """
     document = keys or verify
     assert document is not None
-    found = terms.of_keys(document) if keys else terms.of_edit(document)
-    split = terms.split(found)
+    per_editor = terms.of_keys(document) if keys else terms.of_edit(document)
+    split = terms.split(per_editor)
     return _drawn(
         name,
         {
-            "terms": lambda: edit.terms(found),
+            "terms": lambda: edit.terms(per_editor),
             "split": lambda: edit.split(split) if split else None,
             "plane": lambda: edit.plane(document["first_token"]["projection"]),
             "perplexity": lambda: edit.perplexity(
@@ -134,17 +134,17 @@ def of_many(name: str, document: Document, *, ax: Axes | None = None) -> Picture
     Raises:
         ReportError: If what it would show was not measured.
     """
-    found = edits(document)
+    listed = edits(document)
     collapse = float(document.get("settings", {}).get("collapse_ratio", 1.0))
     limits = document.get("limits", {})
     return _drawn(
         name,
         {
-            "ratio": lambda: many.ratio(found, limits),
-            "damage": lambda: many.damage(found, limits),
-            "plane": lambda: many.plane(found, limits),
-            "perplexity": lambda: many.perplexity(found, collapse, limits),
-            "closed_form": lambda: many.closed_form(found),
+            "ratio": lambda: many.ratio(listed, limits),
+            "damage": lambda: many.damage(listed, limits),
+            "plane": lambda: many.plane(listed, limits),
+            "perplexity": lambda: many.perplexity(listed, collapse, limits),
+            "closed_form": lambda: many.closed_form(listed),
             **_projections(document, projections.of_edits(document.get("edits", ()))),
         },
         ax,
@@ -198,8 +198,8 @@ def of_moments(document: Document, layer: int | None = None, *, ax: Axes | None 
 
 def _projections(document: Document, naming: projections.Naming) -> Makers:
     def maker(what: str, method: str) -> Callable[[], Drawing | None]:
-        made = document.get("projections")
-        return lambda: projections.figure(made, what, method, naming) if made else None
+        stored = document.get("projections")
+        return lambda: projections.figure(stored, what, method, naming) if stored else None
 
     return {
         f"{what}_{method}": maker(what, method)

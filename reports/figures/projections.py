@@ -71,11 +71,11 @@ def figure(
     Returns:
         A figure; ``None`` where there were too few points for it.
     """
-    found: dict[Group, list[Sequence[float]]] = {}
+    groups: dict[Group, list[Sequence[float]]] = {}
     for point in projections[what]["points"]:
         if point[method] is not None:
-            found.setdefault(naming(point), []).append(point[method])
-    if not found:
+            groups.setdefault(naming(point), []).append(point[method])
+    if not groups:
         return None
     labels = list(METHODS[method][1:])
     if method == "pca":
@@ -83,7 +83,7 @@ def figure(
         labels = [f"{label} ({share(s)})" for label, s in zip(labels, explained, strict=True)]
 
     def paint(axes: Axes) -> None:
-        for group, places in sorted(found.items()):
+        for group, places in sorted(groups.items()):
             colour, marker = LOOKS[group.place]
             axes.scatter(
                 [x for x, _ in places], [y for _, y in places], color=colour, marker=marker, s=26,
@@ -97,9 +97,9 @@ def figure(
     alt = f"{SHOWN[what]}, {labels[0]} against {labels[1]}. " + "; ".join(
         f"{group.label}: {counted(len(places), 'point')} around "
         f"({number(_middle(places, 0))}, {number(_middle(places, 1))})"
-        for group, places in sorted(found.items())
+        for group, places in sorted(groups.items())
     )
-    top = 0.4 if len(found) <= 2 else 0.6
+    top = 0.4 if len(groups) <= 2 else 0.6
     return Drawing(f"{what}-{method}", alt, paint, size=(4.6, 3.7), left=0.8, top=top)
 
 

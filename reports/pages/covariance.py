@@ -68,7 +68,7 @@ def lines(layer: Document) -> list[tuple[str, str]]:
         What, and its value.
     """
     each = number(layer["tokens_per_dimension"])
-    found = [
+    rows = [
         ("tokens", f"{layer['n_tokens']:,}, {each} for each of {layer['d_mlp']:,} dimensions"),
         (
             "solved with",
@@ -80,10 +80,10 @@ def lines(layer: Document) -> list[tuple[str, str]]:
         first = "" if share is None else f", {percent(share)} of the tokens first"
         bos = "a" if layer["bos"] else "no"
         length = counted(layer["row_length"], "token")
-        found.append(("rows", f"{length}{first}, {bos} begin-of-sequence token"))
+        rows.append(("rows", f"{length}{first}, {bos} begin-of-sequence token"))
     moved = layer.get("convergence")
     if moved:
-        found.append(
+        rows.append(
             (
                 "convergence",
                 f"ρ of {counted(moved['n'], 'control edit')} (median {number(moved['typical'])}) "
@@ -92,12 +92,10 @@ def lines(layer: Document) -> list[tuple[str, str]]:
             )
         )
     elif "convergence" in layer:
-        found.append(("convergence", "not checked: too little text to halve"))
+        rows.append(("convergence", "not checked: too little text to halve"))
     if "fit" in layer:
-        found.append(
-            ("fit", f"ordinary keys are {number(layer['fit'])}× as long as in their own C")
-        )
-    return found
+        rows.append(("fit", f"ordinary keys are {number(layer['fit'])}× as long as in their own C"))
+    return rows
 
 
 def speed(document: Document) -> str | None:

@@ -49,25 +49,25 @@ def view(
     assert document is not None
     if probes and _site(probes) != _site(document):
         raise ReportError("the first-token probes are about different weights or another block")
-    found = terms.of_edit(verify) if verify else terms.of_keys(document)
+    per_editor = terms.of_edit(verify) if verify else terms.of_keys(document)
     before, after = document["request"]["prompt"].split("{}", 1)
     return {
         **(first_token.view(probes, figures=figures) if probes else {"w": None}),
         "kind": "edit", "title": _title(document), "d": document, "k": keys, "v": verify,
         "before": before, "after": after,
         **_headline(keys, verify),
-        "terms": found, "split": terms.split(found), "responses": _responses(keys),
+        "terms": per_editor, "split": terms.split(per_editor), "responses": _responses(keys),
         "ratio_name": terms.ratio_name(), "remedy": editors.editor(REMEDY),
-        "figures": _figures(keys, verify, found) if figures else {},
+        "figures": _figures(keys, verify, per_editor) if figures else {},
         "arms": editors.arms(verify["arms"]) if verify else [],
         "arm_rows": arms.rows(verify) if verify else [],
         "outcomes": arms.outcomes(verify) if verify else [],
-        "sayings": arms.sayings(verify) if verify else [],
+        "generated": arms.generated(verify) if verify else [],
         "outcome": arms.sentence(verify) if verify else None,
         "reasons": arms.reasons(verify) if verify else [],
         "prediction": (verify or {}).get("prediction"),
         "notes": setup.notes(document),
-        "advice": advice(found, keys, verify),
+        "advice": advice(per_editor, keys, verify),
         "findings": verdicts.findings(keys) if keys else [],
         "reasoning": verdicts.reasoning(keys) if keys else None,
         "measured_with": setup.measured_with(verify or document),
@@ -86,14 +86,14 @@ def _responses(keys: Document | None) -> list[tuple[editors.Shown, list[float | 
 
 
 def _figures(
-    keys: Document | None, verify: Document | None, found: list[terms.Terms]
+    keys: Document | None, verify: Document | None, per_editor: list[terms.Terms]
 ) -> dict[str, Any]:
-    split = terms.split(found)
+    split = terms.split(per_editor)
     first = keys["first_token"] if keys else None
     # A result of an earlier version holds no projection; with one context there is no plane.
     points = first.get("projection") if first else None
     return {
-        "terms": edit.terms(found),
+        "terms": edit.terms(per_editor),
         "split": edit.split(split) if split else None,
         "plane": edit.plane(points) if points and points["unprefixed"][1] else None,
         "profiles": edit.profiles(first["layers"], keys["site"]["layer"]) if keys and first else [],

@@ -72,16 +72,16 @@ def shares(attribution: Document) -> list[tuple[str, str, str, str]]:
     return [*rows, ("Δρ", written(attribution["delta"]), "", "")]
 
 
-def effect(found: Document) -> tuple[str, str, str, str, str]:
+def effect(measured: Document) -> tuple[str, str, str, str, str]:
     """Hypothesis, intervention, the run it starts from, ρ before and after, share recovered."""
-    name = (found["hypothesis"], found["name"], found["starts_from"])
-    if found["reason"] is not None:
-        return (*name, f"does not apply: {found['reason']}", "–")
-    change = f"{fixed(found['rho_before']['mean'])} → {written(found['rho_after'])}"
-    return (*name, change, share(found["recovered"]))
+    name = (measured["hypothesis"], measured["name"], measured["starts_from"])
+    if measured["reason"] is not None:
+        return (*name, f"does not apply: {measured['reason']}", "–")
+    change = f"{fixed(measured['rho_before']['mean'])} → {written(measured['rho_after'])}"
+    return (*name, change, share(measured["recovered"]))
 
 
-def written(found: Document) -> str:
+def written(figure: Document) -> str:
     """An estimate with its interval."""
-    mean, interval = estimate(found, fixed)
+    mean, interval = estimate(figure, fixed)
     return f"{mean} ({interval})" if interval else mean

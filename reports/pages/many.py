@@ -30,36 +30,36 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
     Returns:
         The template's values.
     """
-    found = edits(document)
+    listed = edits(document)
     performed = document["schema"] == "diag.verify/1"
     collapse = float(document["settings"]["collapse_ratio"]) if performed else None
     return {
-        "kind": "many", "d": document, "performed": performed, "n": len(found),
-        "title": f"{counted(len(found), 'edit')} {'performed' if performed else 'screened'}",
+        "kind": "many", "d": document, "performed": performed, "n": len(listed),
+        "title": f"{counted(len(listed), 'edit')} {'performed' if performed else 'screened'}",
         "headline": performed_sentence(document) if performed else screened_sentence(document),
-        "counts": _counts(found),
-        "figures": _figures(document, found, collapse) if figures else {},
+        "counts": _counts(listed),
+        "figures": _figures(document, listed, collapse) if figures else {},
         "groups": grouped(document) if performed else [],
         "published": editors.editor(PUBLISHED),
-        "arms": editors.arms(found[0].source["arms"]) if performed and found else [],
+        "arms": editors.arms(listed[0].source["arms"]) if performed and listed else [],
         "predictive": groups.predictive(document["summary"]) if performed else None,
-        "listed": [_row(document, each) for each in found[:LISTED]],
+        "listed": [_row(document, each) for each in listed[:LISTED]],
         "refused": refused(document),
         "notes": setup.notes(document),
-        "first_tokens": any(each.predicted_first is not None for each in found),
+        "first_tokens": any(each.predicted_first is not None for each in listed),
         "measured_with": setup.measured_with(document) if "model" in document else [],
         "verify_command": _verify_command(document),
     }  # fmt: skip
 
 
-def _figures(document: Document, found: list[Edit], collapse: float | None) -> dict[str, Any]:
+def _figures(document: Document, listed: list[Edit], collapse: float | None) -> dict[str, Any]:
     limits = document.get("limits", {})
     return {
-        "rho": many.ratio(found, limits),
-        "damage": many.damage(found, limits),
-        "plane": many.plane(found, limits),
-        "perplexity": many.perplexity(found, collapse, limits) if collapse else None,
-        "closed_form": many.closed_form(found) if collapse else None,
+        "rho": many.ratio(listed, limits),
+        "damage": many.damage(listed, limits),
+        "plane": many.plane(listed, limits),
+        "perplexity": many.perplexity(listed, collapse, limits) if collapse else None,
+        "closed_form": many.closed_form(listed) if collapse else None,
         "projections": projections.figures(
             document.get("projections"), projections.of_edits(document.get("edits", ()))
         ),
@@ -115,9 +115,9 @@ def at_risk(n: int, of: int, name: str) -> str:
     return f"{published} can destroy the model with {n:,} of {of:,} edits{share} of {name}."
 
 
-def _counts(found: Sequence[Edit]) -> list[tuple[verdicts.Label, int]]:
+def _counts(listed: Sequence[Edit]) -> list[tuple[verdicts.Label, int]]:
     """Verdicts or outcomes, the worst first."""
-    counts = Counter(edit.label for edit in found)
+    counts = Counter(edit.label for edit in listed)
     return sorted(counts.items(), key=lambda item: verdicts.severity(item[0].name))
 
 
@@ -142,7 +142,7 @@ def _row(document: Document, edit: Edit) -> dict[str, Any]:
         "ratio_value": BEYOND if edit.performed and edit.ratio is None else edit.ratio,
         "arms": editors.arms(edit.source["arms"]) if edit.performed else [],
         "arm_rows": arms.rows(edit.source) if edit.performed else [],
-        "sayings": arms.sayings(edit.source) if edit.performed else [],
+        "generated": arms.generated(edit.source) if edit.performed else [],
         "denominators": [] if edit.performed else denominators(edit.source),
         "command": edit_page.command(about, "diag.keys", "--html edit.html"),
     }  # fmt: skip
@@ -163,11 +163,11 @@ def grouped(document: Document, *, between: str = " to ") -> list[dict[str, Any]
         For each way its title, groups, arms and rows.
     """
     tables = []
-    for by, found in document["groups"].items():
-        shown = groups.arms(found)
+    for by, members in document["groups"].items():
+        shown = groups.arms(members)
         tables.append(
-            {"title": groups.GROUPINGS.get(by, by), "groups": found, "arms": shown,
-             "rows": groups.rows(found, shown, between=between)}
+            {"title": groups.GROUPINGS.get(by, by), "groups": members, "arms": shown,
+             "rows": groups.rows(members, shown, between=between)}
         )  # fmt: skip
     return tables
 

@@ -22,12 +22,12 @@ ANSWERS = {
 
 
 def advice(
-    found: Sequence[terms.Terms], keys: Document | None, verify: Document | None
+    per_editor: Sequence[terms.Terms], keys: Document | None, verify: Document | None
 ) -> list[str]:
     """What to do instead, with the numbers that speak for it.
 
     Args:
-        found: The terms of each editor.
+        per_editor: The terms of each editor.
         keys: The diagnosis; editors that failed it are not recommended.
         verify: What the edits did, if they were performed.
 
@@ -35,19 +35,19 @@ def advice(
         Sentences.
     """
     lines = [
-        f"Edit with {term.editor.described}{_change(term, found)}. {answers(term, keys)}"
-        for term in recommended(found, keys)
+        f"Edit with {term.editor.described}{_change(term, per_editor)}. {answers(term, keys)}"
+        for term in recommended(per_editor, keys)
     ]
     if verify:
         lines.append(f"Measured on this edit: {'; '.join(_measured(verify))}.")
     return lines or [NOTHING]
 
 
-def recommended(found: Sequence[terms.Terms], keys: Document | None) -> list[terms.Terms]:
+def recommended(per_editor: Sequence[terms.Terms], keys: Document | None) -> list[terms.Terms]:
     """Editors that use one key in both places and failed neither check of their damage.
 
     Args:
-        found: The terms of each editor.
+        per_editor: The terms of each editor.
         keys: The diagnosis, if there is one.
 
     Returns:
@@ -56,7 +56,7 @@ def recommended(found: Sequence[terms.Terms], keys: Document | None) -> list[ter
     statuses = _statuses(keys)
     return [
         term
-        for term in found
+        for term in per_editor
         if (row := term.editor.editor)
         and row.along == row.divide_by
         and not any(
@@ -85,14 +85,14 @@ def _statuses(keys: Document | None) -> dict[str, str]:
     return {finding["id"]: finding["status"] for finding in (keys or {}).get("findings", ())}
 
 
-def _change(term: terms.Terms, found: Sequence[terms.Terms]) -> str:
+def _change(term: terms.Terms, per_editor: Sequence[terms.Terms]) -> str:
     if term.relative is None:
         return ""
     most = " up to" if term.is_bound else ""
     text = f"; it changes hidden states by{most} {percent(term.relative)} of their norm"
     if term.relative_first is not None:
         text += f" (at other texts' first tokens by{most} {percent(term.relative_first)})"
-    published = terms.named(found, PUBLISHED)
+    published = terms.named(per_editor, PUBLISHED)
     if published is None or published.relative is None:
         return text
     return f"{text}, {published.editor.label} by{most} {percent(published.relative)}"
@@ -101,9 +101,9 @@ def _change(term: terms.Terms, found: Sequence[terms.Terms]) -> str:
 def _measured(verify: Document) -> list[str]:
     lines = []
     for arm in editors.arms(verify["arms"]):
-        found = verify["arms"][arm.name]
-        reached = "reached" if found["efficacy"]["success"] else "not reached"
+        arm_figures = verify["arms"][arm.name]
+        reached = "reached" if arm_figures["efficacy"]["success"] else "not reached"
         outcome = verdicts.label(verdicts.outcome(verify, arm.name)).text.lower()
-        ratio = arms.factor(found["perplexity"]["ratio"])
+        ratio = arms.factor(arm_figures["perplexity"]["ratio"])
         lines.append(f"{arm.short} perplexity {ratio}, new object {reached}, {outcome}")
     return lines

@@ -106,7 +106,7 @@ def reasons(edit: Arm) -> list[str]:
             if phrases[arm.name]]  # fmt: skip
 
 
-def sayings(edit: Arm) -> list[tuple[str, str, str, str]]:
+def generated(edit: Arm) -> list[tuple[str, str, str, str]]:
     """What the model says after the prompt, before and after each edit.
 
     Args:

@@ -101,7 +101,7 @@ def looks() -> list[Shown]:
 
 def damaging(document: Mapping[str, Any]) -> list[Shown]:
     """The editors whose damage a ``diag.keys/1`` document holds."""
-    return editors(name for name, found in document["damage"].items() if isinstance(found, Mapping))
+    return editors(name for name, bound in document["damage"].items() if isinstance(bound, Mapping))
 
 
 def unprefixed(names: Iterable[str]) -> list[Shown]:

@@ -79,17 +79,17 @@ def predictive(summary: Mapping[str, Any]) -> str | None:
     Returns:
         The sentence, with the numbers of edits it rests on; ``None`` where they are too few.
     """
-    found = summary["damage_against_perplexity"]
-    n, sides = found["n_ranked"], (found["n_collapsed"], found["n_other"])
+    agreement = summary["damage_against_perplexity"]
+    n, sides = agreement["n_ranked"], (agreement["n_collapsed"], agreement["n_other"])
     parts = []
-    if found["spearman"] is not None and n >= FEWEST:
+    if agreement["spearman"] is not None and n >= FEWEST:
         parts.append(
-            f"ranks the perplexity ratios with Spearman {number(found['spearman'])} "
+            f"ranks the perplexity ratios with Spearman {number(agreement['spearman'])} "
             f"({counted(n, 'edit')} with a damage of 10\u00a0% or more)"
         )
-    if found["auc"] is not None and min(sides) >= FEWEST:
+    if agreement["auc"] is not None and min(sides) >= FEWEST:
         parts.append(
-            f"tells collapsed models from others with AUC {number(found['auc'])} "
+            f"tells collapsed models from others with AUC {number(agreement['auc'])} "
             f"({number(sides[0])} against {number(sides[1])})"
         )
     name = editors.editor(PUBLISHED).short

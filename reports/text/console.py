@@ -72,16 +72,16 @@ def table(
     listed = [[_cell(cell) for cell in row] for row in rows]
     widest = max((len(row) for row in listed), default=0)
     titles = list(head) if head is not None else [""] * widest
-    made = Table(
+    laid_out = Table(
         box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim",
         show_header=head is not None,
     )  # fmt: skip
     for title in titles:
         right = title.startswith(">")
-        made.add_column(Text(title.removeprefix(">")), justify="right" if right else "left")
+        laid_out.add_column(Text(title.removeprefix(">")), justify="right" if right else "left")
     for row in listed:
-        made.add_row(*row)
-    return made
+        laid_out.add_row(*row)
+    return laid_out
 
 
 def dim(text: str) -> Text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console, RenderableType
-from rich.text import Text
 
 from reports.numbers import number, share
 from reports.pages.first_token import effect, headline, shares, written
@@ -99,21 +98,23 @@ def _sinks(document: Document) -> RenderableType:
 
 def _interventions(document: Document) -> RenderableType:
     rows: list[tuple[RenderableType, ...]] = []
-    for found in document["interventions"]["effects"]:
-        *names, rho, recovered = effect(found)
-        applies = found["reason"] is None
-        rows.append(
-            (*names, str(found["n"]) if applies else "–", Text(rho, style="" if applies else "dim"),
-             recovered, share(found["key_change"]) if applies else "–")
-        )  # fmt: skip
+    for measured in document["interventions"]["effects"]:
+        *names, rho, recovered = effect(measured)
+        if measured["reason"] is None:
+            n, key = str(measured["n"]), share(measured["key_change"])
+            rows.append((*names, n, rho, recovered, key))
+        else:
+            rows.append((*names, "–", parts.dim(rho), recovered, "–"))
     head = ("hypothesis", "intervention", "on", ">n", "ρ before → after", ">recovered", ">key")
     return parts.table(head, rows, gap=1)
 
 
 def _attribution(document: Document) -> RenderableType:
-    found = document["attribution"]
-    *factors, total = shares(found)
-    interactions = [(name, "", written(part), "") for name, part in found["interactions"].items()]
+    attribution = document["attribution"]
+    *factors, total = shares(attribution)
+    interactions = [
+        (name, "", written(part), "") for name, part in attribution["interactions"].items()
+    ]
     head = ("factor", "Shapley value", "alone", "last")
     return parts.table(head, [*factors, *interactions, total], gap=1)
 

@@ -82,7 +82,7 @@ def _headline(document: Document) -> Text:
 
 def _argument(document: Document) -> RenderableType:
     """The numbers that the summary rests on, a line each, and what to do instead."""
-    found = terms.of_keys(document)
+    per_editor = terms.of_keys(document)
     ratio, split = document["denominators"], document["keys"]
     rho = (
         f"{number(ratio['ratio'])} = length {number(split['whitened_length_ratio'])} × cosine "
@@ -93,21 +93,21 @@ def _argument(document: Document) -> RenderableType:
         rho += f"; {low} to {high} over draws (95\u00a0%)"
     rows = [
         ("looked up at", _places(document)),
-        ("denominators", _listed(found, lambda term: number(term.denominator))),
+        ("denominators", _listed(per_editor, lambda term: number(term.denominator))),
         ("ρ", rho),
-        ("damage at most", _listed(found, _damage)),
+        ("damage at most", _listed(per_editor, _damage)),
     ]
-    if any(term.relative_first is not None for term in found):
-        rows.append(("at first tokens", _listed(found, lambda t: percent(t.relative_first))))
+    if any(term.relative_first is not None for term in per_editor):
+        rows.append(("at first tokens", _listed(per_editor, lambda t: percent(t.relative_first))))
     if document["verdict"] != "safe":
-        rows.append(("instead", _instead(document, found)))
+        rows.append(("instead", _instead(document, per_editor)))
     return parts.table(None, [(Text(name, style="dim"), value) for name, value in rows])
 
 
-def _instead(document: Document, found: Sequence[terms.Terms]) -> str:
+def _instead(document: Document, per_editor: Sequence[terms.Terms]) -> str:
     lines = [
         f"{term.editor.described}. {answers(term, document)}".strip()
-        for term in recommended(found, document)
+        for term in recommended(per_editor, document)
     ]
     return " ".join(lines) or NOTHING
 
@@ -122,8 +122,8 @@ def _opening(summary: str) -> str:
     return first
 
 
-def _listed(found: Sequence[terms.Terms], write: Callable[[terms.Terms], str]) -> str:
-    return ", ".join(f"{term.editor.short} {write(term)}" for term in found)
+def _listed(per_editor: Sequence[terms.Terms], write: Callable[[terms.Terms], str]) -> str:
+    return ", ".join(f"{term.editor.short} {write(term)}" for term in per_editor)
 
 
 def _damage(term: terms.Terms) -> str:
@@ -146,11 +146,11 @@ def _places(document: Document) -> str:
 def _prefixed(document: Document) -> list[tuple[str, int, str]]:
     """The tokens of the prefixed contexts, how often each occurs, and where."""
     rows = document["lookup"]["prefixed"][1:]
-    found = []
+    places = []
     for token, n in Counter(row["token"] for row in rows).most_common():
         at = sorted({row["index"] for row in rows if row["token"] == token})
-        found.append((token, n, str(at[0]) if len(at) == 1 else f"{at[0]}–{at[-1]}"))
-    return found
+        places.append((token, n, str(at[0]) if len(at) == 1 else f"{at[0]}–{at[-1]}"))
+    return places
 
 
 def _lookup(document: Document) -> RenderableType:
@@ -169,11 +169,11 @@ def _lookup(document: Document) -> RenderableType:
 
 
 def _denominators(document: Document) -> RenderableType:
-    found = terms.of_keys(document)
-    first = any(term.relative_first is not None for term in found)
+    per_editor = terms.of_keys(document)
+    first = any(term.relative_first is not None for term in per_editor)
     head = ["editor", ">denominator D", "", ">normalised", ">damage at most"]
     rows = []
-    for term in found:
+    for term in per_editor:
         normalised = document["denominators"].get(f"{term.editor.name}_normalised")
         row: list[RenderableType] = [
             term.editor.label, number(term.denominator), parts.dim(term.editor.formula),
@@ -184,17 +184,17 @@ def _denominators(document: Document) -> RenderableType:
 
 
 def _ratio(document: Document) -> Text:
-    found, keys = document["denominators"], document["keys"]
+    ratio, keys = document["denominators"], document["keys"]
     text = Text.assemble(
-        f"ρ = {terms.ratio_name()} = ", (number(found["ratio"]), "bold"),
+        f"ρ = {terms.ratio_name()} = ", (number(ratio["ratio"]), "bold"),
         f" = {number(keys['whitened_length_ratio'])} (length ‖k_u‖/‖k̄‖) × "
         f"{number(keys['whitened_cosine'])} (cosine), in the C⁻¹ metric",
     )  # fmt: skip
-    if found["ratio_interval"]:
-        low, high = found["ratio_interval"]
+    if ratio["ratio_interval"]:
+        low, high = ratio["ratio_interval"]
         text.append(
             f"\n{number(low)} to {number(high)} over draws of the contexts (95\u00a0%), "
-            f"{number(found['ratio_without_bare'])} without the bare prompt in k̄"
+            f"{number(ratio['ratio_without_bare'])} without the bare prompt in k̄"
         )
     return text
 

@@ -36,14 +36,14 @@ def render(document: Document) -> RenderableType:
         Something ``rich`` prints.
     """
     summary = document["summary"]
-    kept = document["riskiest_file"]
+    riskiest = document["riskiest_file"]
     return parts.page(
         at_risk(summary["verdicts"].get("collapse_risk", 0), summary["screened"],
                 document["dataset"]["name"]),
         parts.section("Verdicts", _verdicts(summary)),
         parts.section(
             "Riskiest edits", _riskiest(document),
-            parts.dim(f"python -m diag.verify --edits {kept}") if kept else None,
+            parts.dim(f"python -m diag.verify --edits {riskiest}") if riskiest else None,
         ),
         parts.section("Rows that are no edits", _errors(document)) if document["errors"] else None,
         parts.section("Measured with", _measured_with(document)),

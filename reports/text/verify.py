@@ -42,7 +42,7 @@ def _of_edit(document: Document) -> RenderableType:
         parts.indented((document.get("prediction") or {}).get("sentence")),
         parts.indented(parts.dim(_site(document))),
         parts.section("The model before and after", _arms(document), *arms.reasons(document)),
-        parts.section("What it says", _sayings(document)),
+        parts.section("What it says", _generated(document)),
         parts.section("Measured with", parts.dim(_measured_with(document))),
     )
 
@@ -61,14 +61,14 @@ def _title(document: Document) -> Text:
 
 
 def _site(document: Document) -> str:
-    site, found = document["site"], document["optimisation"]
+    site, target = document["site"], document["optimisation"]
     first = ", the first token" if site["is_first_token"] else ""
-    clamp = ", at the clamp" if found["clamp_saturated"] else ""
+    norm = target["delta_norm"]
+    clamp = ", at the clamp" if target["clamp_saturated"] else ""
     return (
         f"looked up at {quoted(site['token'])}, index {site['index']}{first}; v* after "
-        f"{counted(found['steps'], 'step')}: loss {number(found['loss'])}, ‖δ‖ = "
-        f"{number(found['delta_norm'])} = {times(found['delta_norm'] / found['initial_norm'])} "
-        f"‖v_u‖{clamp}"
+        f"{counted(target['steps'], 'step')}: loss {number(target['loss'])}, ‖δ‖ = "
+        f"{number(norm)} = {times(norm / target['initial_norm'])} ‖v_u‖{clamp}"
     )
 
 
@@ -78,10 +78,10 @@ def _arms(document: Document) -> RenderableType:
     return parts.table(("", *(arm.short for arm in editors.arms(document["arms"]))), rows)
 
 
-def _sayings(document: Document) -> RenderableType:
+def _generated(document: Document) -> RenderableType:
     return parts.table(
         None, [(name, shortened(f"{prefix} … {text}" if prefix else text))
-               for _, name, prefix, text in arms.sayings(document)],
+               for _, name, prefix, text in arms.generated(document)],
     )  # fmt: skip
 
 
