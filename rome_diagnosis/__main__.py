@@ -15,6 +15,7 @@ from rome_diagnosis.errors import UserError
 COMMANDS = {
     "keys": ("diag.keys.command", "Will editing this fact break the model?"),
     "verify": ("diag.verify.command", "What became of the model when the edit was performed?"),
+    "apply": ("diag.apply.command", "Make the recommended edit, save the model, take it back."),
     "screen": ("diag.screen.command", "Which edits of a data set would break the model?"),
     "covariance": ("diag.covariance.command", "Second moments: estimate, merge, import."),
     "first-token": ("probes.first_token.command", "Where and why do first-token keys differ?"),

@@ -62,7 +62,7 @@ def verify(
     from probes.request.known import with_tests
 
     edit = choose_edit(subject, prompt, target_new, target_true)
-    return prepare(*_apart(options)).one(with_tests(edit))
+    return prepare(*split_options(options)).one(with_tests(edit))
 
 
 def verify_list(
@@ -90,7 +90,7 @@ def verify_list(
     from probes.request.records import Edits, read_edits
 
     listed = read_edits(edits) if isinstance(edits, str | os.PathLike) else Edits(tuple(edits))
-    return prepare(*_apart(options)).many(
+    return prepare(*split_options(options)).many(
         listed, journal=None if journal is None else os.fspath(journal), progress=progress
     )
 
@@ -119,8 +119,15 @@ def prepare(setup: Setup, settings: Settings) -> Run:
     return run.prepare(setup.prepare(), settings, quiet=setup.quiet)
 
 
-def _apart(options: Options) -> tuple[Setup, Settings]:
-    """The options of a library call, apart: what is measured with, and what is measured."""
+def split_options(options: Options) -> tuple[Setup, Settings]:
+    """The options of a library call: what is measured with, and what is measured.
+
+    Args:
+        options: The keyword arguments.
+
+    Returns:
+        The setup and the settings.
+    """
     from diag.verify.settings import Settings, Texts
 
     given: dict[str, Any] = dict(options)

@@ -214,7 +214,7 @@ class Bench:
         """What follows from the weights alone, whatever precedes the test prompts."""
         # (v* − v) over a direction of length 1, as the published code prints the two.
         numerator = float(change.r.norm()) * abs(change.denominator)
-        perplexity = self._perplexity(change)
+        perplexity = self.perplexity([change])
         return {
             "denominator": change.denominator,
             "denominator_normalised": change.denominator / float(change.u.norm()),
@@ -226,8 +226,15 @@ class Bench:
             "recall": self.recall.after([change], without=subject),
         }
 
-    def _perplexity(self, change: RankOne) -> dict[str, Any]:
-        """Perplexity before and after, on as many texts as settle the outcome."""
+    def perplexity(self, changes: Sequence[RankOne]) -> dict[str, Any]:
+        """Perplexity before and after changes, on as many texts as settle the outcome.
+
+        Args:
+            changes: What is added to the edited matrix.
+
+        Returns:
+            The contract's object.
+        """
         settings = self.settings
 
         def settled(found: Comparison) -> bool:
@@ -238,9 +245,9 @@ class Bench:
             )
 
         if settings.texts.forced:
-            found = self.texts.compare([change])
+            found = self.texts.compare(changes)
         else:
-            found = self.texts.compare([change], settled=settled)
+            found = self.texts.compare(changes, settled=settled)
         before, after = found.before, found.after
         return {
             **_compared(before.token_weighted, after.token_weighted),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -119,7 +119,12 @@ def relative_norm(model: LoadedModel, factors: Factors, layer: int) -> float:
 
 
 def save_edited(
-    model: LoadedModel, factors: Sequence[Factors], layer: int, directory: str | os.PathLike[str]
+    model: LoadedModel,
+    factors: Sequence[Factors],
+    layer: int,
+    directory: str | os.PathLike[str],
+    *,
+    beside: Callable[[Path], None] = lambda folder: None,
 ) -> Path:
     """Writes the edited model as a directory that ``from_pretrained`` loads.
 
@@ -130,6 +135,7 @@ def save_edited(
         factors: The changes.
         layer: The edited block.
         directory: Where to; must not exist, or be an empty directory.
+        beside: Writes what else belongs into the directory, before it gets its name.
 
     Returns:
         The directory.
@@ -146,6 +152,7 @@ def save_edited(
             state[name] = state[name].clone()
         unwrapped.model.save_pretrained(folder, state_dict=state)
         model.tokenizer.save_pretrained(folder)
+        beside(folder)
     return files.expanded(directory).resolve()
 
 

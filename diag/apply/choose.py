@@ -1,0 +1,95 @@
+"""Which editor to make an edit with: the first in the table that the diagnosis calls safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from diag.judgement.limits import RESPONSE_FAINT
+from diag.judgement.verdict import Grounds, Verdict, verdict
+from diag.keys.judge import Judgement
+from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.errors import UserError
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An editor for one edit.
+
+    Attributes:
+        editor: Its name.
+        verdict: What the diagnosis says of it.
+        relative_bound: Its damage bound in units of hidden states' norm; ``None`` where it could
+            not be checked.
+        bare: Share of the change that the bare prompt receives; ``None`` where it is not defined.
+        needs_prefix: Whether it answers only when some text precedes the prompt.
+    """
+
+    editor: str
+    verdict: Verdict
+    relative_bound: float | None
+    bare: float | None
+    needs_prefix: bool
+
+
+def options(judgement: Judgement) -> list[Choice]:
+    """What every editor would do, in the order of the table.
+
+    Args:
+        judgement: The diagnosis of the edit.
+
+    Returns:
+        A choice for each.
+    """
+    choices = []
+    for name in EDITORS:
+        bound = judgement.damage[name]
+        grounds = Grounds(
+            judgement.denominators.split.ratio,
+            bound.relative_bound,
+            bound.relative_bound_first_tokens,
+        )
+        response = judgement.responses[name]
+        bare = None if response is None else response.bare
+        # A denominator that is a squared length does not move with ρ over draws of the contexts.
+        interval = judgement.interval
+        if interval is not None and EDITORS[name].along == EDITORS[name].divide_by:
+            interval = (grounds.rho, grounds.rho)
+        choices.append(
+            Choice(
+                name,
+                verdict(grounds, interval),
+                bound.relative_bound,
+                bare,
+                bare is not None and bare < RESPONSE_FAINT.value,
+            )
+        )
+    return choices
+
+
+def choose(judgement: Judgement, method: str = AUTO) -> Choice:
+    """Chooses an editor, or refuses.
+
+    Args:
+        judgement: The diagnosis of the edit.
+        method: An editor's name, or ``"auto"`` for the first one that is safe.
+
+    Returns:
+        The choice.
+
+    Raises:
+        UserError: If there is no such editor, or the one asked for, or every one, is not safe.
+    """
+    if method != AUTO and method not in EDITORS:
+        raise UserError(f"there is no editor {method!r}: known are auto, {', '.join(EDITORS)}")
+    found = options(judgement)
+    if method != AUTO:
+        found = [choice for choice in found if choice.editor == method]
+    safe = [choice for choice in found if choice.verdict == "safe"]
+    if safe:
+        return safe[0]
+    reasons = ", ".join(
+        f"{EDITORS[choice.editor].short} {choice.verdict.replace('_', ' ')}" for choice in found
+    )
+    raise UserError(f"the edit is not made, because no way to make it is safe: {reasons}")

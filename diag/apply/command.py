@@ -1,0 +1,85 @@
+"""The command line of ``python -m diag.apply``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from rome_diagnosis import command, options
+from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.errors import UserError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = command.parser(
+        "diag.apply",
+        "Makes the edit that the diagnosis recommends, saves the model, takes it back.",
+    )
+    options.add_request(parser, required=False)
+    group = parser.add_argument_group("edit or list of edits")
+    group.add_argument(
+        "--edits", metavar="FILE", default=options.UNSET, help="a file of edits, made in order"
+    )
+    group.add_argument(
+        "--method",
+        choices=("auto", *EDITORS),
+        default="auto",
+        help="the editor; auto takes the first one that is safe",
+    )
+    group.add_argument(
+        "--undo",
+        metavar="DIR",
+        default=options.UNSET,
+        help="restore the original weights of a model this command wrote, bit for bit",
+    )
+    options.add_model(parser)
+    group = options.add_output(parser)
+    group.add_argument(
+        "-o", "--output", metavar="DIR", default=options.UNSET, help="where the edited model goes"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The command line, without the program's name.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: For anything the user can put right, and if no editor is safe.
+    """
+    parsed = build_parser().parse_args(arguments)
+    given = vars(parsed)
+    if "undo" in given:
+        from diag.apply.record import undo
+
+        weight = undo(given["undo"])
+        if "quiet" not in given:
+            print(f"{given['undo']}: {weight} is the original again, bit for bit")
+        return 0
+    if ("edits" in given) == ("subject" in given):
+        raise UserError("say what to edit, --subject or --edits FILE, or what to take back, --undo")
+    if "output" not in given:
+        raise UserError("say where the edited model goes: --output DIR")
+    setup = options.setup(parsed)
+    with options.outputs(given, [*setup.inputs(), given.get("edits")]):
+        result = _apply(given, setup.options())
+        command.deliver(result, given, text="reports.text.apply")
+    return 0
+
+
+def _apply(given: dict[str, Any], setup: Any) -> Any:
+    from diag.apply.api import apply, apply_list
+
+    where = {"output": given["output"], "method": given["method"]}
+    if "edits" in given:
+        return apply_list(given["edits"], **where, **setup)
+    names = ("prompt", "target_new", "target_true")
+    parts = {name: given[name] for name in names if name in given}
+    return apply(given["subject"], **parts, **where, **setup)

@@ -1,0 +1,75 @@
+"""What an applied edit came to: a document that knows how to show itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rome_diagnosis import envelope
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, repr=False)
+class Applied:
+    """A model that was edited and saved.
+
+    Attributes:
+        document: The record of its edits (schema ``diag.apply/1``), as it lies beside the model.
+        directory: Where the model is.
+    """
+
+    document: Mapping[str, Any]
+    directory: str
+
+    @property
+    def edits(self) -> Sequence[Mapping[str, Any]]:
+        """Each edit with its editor, verdict and what it says now."""
+        edits: Sequence[Mapping[str, Any]] = self.document["edits"]
+        return edits
+
+    @property
+    def outcome(self) -> str:
+        """What became of the model: ``collapsed``, ``damaged`` or ``intact``."""
+        return str(self.document["outcome"])
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return envelope.dumps(self.document)
+
+    def to_html(self) -> str:
+        """The record for people to read, as preformatted text."""
+        import html
+
+        from diag.apply.record import note
+
+        return f"<pre>{html.escape(note(self.document))}</pre>"
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """One row for each edit."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    **edit["request"],
+                    "editor": edit["editor"],
+                    "verdict": edit["verdict"],
+                    "relative_bound": edit["relative_bound"],
+                    "needs_prefix": edit["needs_prefix"],
+                    "p_bare": edit["after"]["bare"]["p_after"] if "after" in edit else None,
+                    "p_prefixed": edit["after"]["prefixed"]["p_after"] if "after" in edit else None,
+                }
+                for edit in self.edits
+            ]
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Applied({len(self.edits)} edits in {self.directory!r}; the model is {self.outcome})"
+        )
+
+    def _repr_html_(self) -> str:
+        return self.to_html()

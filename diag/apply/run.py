@@ -1,0 +1,144 @@
+"""A run of edits that are meant to stay: choose, edit, measure, save with a record.
+
+Edits are made one after another, each v* optimised on the model as the earlier ones left it, as
+the published code does. Keys at the edited layer do not depend on them, so a diagnosis holds for
+every place in the list.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from diag.apply import record
+from diag.apply.choose import Choice, choose
+from diag.apply.result import Applied
+from diag.judgement import outcome
+from diag.keys.judge import judge
+from diag.mathematics.update import RankOne
+from diag.verify.behaviour import Behaviour
+from diag.verify.one_edit import Bench
+from probes.edited.weights import edited, save_edited
+from probes.forward.unhooked import plain
+from probes.model.loaded import describe
+from probes.request.cases import EditCase
+from rome_diagnosis import envelope
+from rome_diagnosis.errors import UserError
+
+# Behaviour is asked of so many edits of a list: each costs a pass over its prompts.
+MOST_ASKED = 50
+
+
+def run(
+    bench: Bench, cases: Sequence[EditCase], *, method: str, output: str | os.PathLike[str]
+) -> Applied:
+    """Makes edits and saves the model.
+
+    Args:
+        bench: The model and what is measured on it.
+        cases: The edits, in order.
+        method: An editor's name or ``"auto"``.
+        output: Directory for the edited model.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: If no editor is safe for one of the edits, or the model cannot be written.
+    """
+    model, layer = bench.model, bench.layer
+    choices = [_choose(bench, case, method) for case in cases]
+    changes: list[RankOne] = []
+    for case, choice in zip(cases, choices, strict=True):
+        with edited(model, changes, layer):
+            (target,) = bench.target_values([case])
+            changes.append(bench.factors(bench.observe(case), target)[choice.editor])
+    unwrapped = plain(model)
+    name = unwrapped.weight_name(layer)
+    original = unwrapped.model.state_dict()[name].detach().clone()
+    with edited(model, changes, layer):
+        changed = unwrapped.model.state_dict()[name].detach().clone()
+    measured = _measure(bench, cases, choices, changes)
+    difference = changed.double() - original.double()
+    document = envelope.plain(
+        {
+            **envelope.head(record.SCHEMA, None),
+            "model": describe(model),
+            "site": {"layer": layer, "hook": model.hook(layer, "key")},
+            "second_moment": bench.moment.describe(),
+            "weight": name,
+            "relative_norm": float(difference.norm() / original.double().norm()),
+            "original_digest": record.digest(original),
+            "edited_digest": record.digest(changed),
+            **measured,
+        }
+    )
+    tensors = {record.ORIGINAL: original}
+    for i, change in enumerate(changes):
+        tensors |= {f"u.{i}": change.u.clone(), f"r.{i}": change.r.clone()}
+    save_edited(
+        model,
+        changes,
+        layer,
+        output,
+        beside=lambda folder: record.write(folder, document, tensors),
+    )
+    return Applied(document, os.fspath(output))
+
+
+def _choose(bench: Bench, case: EditCase, method: str) -> Choice:
+    clamp = bench.settings.hyperparameters.clamp_norm_factor
+    judgement = judge(bench.observe(case), bench.moment, clamp=clamp, seed=bench.seed)
+    try:
+        return choose(judgement, method)
+    except UserError as error:
+        raise UserError(f"{case.request.text!r}: {error}") from error
+
+
+def _measure(
+    bench: Bench,
+    cases: Sequence[EditCase],
+    choices: Sequence[Choice],
+    changes: Sequence[RankOne],
+) -> dict[str, Any]:
+    """What became of the model, and of each of the edits, after all of them."""
+    perplexity = bench.perplexity(changes)
+    recall = bench.recall.after(changes, without=cases[0].request.subject)
+    edits: list[dict[str, Any]] = []
+    for case, choice in zip(cases, choices, strict=True):
+        edit = case.request
+        written: dict[str, Any] = {
+            "request": {
+                "subject": edit.subject,
+                "prompt": edit.prompt,
+                "target_new": edit.target_new,
+                "target_true": edit.target_true,
+            },
+            **asdict(choice),
+        }
+        if len(edits) < MOST_ASKED:
+            asked = Behaviour(bench.model, case, bench.wordings, bench.layer)
+            replies = asked.after(changes)
+            said = {
+                "bare": asked.describe("bare", replies),
+                "prefixed": asked.describe("editing_prefix", replies),
+            }
+            written["after"] = {where: found["efficacy"] for where, found in said.items()}
+            written["locality"] = said["bare"]["locality"]
+        edits.append(written)
+    arm: Mapping[str, Any] = {
+        "perplexity": perplexity,
+        "recall": recall,
+        "locality": edits[0]["locality"] if len(edits) == 1 else None,
+    }
+    judged = outcome.judge(arm, collapse_ratio=bench.settings.collapse_ratio)
+    return {
+        "edits": edits,
+        "perplexity": perplexity,
+        "recall": recall,
+        "outcome": judged.outcome,
+        "outcome_reasons": list(judged.reasons),
+        "prefix": bench.wordings["editing_prefix"],
+    }

@@ -1,0 +1,184 @@
+"""Edits that are meant to stay: chosen, saved, loaded by plain Hugging Face, taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file
+
+from diag.apply import DangerousEdit, DiagnosingEditor, apply, apply_list, guard, record, undo
+from diag.apply.command import main
+from probes import bundled
+from probes.request.cases import EditCase
+from probes.request.request import request
+from rome_diagnosis.errors import UserError
+
+QUICK: dict[str, Any] = {"texts": bundled.texts()[:3], "quiet": True}
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("apply") / "edited"
+    return folder, apply("Apple", output=folder, **QUICK)
+
+
+def weights(path: str | Path) -> dict[str, torch.Tensor]:
+    return load_file(Path(path) / "model.safetensors")
+
+
+def test_the_recommended_editor_is_taken_and_says_what_it_needs(edited: tuple[Path, Any]) -> None:
+    _, result = edited
+    (edit,) = result.edits
+    assert edit["editor"] == "c_rome"  # ROME's damage is too large, P-ROME reaches first tokens
+    assert edit["needs_prefix"]
+    assert edit["after"]["prefixed"]["p_after"] > 0.5
+    assert edit["after"]["bare"]["p_after"] < 0.5
+    assert result.outcome == "intact"
+
+
+def test_plain_transformers_load_it_and_hear_the_new_object(edited: tuple[Path, Any]) -> None:
+    folder, result = edited
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    asked = result.edits[0]["request"]
+    prefix = result.document["prefix"]
+    text = prefix + asked["prompt"].replace("{}", asked["subject"])
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    wanted = tokenizer(" " + asked["target_new"])["input_ids"]
+    answer = model.generate(ids, max_new_tokens=len(wanted), do_sample=False)[0, ids.shape[1] :]
+    assert answer.tolist() == wanted
+    changed = {n for n, t in weights(folder).items() if not torch.equal(t, original()[n])}
+    assert changed == {result.document["weight"]}
+
+
+def original() -> dict[str, torch.Tensor]:
+    return weights(bundled.model_path())
+
+
+def test_undo_restores_every_bit_and_only_what_it_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "edited"
+    words = ["--subject", "Apple", "-o", str(folder), "--json", str(tmp_path / "r.json")]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "The model is intact" in shown
+    assert json.loads((tmp_path / "r.json").read_text()) == record.read(folder)
+    assert "python -m diag.apply --undo" in (folder / record.NOTE).read_text()
+    assert main(["--undo", str(folder)]) == 0
+    restored = weights(folder)
+    assert restored.keys() == original().keys()
+    assert all(torch.equal(value, restored[name]) for name, value in original().items())
+    assert not [path.name for path in folder.iterdir() if path.name.startswith("MODEL_EDITS")]
+    with pytest.raises(UserError, match="it is not a model that"):
+        undo(folder)
+
+
+def test_undo_refuses_weights_that_were_changed_since(tmp_path: Path) -> None:
+    folder = tmp_path / "edited"
+    result = apply("Apple", output=folder, **QUICK)
+    state = weights(folder)
+    name = result.document["weight"]
+    state[name][0, 0] += 1.0
+    from safetensors.torch import save_file
+
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="changed after"):
+        undo(folder)
+    assert torch.equal(weights(folder)[name], state[name])
+
+
+def test_no_safe_editor_writes_nothing(tmp_path: Path) -> None:
+    for method in ("rome", "p_rome"):
+        with pytest.raises(UserError, match="not made"):
+            apply("Apple", output=tmp_path / "edited", method=method, **QUICK)
+    with pytest.raises(UserError, match="no editor 'magic'"):
+        apply("Apple", output=tmp_path / "edited", method="magic", **QUICK)
+    assert not (tmp_path / "edited").exists()
+
+
+def test_a_list_is_made_in_order_and_undone_at_once(tmp_path: Path) -> None:
+    known = {(fact["subject"], fact["relation"]): fact for fact in bundled.facts()}
+    # One subject as the prompt's first token, two later ones.
+    asked = [("Apple", "companies.founder", True), ("Hamlet", "works.author", False)]
+    asked.append(("France", "countries.capital", False))
+    facts = [known[subject, relation] for subject, relation, _ in asked]
+    cases = []
+    for fact, (_, _, first) in zip(facts, asked, strict=True):
+        wordings = [fact["prompt"], *fact["paraphrases"]]
+        prompt = next(text for text in wordings if text.startswith("{}") == first)
+        objects = {name: fact[name] for name in ("target_new", "target_true")}
+        cases.append(EditCase(request(fact["subject"], prompt, **objects)))
+    result = apply_list(cases, output=tmp_path / "edited", **QUICK)
+    assert [edit["request"]["subject"] for edit in result.edits] == [f["subject"] for f in facts]
+    assert all(edit["after"]["prefixed"]["p_after"] > 0.2 for edit in result.edits)
+    name = result.document["weight"]
+    # The factors that are kept add up to what was written.
+    kept = load_file(tmp_path / "edited" / record.FACTORS)
+    total = sum(torch.outer(kept[f"u.{i}"], kept[f"r.{i}"]) for i in range(3))
+    change = weights(tmp_path / "edited")[name].double() - original()[name].double()
+    assert float((change - total).norm() / total.norm()) < 1e-5  # float32 holds the weights
+    undo(tmp_path / "edited")
+    assert torch.equal(weights(tmp_path / "edited")[name], original()[name])
+
+
+def test_guard_raises_before_a_dangerous_edit_and_passes_a_safe_one() -> None:
+    with pytest.raises(DangerousEdit, match="collapse_risk") as refused:
+        guard({"subject": "Apple", "prompt": "{} was founded by"}, quiet=True)
+    assert refused.value.diagnosis.ratio == pytest.approx(0.0417, rel=0.02)
+    later = {"subject": "Apple", "prompt": "The company that Steve Jobs founded is {}"}
+    assert guard(later, quiet=True).verdict in ("safe", "unclear")
+
+
+class Recorder:
+    """Stands for EasyEdit's ``BaseEditor``: its published attributes and call signature."""
+
+    def __init__(self, model: Any, tok: Any, layers: list[int]) -> None:
+        self.model, self.tok = model, tok
+        self.hparams = type("Hparams", (), {"layers": layers})()
+        self.calls: list[tuple[Any, ...]] = []
+
+    def edit(
+        self, prompts: Any, target_new: Any, ground_truth: Any = None, target_neg: Any = None,
+        rephrase_prompts: Any = None, locality_inputs: Any = None, portability_inputs: Any = None,
+        sequential_edit: bool = False, verbose: bool = True, **kwargs: Any,
+    ) -> str:  # fmt: skip
+        self.calls.append((prompts, target_new, ground_truth, sequential_edit, kwargs))
+        return "edited"
+
+
+def test_easyedits_editor_edits_only_what_passes_the_guard() -> None:
+    path = bundled.model_path()
+    model = transformers.AutoModelForCausalLM.from_pretrained(path)
+    recorder = Recorder(model, transformers.AutoTokenizer.from_pretrained(path), [1])
+    moment = next((bundled.DATA / "second_moments").glob("*.safetensors"))
+    editor = DiagnosingEditor(recorder, second_moment=str(moment), quiet=True)
+    with pytest.raises(DangerousEdit):
+        editor.edit(["Apple was founded by"], ["Bill Gates"], subject=["Apple"])
+    assert recorder.calls == []
+    safe = "The company that Steve Jobs founded is Apple"
+    made = editor.edit([safe], ["Sony"], ["Apple"], subject=["Apple"], sequential_edit=True)
+    assert made == "edited"
+    assert recorder.calls == [([safe], ["Sony"], ["Apple"], True, {"subject": ["Apple"]})]
+    with pytest.raises(UserError, match="as many subjects"):
+        editor.edit([safe], ["Sony"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--subject or --edits"),
+        (["--subject", "Apple"], "--output"),
+        (["--undo", "/there/is/none"], "has no MODEL_EDITS.json"),
+        (["--edits", "absent.json", "-o", "x"], "absent.json"),
+        (["--subject", "Apple", "-o", "tests"], "exists already"),
+    ],
+)
+def test_mistakes_are_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        main(words)
