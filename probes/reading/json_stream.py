@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from probes.reading.source import LARGEST_RECORD
+from rome_diagnosis.source import LARGEST_RECORD
 
 CHUNK = 1 << 20  # characters
 _SPACE = re.compile(r"[ \t\n\r]*")

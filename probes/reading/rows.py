@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from probes.reading import source, tables
+from probes.reading import tables
 from probes.reading.json_stream import (
     DECODER,
     BrokenJson,
@@ -23,6 +23,7 @@ from probes.reading.json_stream import (
     elements,
     values,
 )
+from rome_diagnosis import source
 from rome_diagnosis.errors import UserError
 
 Container = Literal["array", "objects", "lines", "csv", "parquet", "other"]

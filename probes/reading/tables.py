@@ -6,7 +6,7 @@ import csv
 from collections.abc import Collection, Iterator, Sequence
 from typing import IO, Any
 
-from probes.reading.source import lines
+from rome_diagnosis.source import lines
 
 DELIMITERS = ",;\t"
 BATCH = 256  # rows of Parquet held at once

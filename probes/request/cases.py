@@ -126,17 +126,14 @@ def from_record(record: Any) -> EditCase:
         else:
             portability.append((prompt, answers))
     prompts = [*paraphrases, *(prompt for prompt, _ in (*neighbourhood, *portability))]
-    for prompt in prompts:
-        check_text("text of a test prompt", prompt)
     if any(prompt[-1].isspace() for prompt in prompts):
         edit = replace(edit, notes=(TRAILING_SPACE,))
-    group = _first(fields, "group")
     return EditCase(
         request=edit,
         paraphrases=tuple(text.replace(SLOT, edit.subject).rstrip() for text in paraphrases),
         neighbourhood=_neighbours(neighbourhood),
         case_id=case_id(record),
-        group=None if group is None else str(group),
+        group=_name(fields, "group"),
         portability=_neighbours(portability),
     )
 
@@ -186,9 +183,7 @@ def case_id(record: Any) -> str | None:
         fields = _fields(record)
     except UserError:
         fields = record if isinstance(record, Mapping) else {}
-    name = _first(fields, "case_id")
-    # JSON can escape half a character, which no table can hold.
-    return None if name is None else str(name).encode("utf-8", "replace").decode("utf-8")
+    return _name(fields, "case_id")
 
 
 def unused(record: Any) -> set[str]:
@@ -228,6 +223,12 @@ def _first(fields: Mapping[str, Any], what: str) -> Any:
     return next((fields[name] for name in NAMES[what] if fields.get(name) is not None), None)
 
 
+def _name(fields: Mapping[str, Any], what: str) -> str | None:
+    name = _first(fields, what)
+    # JSON can escape half a character, which no table can hold.
+    return None if name is None else str(name).encode("utf-8", "replace").decode("utf-8")
+
+
 def _texts(value: Any, name: str, depth: int = 0) -> list[str]:
     """All texts in a text, a number, ROME's ``{"str": …}`` or nested lists of these."""
     if isinstance(value, Mapping) and "str" in value:
@@ -237,7 +238,10 @@ def _texts(value: Any, name: str, depth: int = 0) -> list[str]:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str):
-        return [value] if value.strip() and value != NO_ANSWER else []
+        if not value.strip() or value == NO_ANSWER:
+            return []
+        check_text(name, value)
+        return [value]
     if not isinstance(value, list) or depth > DEEPEST:
         raise UserError(f"{name} is of type {type(value).__name__}: expected texts")
     return [text for item in value for text in _texts(item, name, depth + 1)]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from probes.reading.source import read_text
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.source import read_text
 
 WHAT = "the hyper-parameter file"
 LARGEST_FILE = 1 << 16  # bytes; the published files have about a thousand

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from probes.reading import source as files
 from probes.reading.rows import container, rows
 from probes.text.corpus import Corpus
+from rome_diagnosis import source as files
 from rome_diagnosis.errors import UserError
 
 HUB = "hf:"

@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from probes.reading import json_stream, source
+from probes.reading import json_stream
 from probes.reading.rows import container, rows
+from rome_diagnosis import source
 from rome_diagnosis.errors import UserError
 
 Row = dict[str, Any]

@@ -136,6 +136,7 @@ def test_prompts_that_end_in_white_space_lose_it_and_say_so() -> None:
         ({"rephrase_prompt": "\udcff"}, "not valid Unicode"),
         ({"locality_prompt": "\udcff"}, "not valid Unicode"),
         ({"locality": {"a": [{"prompt": "\udcff"}]}}, "not valid Unicode"),
+        ({"locality": {"a": [{"prompt": "a", "ground_truth": "\ud800"}]}}, "not valid Unicode"),
         ({"rephrase_prompt": {"a": 1}}, "of type dict"),
         ({"locality_prompt": ["a", "b"]}, "2 prompts but 1 answers"),
         ({"locality": {"a": [{"prompt": True}]}}, "of type bool"),

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from probes.reading import source
 from probes.text import corpus, documents
 from probes.text.documents import Documents, read_texts
+from rome_diagnosis import source
 from rome_diagnosis.errors import UserError
 
 DATA = Path(__file__).parents[4] / "shared" / "data"

@@ -54,7 +54,7 @@ def opened(path: StrPath, what: str) -> Iterator[IO[bytes]]:
             raise UserError(f"cannot read {what} {path}: it is a directory")
         if not stat.S_ISREG(mode):
             raise UserError(
-                f"cannot read {what} {path}: it is a pipe or a device; save them to a file first"
+                f"cannot read {what} {path}: it is a pipe or a device; save it to a file first"
             )
         with open(path, "rb") as raw:
             zipped = raw.read(len(GZIP)) == GZIP

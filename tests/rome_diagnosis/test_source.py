@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from probes.reading import source
 from probes.reading.rows import rows
+from rome_diagnosis import source
 from rome_diagnosis.errors import UserError
 
 
