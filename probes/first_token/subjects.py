@@ -15,11 +15,11 @@ from probes import bundled
 from probes.forward.counterfactual import Run, causal
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
-from probes.reading.source import read_text
 from probes.request.lookup import Lookup, find
 from probes.request.request import Request, request
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.source import read_text
 
 FIRST_PROMPT = "{} is"
 LATER_PROMPT = "The story of {} is"
