@@ -30,6 +30,8 @@ LARGEST_FIT = 2.0
 # on one token in ten thousand, 0.95 to 0.98 on SmolLM2). It takes most directions to be rare
 # tokens' alone to bring it down to a quarter.
 SMALLEST_FIT = 0.25
+# Tokens in a row where that is not known; more makes a limit wider.
+LARGEST_ROW = 2**20
 # How much more is allowed where C is of another corpus than the keys: units that are rare in one
 # are common in the other.
 FOREIGN = 5.0
@@ -90,9 +92,11 @@ def _of_metric(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     typical = float(_trimmed(later).mean()) / moment.d_mlp
     mean = _mean(moment, first, later) / moment.d_mlp
     too_long = not typical <= LARGEST_FIT * room
-    if not _share(moment) * float(first.mean()) <= LARGEST_FIT * room * moment.d_mlp:
-        # Their share of the expectation would be more than all of it.
-        yield f"the mean square of first tokens' keys in its metric is {float(first.mean()):.3g}"
+    # Half of the first tokens would have more than all of the expectation. The median, because
+    # those that are sampled beyond the corpus' rows may point where C has nothing.
+    largest = 2 * moment.d_mlp * room / max(_share(moment), 1 / LARGEST_ROW)
+    if moment.ridge == 0.0 and not float(first.median()) <= largest:
+        yield f"first tokens' keys have a median square of {float(first.median()):.3g} in it"
     if too_long or (moment.ridge == 0.0 and mean < SMALLEST_FIT / room):
         yield (
             f"the mean square of sampled keys in its metric is {typical if too_long else mean:.3g} "

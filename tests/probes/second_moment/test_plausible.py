@@ -95,3 +95,17 @@ def test_norms_lie_between_the_ranks_a_median_may_have() -> None:
         value = float(norms.quantile(quantile))
         moved = replace(right, background=replace(background, residual_norm=value))
         assert bool(list(plausible.complaints(moved))) == wrong, quantile
+
+
+def test_few_tokens_leave_directions_that_first_tokens_may_have() -> None:
+    keys = population("plain", 5000, 0)
+    few = keys.clone()
+    few[:, D // 2 :] = 0.0
+    singular = moment(few, few[:768])
+    assert singular.ridge > 0 and singular.background is not None
+    other = replace(singular.background, first_keys=keys[:40].float())
+    assert list(plausible.complaints(replace(singular, background=other))) == []
+    # A full C has all directions, and half of its first tokens cannot be that long.
+    full = moment(keys, keys[:768])
+    longer = replace(full.background, first_keys=1e3 * keys[:40].float())
+    assert list(plausible.complaints(replace(full, background=longer)))
