@@ -17,6 +17,7 @@ import torch
 from probes.model import architecture
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
+from probes.model.messages import short_message
 from probes.model.sound import refuse_logits, refuse_not_finite
 from probes.model.tokens import prepends_bos
 from rome_diagnosis.errors import UserError
@@ -257,21 +258,3 @@ def _cannot_wrap(model: Any, name: str, error: BaseException) -> str:
 
 def _architecture(model: Any) -> str:
     return type(model).__name__
-
-
-def short_message(error: BaseException) -> str:
-    """A library's message in one line: its beginning, and the lines that name a way out.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        At most some 500 characters.
-    """
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    useful = ("install", "trust_remote_code", "sentencepiece", "tiktoken", "upgrade")
-    kept = [lines[0][:300]]
-    kept += [line[:200] for line in lines[1:] if any(word in line for word in useful)][:2]
-    return " ".join(kept)

@@ -9,9 +9,11 @@ import torch
 
 from probes.model.architecture import refuse_unsuitable
 from probes.model.bridge import from_bridge as from_bridge
-from probes.model.bridge import short_message, wrap
+from probes.model.bridge import wrap
+from probes.model.gguf import weights_of
 from probes.model.loaded import LoadedModel
 from probes.model.locate import folder_of, locate
+from probes.model.messages import short_message
 from probes.model.sound import refuse_incomplete, refuse_whole_numbers
 from rome_diagnosis.errors import UserError
 
@@ -37,7 +39,8 @@ def load(
     """Loads a causal language model, raw, for measuring and editing.
 
     Args:
-        name_or_path: A local directory in Hugging Face layout, or a hub name.
+        name_or_path: A local directory in Hugging Face layout, a GGUF file, a hub name, or the
+            name of a packaged model (:data:`probes.model.gguf.PACKAGED`).
         name: What to call the model in results; as it is given by default.
         device: ``"auto"`` (a GPU where there is one), or a torch device.
         dtype: Type of the weights. Small updates are lost in 16-bit storage: edit in float32.
@@ -83,12 +86,13 @@ def load(
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, SafetensorError
         raise UserError(f"cannot load model {name!r}: {_what_to_do(error)}") from error
     refuse_incomplete(info, model, name)
-    refuse_whole_numbers(folder_of(source), model, name)
+    folder = folder_of(source)
+    refuse_whole_numbers(folder, model, name)
     try:
         model.to(target)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"cannot use device {device!r}: {short_message(error)}") from error
-    return wrap(model, tokenizer, name=name, path=source, bos=bos)
+    return wrap(model, tokenizer, name=name, path=source, bos=bos, weights=weights_of(folder))
 
 
 def _device(device: str) -> torch.device:

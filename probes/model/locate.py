@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from urllib.parse import urlparse
 
+from probes.model.gguf import PACKAGED, directory, is_gguf
 from rome_diagnosis import files
 from rome_diagnosis.errors import UserError
 
@@ -15,7 +16,7 @@ def locate(name: str) -> tuple[str, bool]:
     """Finds out where to load a model from.
 
     Args:
-        name: A directory or a hub name.
+        name: A directory, a GGUF file, a hub name or that of a packaged model.
 
     Returns:
         An absolute directory or the hub name, and whether only local files may be used.
@@ -35,8 +36,12 @@ def locate(name: str) -> tuple[str, bool]:
             raise UserError(f"{name} is a directory without a config.json, so not a model")
         # TransformerLens takes a relative path for a hub alias.
         return str(path.resolve()), True
+    if is_gguf(name if name in PACKAGED else str(path)):
+        return str(directory(name if name in PACKAGED else str(path))), True
     if path.exists():
-        raise UserError(f"{name} is a file; a model is a directory with a config.json, or a name")
+        raise UserError(
+            f"{name} is a file; a model is a directory with a config.json, a .gguf file, or a name"
+        )
     if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
         raise UserError(f"there is no model directory {name}")
     if _cached(name):
