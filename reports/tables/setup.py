@@ -28,10 +28,11 @@ def _model(document: Document) -> str | None:
     if not isinstance(model, Mapping):
         return None
     bos = "a" if model["bos_prepended"] else "no"
+    weights = f" {model['weights']}" if model.get("weights") else ""
     site = f", block {document['site']['layer']}" if "site" in document else ""
     return (
         f"{model['name']} ({model['architecture']}, {counted(model['n_layers'], 'block')}, "
-        f"{model['dtype']}, {bos} begin-of-sequence token before the text){site}."
+        f"{model['dtype']}{weights}, {bos} begin-of-sequence token before the text){site}."
     )
 
 

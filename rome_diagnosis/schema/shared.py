@@ -60,6 +60,8 @@ class Model(TypedDict):
         device: Where it ran.
         bos_prepended: Whether a begin-of-sequence token preceded every text.
         fingerprint: Digest of the weights; equal for equal weights.
+        weights: What the weights were dequantised from, e.g. ``from Q4_1 (FILE.gguf)``; null
+            for a model that was not quantised.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Model(TypedDict):
     device: str
     bos_prepended: bool
     fingerprint: str
+    weights: NotRequired[str | None]
 
 
 class Site(TypedDict):
