@@ -37,7 +37,7 @@ def render(*documents: Mapping[str, Any]) -> str:
         Markdown; texts from outside stay texts.
 
     Raises:
-        ReportError: If there is no page for them.
+        UserError: If there is no page for them.
     """
     shown = view(*documents, figures=False)
     kinds = {"edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments}

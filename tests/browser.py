@@ -25,7 +25,7 @@ FLAGS = (
 PATIENCE = 60.0  # seconds for one answer; a machine that trains models may be slow
 
 
-def found() -> str | None:
+def installed() -> str | None:
     """The browser's path, or ``None``."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from reports.document import ReportError
 from reports.figures import canvas, covariance, edit, first_token, many, projections
 from reports.figures.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
 from rome_diagnosis import files
+from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,13 +49,13 @@ class Picture:
             **options: For :meth:`matplotlib.figure.Figure.savefig`, e.g. ``dpi=300``.
 
         Raises:
-            ReportError: If there is no such format.
+            UserError: If there is no such format.
             UserError: If the file cannot be written.
         """
         form = Path(path).suffix.lstrip(".").lower()
         known = self.figure.canvas.get_supported_filetypes()
         if form not in known:
-            raise ReportError(
+            raise UserError(
                 f"cannot tell the format of {path!r}: its name must end in one of "
                 f"{', '.join(f'.{name}' for name in sorted(known))}"
             )
@@ -98,7 +98,7 @@ def of_edit(
         The figure.
 
     Raises:
-        ReportError: If what it would show was not measured.
+        UserError: If what it would show was not measured.
     """
     document = keys or verify
     assert document is not None
@@ -132,7 +132,7 @@ def of_many(name: str, document: Document, *, ax: Axes | None = None) -> Picture
         The figure.
 
     Raises:
-        ReportError: If what it would show was not measured.
+        UserError: If what it would show was not measured.
     """
     listed = edits(document)
     collapse = float(document.get("settings", {}).get("collapse_ratio", 1.0))
@@ -164,7 +164,7 @@ def of_first_tokens(name: str, document: Document, *, ax: Axes | None = None) ->
         The figure.
 
     Raises:
-        ReportError: If what it would show was not measured.
+        UserError: If what it would show was not measured.
     """
     return _drawn(
         name,
@@ -189,7 +189,7 @@ def of_moments(document: Document, layer: int | None = None, *, ax: Axes | None 
         The figure.
 
     Raises:
-        ReportError: If that was not measured.
+        UserError: If that was not measured.
     """
     rows = [row for row in document["layers"] if layer in (None, row["layer"])]
     name = "convergence"
@@ -211,7 +211,7 @@ def _projections(document: Document, naming: projections.Naming) -> Makers:
 def _drawn(name: str, makers: Makers, ax: Axes | None) -> Picture:
     drawing = makers[name]()
     if drawing is None:
-        raise ReportError(f"there is no figure {name!r}: what it shows was not measured")
+        raise UserError(f"there is no figure {name!r}: what it shows was not measured")
     if ax is not None:
         drawing.on(ax)
         return Picture(drawing, ax, is_own=False)

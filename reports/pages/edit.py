@@ -10,13 +10,13 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from reports.document import ReportError
 from reports.figures import edit
 from reports.numbers import number, percent
 from reports.pages import first_token
 from reports.tables import arms, editors, setup, terms, verdicts
 from reports.tables.advice import advice
 from rome_diagnosis.editors import REMEDY
+from rome_diagnosis.errors import UserError
 
 Document = Mapping[str, Any]
 LONGEST_TITLE = 60
@@ -41,14 +41,14 @@ def view(
         The template's values.
 
     Raises:
-        ReportError: If they are about different edits.
+        UserError: If they are about different edits.
     """
     if keys and verify:
         _check_same(keys, verify)
     document = keys or verify
     assert document is not None
     if probes and _site(probes) != _site(document):
-        raise ReportError("the first-token probes are about different weights or another block")
+        raise UserError("the first-token probes are about different weights or another block")
     per_editor = terms.of_edit(verify) if verify else terms.of_keys(document)
     before, after = document["request"]["prompt"].split("{}", 1)
     return {
@@ -56,6 +56,7 @@ def view(
         "kind": "edit", "title": _title(document), "d": document, "k": keys, "v": verify,
         "before": before, "after": after,
         **_headline(keys, verify),
+        "after_edit": _after_edit(verify) if keys and verify else None,
         "terms": per_editor, "split": terms.split(per_editor), "responses": _responses(keys),
         "ratio_name": terms.ratio_name(), "remedy": editors.editor(REMEDY),
         "figures": _figures(keys, verify, per_editor) if figures else {},
@@ -115,14 +116,12 @@ def _check_same(keys: Document, verify: Document) -> None:
     for what, names in (("request", ("subject", "prompt")), ("site", ("layer",))):
         for name in names:
             if keys[what][name] != verify[what][name]:
-                raise ReportError(
+                raise UserError(
                     f"the results are about different edits: {name} is {keys[what][name]!r} in "
                     f"one and {verify[what][name]!r} in the other"
                 )
     if keys["model"]["fingerprint"] != verify["model"]["fingerprint"]:
-        raise ReportError(
-            "the results are about different weights: measure both with the same model"
-        )
+        raise UserError("the results are about different weights: measure both with the same model")
 
 
 def _site(document: Document) -> tuple[Any, Any]:
@@ -154,6 +153,12 @@ def _headline(keys: Document | None, verify: Document | None) -> dict[str, Any]:
         "verdict": label, "summary": summary, "figure_value": value, "figure_label": meaning,
         "is_safe": label.style == "pass",
     }  # fmt: skip
+
+
+def _after_edit(verify: Document) -> tuple[str, verdicts.Label]:
+    """The judged editor and what became of the model."""
+    name = editors.judged(verify["arms"])
+    return editors.editor(name).short, verdicts.label(verdicts.outcome(verify, name))
 
 
 def command(document: Document, module: str, rest: str) -> str:

@@ -32,7 +32,10 @@ def _perplexity(figure: Arm) -> str:
 def _ratio(arm: Arm) -> str:
     figure = arm["perplexity"]
     ends = figure.get("ratio_interval")
-    return factor(figure["ratio"]) + (f" ({times(ends[0])} to {times(ends[1])})" if ends else "")
+    if not ends:
+        return factor(figure["ratio"])
+    low, high = (times(end).removesuffix("×") for end in ends)
+    return f"{factor(figure['ratio'])} ({low} to {high})"
 
 
 def _efficacy(name: str, write: Callable[[Any], str]) -> Callable[[Arm], str]:
@@ -53,7 +56,7 @@ _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
     ("‖v* − v‖", "", lambda arm: number(arm["numerator_norm"]), True),
     ("Perplexity", "of held-out text", lambda arm: _perplexity(arm["perplexity"]), False),
     ("Perplexity ratio", "after over before, 95\u00a0% interval", _ratio, False),
-    ("Mean of the texts' perplexities", "", lambda arm: _perplexity(arm["perplexity"]["text_mean"]),
+    ("Mean text perplexity", "", lambda arm: _perplexity(arm["perplexity"]["text_mean"]),
      True),
     ("Damage, predicted", "change of hidden states over their norm", _damage("relative"), False),
     ("Damage at first tokens", "of other texts", _damage("relative_first_tokens"), False),

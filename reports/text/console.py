@@ -78,7 +78,10 @@ def table(
     )  # fmt: skip
     for title in titles:
         right = title.startswith(">")
-        laid_out.add_column(Text(title.removeprefix(">")), justify="right" if right else "left")
+        laid_out.add_column(
+            Text(title.removeprefix(">")), justify="right" if right else "left",
+            no_wrap=not laid_out.columns, overflow="fold",
+        )  # fmt: skip
     for row in listed:
         laid_out.add_row(*row)
     return laid_out

@@ -74,7 +74,7 @@ def pages() -> Pages:
 
 @pytest.fixture(scope="session")
 def tab() -> Iterator[browser.Tab]:
-    path = browser.found()
+    path = browser.installed()
     if path is None:
         pytest.skip(f"no browser: none of {', '.join(browser.NAMES)} is installed")
     with browser.browser(path) as opened:
