@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,7 +12,6 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import validate
 from rome_diagnosis.source import opened
 
-ReportError = UserError
 LARGEST = 1 << 28  # bytes of JSON: 20,000 performed edits
 LARGEST_TABLE = 2_000_000  # rows
 
@@ -60,18 +59,6 @@ def with_rows(document: Mapping[str, Any], beside: Path | None = None) -> dict[s
         found["limits"] = settings["limits"]
     validate(found, source=path)
     return {"limits": {}, **found, **document, "table": path, "rows": rows}
-
-
-def check(document: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuses a document of another schema than those that are known.
-
-    Raises:
-        UserError: Naming both.
-    """
-    if document.get("schema") not in known:
-        raise UserError(
-            f"cannot render schema {document.get('schema')!r}: known are {', '.join(known)}"
-        )
 
 
 def _table(document: Mapping[str, Any], beside: Path | None) -> str:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from diag.verify.api import verify_list as verify_list
     from probes.first_token.api import probe as probe
     from probes.setup import load_model as load_model
-    from reports.pages.page import render as render
+    from reports.api import render as render
     from rome_diagnosis.errors import UserError as UserError
     from rome_diagnosis.version import __version__ as __version__
 
@@ -58,7 +58,7 @@ __getattr__, __dir__ = lazy.attach(
         "diagnose": "diag.keys.api",
         "load_model": "probes.setup",
         "probe": "probes.first_token.api",
-        "render": "reports.pages.page",
+        "render": "reports.api",
         "screen": "diag.screen.api",
         "second_moments": "diag.covariance.api",
         "verify": "diag.verify.api",

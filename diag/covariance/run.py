@@ -138,7 +138,7 @@ def measure(
         "seconds": time.perf_counter() - began,
         "n_tokens": n_tokens,
     }
-    return SecondMoments(document)
+    return SecondMoments(envelope.plain(document))
 
 
 def _targets(plan: Plan, model: LoadedModel, layers: Sequence[int]) -> dict[int, Path]:
@@ -261,13 +261,15 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
     with files.locked(target):
         save(moment, target)
     return SecondMoments(
-        {
-            **envelope.head(SCHEMA, command_line),
-            "model": known.model,
-            "fingerprint": known.fingerprint,
-            "corpus": known.corpus,
-            "layers": [_layer(moment, known.layer, target)],
-        }
+        envelope.plain(
+            {
+                **envelope.head(SCHEMA, command_line),
+                "model": known.model,
+                "fingerprint": known.fingerprint,
+                "corpus": known.corpus,
+                "layers": [_layer(moment, known.layer, target)],
+            }
+        )
     )
 
 

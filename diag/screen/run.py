@@ -184,7 +184,7 @@ def _run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Scre
     if group.is_first:
         parts.merge(range(n_shards), plan.scan.n_rows)
         document = _document(plan, figures, time.perf_counter() - began)
-    return Screening(plan.output, group.share(document))
+    return Screening(plan.output, group.share(envelope.plain(document)))
 
 
 def screen_rows(screener: Screener, rows: Iterable[records.Row]) -> list[dict[str, Any]]:

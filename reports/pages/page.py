@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from reports.colours import dark, light
-from reports.document import ReportError, check
 from reports.numbers import counted, number, percent, rank, share, times
 from reports.pages.style import style
+from rome_diagnosis.errors import UserError
 from rome_diagnosis.text import cleaned
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ KINDS = {
     "probes.first_token/1": "first_token",
     "diag.covariance/1": "moments",
 }
-SCHEMAS = tuple(KINDS)
 
 
 def render(*documents: Document) -> str:
@@ -40,7 +39,7 @@ def render(*documents: Document) -> str:
         HTML that needs no other file and no network.
 
     Raises:
-        ReportError: If the documents are of a kind there is no page for.
+        UserError: If the documents are of a kind there is no page for.
     """
     return _template("page.html.j2", documents)
 
@@ -55,7 +54,7 @@ def fragment(*documents: Document) -> str:
         HTML.
 
     Raises:
-        ReportError: If the documents are of a kind there is no page for.
+        UserError: If the documents are of a kind there is no page for.
     """
     return _template("fragment.html.j2", documents)
 
@@ -71,10 +70,13 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
         Values for a template; ``kind`` names it.
 
     Raises:
-        ReportError: If there is no page for them together.
+        UserError: If there is no page for them together.
     """
     for document in documents:
-        check(document, SCHEMAS)
+        if document.get("schema") not in KINDS:
+            raise UserError(
+                f"cannot render schema {document.get('schema')!r}: known are {', '.join(KINDS)}"
+            )
     # Harmful characters are written out here, once for everything that is shown.
     shown = [cleaned(document) for document in documents]
     kinds = [_kind(document) for document in shown]
@@ -93,7 +95,7 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
     by_kind = dict(zip(kinds, shown, strict=True))
     of_edit = set(by_kind) & {"keys", "edit"}
     if not of_edit or len(by_kind) < len(shown) or set(by_kind) - of_edit - {"first_token"}:
-        raise ReportError(
+        raise UserError(
             "a page shows one result, or a diagnosis and a verification of the same edit (and "
             "the first-token probes of its model); these are: "
             f"{', '.join(str(document['schema']) for document in documents)}"

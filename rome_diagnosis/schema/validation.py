@@ -56,7 +56,7 @@ def validate(document: D, *, source: str = "") -> D:
     try:
         _adapter(schema).validate_python(document, strict=True)
         # What no type sees: values JSON does not have, in fields that are not known here too.
-        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(document, allow_nan=False)
     except pydantic.ValidationError as error:
         raise UserError(f"{where}{_complaint(schema, error)}") from None
     except (ValueError, TypeError, RecursionError) as error:
@@ -91,6 +91,4 @@ def _complaint(schema: str, error: "ValidationError") -> str:
 def _plainly(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    if isinstance(error, UnicodeEncodeError):
-        return "a text in it holds half a character (a lone surrogate)"
     return "a value in it is no finite number, text, list or object"

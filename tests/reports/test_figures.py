@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from diag.judgement import limits
 from reports import colours
-from reports.document import ReportError
 from reports.figures import many
 from reports.figures import picture as pictures
 from reports.figures.canvas import Drawing
@@ -113,12 +112,12 @@ def test_a_picture_is_saved_as_its_name_says(
 def test_what_cannot_be_saved_is_one_line(keys: Document, tmp_path: Path) -> None:
     picture = pictures.of_edit("terms", keys)
     for name in ("terms", "terms.docx", "terms."):
-        with pytest.raises(ReportError, match="must end in one of"):
+        with pytest.raises(UserError, match="must end in one of"):
             picture.save(str(tmp_path / name))
     with pytest.raises(UserError, match="cannot write"):
         picture.save(str(tmp_path / "nowhere" / "terms.pdf"))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ReportError, match="not measured"):
+    with pytest.raises(UserError, match="not measured"):
         pictures.of_edit("terms", sample("keys_identity"))
 
 

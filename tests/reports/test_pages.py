@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from reports.document import ReportError
 from reports.numbers import number
 from reports.pages.page import fragment, render
 from reports.tables import terms
 from reports.tables.verdicts import label
+from rome_diagnosis.errors import UserError
 from tests.reports.reading import ids, parse, words
 
 SECTIONS = ("lookup", "equation", "plane", "first", "why", "did", "instead", "findings", "repeat")
@@ -94,12 +94,12 @@ def test_results_about_different_edits_are_not_put_together(
     for where, name in (("request", "prompt"), ("site", "layer"), ("model", "fingerprint")):
         other = copy.deepcopy(performed)
         other[where][name] = "{} is" if name == "prompt" else 99
-        with pytest.raises(ReportError, match="different"):
+        with pytest.raises(UserError, match="different"):
             render(keys, other)
     for documents in ((keys, group), (keys, keys)):
-        with pytest.raises(ReportError, match="a page shows one result"):
+        with pytest.raises(UserError, match="a page shows one result"):
             render(*documents)
-    with pytest.raises(ReportError, match="known are"):
+    with pytest.raises(UserError, match="known are"):
         render({"schema": "other"})
 
 
@@ -117,7 +117,7 @@ def test_first_token_probes_explain_an_edit_and_stand_alone(
     for title in ("How the keys differ", "Attention sinks"):
         assert title in words(pages["first_token"])
     probes["site"]["layer"] += 1
-    with pytest.raises(ReportError, match="another block"):
+    with pytest.raises(UserError, match="another block"):
         render(keys, probes)
 
 

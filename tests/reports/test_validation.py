@@ -38,7 +38,7 @@ def refused(path: Path | str, *arguments: str) -> str:
         command.main([str(path), *arguments])
     message = str(error.value)
     assert len(message.splitlines()) == 1
-    assert len(message) < 400
+    assert len(message) < 600
     return message
 
 
@@ -130,6 +130,7 @@ def test_outputs_that_cannot_be_written_are_refused(saved: Path, tmp_path: Path)
         (b'{"schema": 1' + b"0" * 5000 + b"}", "a number in it has too many digits"),
         (b"[" * 100_000, "it is nested too deeply"),
         (b'{"schema": "\xff"}', "its bytes are no text"),
+        (b"PK\x03\x04 zipped", "it is a zip archive"),
         (gzip.compress(b"{}")[:-9], "Compressed file ended"),
         (b"\x1f\x8b not gzip", "cannot read"),
     ],
@@ -145,9 +146,9 @@ def test_what_is_no_file_gets_one_line(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, complaint in (
         (tmp_path / "none.json", "No such file"),
-        (tmp_path, "it is no regular file"),
-        (tmp_path / "pipe", "it is no regular file"),  # reading it would wait for ever
-        (Path("/dev/zero"), "it is no regular file"),  # and this would never end
+        (tmp_path, "it is a directory"),
+        (tmp_path / "pipe", "it is a pipe or a device"),  # reading it would wait for ever
+        (Path("/dev/zero"), "it is a pipe or a device"),  # and this would never end
         (tmp_path / ("x" * 300), "File name too long"),
     ):
         assert complaint in refused(path)
@@ -256,3 +257,16 @@ def test_a_program_sees_one_line_and_exit_code_2(saved: Path) -> None:
     done = run(str(saved))
     assert (done.returncode, done.stderr) == (0, "")
     assert "Apple" in done.stdout
+
+
+def test_the_library_renders_files_and_documents_alike(tmp_path: Path) -> None:
+    import rome_diagnosis as rd
+
+    path, document = FOLDER / "keys.json.gz", sample("keys")
+    assert rd.render(path) == rd.render(str(path)) == rd.render(document)
+    table = sample("screen") | {"table": str(FOLDER / "screen.parquet")}
+    assert rd.render(table) == rd.render(read(str(FOLDER / "screen.json.gz")))
+    assert "Apple" in rd.render(document, sample("edit"))
+    document["findings"] = "none"
+    with pytest.raises(UserError, match="findings must be a list, not 'none'"):
+        rd.render(document)

@@ -132,7 +132,7 @@ def replaced(document: Document, path: str, value: Any) -> Document:
             "lookup.prefixed must be a list of 1 or more, not a list of 0",
         ),
         ("keys", "site", "a\x1b\nb" * 50, r"site must be an object, not 'a\x1b\nba"),
-        ("keys", "summary", "\ud800", "half a character"),
+        ("keys", "later", (1, {2}), "this is no JSON"),
         ("keys", "later", float("nan"), "this is no JSON"),
         ("edit", "collapsed", {"rome": True}, "is missing: it must be true or false"),
         ("edit", "arms.rome.perplexity.before", 0.0, "must be a finite number above 0, not 0.0"),

@@ -23,7 +23,6 @@ from probes.second_moment.estimate import estimate
 from probes.setup import Prepared
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
-from reports.document import ReportError
 from rome_diagnosis.editors import ARMS
 from rome_diagnosis.errors import UserError
 from tests.probes.edited.test_blocks_above import projection
@@ -287,7 +286,7 @@ def test_a_list_knows_where_its_keys_lie(bench, compared):
         ratio = arms["rome"]["denominator"] / arms["c_rome"]["denominator"]
         assert point["rho"] == pytest.approx(ratio, rel=1e-4)
     assert "principal component" in compared.plot_keys("pca").axes.get_xlabel()
-    with pytest.raises(ReportError, match="not measured"):
+    with pytest.raises(UserError, match="not measured"):
         compared.plot_directions("tsne")  # three points make no t-SNE
 
 
