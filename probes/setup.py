@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DType = Literal["float32", "float16", "bfloat16", "float64"]
 BUNDLED = "bundled"
+MOST_PREFIXES = 10_000  # published code samples 20
 
 # The model loaded last from a directory or by name, with what identifies it: a notebook that
 # names the same model in every call loads it once. One only, because models are large.
@@ -104,8 +105,10 @@ class Setup:
                 raise UserError(f"{name} must be a whole number, not {value!r}")
         if not 0 <= self.seed <= options.LARGEST_SEED:
             raise UserError(f"seed must be from 0 to {options.LARGEST_SEED}, not {self.seed}")
-        if self.n_prefixes < 0:
-            raise UserError(f"the number of prefixes must be 0 or more, not {self.n_prefixes}")
+        if not 0 <= self.n_prefixes <= MOST_PREFIXES:
+            raise UserError(
+                f"the number of prefixes must be from 0 to {MOST_PREFIXES}, not {self.n_prefixes}"
+            )
         if isinstance(self.prefixes, str):
             raise UserError("prefixes must be a list of texts, not one text")
 

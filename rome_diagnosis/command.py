@@ -60,8 +60,12 @@ class Parser(argparse.ArgumentParser):
         options, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
             value = getattr(options, action.dest, None)
+            values = value if isinstance(value, list) else [value]
+            if action.option_strings and (value == [] or [] in values):
+                # Before Python 3.13 argparse takes --option=-- for an option without a value.
+                self.error(f"argument {'/'.join(action.option_strings)}: expected one argument")
             named = FILES.intersection(str(action.metavar).split("|"))
-            if named and "" in (value if isinstance(value, list) else [value]):
+            if named and "" in values:
                 self.error(f"{'/'.join(action.option_strings) or action.metavar} is empty")
         return options, rest
 

@@ -33,6 +33,29 @@ FOREIGN = {
 }
 
 
+def check_regular(path: StrPath, what: str) -> None:
+    """Refuses what is no regular file, without opening it.
+
+    Args:
+        path: The file.
+        what: What messages call it, e.g. ``the edits``.
+
+    Raises:
+        UserError: If it is a directory, a pipe or a device, or is not there.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read {what} {path}: {reason}") from error
+    if stat.S_ISDIR(mode):
+        raise UserError(f"cannot read {what} {path}: it is a directory")
+    if not stat.S_ISREG(mode):
+        raise UserError(
+            f"cannot read {what} {path}: it is a pipe or a device; save it to a file first"
+        )
+
+
 @contextlib.contextmanager
 def opened(path: StrPath, what: str) -> Iterator[IO[bytes]]:
     """Opens a regular file, decompressed where it is gzip.
@@ -49,13 +72,7 @@ def opened(path: StrPath, what: str) -> Iterator[IO[bytes]]:
             a format that cannot be read.
     """
     try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise UserError(f"cannot read {what} {path}: it is a directory")
-        if not stat.S_ISREG(mode):
-            raise UserError(
-                f"cannot read {what} {path}: it is a pipe or a device; save it to a file first"
-            )
+        check_regular(path, what)
         with open(path, "rb") as raw:
             zipped = raw.read(len(GZIP)) == GZIP
             raw.seek(0)

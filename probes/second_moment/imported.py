@@ -20,6 +20,7 @@ from probes.model.loaded import LoadedModel
 from probes.second_moment import plausible
 from probes.second_moment.moment import Background, Provenance, SecondMoment, of_moment
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.source import check_regular
 
 # ROME's and EasyEdit's names, e.g. transformer.h.17.mlp.c_proj_float32_mom2_100000.npz
 UNREADABLE = (
@@ -59,14 +60,13 @@ def read_npz(path: str | os.PathLike[str]) -> Published:
         UserError: If it cannot be read, holds no second moment, or one that cannot be.
     """
     path = Path(path)
+    check_regular(path, "the statistics file")
     try:
         with np.load(path, allow_pickle=False) as file:
             names = set(file.files)
             known = {"mom2.mom2", "mom2.count"} <= names
             raw: Any = np.asarray(file["mom2.mom2"]) if known else None
             count = int(file["mom2.count"]) if known else 0
-    except FileNotFoundError as error:
-        raise UserError(f"there is no statistics file {path}") from error
     except OSError as error:
         raise UserError(f"cannot read the statistics file {path}: {error}") from error
     except UNREADABLE as error:

@@ -129,7 +129,8 @@ def test_one_model_is_kept_at_most(tiny_dir: Callable[[str], Path]) -> None:
         ({"seed": "1"}, "seed must be a whole number"),
         ({"layer": 1.0}, "layer must be a whole number"),
         ({"layer": True}, "layer must be a whole number"),
-        ({"n_prefixes": -1}, "number of prefixes must be 0 or more"),
+        ({"n_prefixes": -1}, "number of prefixes must be from 0 to 10000"),
+        ({"n_prefixes": 10**9}, "number of prefixes must be from 0 to 10000"),
         ({"prefixes": "They read that"}, "must be a list of texts"),
     ],
 )

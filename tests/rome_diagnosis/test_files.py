@@ -179,3 +179,32 @@ def test_only_the_first_of_a_jobs_processes_takes_the_lock(
     monkeypatch.setenv("RANK", "0")
     with files.locked(tmp_path / "table"):
         assert os.listdir(tmp_path) == [".table.lock"]
+
+
+def test_a_folder_is_complete_or_absent(tmp_path: Path) -> None:
+    with files.atomic_folder(tmp_path / "model") as aside:
+        (aside / "a").write_text("a")
+        assert not (tmp_path / "model").exists()
+    assert (tmp_path / "model" / "a").read_text() == "a"
+
+    def fail() -> None:
+        with files.atomic_folder(tmp_path / "other") as aside:
+            (aside / "a").write_text("half")
+            raise OSError(28, os.strerror(28))
+
+    with pytest.raises(UserError, match="No space left"):
+        fail()
+    assert os.listdir(tmp_path) == ["model"]
+    (tmp_path / "empty").mkdir()
+    files.check_new_folder(tmp_path / "empty")
+    for name, complaint in (
+        ("model", "exists already"),
+        ("model/a", "exists already"),
+        ("nowhere/model", "there is no directory"),
+        ("x" * 300, "File name too long"),
+    ):
+        with pytest.raises(UserError, match=complaint):
+            files.check_new_folder(tmp_path / name)
+    for name in ("~nosuchuser/x", "a\0b"):
+        with pytest.raises(UserError):
+            files.check_new_folder(name)

@@ -88,7 +88,7 @@ def test_the_page_says_how_well_c_is_known(made: dict[int, SecondMoment], files:
         (["--max-tokens", "0"], "1 or more"),
         (["--row-length", "999"], "more than the 128"),
         (["--ridge", "much"], "--ridge must be"),
-        (["--import-npz", "absent.npz"], "there is no statistics file"),
+        (["--import-npz", "absent.npz"], "cannot read the statistics file"),
         (["--merge", "a.safetensors"], "there is no second moment file"),
         (["-o", "/nowhere/at/all"], "there is no directory"),
     ],
