@@ -73,15 +73,6 @@ class LoadedModel:
         """The weights' type, e.g. ``"float32"``."""
         return str(next(iter(self.bridge.blocks[0].parameters())).dtype).removeprefix("torch.")
 
-    @property
-    def norm_behind_mlp(self) -> bool:
-        """Whether a norm stands between the MLP and the residual stream, as in Gemma 2.
-
-        There a change of the MLP's output is rescaled before it reaches the stream; see
-        :mod:`probes.model.contribution`.
-        """
-        return architecture.layout(self.hf_config).norm is not None
-
     def tokens(self, text: str) -> Tokens:
         """Tokenises ``text`` in one piece, as the plain tokenizer does it.
 
