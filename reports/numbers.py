@@ -101,8 +101,9 @@ def estimate(
         between: What separates the ends of the interval.
 
     Returns:
-        The mean, and ``low to high``, which is empty where one observation has no interval.
+        The mean, and ``low to high`` without units, which is empty where one observation has no interval.
     """
     if figure.get("n") == 1:
         return write(figure["mean"]), ""
-    return write(figure["mean"]), f"{write(figure['low'])}{between}{write(figure['high'])}"
+    low, high = (write(figure[end]).removesuffix(PERCENT) for end in ("low", "high"))
+    return write(figure["mean"]), f"{low}{between}{high}"

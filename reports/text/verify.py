@@ -112,6 +112,7 @@ def _group(grouping: Document, i: int) -> RenderableType:
                      for mean, interval in cells[i * n : (i + 1) * n]))
             for name, cells in grouping["rows"]
         ],
+        gap=1,
     )  # fmt: skip
 
 

@@ -137,6 +137,4 @@ def test_one_is_no_plural_and_has_no_interval() -> None:
     found = {"mean": 25.1, "low": 25.1, "high": 25.1}
     assert estimate(found | {"n": 1}) == ("25.1", "")
     assert estimate(found | {"n": 2}) == ("25.1", "25.1 to 25.1")
-    assert estimate(found, share, between=", ") == (
-        "2510\u00a0%", "2510\u00a0%, 2510\u00a0%",
-    )  # fmt: skip
+    assert estimate(found, share, between=", ") == ("2510\u00a0%", "2510, 2510")
