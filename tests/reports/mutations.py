@@ -32,7 +32,7 @@ SCHEMAS = (
 FACTORS = (0.0, -1.0, 0.5, 2.0, 10.0, 1e-12, 1e12, 1e-200, 1e200)
 
 
-def mutants(document: Any, n: int, *, seed: int) -> Iterator[tuple[str, bytes]]:
+def mutants(document: Any, n: int, *, seed: str) -> Iterator[tuple[str, bytes]]:
     """Files that were good documents.
 
     Args:

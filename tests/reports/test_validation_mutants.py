@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from reports import command
 from reports.document import read
 from rome_diagnosis.errors import UserError
 from tests.documents import FOLDER, SAMPLES, sample
-from tests.reports.mutations import mutants
+from tests.reports.mutations import MUTATIONS, flip, mutants, truncate
 
 Outcomes = Counter[str]
 FORMS: dict[str, Callable[[Any], str]] = {"txt": command.text, "md": command.markdown}
@@ -34,7 +38,7 @@ def outcomes(
     """Reads and renders spoilt copies of a recorded document, without the command's last guard."""
     found: Outcomes = Counter()
     path = folder / "result.json"
-    for done, content in mutants(sample(name), n, seed=seed):
+    for done, content in mutants(sample(name), n, seed=f"{name} {seed}"):
         path.write_bytes(content)
         try:
             document = read(str(path))
@@ -60,16 +64,56 @@ def _check_line(error: UserError, done: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_spoilt_documents_are_rendered_or_get_one_line(name: str, folder: Path) -> None:
-    found = outcomes(name, 60, folder, seed=0, forms=FORMS)
+    found = outcomes(name, 40, folder, seed=0, forms=FORMS)
     # Both happen: the documents are neither all good nor all hopeless.
     assert found["refused"] >= 10
-    assert found["md"] >= 5
+    assert found["md"] >= 8
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_spoilt_documents_make_pages_or_get_one_line(name: str, folder: Path) -> None:
-    found = outcomes(name, 12, folder, seed=1, forms={"html": command.page})
+    found = outcomes(name, 6, folder, seed=1, forms={"html": command.page})
     assert found["refused"] and found["html"]
+
+
+def test_spoilt_tables_get_one_line(folder: Path) -> None:
+    found: Outcomes = Counter()
+    path, good = folder / "spoilt.parquet", (FOLDER / "screen.parquet").read_bytes()
+    for i in range(200):
+        draw = random.Random(f"bytes {i}")
+        path.write_bytes(draw.choice((flip, flip, flip, truncate))(good, draw))
+        found[_read(path)] += 1
+    assert found["refused"] >= 100 and found["read"] >= 5
+
+
+def test_tables_with_spoilt_rows_are_shown_or_get_one_line(folder: Path) -> None:
+    found: Outcomes = Counter()
+    rows = pq.read_table(folder / "screen.parquet").to_pylist()
+    for i in range(100):
+        draw = random.Random(f"rows {i}")
+        changed = draw.choice(MUTATIONS)(copy.deepcopy(rows), draw)
+        try:
+            table = pa.Table.from_pylist(changed)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError):
+            continue  # no table can hold this
+        pq.write_table(table, folder / "screen.parquet")
+        found[_read(FOLDER / "screen.json.gz", folder / "screen.json")] += 1
+    assert found["refused"] >= 10 and found["read"] >= 10
+
+
+def _read(path: Path, at: Path | None = None) -> str:
+    """Reads a table, or a summary put beside it, and renders what can be read."""
+    if at is not None:
+        path = Path(shutil.copy(path, at))
+    try:
+        document = read(str(path))
+    except UserError as error:
+        _check_line(error, path.name)
+        return "refused"
+    for form in FORMS:
+        if form == "md" or "summary" in document:
+            FORMS[form]([document]).encode()
+    return "read"
 
 
 @pytest.mark.slow
