@@ -7,15 +7,14 @@ An arm is an editor and the way its edit is tested: bare, or with a prefix befor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from diag.judgement import agreement, outcome
-from diag.judgement.summary import PUBLISHED
+from diag.judgement import outcome
 from diag.keys.judge import judge
 from diag.mathematics.damage import rms_change
 from diag.mathematics.stream import Stream
 from diag.mathematics.update import RankOne, chosen, rank_one
+from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
 from diag.verify.settings import FEWEST_TOKENS, Facts, Settings
 from probes.edited.perplexity import Comparison, PerplexityMeter
@@ -25,7 +24,6 @@ from probes.keys.observe import Observation, observe
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
 from probes.request.cases import EditCase
-from probes.request.lookup import lookup
 from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue, optimise
 from rome_diagnosis.editors import ARMS, EDITORS
@@ -130,7 +128,6 @@ class Bench:
         Raises:
             UserError: If the edit cannot be performed.
         """
-        edit = case.request
         observation = self.observe(case)
         judgement = judge(
             observation,
@@ -140,63 +137,41 @@ class Bench:
         )
         factors = self.factors(observation, target)
         behaviour = Behaviour(self.model, case, self.wordings, self.layer)
-        text_before = self._generate(case)
+        before = self._generate(case)
         arms: dict[str, Any] = {}
         for name, change in factors.items():
-            replies = behaviour.after([change])
-            with edited(self.model, [change], self.layer):
-                text_after = self._generate(case)
-            weights = self._of_weights(change, judgement.stream, edit.subject)
-            said = {
-                wording: _with_generation(
-                    behaviour.describe(wording, replies), wording, case, text_before, text_after
-                )
-                for wording in WORDINGS
-            }
+            said = self._said(case, behaviour, change, before)
+            weights = self._of_weights(change, judgement.stream, case.request.subject)
             for arm in ARMS.values():
                 if arm.editor == name:
                     tested = self._prefixed(said) if arm.prefixed else said["bare"]
                     arms[arm.name] = weights | tested
-        first = lookup(self.model, edit)
         judged = {
             arm: outcome.judge(arms[arm], collapse_ratio=self.settings.collapse_ratio)
             for arm in ARMS
         }
         return {
-            "request": {
-                "subject": edit.subject,
-                "prompt": edit.prompt,
-                "target_new": edit.target_new,
-                "target_true": edit.target_true,
-                "notes": list(edit.notes),
-                "case_id": case.case_id,
-                "group": case.group,
-            },
-            "site": {
-                "layer": self.layer,
-                "hook": self.model.hook(self.layer, "key"),
-                "token": first.token,
-                "index": first.index,
-                "is_first_token": first.is_first_token,
-            },
-            "optimisation": {
-                "steps": target.steps,
-                "loss": target.losses[-1],
-                "losses": list(target.losses),
-                "probability": target.probability,
-                "delta_norm": float(target.delta.norm()),
-                "initial_norm": float(target.initial.norm()),
-                "clamp_saturated": target.clamp_saturated,
-            },
-            "prediction": {
-                "verdict": judgement.verdict,
-                "relative_bound": finite(judgement.damage[PUBLISHED.name].relative_bound),
-                **asdict(agreement.compare(judgement.verdict, judged[PUBLISHED.name].outcome)),
-            },
+            **document.of_edit(case, observation, target),
             "arms": {arm: arms[arm] for arm in ARMS},
-            "collapsed": {arm: found.outcome == "collapsed" for arm, found in judged.items()},
-            "outcome": {arm: found.outcome for arm, found in judged.items()},
-            "outcome_reasons": {arm: list(found.reasons) for arm, found in judged.items()},
+            **document.of_outcomes(judgement, judged),
+        }
+
+    def _said(
+        self,
+        case: EditCase,
+        behaviour: Behaviour,
+        change: RankOne,
+        before: Mapping[str, Any],
+    ) -> dict[Wording, dict[str, Any]]:
+        """What the edited model says under every wording, beside what the unedited one said."""
+        replies = behaviour.after([change])
+        with edited(self.model, [change], self.layer):
+            after = self._generate(case)
+        return {
+            wording: _with_generation(
+                behaviour.describe(wording, replies), wording, case, before, after
+            )
+            for wording in WORDINGS
         }
 
     def _prefixed(self, said: Mapping[Wording, Mapping[str, Any]]) -> dict[str, Any]:
