@@ -110,12 +110,15 @@ def prepare(setup: Setup, settings: Settings) -> Run:
         UserError: If weights, texts, facts or contexts cannot be used.
     """
     from diag.verify import run
+    from probes.edited.weights import writable
 
     chosen = settings.hyperparameters
     if setup.layer is None:
         setup = dataclasses.replace(setup, layer=chosen.layer)
     if setup.second_moment == "auto" and not chosen.second_moment_adjustment:
         setup = dataclasses.replace(setup, second_moment="identity")  # as the result will say
+    model = setup.load()
+    writable(model, setup.choose_layer(model))  # said before a second moment is estimated
     return run.prepare(setup.prepare(), settings, quiet=setup.quiet)
 
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 
 import reports.__main__
+from diag.verify import verify
 from diag.verify.command import main
 from rome_diagnosis.errors import UserError
 from tests.diag.verify.test_one_edit import few_tokens  # noqa: F401
@@ -119,3 +120,17 @@ def test_nothing_heavy_is_imported_for_help():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     code = "import sys, reports.text.verify; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_that_round_edits_away_are_refused_before_anything_is_estimated(
+    dtype, tiny_dir, monkeypatch
+):
+    def estimated(*_, **__):
+        raise AssertionError("a second moment was estimated for nothing")
+
+    monkeypatch.setattr("probes.second_moment.choose.estimate", estimated)
+    with pytest.raises(UserError, match=f"stored as {dtype}.*load it with --dtype float32"):
+        verify("Apple", "{} is", target_new="Paris", model=tiny_dir("gpt2"), dtype=dtype)
+    with pytest.raises(AssertionError, match="for nothing"):  # as the test could not see otherwise
+        verify("Apple", "{} is", target_new="Paris", model=tiny_dir("gpt2"))
