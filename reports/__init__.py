@@ -1,6 +1,8 @@
 """Rendering only: a saved JSON document becomes text, Markdown or a page. No torch, no model.
 
 ============  =============================================================================
+``document``  saved results, read and checked against their schemas
+``api``       the library's ``render``; ``command``: ``python -m reports``
 ``text``      documents as text in a terminal, one module for each command
 ``pages``     documents as self-contained HTML, one module for each kind of page
 ``figures``   the figures of pages and notebooks

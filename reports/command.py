@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reports.document import read
 from rome_diagnosis import command, files
 from rome_diagnosis.errors import UserError
 
@@ -58,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--verbose", action="store_true", help="print everything a diagnosis measured, not 15 lines"
     )
     options = parser.parse_args(arguments)
+    from reports.document import read  # after --help, which need not wait for the schemas
+
     render = None if options.output is None else renderer(options.output)
     files.check_outputs([options.output], inputs=options.results)
     documents = [read(path) for path in options.results]
