@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from probes.edited.weights import Factors, change_of_output
+from probes.forward.batches import padded
 from probes.forward.unhooked import Plain, plain
 from probes.model import architecture
 from probes.model.contribution import contribution
@@ -78,24 +79,8 @@ class UpperBlocks:
         # A mask given in four dimensions replaces the model's own, sliding windows included.
         window = architecture.attention_window(self.plain.model.config)
         self.longest_text = min(model.n_ctx, window) if window else model.n_ctx
-        pad = model.tokenizer.pad_token_id
-        self._pad = int(pad if pad is not None else model.tokenizer.eos_token_id or 0)
         self.vocabulary: int = self.plain.model.get_output_embeddings().weight.shape[0]
         self._upper, self._given, self._head = _upper_part(self.plain, layer)
-
-    def rows(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Pads token ids on the right.
-
-        Args:
-            ids: Rows of token ids, none empty.
-
-        Returns:
-            Ids and mask, [row, position].
-        """
-        width = max(len(row) for row in ids)
-        padded = [[*row, *[self._pad] * (width - len(row))] for row in ids]
-        mask = [[1] * len(row) + [0] * (width - len(row)) for row in ids]
-        return torch.tensor(padded, device=self.device), torch.tensor(mask, device=self.device)
 
     @torch.no_grad()
     def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:
@@ -108,7 +93,7 @@ class UpperBlocks:
         Returns:
             The recording.
         """
-        padded, mask = self.rows(ids)
+        rows, mask = padded(ids, self.device)
         seen: dict[str, Tensor] = {}
 
         def on_block(_: nn.Module, __: Any, result: Any) -> None:
@@ -116,12 +101,12 @@ class UpperBlocks:
             seen["residual"] = _hidden(result)
 
         def on_projection(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
-            seen["keys"] = architecture.in_rows(arguments[0], padded)
+            seen["keys"] = architecture.in_rows(arguments[0], rows)
             # Copied: Falcon adds the attention's output to the same tensor.
-            seen["output"] = architecture.in_rows(result, padded).clone()
+            seen["output"] = architecture.in_rows(result, rows).clone()
 
         def on_norm(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            seen["norm_input"] = architecture.in_rows(arguments[0], padded)
+            seen["norm_input"] = architecture.in_rows(arguments[0], rows)
 
         def on_head(_: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
             seen["final"] = arguments[0]
@@ -138,7 +123,7 @@ class UpperBlocks:
             norm = self.plain.block(self.layer).get_submodule(str(name))
             handles.append(norm.register_forward_pre_hook(on_norm))
         try:
-            self.plain.model(padded, attention_mask=mask, past_key_values=cache, use_cache=past)
+            self.plain.model(rows, attention_mask=mask, past_key_values=cache, use_cache=past)
         finally:
             for handle in handles:
                 handle.remove()
@@ -147,7 +132,7 @@ class UpperBlocks:
             for i in range(self.layer + 1, len(cache.layers)):
                 kept[i] = (cache.layers[i].keys, cache.layers[i].values)
         seen.setdefault("norm_input", seen["output"])
-        return Recording(padded, mask, past=kept, **seen)
+        return Recording(rows, mask, past=kept, **seen)
 
     def edited_residual(
         self,

@@ -18,7 +18,6 @@ from probes.edited.blocks_above import UpperBlocks
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import Request, request
-from probes.target_value.unedited_pass import run
 from rome_diagnosis.errors import UserError
 
 # How the published code states the prompt whose prediction must not move.
@@ -142,17 +141,16 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
     """
     flat = [row for rows in edits for row in rows]
     count, device = len(edits[0]), upper.device
-    first = torch.arange(0, len(flat), count, device=device)
-    unedited = run(
-        upper,
-        [row.ids for row in flat],
-        [row.lookup for row in flat],
-        (first + count - 1).tolist(),
-    )
-    ids, _ = upper.rows([row.ids for row in flat])
+    everyone = torch.arange(len(flat), device=device)
+    first = everyone[::count]
+    unedited = upper.record([row.ids for row in flat], past=True)
     start = torch.tensor([row.lookup for row in flat], device=device)
-    index = start[:, None] + torch.arange(unedited.residual.shape[1], device=device)
-    position_ids = index.clamp(max=ids.shape[1] - 1)
+    lengths = torch.tensor([len(row.ids) for row in flat], device=device) - start
+    index = start[:, None] + torch.arange(int(lengths.max()), device=device)
+    position_ids = index.clamp(max=unedited.ids.shape[1] - 1)
+    past, visible = _before(start, unedited.past)
+    held = first + count - 1
+    final = unedited.final[held, start[held]]
     read_row, read_position, target, weight = [], [], [], []
     for i, row in enumerate(flat):
         for position, token in zip(row.positions, row.targets, strict=False):
@@ -162,20 +160,38 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
             weight.append(1.0 / len(row.targets))
     return Constants(
         rows=count,
-        residual=unedited.residual,
-        lengths=torch.tensor([len(row.ids) - row.lookup for row in flat], device=device),
-        norm_input=unedited.norm_input,
-        ids=ids.gather(1, position_ids),
-        mask=_mask(unedited.visible, position_ids.shape[1], unedited.residual.dtype),
+        residual=unedited.residual[everyone[:, None], position_ids],
+        lengths=lengths,
+        norm_input=unedited.norm_input[everyone, start],
+        ids=unedited.ids.gather(1, position_ids),
+        mask=_mask(visible, position_ids.shape[1], unedited.residual.dtype),
         position_ids=position_ids,
-        past=unedited.past,
+        past=past,
         read_row=torch.tensor(read_row, device=device),
         read_position=torch.tensor(read_position, device=device),
         target=torch.tensor(target, device=device),
         weight=torch.tensor(weight, device=device),
-        kl_initial=torch.log_softmax(upper.head(unedited.final).float(), dim=-1),
-        initial=unedited.output[first],
+        kl_initial=torch.log_softmax(upper.head(final).float(), dim=-1),
+        initial=unedited.output[first, start[first]],
     )
+
+
+def _before(
+    start: Int[Tensor, " row"], past: dict[int, tuple[Tensor, Tensor]]
+) -> tuple[dict[int, tuple[Tensor, Tensor]], Bool[Tensor, "row earlier"]]:
+    """Keys and values of what comes before each row's lookup token, and which of them are its own.
+
+    They are aligned at their ends: some architectures take a key's place among the keys for its
+    position.
+    """
+    earlier = int(start.max())
+    position = torch.arange(earlier, device=start.device) - (earlier - start[:, None])
+    index = position.clamp(min=0)[:, None, :, None]
+
+    def aligned(tensor: Tensor) -> Tensor:
+        return tensor.gather(2, index.expand(-1, tensor.shape[1], -1, tensor.shape[3]))
+
+    return {i: (aligned(k), aligned(v)) for i, (k, v) in past.items()}, position >= 0
 
 
 def _mask(own: Bool[Tensor, "row earlier"], width: int, dtype: torch.dtype) -> Tensor:

@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.gpt2.blocks import Block, Norm, added, affine, is_gpt2
+from probes.forward.gpt2.blocks import Block, Norm, added, affine
 from probes.forward.gpt2.gelu import gelu_and_slope
 from probes.forward.unhooked import Plain
+from probes.model import architecture
 
 
 def applies(whole: Plain, layer: int) -> bool:
@@ -35,7 +36,7 @@ def applies(whole: Plain, layer: int) -> bool:
     Returns:
         Whether :class:`LeanBlocks` computes what the model does.
     """
-    return is_gpt2(whole) and layer + 2 < whole.model.config.n_layer
+    return architecture.is_gpt2(whole.model) and layer + 2 < whole.model.config.n_layer
 
 
 @dataclass(frozen=True)

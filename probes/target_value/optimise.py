@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import UpperBlocks
 from probes.edited.weights import writable
+from probes.forward.engine import Prefer, engine_for
+from probes.forward.gpt2.engine import GPT2
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request
 from probes.target_value import gpt2_gradient
@@ -84,6 +86,7 @@ def optimise(
     hyperparameters: Hyperparameters | None = None,
     *,
     batch: int = 16,
+    engine: Prefer = "auto",
 ) -> list[TargetValue]:
     """Finds the target value of each edit.
 
@@ -93,7 +96,8 @@ def optimise(
         prefixes: Contexts 1…n; context 0, the bare prompt, is always among them.
         layer: The edited block.
         hyperparameters: ROME's, if not given.
-        batch: At most so many edits are optimised together; memory grows with it.
+        batch: Most edits that are optimised together; memory grows with it.
+        engine: Which engine takes the gradient.
 
     Returns:
         One target value per edit, in their order.
@@ -105,6 +109,7 @@ def optimise(
     chosen = hyperparameters or Hyperparameters()
     writable(model, layer)  # a value that cannot be written is not worth the optimisation
     upper = UpperBlocks(model, layer)
+    fast = isinstance(engine_for(model, engine), GPT2) and gpt2_gradient.applies(upper.plain, layer)
     distinct = Counter(prefixes)
     share = torch.tensor([1.0, *map(float, distinct.values())]) / (1 + len(prefixes))
     share = share.to(upper.device)
@@ -119,21 +124,16 @@ def optimise(
     for start in range(0, len(order), size):
         chunk = order[start : start + size]
         constants = prepare(upper, [texts[i] for i in chunk])
-        results = _descend(upper, constants, chosen, [requests[i] for i in chunk], share)
+        objective = _Objective(upper, constants, chosen, share, fast=fast)
+        results = _descend(objective, [requests[i] for i in chunk])
         found.update(zip(chunk, results, strict=True))
     return [found[i] for i in range(len(requests))]
 
 
-def _descend(
-    upper: UpperBlocks,
-    constants: Constants,
-    chosen: Hyperparameters,
-    requests: Sequence[Request],
-    share: Float[Tensor, " context"],
-) -> list[TargetValue]:
-    """Adam on every edit's δ, edits that reached their stop taken out on the way."""
+def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetValue]:
+    """Adam on every edit's δ; edits that reach their stop are taken out on the way."""
+    constants, chosen = objective.batch, objective.chosen
     batch = constants
-    objective = _Objective(upper, batch, chosen, share)
     device = batch.residual.device
     active = torch.arange(batch.edits, device=device)
     final = torch.zeros(batch.initial.shape, device=device)
@@ -158,8 +158,8 @@ def _descend(
             keep = torch.tensor(running, device=device)
             final[active] = delta
             active, delta, gradient = active[keep], delta[keep], gradient[keep]
-            mean, square, batch = mean[keep], square[keep], batch.keep(keep)
-            objective = _Objective(upper, batch, chosen, share)
+            mean, square = mean[keep], square[keep]
+            objective = objective.keep(keep)
         mean.lerp_(gradient, 1 - BETA1)
         square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         spread = square.sqrt().div_((1 - BETA2**evaluation) ** 0.5).add_(EPSILON)
@@ -188,20 +188,32 @@ class _Objective:
     """Each edit's loss: linear in what is read of the model, plus the decay of δ."""
 
     def __init__(
-        self, upper: UpperBlocks, batch: Constants, chosen: Hyperparameters, share: Tensor
+        self,
+        upper: UpperBlocks,
+        batch: Constants,
+        chosen: Hyperparameters,
+        share: Float[Tensor, " context"],
+        *,
+        fast: bool,
     ) -> None:
-        self._batch, self._share = batch, share
-        self._reader = _reader(upper, batch)
+        self.batch, self.chosen = batch, chosen
+        self._upper, self._share, self._fast = upper, share, fast
+        self._reader = _reader(upper, batch, fast=fast)
         self._per_norm = chosen.weight_decay / batch.initial.float().norm(dim=-1) ** 2
         contexts = torch.cat([share, torch.zeros_like(share[:1])])  # the KL prompt's row is none
         self._of_log_probs = -batch.weight * contexts[batch.read_row % batch.rows]
         self._of_moved = torch.full_like(self._per_norm, chosen.kl_factor)
 
+    def keep(self, edits: Int[Tensor, " kept"]) -> _Objective:
+        """The same for some of the edits only."""
+        batch = self.batch.keep(edits)
+        return _Objective(self._upper, batch, self.chosen, self._share, fast=self._fast)
+
     def evaluate(
         self, delta: Float[Tensor, "edit d_model"]
     ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
         """Each edit's loss, and its new object's mean probability."""
-        batch = self._batch
+        batch = self.batch
         change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
         log_probs, moved = self._reader.read(change)
         nll = torch.zeros(len(change), device=delta.device)
@@ -213,7 +225,7 @@ class _Objective:
     def gradient(self, delta: Float[Tensor, "edit d_model"]) -> Float[Tensor, "edit d_model"]:
         """The gradient of what was evaluated last, at the same δ."""
         change = self._reader.gradient(self._of_log_probs, self._of_moved)
-        found = change.view(self._batch.edits, self._batch.rows, -1).sum(1, dtype=delta.dtype)
+        found = change.view(self.batch.edits, self.batch.rows, -1).sum(1, dtype=delta.dtype)
         # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
         norm = delta.norm(dim=-1)
         decay = torch.where(norm > 0, self._per_norm / norm, 0.0)
@@ -230,13 +242,13 @@ class Reader(Protocol):
         """The gradient at the last ``change`` from those at what was read, once."""
 
 
-def _reader(upper: UpperBlocks, batch: Constants) -> Reader:
+def _reader(upper: UpperBlocks, batch: Constants, *, fast: bool) -> Reader:
     rows = len(batch.residual)
     held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
     reads = gpt2_gradient.Reads(
         batch.read_row, batch.read_position, batch.target, held, batch.kl_initial
     )
-    if gpt2_gradient.applies(upper.plain, upper.layer):
+    if fast:
         return gpt2_gradient.LeanBlocks(
             upper.plain,
             upper.layer,

@@ -1,38 +1,24 @@
 """GPT-2's blocks as bare arithmetic on lists of tokens.
 
 All maps of a block but its attention act on tokens one by one, so they need no rows and no
-padding. For which tokens attention is computed, and how, its callers decide.
+padding. For which tokens attention is computed, and how, the callers decide.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from probes.forward.gpt2.gelu import gelu_
-from probes.forward.gpt2.prefix_tree import Tree
 from probes.forward.unhooked import Plain
-from probes.model import architecture
 
 Affine = tuple[Tensor, Tensor]
 Norm = tuple[Tensor, Tensor, float]
-
-
-def is_gpt2(whole: Plain) -> bool:
-    """Whether a model is a plain GPT-2.
-
-    Args:
-        whole: The model.
-
-    Returns:
-        Whether :class:`Block` computes what its blocks do.
-    """
-    return architecture.is_gpt2(whole.model)
 
 
 @dataclass(frozen=True)
@@ -44,6 +30,7 @@ class Block:
     attention_out: Affine
     norm2: Norm
     mlp_in: Affine
+    activation: Callable[[Tensor], Tensor]
     mlp_out: Affine
 
     @classmethod
@@ -62,6 +49,7 @@ class Block:
             attention_out=linear(block.attn.c_proj),
             norm2=norm(block.ln_2),
             mlp_in=linear(block.mlp.c_fc),
+            activation=block.mlp.act,
             mlp_out=linear(block.mlp.c_proj),
         )
 
@@ -70,12 +58,12 @@ class Block:
         return affine(normed(x, self.norm1), self.qkv)
 
     def add_attention(self, x: Tensor, attended: Tensor) -> Tensor:
-        """The residual stream behind the attention."""
+        """The residual stream after the attention."""
         return added(x.expand_as(attended), attended, self.attention_out)
 
     def keys(self, x: Tensor) -> Tensor:
-        """The MLP's hidden layer, from the residual stream in front of the MLP."""
-        return gelu_(affine(normed(x, self.norm2), self.mlp_in))
+        """The MLP's hidden layer, from the residual stream before the MLP."""
+        return self.activation(affine(normed(x, self.norm2), self.mlp_in))
 
     def after(self, x: Tensor, attended: Tensor) -> Tensor:
         """The residual stream after the block."""
@@ -83,26 +71,19 @@ class Block:
         return added(x, self.keys(x), self.mlp_out)
 
 
-def embed(whole: Plain, texts: Tree, offset: int = 0) -> Float[Tensor, "1 node d_model"]:
-    """The residual stream in front of the first block.
-
-    Args:
-        whole: The model.
-        texts: What is read.
-        offset: Tokens in front of it.
-
-    Returns:
-        Token plus position, of each node.
-    """
+def embed(
+    whole: Plain, ids: Int[Tensor, "*token"], positions: Int[Tensor, "*token"]
+) -> Float[Tensor, "*token d_model"]:
+    """The residual stream before the first block."""
     transformer = whole.model.transformer
-    tokens, positions = transformer.wte.weight, transformer.wpe.weight
-    return (tokens[texts.ids] + positions[texts.depth + offset])[None]
+    embedded: Tensor = transformer.wte.weight[ids] + transformer.wpe.weight[positions]
+    return embedded
 
 
 def affine(x: Tensor, weights: Affine) -> Tensor:
     """An affine map of the last dimension."""
     flat = torch.addmm(weights[1], x.flatten(0, -2), weights[0])
-    return flat.view(*x.shape[:-1], -1)
+    return flat.unflatten(0, x.shape[:-1])
 
 
 def normed(x: Tensor, norm: Norm) -> Tensor:

@@ -3,23 +3,28 @@
 The general engine runs Hugging Face's blocks on padded rows. Here the blocks run on the nodes of a
 tree of texts (:mod:`probes.forward.gpt2.prefix_tree`); up to the first attention a node's
 activations depend on its position only, so they are computed once for all prefixes of one length;
-and in the last block only the texts' last tokens need more than what attention reads of them.
+and in the last block only the texts' last tokens need more than what attention reads.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from probes.forward.batches import TokenIds, by_length
 from probes.forward.gpt2.blocks import Block, affine, embed, normed
-from probes.forward.gpt2.prefix_tree import Tree, tree, trees
-from probes.forward.gpt2.tree_attention import RowAttention
+from probes.forward.gpt2.prefix_tree import Tree, trees
 from probes.forward.unhooked import Plain
+
+Pair = tuple[
+    Float[Tensor, "prefix head position d_head"], Float[Tensor, "prefix head position d_head"]
+]
 
 
 @dataclass(frozen=True)
@@ -31,19 +36,13 @@ class Past:
         inputs: What the last block's attention reads.
     """
 
-    keys_values: list[
-        tuple[
-            Float[Tensor, "head prefix position d_head"],
-            Float[Tensor, "head prefix position d_head"],
-        ]
-    ]
+    keys_values: list[Pair]
     inputs: Float[Tensor, "prefix position d_model"]
 
     def of(self, prefixes: Sequence[int]) -> Past:
         """The same for some of the prefixes."""
         at = torch.tensor(prefixes, device=self.inputs.device)
-        pairs = [(key[:, at], value[:, at]) for key, value in self.keys_values]
-        return Past(pairs, self.inputs[at])
+        return Past([(keys[at], values[at]) for keys, values in self.keys_values], self.inputs[at])
 
 
 class TreesAfterPrefixes:
@@ -60,34 +59,36 @@ class TreesAfterPrefixes:
         self.whole = whole
         self.blocks = [Block.of(whole.block(i)) for i in range(layer + 1)]
         self.heads = int(whole.model.config.n_head)
-        self.place: dict[int, tuple[int, int]] = {}
-        self.pasts: dict[int, Past] = {}
+        self._device = self.blocks[0].mlp_in[0].device
+        self._at: dict[int, tuple[int, int]] = {}
+        self._pasts: dict[int, Past] = {}
         for length, indices in by_length(prefixes).items():
-            self.place |= {i: (length, row) for row, i in enumerate(indices)}
-            self.pasts[length] = self._run([prefixes[i] for i in indices])
+            self._at |= {i: (length, row) for row, i in enumerate(indices)}
+            self._pasts[length] = self._run([prefixes[i] for i in indices])
 
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[LaidTree]:
         """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""
-        device = self.blocks[0].mlp_in[0].device
-        for texts_of_tree in trees(texts, nodes=most):
-            yield LaidTree(self, texts_of_tree.to(device))
+        for tree in trees(texts, nodes=most):
+            yield LaidTree(self, tree.to(self._device))
+
+    def past(self, prefixes: Sequence[int]) -> Past:
+        """What is kept of some prefixes of one length."""
+        length = self._at[prefixes[0]][0]
+        return self._pasts[length].of([self._at[i][1] for i in prefixes])
 
     @torch.no_grad()
     def _run(self, prefixes: Sequence[TokenIds]) -> Past:
         """Runs prefixes of one length."""
-        weight = self.blocks[0].mlp_in[0]
-        if not prefixes[0]:
-            return Past([], weight.new_empty(len(prefixes), 0, len(weight)))
-        texts = tree(prefixes).to(weight.device)
-        attention = RowAttention(texts, self.heads)
-        x = embed(self.whole, texts)
-        pairs = []
+        ids = torch.tensor(prefixes, dtype=torch.long, device=self._device)
+        x = embed(self.whole, ids, torch.arange(ids.shape[1], device=self._device))
+        pairs: list[Pair] = []
         for block in self.blocks[:-1]:
-            joined = block.queries_keys_values(x)
-            _, keys, values = attention.rows(joined)[:, :, 0]
+            queries, keys, values = _by_head(block.queries_keys_values(x), self.heads)
             pairs.append((keys, values))
-            x = block.after(x, attention.of_nodes(joined, None))
-        return Past(pairs, normed(x, self.blocks[-1].norm1)[0, texts.table])
+            if ids.numel():
+                attended = scaled_dot_product_attention(queries, keys, values, is_causal=True)
+                x = block.after(x, _joined(attended))
+        return Past(pairs, normed(x, self.blocks[-1].norm1))
 
 
 class LaidTree:
@@ -95,8 +96,7 @@ class LaidTree:
 
     def __init__(self, prefixes: TreesAfterPrefixes, texts: Tree) -> None:
         self._prefixes, self._texts = prefixes, texts
-        self._attention = RowAttention(texts, prefixes.heads)
-        self._embedded: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._embedded: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
     def rows(self) -> list[int]:
@@ -111,28 +111,69 @@ class LaidTree:
     @torch.no_grad()
     def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
         """See :meth:`probes.forward.engine.Laid.keys`."""
-        texts, attention = self._texts, self._attention
-        places = [self._prefixes.place[i] for i in prefixes]
-        length = places[0][0]
-        past = self._prefixes.pasts[length].of([row for _, row in places])
         *below, last = self._prefixes.blocks
-        x, joined = self._embed(length)
-        for i, block in enumerate(below):
-            if i > 0 or joined is None:
-                joined = block.queries_keys_values(x)
-            x = block.after(x, attention.of_nodes(joined, past.keys_values[i] if length else None))
-        inputs = normed(x, last.norm1)
-        (weight, bias), d = last.qkv, x.shape[-1]
-        queries = affine(inputs.index_select(1, texts.last), (weight[:, :d], bias[:d]))
-        attended = attention.of_last(
-            queries, inputs, past.inputs, weight[:, d : 2 * d], weight[:, 2 * d :]
-        ).add_(bias[2 * d :])
-        return last.keys(last.add_attention(x.index_select(1, texts.last), attended))
+        past, ends = self._prefixes.past(prefixes), self._texts.last
+        x, mask = self._embed(past.inputs.shape[1])
+        for block, pair in zip(below, past.keys_values, strict=True):
+            # Before the first attention, x is the same for all prefixes.
+            joined = _by_head(block.queries_keys_values(x), self._prefixes.heads)
+            queries, keys, values = joined.expand(-1, len(prefixes), -1, -1, -1)
+            attended = scaled_dot_product_attention(
+                queries,
+                torch.cat([pair[0], keys], dim=2),
+                torch.cat([pair[1], values], dim=2),
+                attn_mask=mask,
+            )
+            x = block.after(x, _joined(attended))
+        inputs = normed(x, last.norm1).expand(len(prefixes), -1, -1)
+        seen = torch.cat([past.inputs, inputs], dim=1)
+        attended = self._attend_last(last, inputs[:, ends], seen, mask[ends])
+        return last.keys(last.add_attention(x[:, ends], attended))
 
-    def _embed(self, length: int) -> tuple[Tensor, Tensor | None]:
-        """What does not depend on the prefix but on its length; computed once."""
+    def _embed(self, length: int) -> tuple[Tensor, Tensor]:
+        """The stream before the first block after prefixes of a length, and an additive mask."""
         if length not in self._embedded:
-            x = embed(self._prefixes.whole, self._texts, length)
-            below = self._prefixes.blocks[:-1]
-            self._embedded[length] = x, below[0].queries_keys_values(x) if below else None
+            texts = self._texts
+            x = embed(self._prefixes.whole, texts.ids, texts.depth + length)[None]
+            mask = x.new_zeros(len(texts.ids), length + len(texts.ids))
+            mask[:, length:].masked_fill_(~texts.sees, -math.inf)
+            self._embedded[length] = x, mask
         return self._embedded[length]
+
+    def _attend_last(
+        self,
+        block: Block,
+        asking: Float[Tensor, "prefix row d_model"],
+        seen: Float[Tensor, "prefix token d_model"],
+        mask: Float[Tensor, "row token"],
+    ) -> Float[Tensor, "prefix row d_model"]:
+        """Attention of the texts' last tokens, for which no key and no value is computed.
+
+        There are many tokens and few queries, and q·(Wx) = (Wᵀq)·x: the weights act on the
+        queries, and on what these take from the inputs. A bias of the keys adds the same to all
+        scores, which the softmax does not see; that of the values is added once.
+        """
+        heads, (weight, bias), d = self._prefixes.heads, block.qkv, asking.shape[-1]
+        of_keys = weight[:, d : 2 * d].unflatten(1, (heads, -1)).permute(1, 2, 0)
+        of_values = weight[:, 2 * d :].unflatten(1, (heads, -1)).transpose(0, 1)
+        queries = affine(asking, (weight[:, :d], bias[:d])).unflatten(2, (heads, -1))
+        scale = 1 / math.sqrt(d // heads)
+        # One product a head for the queries of all prefixes, then one a prefix for all its heads.
+        asked = queries.mul(scale).permute(2, 0, 1, 3).flatten(1, 2) @ of_keys
+        asked = asked.unflatten(1, asking.shape[:2]).transpose(0, 1).flatten(1, 2)
+        pattern = torch.baddbmm(mask.repeat(heads, 1), asked, seen.mT).softmax(-1)
+        taken = (pattern @ seen).unflatten(1, (heads, -1)).transpose(0, 1)
+        values = taken.flatten(1, 2) @ of_values
+        return values.unflatten(1, asking.shape[:2]).permute(1, 2, 0, 3).flatten(2) + bias[2 * d :]
+
+
+def _by_head(
+    joined: Float[Tensor, "row token three_d_model"], heads: int
+) -> Float[Tensor, "three row head token d_head"]:
+    """Queries, keys and values apart, each by head."""
+    return joined.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+
+
+def _joined(attended: Float[Tensor, "row head token d_head"]) -> Float[Tensor, "row token d_model"]:
+    """What the heads have taken, side by side."""
+    return attended.transpose(1, 2).flatten(2)

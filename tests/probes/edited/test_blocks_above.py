@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from probes.edited.blocks_above import UpperBlocks
+from probes.forward.batches import padded
 from probes.forward.unhooked import plain
 from tests import tiny
 
@@ -44,7 +45,7 @@ def test_plain_model_equals_hugging_face_and_shares_weights(tiny_dir, tiny_model
     model = tiny_model(name)
     whole = plain(model)
     upper = UpperBlocks(model, 1)
-    ids, mask = upper.rows(ROWS)
+    ids, mask = padded(ROWS, upper.device)
     with torch.no_grad():
         ours = whole.model(ids, attention_mask=mask).logits
     theirs = reference_logits(tiny_dir(name), ids, mask)

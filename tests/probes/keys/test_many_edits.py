@@ -20,7 +20,7 @@ from probes.forward.unhooked import PaddedRows
 from probes.keys import many_edits
 from probes.keys.many_edits import SharedPrefixes
 from probes.keys.one_edit import Keys, capture
-from probes.model.load import wrap
+from probes.model.bridge import wrap
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import Request, request
@@ -161,7 +161,7 @@ def test_texts_do_not_split_behind_white_space(tiny_model: Callable[[str], Loade
     ),
     nodes=st.integers(1, 40),
 )
-def test_a_tree_holds_every_text_once_and_every_beginning_at_most_once(
+def test_a_tree_holds_every_text_once_and_every_beginning_once(
     texts: list[tuple[int, ...]], nodes: int
 ) -> None:
     distinct = list(dict.fromkeys(texts))
@@ -169,15 +169,14 @@ def test_a_tree_holds_every_text_once_and_every_beginning_at_most_once(
     for tree in prefix_tree.trees(distinct, nodes=nodes):
         seen += tree.rows
         beginnings = set()
-        for row, path, length, last in zip(
-            tree.rows, tree.table.tolist(), tree.lengths.tolist(), tree.last.tolist(), strict=True
-        ):
-            assert tuple(tree.ids[path[:length]].tolist()) == distinct[row]
-            assert tree.depth[path[:length]].tolist() == list(range(length))
-            assert path[length - 1] == last
-            beginnings |= {distinct[row][:i] for i in range(1, length + 1)}
-        assert torch.equal(tree.table.flatten()[tree.place], torch.arange(len(tree.ids)))
-        assert len(beginnings) <= len(tree.ids) <= max(nodes, len(distinct[tree.rows[0]]))
+        for row, last in zip(tree.rows, tree.last.tolist(), strict=True):
+            path = tree.sees[last].nonzero()[:, 0]
+            assert tuple(tree.ids[path].tolist()) == distinct[row]
+            assert tree.depth[path].tolist() == list(range(len(path)))
+            for i, node in enumerate(path):  # what each node sees is the path up to it
+                assert torch.equal(tree.sees[node].nonzero()[:, 0], path[: i + 1])
+            beginnings |= {distinct[row][:i] for i in range(1, len(path) + 1)}
+        assert len(beginnings) == len(tree.ids) <= max(nodes, len(distinct[tree.rows[0]]))
     assert sorted(seen) == list(range(len(distinct)))
 
 
