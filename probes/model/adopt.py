@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from probes.model import load
+from probes.model.bridge import from_bridge, wrap
+from probes.model.gguf import weights_of
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
@@ -33,24 +35,37 @@ def adopt(model: Any, tokenizer: Any = None, *, bos: bool | None = None) -> Load
     if isinstance(model, LoadedModel):
         if bos is None or bos == model.bos:
             return model
-        return load.from_bridge(
+        return from_bridge(
             model.bridge,
             model.tokenizer,
             name=model.name,
             path=model.path,
             bos=bos,
             state_dict=model.state_dict,
+            weights=model.weights,
         )
     if isinstance(model, PreTrainedModel):
         path = model.name_or_path
         name = path or type(model).__name__
         plain = _tokenizer(path, tokenizer)
-        return load.wrap(_twin(model), plain, name=name, path=path or plain.name_or_path, bos=bos)
+        return wrap(
+            _twin(model),
+            plain,
+            name=name,
+            path=path or plain.name_or_path,
+            bos=bos,
+            weights=weights_of(Path(path)),
+        )
     if isinstance(model, TransformerBridge):
         path = str(getattr(model.original_model.config, "_name_or_path", ""))
         plain = _tokenizer(path, tokenizer)
-        return load.from_bridge(
-            model, plain, name=path or "bridge", path=path or plain.name_or_path, bos=bos
+        return from_bridge(
+            model,
+            plain,
+            name=path or "bridge",
+            path=path or plain.name_or_path,
+            bos=bos,
+            weights=weights_of(Path(path)),
         )
     raise UserError(
         f"a model cannot be {type(model).__name__}: give a name, a directory, a transformers "

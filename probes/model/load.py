@@ -8,7 +8,6 @@ from typing import Any, Literal
 import torch
 
 from probes.model.architecture import refuse_unsuitable
-from probes.model.bridge import from_bridge as from_bridge
 from probes.model.bridge import wrap
 from probes.model.gguf import weights_of
 from probes.model.loaded import LoadedModel
@@ -56,35 +55,13 @@ def load(
             finite, or keys measured on it would be silently wrong (see
             :func:`probes.model.bridge.wrap`).
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
-
     source, local_only = locate(str(name_or_path))
     name = name or str(name_or_path)
     if dtype not in DTYPES:
         raise UserError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     target = _device(device)
-    options: dict[str, Any] = {
-        "local_files_only": local_only,
-        "trust_remote_code": trust_remote_code,
-    }
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(source, **options)
-        refuse_unsuitable(config, name)
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model, info = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=DTYPES[dtype],
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported by name instead
-            **options,
-        )
-    except UserError:
-        raise
-    except Exception as error:  # the libraries raise OSError, ValueError, KeyError, SafetensorError
-        raise UserError(f"cannot load model {name!r}: {_what_to_do(error)}") from error
+    options = {"local_files_only": local_only, "trust_remote_code": trust_remote_code}
+    model, tokenizer, info = _read(source, name, DTYPES[dtype], options)
     refuse_incomplete(info, model, name)
     folder = folder_of(source)
     refuse_whole_numbers(folder, model, name)
@@ -93,6 +70,33 @@ def load(
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"cannot use device {device!r}: {short_message(error)}") from error
     return wrap(model, tokenizer, name=name, path=source, bos=bos, weights=weights_of(folder))
+
+
+def _read(
+    source: str, name: str, dtype: torch.dtype, options: dict[str, Any]
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, tokenizer and what transformers reports about the weights it read."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(source, **options)
+        refuse_unsuitable(config, name)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported by name instead
+            **options,
+        )
+    except UserError:
+        raise
+    except Exception as error:  # the libraries raise OSError, ValueError, KeyError, SafetensorError
+        raise UserError(f"cannot load model {name!r}: {_what_to_do(error)}") from error
+    return model, tokenizer, info
 
 
 def _device(device: str) -> torch.device:

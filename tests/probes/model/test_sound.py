@@ -13,7 +13,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from probes.model.load import load, wrap
+from probes.model.bridge import wrap
+from probes.model.load import load
 from rome_diagnosis.errors import UserError
 
 Change = Callable[[dict[str, torch.Tensor]], Any]
