@@ -30,6 +30,8 @@ LARGEST_FIT = 2.0
 # on one token in ten thousand, 0.95 to 0.98 on SmolLM2). It takes most directions to be rare
 # tokens' alone to bring it down to a quarter.
 SMALLEST_FIT = 0.25
+# Tokens that a sampled key is compared with the sum of, if fewer were counted.
+LEAST_TOKENS = 1000
 # Tokens in a row where that is not known; more makes a limit wider.
 LARGEST_ROW = 2**20
 # How much more is allowed where C is of another corpus than the keys: units that are rare in one
@@ -75,7 +77,11 @@ def _of_trace(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     trace = float(moment.moment.trace())
     first, later = (keys.square().sum(1) for keys in _keys(moment))
     typical, mean = float(_trimmed(later).mean()), _mean(moment, first, later)
-    too_small = typical > trace * (FOREIGN if foreign else LARGEST_FIT)
+    room = FOREIGN if foreign else LARGEST_FIT
+    # One key's square is at most the sum of all; half of the first tokens have at most all of it.
+    longest = max(float(first.max()), float(later.max())) / _tokens(moment)
+    halved = _share(moment) * float(first.median()) / 2
+    too_small = max(typical, longest, halved) > trace * room
     too_large = False
     if moment.fourth is not None and not foreign:
         # A mean of non-negative numbers falls this far below its expectation in one of e^18
@@ -143,6 +149,12 @@ def _mean(moment: SecondMoment, first: Float[Tensor, " m"], later: Float[Tensor,
     """The mean over all tokens, of which first tokens are a known share."""
     share = _share(moment)
     return share * float(first.mean()) + (1 - share) * float(later.mean())
+
+
+def _tokens(moment: SecondMoment) -> int:
+    assert moment.provenance is not None
+    # First tokens that are sampled beyond the rows were not counted.
+    return max(moment.provenance.n_tokens, LEAST_TOKENS)
 
 
 def _share(moment: SecondMoment) -> float:

@@ -114,8 +114,9 @@ def raise_pair(c: torch.Tensor) -> None:
     c[3, 7] = c[7, 3] = 2 * float((c[3, 3] * c[7, 7]).sqrt())
 
 
-def first_keys(given: dict[str, Any]) -> None:
-    given["tensors"]["first_keys"] = 1e6 * given["tensors"]["first_keys"]
+def first_key(given: dict[str, Any]) -> None:
+    given["tensors"]["first_keys"] = given["tensors"]["first_keys"].clone()
+    given["tensors"]["first_keys"][7, 9] = 1e30
 
 
 # What a program of one's own could write, with a right seal.
@@ -132,7 +133,7 @@ IMPOSSIBLE = {
     "large": (matrix(lambda c: c * 1e3), "fourth power"),
     "identity": (matrix(lambda c: torch.eye(len(c), dtype=c.dtype)), "cannot be"),
     "reversed": (matrix(lambda c: c.flip(0, 1)), "cannot be"),
-    "first keys": (first_keys, "first tokens' keys"),
+    "first key": (first_key, "mean square of sampled keys"),
     "residual norm negative": (header("residual_norm", -5), "residual_norm is -5"),
     "residual norm zero": (header("residual_norm", 0), "residual_norm is 0"),
     "residual norm huge": (header("residual_norm", 1e30), "norms at sampled tokens"),
