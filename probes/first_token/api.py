@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from probes.first_token.run import FirstTokenProbes
     from probes.first_token.subjects import Case
-    from probes.setup import Prepared, SetupOptions
+    from probes.second_moment.moment import SecondMoment
+    from probes.setup import Prepared, Setup, SetupOptions
 
 Whiten = Literal["edited", "all"]
-COUNT = 120  # subjects.DEFAULT_COUNT, without its imports; a test holds them together
+COUNT = 120  # subjects.DEFAULT_COUNT, without its imports; a test keeps them equal
 PAIRS = 4
 
 
@@ -33,35 +34,31 @@ def probe(
     stage: Callable[[str], None] = lambda name: None,
     **setup: Unpack[SetupOptions],
 ) -> FirstTokenProbes:
-    """Measures how first-token keys differ, and which mechanism makes them so.
+    """Measures how first-token keys differ, and which mechanism causes it.
 
     Args:
         subjects: Cases, or a file of subjects; by default those of the bundled world.
         n_subjects: Take at most this many subjects.
         first_only: Take only subjects that are one token, the prompt's first.
         pairs: Prefixes per subject used in the attribution.
-        whiten: Whether the C⁻¹ metric is used at the edited block only, or C is looked up (and if
-            need be estimated) for all blocks.
-        encoder: A T5, in whose encoder the same is measured as a control.
-        stage: Called with a word before each part of the work.
+        whiten: Whether the C⁻¹ metric is used at the edited block only, or C is looked up (and
+            estimated if necessary) for all blocks.
+        encoder: A T5 whose encoder is measured in the same way as a control.
+        stage: Called with the name of each part of the work before it begins.
         **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
 
     Returns:
-        Everything measured.
+        The result.
 
     Raises:
         UserError: For anything the caller can put right.
     """
-    from probes.first_token.run import inquire
+    from probes.first_token.run import Plan, measure_all
     from probes.first_token.subjects import bundled_cases, read
     from probes.setup import Setup
 
-    for name, number in (("subjects", n_subjects), ("pairs", pairs)):
-        if number < 1:
-            raise UserError(f"the number of {name} must be 1 or more, not {number}")
-    if whiten not in ("edited", "all"):
-        raise UserError(f"whiten must be 'edited' or 'all', not {whiten!r}")
-    named = isinstance(subjects, str | os.PathLike)
+    _check(n_subjects, pairs, whiten)
+    from_file = isinstance(subjects, str | os.PathLike)
     cases = read(os.fspath(subjects)) if isinstance(subjects, str | os.PathLike) else subjects
     control = None
     if encoder is not None:
@@ -70,56 +67,63 @@ def probe(
         control = probes.first_token.encoder.load(encoder)
     stage("model, contexts and second moment")
     settings = Setup(**setup)
-    at = settings.prepare()
-    moments = {at.layer: at.moment}
-    if whiten == "all":
-        others = dataclasses.replace(
-            settings, second_moment="identity" if at.moment.is_identity else "auto"
-        )
-        for layer in range(at.model.n_layers):
-            if layer != at.layer:
-                moments[layer] = others.find_moment(at.model, layer)
+    prepared = settings.prepare()
     words = ["--n-subjects", str(n_subjects), "--pairs", str(pairs)]
-    words += ["--subjects", str(subjects)] if named else []
+    words += ["--subjects", str(subjects)] if from_file else []
     words += [] if first_only else ["--any-subject"]
     words += [] if encoder is None else ["--encoder", encoder]
-    return inquire(
-        at.model,
-        at.layer,
-        bundled_cases() if cases is None else cases,
-        at.prefixes,
-        moments,
+    plan = Plan(
+        cases=bundled_cases() if cases is None else cases,
+        source="bundled world" if cases is None else str(subjects) if from_file else "given",
         count=n_subjects,
         pairs=pairs,
         first_only=first_only,
-        seed=at.seed,
-        about={
-            "command": _command(at, [*words, "--whiten", whiten]),
-            "source": "bundled world" if cases is None else str(subjects) if named else "given",
-            "contexts_sampled": at.sampled,
-        },
+        moments=_moments(settings, prepared, whiten),
         encoder=control,
-        stage=stage,
+        command=_command(prepared, [*words, "--whiten", whiten]),
     )
+    return measure_all(prepared, plan, stage=stage)
 
 
-def _command(at: Prepared, words: Sequence[str]) -> str:
-    """The command that measures the same again."""
-    model = at.model
+def _check(n_subjects: int, pairs: int, whiten: str) -> None:
+    """Refuses what cannot be meant, before anything is loaded."""
+    for name, number in (("subjects", n_subjects), ("pairs", pairs)):
+        if number < 1:
+            raise UserError(f"the number of {name} must be 1 or more, not {number}")
+    if whiten not in ("edited", "all"):
+        raise UserError(f"whiten must be 'edited' or 'all', not {whiten!r}")
+
+
+def _moments(settings: Setup, prepared: Prepared, whiten: Whiten) -> dict[int, SecondMoment]:
+    """Second moments by block: the edited one's alone, or every block's."""
+    moments = {prepared.layer: prepared.moment}
+    if whiten == "all":
+        others = dataclasses.replace(
+            settings, second_moment="identity" if prepared.moment.is_identity else "auto"
+        )
+        for layer in range(prepared.model.n_layers):
+            if layer != prepared.layer:
+                moments[layer] = others.find_moment(prepared.model, layer)
+    return moments
+
+
+def _command(prepared: Prepared, words: Sequence[str]) -> str:
+    """The command that repeats the measurement."""
+    model = prepared.model
     return shlex.join(
         [
             *("python", "-m", "probes.first_token", "--model", model.name),
-            *("--layer", str(at.layer), "--seed", str(at.seed), *words),
+            *("--layer", str(prepared.layer), "--seed", str(prepared.seed), *words),
             *(
-                ["--n-prefixes", str(len(at.prefixes))]
-                if at.sampled
-                else [f"--prefix={text}" for text in at.prefixes]
+                ["--n-prefixes", str(len(prepared.prefixes))]
+                if prepared.sampled
+                else [f"--prefix={text}" for text in prepared.prefixes]
             ),
             *("--bos" if model.bos else "--no-bos", "--dtype", model.dtype),
             *(
                 []
-                if at.moment.source in ("shipped", "estimated")
-                else ["--second-moment", at.moment.source]
+                if prepared.moment.source in ("shipped", "estimated")
+                else ["--second-moment", prepared.moment.source]
             ),
         ]
     )

@@ -1,9 +1,9 @@
 """Keys in cells: the subject first or later in its prompt, with or without a prefix.
 
-Two factors, four cells, at every block. Beside them the paper's two controls, the first token of
-ordinary text and the collapse cases that a prefix moved to later positions, and one of ours: the
-bare first position with the token that stands behind a prefix (``␣Apple`` for ``Apple``), so that
-a difference between cells need not be one between two tokens.
+Two factors give four cells at every block. Added to them are the paper's two controls, the first
+token of ordinary text and the collapse cases that a prefix moved to later positions, and one of
+ours: the bare first position with the token that follows a prefix (``␣Apple`` for ``Apple``), so
+that a difference between cells need not be one between two tokens.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from probes.second_moment.moment import SecondMoment
 from probes.statistics import cosine
 from rome_diagnosis.errors import UserError
 
-# Enough text that a later token has something in front, as long as most prompts.
+# A later token of ordinary text follows about as much text as most prompts have.
 ORDINARY_INDEX = 8
 
 MEANINGS = {
-    "first_bare": "subject first in its prompt, nothing in front",
-    "first_prefixed": "subject first in its prompt, a prefix in front",
-    "later_bare": "subject later in its prompt, nothing in front",
-    "later_prefixed": "subject later in its prompt, a prefix in front",
-    "first_spaced": "nothing in front, but the token that stands behind a prefix",
+    "first_bare": "subject first in its prompt, nothing before it",
+    "first_prefixed": "subject first in its prompt, a prefix before it",
+    "later_bare": "subject later in its prompt, nothing before it",
+    "later_prefixed": "subject later in its prompt, a prefix before it",
+    "first_spaced": "nothing before it, but the token that follows a prefix",
     "ordinary_first": "first token of ordinary text",
     "ordinary_later": f"token {ORDINARY_INDEX} of ordinary text",
-    "collapse_bare": f"subjects whose |ρ| is below {SMALL_RATIO}, nothing in front",
+    "collapse_bare": f"subjects whose |ρ| is below {SMALL_RATIO}, nothing before it",
     "collapse_prefixed": "the same subjects moved to later positions by a prefix",
 }
 PAIRS = (
@@ -61,12 +61,12 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """Texts of one kind and whose they are.
+    """Runs of one kind and the subjects or texts they belong to.
 
     Attributes:
         name: One of :data:`MEANINGS`.
-        runs: One for each member.
-        members: Subject or text each run belongs to; folds of the probe are made by these.
+        runs: One run for each member.
+        members: Subject or text of each run; the probe's folds are divided by these.
     """
 
     name: str
@@ -76,14 +76,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellStatistics:
-    """What the keys of one cell are like at one block.
+    """Statistics of one cell's keys at one block.
 
     Attributes:
-        n: How many keys.
+        n: Number of keys.
         norm: Their mean length.
         norm_deviation: Standard deviation of their lengths.
         spread: Their variance over their mean square: near 0 if all are one vector.
-        effective_rank: In how many directions they lie.
+        effective_rank: Effective number of directions that they span.
         whitened_norm: Their mean length in the C⁻¹ metric; ``None`` where no C is known.
         whitened_spread: Their spread in it.
     """
@@ -99,11 +99,11 @@ class CellStatistics:
 
 @dataclass(frozen=True)
 class PairStatistics:
-    """How far two cells lie apart at one block.
+    """How far apart two cells are at one block.
 
     Attributes:
         cells: Their names.
-        cosine: Of their mean keys.
+        cosine: Cosine of their mean keys.
         whitened_cosine: The same in the C⁻¹ metric; ``None`` where no C is known.
         mahalanobis: Distance of their means in units of the spread within.
         frechet: Fréchet distance, in the keys' own units.
@@ -127,7 +127,7 @@ def make(
         model: The model.
         subjects: The measured subjects.
         texts: Ordinary prose.
-        prefixes: Contexts 1…n; each subject is put behind one of them, in turn.
+        prefixes: Contexts 1…n; each subject comes after one of them, in turn.
 
     Returns:
         The cells that have at least two members.
@@ -179,11 +179,11 @@ def capture(
     Returns:
         For each block, each cell's keys.
     """
-    found = keys_everywhere(model, [run for cell in cells for run in cell.runs], layers)
+    by_layer = keys_everywhere(model, [run for cell in cells for run in cell.runs], layers)
     sizes = [len(cell.runs) for cell in cells]
     return {
         layer: {cell.name: part for cell, part in zip(cells, keys.split(sizes), strict=True)}
-        for layer, keys in found.items()
+        for layer, keys in by_layer.items()
     }
 
 
@@ -221,11 +221,11 @@ def compare(
     """Compares two cells at one block.
 
     Args:
-        one: A cell.
-        other: Another.
+        one: The first cell.
+        other: The second cell.
         keys: Keys of every cell at the block.
         moment: The block's second moment, where known.
-        seed: Of the probe's folds and shuffles.
+        seed: Seed of the probe's folds and shuffles.
 
     Returns:
         The statistics.

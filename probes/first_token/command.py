@@ -24,13 +24,13 @@ def build_parser() -> argparse.ArgumentParser:
         "the bundled world's)",
     )
     group.add_argument(
-        "--n-subjects", type=options.count, default=COUNT, help="take at most this many"
+        "--n-subjects", type=options.count, default=COUNT, help="take at most this many subjects"
     )
     group.add_argument(
         "--any-subject",
         action="store_true",
         default=options.UNSET,
-        help="take subjects of several tokens too",
+        help="also take subjects of several tokens",
     )
     options.add_prefixes(group)
     group.add_argument(
@@ -44,13 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--whiten",
         choices=("edited", "all"),
         default="edited",
-        help="use the C⁻¹ metric at the edited block, or look C up for every block",
+        help="use the C⁻¹ metric at the edited block only, or at all blocks",
     )
     group.add_argument(
         "--encoder",
         metavar="NAME_OR_DIR",
         default=options.UNSET,
-        help="a T5, in whose encoder the same is measured as a control",
+        help="a T5 whose encoder is measured in the same way as a control",
     )
     options.add_output(parser)
     return parser

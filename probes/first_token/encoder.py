@@ -1,8 +1,8 @@
 """The control: keys of an encoder, in which every token sees every other.
 
 If first-token keys of decoders are unlike all others because the first position can see only
-itself, an encoder's must not be. The same statistics are taken of T5's encoder, with plain PyTorch
-hooks, whole prompts (later text counts here) and a second moment of its own keys.
+itself, an encoder's must not be. The same statistics are computed for T5's encoder, with plain
+PyTorch hooks, complete prompts (later text counts here) and a second moment of its own keys.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from probes.first_token import cells
 from probes.first_token.subjects import Case
 from probes.forward.batches import batches, to_float64
 from probes.model.locate import locate
+from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment, of_moment
 from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
@@ -33,7 +34,7 @@ class Encoder:
     Attributes:
         model: The Hugging Face encoder stack.
         tokenizer: Its fast tokenizer.
-        name: What the user called it.
+        name: The name the user gave.
     """
 
     model: Any
@@ -47,25 +48,25 @@ class Encoder:
 
     def output_projection(self, layer: int) -> torch.nn.Module:
         """The module whose input is the key."""
-        found: torch.nn.Module = self.model.block[layer].layer[-1].DenseReluDense.wo
-        return found
+        projection: torch.nn.Module = self.model.block[layer].layer[-1].DenseReluDense.wo
+        return projection
 
 
 @dataclass(frozen=True)
 class EncoderControl:
-    """The statistics of first-token keys, of an encoder.
+    """Statistics of an encoder's first-token keys.
 
     Attributes:
         name: The encoder.
-        layer: The block whose ρ is told.
+        layer: The block at which ρ is computed.
         n_layers: Number of blocks.
-        n: How many subjects.
-        rho_unprefixed: ρ of the key that stands first in the text.
+        n: Number of subjects.
+        rho_unprefixed: ρ of the key of the text's first token.
         rho_prefixed: ρ of the prefixed keys.
         below_limit: Share of the subjects with |ρ| below
             :data:`probes.definitions.SMALL_RATIO`.
         layers: For each block the cells' and pairs' statistics, in the C⁻¹ metric too.
-        n_tokens: Tokens that each block's second moment was estimated from.
+        n_tokens: Number of tokens from which each block's second moment was estimated.
     """
 
     name: str
@@ -115,16 +116,16 @@ def load(name_or_path: str) -> Encoder:
 
 @torch.no_grad()
 def keys(encoder: Encoder, texts: Sequence[Sequence[int]]) -> dict[int, list[Tensor]]:
-    """Runs texts and keeps every key of every block.
+    """Captures every key of every block.
 
     Args:
         encoder: The encoder.
         texts: Token ids.
 
     Returns:
-        For each block one ``[token, d_ff]`` tensor a text, float64.
+        For each block one ``[token, d_ff]`` float64 tensor per text.
     """
-    found: dict[int, dict[int, Tensor]] = {layer: {} for layer in range(encoder.n_layers)}
+    by_layer: dict[int, dict[int, Tensor]] = {layer: {} for layer in range(encoder.n_layers)}
     device = next(encoder.model.parameters()).device
     for batch in batches(texts, device):
         seen: dict[int, Tensor] = {}
@@ -141,8 +142,8 @@ def keys(encoder: Encoder, texts: Sequence[Sequence[int]]) -> dict[int, list[Ten
                 handle.remove()
         for layer, activation in seen.items():
             for i, row in enumerate(batch.rows):
-                found[layer][row] = to_float64(activation[i, : int(batch.last[i]) + 1])
-    return {layer: [rows[i] for i in range(len(texts))] for layer, rows in found.items()}
+                by_layer[layer][row] = to_float64(activation[i, : int(batch.last[i]) + 1])
+    return {layer: [rows[i] for i in range(len(texts))] for layer, rows in by_layer.items()}
 
 
 def control(
@@ -155,16 +156,16 @@ def control(
     count: int = 120,
     seed: int = 0,
 ) -> EncoderControl:
-    """Takes the statistics of first-token keys of an encoder.
+    """Computes the statistics of an encoder's first-token keys.
 
     Args:
         encoder: The encoder.
         cases: The subjects; those whose last token is the text's first one are taken.
         prefixes: Contexts 1…n.
         texts: Ordinary prose, for the second moment.
-        layer: The block whose ρ is told; by default one third up.
-        count: How many subjects at most.
-        seed: Of folds, shuffles and bootstraps.
+        layer: The block at which ρ is computed; by default one third up.
+        count: Take at most this many subjects.
+        seed: Seed of the probes' folds and shuffles and of the bootstraps.
 
     Returns:
         The control.
@@ -178,45 +179,12 @@ def control(
         raise UserError(f"{encoder.name} has blocks 0 to {encoder.n_layers - 1}, not {block}")
     if not prefixes:
         raise UserError("the encoder control compares with prefixed prompts: give a prefix")
-    usable = [case for case in cases if _find(encoder, case.first.text, _end(case, ""))[1] == 0]
-    usable = usable[:count]
+    usable = [case for case in cases if _locate(encoder, case.first, "")[1] == 0][:count]
     if len(usable) < 2:
         raise UserError(f"only {len(usable)} subjects are the first token of {encoder.name}")
     moments, n_tokens = _moments(encoder, texts)
-    # Row 0 the bare prompt, as everywhere.
-    contexts = ["", *prefixes]
-    found: dict[tuple[int, int | str], tuple[list[int], int]] = {
-        (i, c): _find(encoder, prefix + case.first.text, _end(case, prefix))
-        for i, case in enumerate(usable)
-        for c, prefix in enumerate(contexts)
-    }
-    for i, case in enumerate(usable):
-        turn = prefixes[i % len(prefixes)]
-        for cell, prefix in (("later_bare", ""), ("later_prefixed", turn)):
-            edit = case.later
-            end = len(prefix) + len(edit.before) + len(edit.subject)
-            found[i, cell] = _find(encoder, prefix + edit.text, end)
-    every = keys(encoder, [ids for ids, _ in found.values()])
-    at = [index for _, index in found.values()]
-    read = {
-        key: {b: rows[row][at[row]] for b, rows in every.items()} for row, key in enumerate(found)
-    }
-    members = [case.subject for case in usable]
-    layers = []
-    for b in range(encoder.n_layers):
-        of_cells = {
-            "first_bare": [read[i, 0][b] for i in range(len(usable))],
-            "first_prefixed": [read[i, 1 + i % len(prefixes)][b] for i in range(len(usable))],
-            "later_bare": [read[i, "later_bare"][b] for i in range(len(usable))],
-            "later_prefixed": [read[i, "later_prefixed"][b] for i in range(len(usable))],
-        }
-        stacked = {name: torch.stack(rows) for name, rows in of_cells.items()}
-        layers.append(_describe(b, stacked, members, moments[b], seed))
-    rho = []
-    for i in range(len(usable)):
-        contextual = torch.stack([read[i, c][block] for c in range(len(contexts))])
-        solved = moments[block].solve(contextual.mean(0))
-        rho.append(contextual @ solved / (contextual.mean(0) @ solved))
+    subjects = _capture(encoder, usable, prefixes)
+    rho = [_rho(subject.first[block], moments[block]) for subject in subjects]
     bare = [float(values[0]) for values in rho]
     unprefixed = estimate(bare, seed=seed)
     prefixed = estimate([float(values[1:].mean()) for values in rho], seed=seed)
@@ -229,32 +197,88 @@ def control(
         rho_unprefixed=unprefixed,
         rho_prefixed=prefixed,
         below_limit=sum(abs(value) < SMALL_RATIO for value in bare) / len(bare),
-        layers=layers,
+        layers=[_describe(b, subjects, moments[b], seed) for b in range(encoder.n_layers)],
         n_tokens=n_tokens,
     )
 
 
+@dataclass(frozen=True)
+class _Keys:
+    """One subject's keys, each list by block.
+
+    Attributes:
+        name: The subject.
+        turn: Index of the prefix whose key is used in the cells.
+        first: Keys in contexts 0…n of the prompt that begins with the subject, ``[n_ctx, d_ff]``.
+        later: Keys in the prompt in which it comes later, bare and prefixed, ``[2, d_ff]``.
+    """
+
+    name: str
+    turn: int
+    first: list[Tensor]
+    later: list[Tensor]
+
+    def cell(self, name: str, block: int) -> Tensor:
+        """The key that belongs to one of :data:`CELLS`."""
+        prefixed = name.endswith("prefixed")
+        if name.startswith("later"):
+            return self.later[block][int(prefixed)]
+        return self.first[block][1 + self.turn if prefixed else 0]
+
+
+def _capture(encoder: Encoder, cases: Sequence[Case], prefixes: Sequence[str]) -> list[_Keys]:
+    """Keys of every case, in every context of its first prompt and in two of its later one."""
+    # Context 0 is the bare prompt, as everywhere.
+    places = [_locate(encoder, case.first, prefix) for case in cases for prefix in ("", *prefixes)]
+    for i, case in enumerate(cases):
+        for prefix in ("", prefixes[i % len(prefixes)]):
+            places.append(_locate(encoder, case.later, prefix))
+    by_block = [
+        torch.stack([row[index] for row, (_, index) in zip(rows, places, strict=True)])
+        for rows in keys(encoder, [ids for ids, _ in places]).values()
+    ]
+    sizes = [len(prefixes) + 1] * len(cases) + [2] * len(cases)
+    split = [block.split(sizes) for block in by_block]
+    return [
+        _Keys(
+            name=case.subject,
+            turn=i % len(prefixes),
+            first=[parts[i] for parts in split],
+            later=[parts[len(cases) + i] for parts in split],
+        )
+        for i, case in enumerate(cases)
+    ]
+
+
+def _rho(contextual: Tensor, moment: SecondMoment) -> Tensor:
+    """ρ of one subject's key in each context."""
+    solved = moment.solve(contextual.mean(0))
+    return contextual @ solved / (contextual.mean(0) @ solved)
+
+
 def _describe(
-    layer: int,
-    found: dict[str, Tensor],
-    members: list[str],
-    moment: SecondMoment,
-    seed: int,
+    layer: int, subjects: Sequence[_Keys], moment: SecondMoment, seed: int
 ) -> dict[str, Any]:
-    made = {name: cells.Cell(name, [], members) for name in CELLS}
-    pairs = [pair for pair in cells.PAIRS if set(pair) <= set(made)]
+    """Statistics of the cells and of their pairs at one block."""
+    members = [subject.name for subject in subjects]
+    by_cell = {
+        name: torch.stack([subject.cell(name, layer) for subject in subjects]) for name in CELLS
+    }
+    groups = {name: cells.Cell(name, [], members) for name in CELLS}
+    pairs = [pair for pair in cells.PAIRS if set(pair) <= set(groups)]
     return {
         "layer": layer,
-        "cells": {name: asdict(cells.describe(keys, moment)) for name, keys in found.items()},
+        "cells": {name: asdict(cells.describe(keys, moment)) for name, keys in by_cell.items()},
         "pairs": [
-            asdict(cells.compare(made[a], made[b], found, moment, seed=seed)) for a, b in pairs
+            asdict(cells.compare(groups[a], groups[b], by_cell, moment, seed=seed))
+            for a, b in pairs
         ],
     }
 
 
 def _moments(encoder: Encoder, texts: Sequence[str]) -> tuple[list[SecondMoment], int]:
+    """Second moment of every block's keys, and from how many tokens it was estimated."""
     rows = [encoder.tokenizer(text)["input_ids"] for text in texts]
-    found = []
     n_tokens = sum(len(row) for row in rows)
     width = int(encoder.model.config.d_ff)
     least = int(TOKENS_PER_DIMENSION * width)
@@ -263,14 +287,16 @@ def _moments(encoder: Encoder, texts: Sequence[str]) -> tuple[list[SecondMoment]
             f"{n_tokens} tokens of text are too few for the second moment of {width} dimensions of "
             f"{encoder.name}: give {least} or more"
         )
+    moments = []
     for of_block in keys(encoder, rows).values():
         flat = torch.cat(of_block)
-        found.append(of_moment(flat.T @ flat / len(flat), source="estimated"))
-    return found, n_tokens
+        moments.append(of_moment(flat.T @ flat / len(flat), source="estimated"))
+    return moments, n_tokens
 
 
-def _end(case: Case, prefix: str) -> int:
-    return len(prefix) + len(case.first.before) + len(case.first.subject)
+def _locate(encoder: Encoder, edit: Request, prefix: str) -> tuple[list[int], int]:
+    """Token ids of a prompt after a prefix, and the index of the subject's last token."""
+    return _find(encoder, prefix + edit.text, len(prefix) + len(edit.before) + len(edit.subject))
 
 
 def _find(encoder: Encoder, text: str, end: int) -> tuple[list[int], int]:

@@ -1,8 +1,8 @@
-"""Each hypothesis about the first position as an intervention that is performed.
+"""Each hypothesis about the first position, tested by an intervention.
 
-Every intervention changes one thing about the bare or the prefixed run and reports what became of
-ρ and of the key. One that cannot change a key, on an architecture or for these subjects, says
-why. One that should and changes none raises: it was silently ignored.
+Every intervention changes one thing about the bare or the prefixed run and reports how ρ and the
+key change. One that cannot change a key, on an architecture or for these subjects, says why. One
+that should change keys but changes none raises an error: it was silently ignored.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Effect:
     """What one intervention does.
 
     Attributes:
-        name: Of the intervention.
+        name: The intervention.
         hypothesis: ``position``, ``token form``, ``self-interaction``, ``sink``, ``front`` or
             ``null``: what the intervention tests.
         meaning: What is done, in words.
@@ -40,7 +40,8 @@ class Effect:
         rho_before: ρ of the run's own key.
         rho_after: ρ of the key after the intervention.
         delta: Their difference.
-        recovered: Its way from ρ of the run it starts from to ρ of the other one: 0 none, 1 all.
+        recovered: Share of the gap in ρ between the run it starts from and the other one that it
+            closes: 0 none, 1 all.
         key_change: Mean length of the key's change over the key's length: the positive control.
         changed: Share of the runs whose key moved at all.
     """
@@ -64,7 +65,7 @@ class Intervention:
     """One thing to change about a run.
 
     Attributes:
-        name: In a word.
+        name: A short name.
         hypothesis: See :class:`Effect`.
         meaning: What is done.
         starts_from: The run it changes.
@@ -83,11 +84,11 @@ class Intervention:
 
 
 def position_kind(model: LoadedModel, layer: int) -> PositionKind:
-    """How a token's position reaches its key, found out by trying.
+    """How a token's position reaches its key, determined by experiment.
 
     Args:
         model: The model.
-        layer: The block whose keys are meant.
+        layer: The block whose keys are examined.
 
     Returns:
         ``absolute`` if a token alone has another key at another position (learned position
@@ -106,33 +107,50 @@ def position_kind(model: LoadedModel, layer: int) -> PositionKind:
 
 
 def catalogue(model: LoadedModel) -> list[Intervention]:
-    """All interventions, those that do not apply to the model included."""
-    found = [
+    """All interventions, including those that do not apply to the model."""
+    return [*_on_position(), *_on_form(), *_on_attention(), *_on_preceding_token(model)]
+
+
+def _on_position() -> list[Intervention]:
+    """The token stays where it is, but its position is another."""
+    return [
         Intervention(
-            "own position", "null", "the first token is told the position it has", "bare",
+            "own position", "null", "the first token gets the position it already has", "bare",
             lambda pair: replace(pair.bare_run(), positions=list(range(len(pair.bare_run().ids)))),
         ),
         Intervention(
             "later position", "position",
-            "the first token is told the position it has behind the prefix", "bare",
+            "the first token gets the position it has after the prefix", "bare",
             lambda pair: _moved(pair.bare_run(), len(pair.prefix) + len(pair.head)),
         ),
         Intervention(
-            "first position", "position", "the later token is told the first position", "prefixed",
+            "first position", "position", "the later token gets the first position", "prefixed",
             lambda pair: _moved(pair.prefixed_run(), len(pair.head)),
         ),
+    ]  # fmt: skip
+
+
+def _on_form() -> list[Intervention]:
+    """The token is written as it is with or without a prefix."""
+    return [
         Intervention(
             "spaced form", "token form",
-            "the bare prompt with the token that stands behind a prefix", "bare",
+            "the bare prompt with the token that follows a prefix", "bare",
             lambda pair: pair.bare_run(form=True) if pair.bare != pair.spaced else None,
             "the tokenizer writes the same token in both places",
         ),
         Intervention(
-            "bare form", "token form", "behind the prefix, the token of the bare prompt",
+            "bare form", "token form", "after the prefix, the token of the bare prompt",
             "prefixed",
             lambda pair: pair.prefixed_run(form=False) if pair.bare != pair.spaced else None,
             "the tokenizer writes the same token in both places",
         ),
+    ]  # fmt: skip
+
+
+def _on_attention() -> list[Intervention]:
+    """What the token attends to, or what attention gives it, is changed."""
+    return [
         Intervention(
             "attention output", "self-interaction",
             "at every block the first token's attention output is the prefixed run's", "bare",
@@ -145,7 +163,7 @@ def catalogue(model: LoadedModel) -> list[Intervention]:
         ),
         Intervention(
             "non-causal row", "self-interaction",
-            "the first token attends to the prompt's text behind it", "bare", _non_causal,
+            "the first token attends to the prompt's text after it", "bare", _non_causal,
             "the prompt ends with the subject",
         ),
         Intervention(
@@ -158,35 +176,38 @@ def catalogue(model: LoadedModel) -> list[Intervention]:
             lambda pair: _without_sink(pair.prefixed_run()),
         ),
     ]  # fmt: skip
+
+
+def _on_preceding_token(model: LoadedModel) -> list[Intervention]:
+    """One token is put before the bare prompt."""
     tokenizer = model.tokenizer
     ends = {"end of text": tokenizer.eos_token_id, "begin of sequence": tokenizer.bos_token_id}
-    fronts = {"neutral token": model.tokens("The").ids[-1]} | ends
-    for name, token in fronts.items():
-        meaning = f"one token in front: {name}"
+    tokens = {"neutral token": model.tokens("The").ids[-1]} | ends
+    interventions = []
+    for name, token in tokens.items():
+        meaning = f"one token before the prompt: {name}"
         reason = f"the tokenizer has no {name} token"
         if name == "begin of sequence" and token == tokenizer.eos_token_id:
             token, reason = None, "it is the end-of-text token"
         if token is not None:
-            meaning = f"one token in front: {model.token_text(int(token))!r}"
-            reason = "it stands there already"
-        found.append(
-            Intervention(
-                name, "front", meaning, "bare", _in_front(token), reason
-            )
-        )  # fmt: skip
-    return found
+            meaning = f"one token before the prompt: {model.token_text(int(token))!r}"
+            reason = "it is there already"
+        interventions.append(
+            Intervention(name, "front", meaning, "bare", _preceded_by(token), reason)
+        )
+    return interventions
 
 
 def intervene(
     model: LoadedModel, subjects: Sequence[Subject], layer: int, *, seed: int = 0
 ) -> tuple[PositionKind, list[Effect]]:
-    """Performs every intervention that applies, each subject behind its own prefixes.
+    """Performs every intervention that applies, each subject after its own prefixes.
 
     Args:
         model: The model.
         subjects: The measured subjects.
         layer: The edited block.
-        seed: Of the bootstrap over subjects.
+        seed: Seed of the bootstrap over subjects.
 
     Returns:
         How position reaches the keys, and each intervention's effect.
@@ -230,7 +251,7 @@ def _reason(one: Intervention, kind: PositionKind, blind: bool) -> str | None:
                 "everywhere"
             )
     if blind and one.hypothesis in ("self-interaction", "sink", "front"):
-        return "attention and MLP stand side by side, so keys of block 0 depend on no other token"
+        return "attention and MLP run in parallel, so keys of block 0 depend on no other token"
     return None
 
 
@@ -243,6 +264,7 @@ def _effect(
     after: Tensor,
     seed: int,
 ) -> Effect:
+    """What an intervention did to the chosen pairs, averaged over subjects."""
     owner = [i for i, subject in enumerate(subjects) for _ in subject.pairs]
     directions = torch.stack([subjects[owner[i]].direction for i in chosen])
     index = torch.tensor(chosen)
@@ -268,7 +290,7 @@ def _effect(
     def over(values: Tensor) -> Estimate | None:
         return estimate([float(values[rows].mean()) for rows in groups.values()], seed=seed)
 
-    way = float((rho_other - rho_before).mean())
+    gap = float((rho_other - rho_before).mean())
     return Effect(
         name=one.name,
         hypothesis=one.hypothesis,
@@ -279,16 +301,17 @@ def _effect(
         rho_before=over(rho_before),
         rho_after=over(rho_after),
         delta=over(rho_after - rho_before),
-        recovered=float((rho_after - rho_before).mean()) / way if way else None,
+        recovered=float((rho_after - rho_before).mean()) / gap if gap else None,
         key_change=float(change.mean()),
         changed=moved,
     )
 
 
 def _attention(model: LoadedModel, pairs: Sequence[Pair], layer: int) -> list[Patch]:
+    """Every attention output of the prefixed runs, to be written into others."""
     places: list[Place] = [(block, "attention") for block in range(layer + 1)]
-    kept = record(model, [pair.prefixed_run() for pair in pairs], layer, places)
-    return [Patch(place, kept[place]) for place in places]
+    recorded = record(model, [pair.prefixed_run() for pair in pairs], layer, places)
+    return [Patch(place, recorded[place]) for place in places]
 
 
 def _changes(before: Tensor, after: Tensor) -> Tensor:
@@ -297,34 +320,40 @@ def _changes(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _moved(run: Run, to: int) -> Run:
+    """The run with its tail at another position."""
     positions = list(range(len(run.ids)))
     positions[run.start : run.read + 1] = range(to, to + run.tail)
     return replace(run, positions=positions)
 
 
 def _non_causal(pair: Pair) -> Run | None:
-    if not pair.behind:
+    """The bare run whose subject attends to the text after it; ``None`` if there is none."""
+    if not pair.after:
         return None
     run = pair.bare_run()
-    ids = [*run.ids, *pair.behind]
+    ids = [*run.ids, *pair.after]
     sees = causal(len(ids))
     sees[run.start : run.read + 1] = True
     return Run(ids, run.read, run.tail, None, sees)
 
 
 def _alone(run: Run) -> Run:
+    """The run whose tail attends to nothing but itself."""
     sees = causal(len(run.ids))
     sees[run.start :, : run.start] = False
     return replace(run, sees=sees)
 
 
 def _without_sink(run: Run) -> Run:
+    """The run in which no later token attends to the first one."""
     sees = causal(len(run.ids))
     sees[1:, 0] = False
     return replace(run, sees=sees)
 
 
-def _in_front(token: int | None) -> Callable[[Pair], Run | None]:
+def _preceded_by(token: int | None) -> Callable[[Pair], Run | None]:
+    """Runs with one token before the bare prompt; ``None`` where it is there already."""
+
     def make(pair: Pair) -> Run | None:
         if token is None or pair.head == [token]:
             return None

@@ -23,6 +23,7 @@ from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
 
 Direction = Literal["into_bare", "into_prefixed"]
+WAYS = (("bare", "prefixed"), ("prefixed", "bare"))  # into which run, from which
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Patched:
             ``embedding_and_attention``.
         direction: From the prefixed run into the bare one, or back.
         rho: ρ of the patched run's key.
-        recovered: Its way from the ρ of the run patched into to that of the run patched from: 0
-            none of it, 1 all.
+        recovered: Share of the gap between the ρ of the run patched into and that of the run
+            patched from that the patch closes: 0 none, 1 all.
     """
 
     block: int
@@ -49,7 +50,7 @@ class Patched:
 
 @dataclass(frozen=True)
 class Patching:
-    """All patches, and the checks that they are what they seem.
+    """All patches, and the checks that they do what they should.
 
     Attributes:
         rho_bare: ρ of the bare run's key.
@@ -72,16 +73,85 @@ class Patching:
     control: float
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """The bare and the prefixed run of every subject, and what was recorded in them."""
+
+    model: LoadedModel
+    layer: int
+    runs: dict[str, list[Run]]
+    recorded: dict[str, dict[Place, list[Tensor]]]
+    keys: dict[str, Tensor]
+    directions: Tensor
+    seed: int
+
+    def rho(self, keys: Tensor) -> Tensor:
+        """ρ of each subject's key."""
+        return (keys * self.directions).sum(-1)
+
+    def patched(self, into: str, origin: str, places: Sequence[Place], shift: int = 0) -> Tensor:
+        """Keys of one run with activations of another written in, from ``shift`` subjects on."""
+        n = len(self.directions)
+        patches = [
+            Patch(place, [self.recorded[origin][place][(i + shift) % n] for i in range(n)])
+            for place in places
+        ]
+        return perform(self.model, self.runs[into], self.layer, patches=patches)
+
+    def error(self, into: str, origin: str, places: Sequence[Place]) -> float:
+        """Largest difference between ρ of the patched run and of the one patched from."""
+        patched = self.rho(self.patched(into, origin, places))
+        return float((patched - self.rho(self.keys[origin])).abs().max())
+
+    def effect(self, block: int, site: str, into: str, origin: str, at: list[Place]) -> Patched:
+        """What one patch does to ρ."""
+        values = self.rho(self.patched(into, origin, at))
+        before = self.rho(self.keys[into])
+        gap = float((self.rho(self.keys[origin]) - before).mean())
+        return Patched(
+            block,
+            site,
+            "into_bare" if into == "bare" else "into_prefixed",
+            _over(values, self.seed),
+            float((values - before).mean()) / gap if gap else 0.0,
+        )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where activations are written, up to the key of one block."""
+
+    single: list[Place]
+    attention: list[Place]
+    embedding: Place
+    entering: Place  # the residual stream that enters the edited MLP
+
+    @property
+    def everything(self) -> list[Place]:
+        """The embedding and every attention output: together they determine the key."""
+        return [self.embedding, *self.attention]
+
+    def sets(self, layer: int) -> list[tuple[int, str, list[Place]]]:
+        """Block, name and places of every patch that is performed."""
+        return [
+            *((block, site, [(block, site)]) for block, site in self.single),
+            (layer, "resid_mid", [self.entering]),
+            (0, "embedding", [self.embedding]),
+            *((b, "attention_up_to", self.attention[: b + 1]) for b in range(layer + 1)),
+            (layer, "embedding_and_attention", self.everything),
+        ]
+
+
 def patch(
     model: LoadedModel, subjects: Sequence[Subject], layer: int, *, seed: int = 0
 ) -> Patching:
-    """Patches every block up to the edited one, each subject behind one prefix.
+    """Patches every block up to the edited one, each subject after one prefix.
 
     Args:
         model: The model.
         subjects: The measured subjects.
         layer: The edited block.
-        seed: Of the bootstrap over subjects.
+        seed: Seed of the bootstrap over subjects.
 
     Returns:
         The effects on ρ.
@@ -90,95 +160,94 @@ def patch(
         UserError: If a patch that must restore the key does not, or one that must change it does
             not: then the model silently ignores patches.
     """
+    places = _places(layer)
+    runs = _record(model, subjects, layer, places, seed)
+    checks = _check(runs, places)
+    return Patching(
+        rho_bare=_over(runs.rho(runs.keys["bare"]), seed),
+        rho_prefixed=_over(runs.rho(runs.keys["prefixed"]), seed),
+        patches=[
+            runs.effect(block, site, into, origin, at)
+            for block, site, at in places.sets(layer)
+            for into, origin in WAYS
+        ],
+        **checks,
+    )
+
+
+def _places(layer: int) -> _Places:
+    """Every place from which the key of a block is computed."""
+    return _Places(
+        single=[
+            place
+            for block in range(layer + 1)
+            for place in _of_block(block)
+            if place != (layer, "mlp")  # it is computed from the key
+        ],
+        attention=[(block, "attention") for block in range(layer + 1)],
+        embedding=(0, "resid_pre"),
+        entering=(layer, "resid_mid"),
+    )
+
+
+def _of_block(block: int) -> list[Place]:
+    """Places of one block that are patched one by one."""
+    return [(block, "resid_pre"), (block, "attention"), (block, "mlp")]
+
+
+def _record(
+    model: LoadedModel, subjects: Sequence[Subject], layer: int, places: _Places, seed: int
+) -> _Runs:
+    """Performs both runs of every subject, unpatched."""
     pairs = [subject.pairs[0] for subject in subjects]
-    runs: dict[str, list[Run]] = {
+    runs = {
         "bare": [pair.bare_run() for pair in pairs],
         "prefixed": [pair.prefixed_run() for pair in pairs],
     }
-    directions = torch.stack([subject.direction for subject in subjects])
-    embedding: Place = (0, "resid_pre")
-    attention: list[Place] = [(block, "attention") for block in range(layer + 1)]
-    entering: Place = (layer, "resid_mid")
-    single: list[Place] = [
-        place
-        for block in range(layer + 1)
-        for place in ((block, "resid_pre"), (block, "attention"), (block, "mlp"))
-        if place != (layer, "mlp")  # it is computed from the key
-    ]
-    places: list[Place] = [*single, entering]
-    source = {name: record(model, group, layer, places) for name, group in runs.items()}
-    keys = {name: perform(model, group, layer) for name, group in runs.items()}
-    rho = {name: (found * directions).sum(-1) for name, found in keys.items()}
-
-    def patched(into: str, origin: str, chosen: Sequence[Place], shift: int = 0) -> Tensor:
-        """Keys of the runs patched into, from the other runs or from other subjects' ones."""
-        n = len(subjects)
-        written = [
-            Patch(place, [source[origin][place][(i + shift) % n] for i in range(n)])
-            for place in chosen
-        ]
-        return perform(model, runs[into], layer, patches=written)
-
-    def rho_of(found: Tensor) -> Tensor:
-        return (found * directions).sum(-1)
-
-    def error(into: str, origin: str, chosen: Sequence[Place]) -> float:
-        return float((rho_of(patched(into, origin, chosen)) - rho[origin]).abs().max())
-
-    ways = (("bare", "prefixed"), ("prefixed", "bare"))
-    everything = [embedding, *attention]
-    null = max(error(name, name, [*everything, entering]) for name in runs)
-    residual = max(error(into, origin, [entering]) for into, origin in ways)
-    complete = max(error(into, origin, everything) for into, origin in ways)
-    # A subject alike in length is another subject, so its stream is another one.
-    foreign = patched("bare", "bare", [entering], 1) if _same_tails(runs["bare"]) else None
-    control = (
-        float("nan")
-        if foreign is None
-        else float(((foreign - keys["bare"]).norm(dim=-1) / keys["bare"].norm(dim=-1)).mean())
+    needed = [*places.single, places.entering]
+    return _Runs(
+        model=model,
+        layer=layer,
+        runs=runs,
+        recorded={name: record(model, group, layer, needed) for name, group in runs.items()},
+        keys={name: perform(model, group, layer) for name, group in runs.items()},
+        directions=torch.stack([subject.direction for subject in subjects]),
+        seed=seed,
     )
+
+
+def _check(runs: _Runs, places: _Places) -> dict[str, float]:
+    """The errors and the control of :class:`Patching`.
+
+    Raises:
+        UserError: If patches are not performed as described.
+    """
+    entering = [places.entering]
+    null = max(runs.error(name, name, [*places.everything, *entering]) for name in runs.runs)
+    residual = max(runs.error(into, origin, entering) for into, origin in WAYS)
+    complete = max(runs.error(into, origin, places.everything) for into, origin in WAYS)
+    control = float("nan")
+    # Only subjects of equally many tokens can be exchanged.
+    if len({run.tail for run in runs.runs["bare"]}) == 1:
+        bare = runs.keys["bare"]
+        foreign = runs.patched("bare", "bare", entering, shift=1)
+        control = float(((foreign - bare).norm(dim=-1) / bare.norm(dim=-1)).mean())
     if null > NO_EFFECT or residual > SAME_RHO or complete > SAME_RHO or control == 0.0:
         raise UserError(
-            f"patches are not performed as described on {model.name}: ρ is off by {null:.2g} with "
-            f"a run's own activations, by {residual:.2g} with the residual stream that enters the "
-            f"edited MLP, by {complete:.2g} with the embedding and all attention outputs"
+            f"patches are not performed as described on {runs.model.name}: ρ is off by {null:.2g} "
+            f"with a run's own activations, by {residual:.2g} with the residual stream that enters "
+            f"the edited MLP, by {complete:.2g} with the embedding and all attention outputs"
         )
-
-    sets: list[tuple[int, str, list[Place]]] = [(b, site, [(b, site)]) for b, site in single]
-    sets.append((layer, "resid_mid", [entering]))
-    sets.append((0, "embedding", [embedding]))
-    sets += [(block, "attention_up_to", attention[: block + 1]) for block in range(layer + 1)]
-    sets.append((layer, "embedding_and_attention", everything))
-    found = []
-    for block, site, chosen in sets:
-        for into, origin in ways:
-            values = rho_of(patched(into, origin, chosen))
-            way = float((rho[origin] - rho[into]).mean())
-            found.append(
-                Patched(
-                    block,
-                    site,
-                    "into_bare" if into == "bare" else "into_prefixed",
-                    _over(values, seed),
-                    float((values - rho[into]).mean()) / way if way else 0.0,
-                )
-            )
-    return Patching(
-        rho_bare=_over(rho["bare"], seed),
-        rho_prefixed=_over(rho["prefixed"], seed),
-        patches=found,
-        null_error=null,
-        residual_error=residual,
-        attention_error=complete,
-        control=control,
-    )
-
-
-def _same_tails(runs: Sequence[Run]) -> bool:
-    return len({run.tail for run in runs}) == 1
+    return {
+        "null_error": null,
+        "residual_error": residual,
+        "attention_error": complete,
+        "control": control,
+    }
 
 
 def _over(values: Tensor, seed: int) -> Estimate:
-    found = estimate(values.tolist(), seed=seed)
-    assert found is not None
-    return found
+    """Mean over subjects with its interval."""
+    over = estimate(values.tolist(), seed=seed)
+    assert over is not None
+    return over

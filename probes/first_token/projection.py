@@ -1,4 +1,4 @@
-"""Keys in two dimensions, for looking at: principal components and t-SNE, both seeded."""
+"""Keys in two dimensions, for figures: principal components and t-SNE, both seeded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from probes.second_moment.moment import SecondMoment
 
 PERPLEXITY = 30
-FEWEST = 10  # different points: a t-SNE of fewer shows nothing
+FEWEST = 10  # distinct points: a t-SNE of fewer shows nothing
 
 
 class Keyed(Protocol):
@@ -22,7 +22,7 @@ class Keyed(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
 
     @property
     def rho(self) -> float:
@@ -39,10 +39,10 @@ class Point:
 
     Attributes:
         kind: ``unprefixed`` (k_u), ``prefixed`` (k_i) or ``direction`` (C⁻¹k̄).
-        subject: Whose it is.
+        subject: The subject it belongs to.
         rho: ρ of that subject's bare key.
         pca: Its first two principal components.
-        tsne: Its place in a t-SNE; ``None`` where there are too few points for one.
+        tsne: Its coordinates in a t-SNE; ``None`` where there are too few points for one.
     """
 
     kind: str
@@ -70,16 +70,16 @@ def keys(subjects: Sequence[Keyed], *, seed: int = 0) -> Projection:
 
     Args:
         subjects: The subjects, each with a bare and at least one prefixed key.
-        seed: Of the t-SNE.
+        seed: Seed of the t-SNE.
 
     Returns:
         The points, bare keys first.
     """
     n_contexts = len(subjects[0].keys) - 1
     bare = torch.stack([subject.keys[0] for subject in subjects])
-    behind = torch.stack([s.keys[1 + i % n_contexts] for i, s in enumerate(subjects)])
+    prefixed = torch.stack([s.keys[1 + i % n_contexts] for i, s in enumerate(subjects)])
     kinds = ["unprefixed"] * len(subjects) + ["prefixed"] * len(subjects)
-    return _project(torch.cat([bare, behind]), kinds, [*subjects, *subjects], seed)
+    return _project(torch.cat([bare, prefixed]), kinds, [*subjects, *subjects], seed)
 
 
 def directions(subjects: Sequence[Keyed], moment: SecondMoment, *, seed: int = 0) -> Projection:
@@ -88,7 +88,7 @@ def directions(subjects: Sequence[Keyed], moment: SecondMoment, *, seed: int = 0
     Args:
         subjects: The subjects.
         moment: The second moment C.
-        seed: Of the t-SNE.
+        seed: Seed of the t-SNE.
 
     Returns:
         The points; each direction has length 1, because its length is divided out of an update.
@@ -122,6 +122,7 @@ def pca(x: Float[Tensor, "m d"]) -> tuple[Float[Tensor, "m 2"], tuple[float, flo
 
 
 def _project(x: Tensor, kinds: Sequence[str], subjects: Sequence[Keyed], seed: int) -> Projection:
+    """Both projections of the same vectors."""
     flat, explained = pca(x)
     embedded = _tsne(x.numpy(), seed)
     return Projection(
@@ -140,16 +141,17 @@ def _project(x: Tensor, kinds: Sequence[str], subjects: Sequence[Keyed], seed: i
 
 
 def _tsne(x: np.ndarray, seed: int) -> np.ndarray | None:
+    """t-SNE coordinates; ``None`` for too few distinct points."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    # Of points that are nearly all one and the same there is no neighbourhood to keep, and the
-    # initial layout would be divided by their spread.
+    # Points that nearly all coincide have no neighbourhoods to preserve, and the initial layout
+    # would be divided by their spread.
     scale = np.abs(x).max() or 1.0
     if len(np.unique((x / scale).round(6), axis=0)) < FEWEST:
         return None
     perplexity = min(PERPLEXITY, (len(x) - 1) / 3)
-    # One thread: the order in which several add up would show in the last digits.
+    # One thread: the order in which several threads add would change the last digits.
     with threadpool_limits(1):
         embedded: np.ndarray = TSNE(
             perplexity=perplexity, init="pca", random_state=seed, n_jobs=1

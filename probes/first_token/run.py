@@ -1,4 +1,4 @@
-"""The inquiry into first tokens: what is measured, in which order, and the document it makes."""
+"""All first-token probes in order, and the document of their results."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from probes import bundled
 from probes.definitions import SMALL_RATIO
 from probes.first_token import attribution, cells, interventions, patching, projection, sinks
 from probes.first_token import encoder as encoders
-from probes.first_token.encoder import Encoder
-from probes.first_token.patching import Patching
-from probes.first_token.subjects import Case, Subject, measure
-from probes.model.loaded import LoadedModel, describe
+from probes.first_token.encoder import Encoder, EncoderControl
+from probes.first_token.findings import findings, where
+from probes.first_token.subjects import Case, Skipped, Subject, measure
+from probes.model.loaded import describe
 from probes.second_moment.moment import SecondMoment
+from probes.setup import Prepared
 from probes.statistics import estimate
 from rome_diagnosis import envelope
 
@@ -46,8 +47,8 @@ class FirstTokenProbes:
     @property
     def shapley(self) -> dict[str, float]:
         """Each factor's mean share of Δρ."""
-        found = self.document["attribution"]["shapley"]
-        return {factor: float(share["mean"]) for factor, share in found.items()}
+        shares = self.document["attribution"]["shapley"]
+        return {factor: float(share["mean"]) for factor, share in shares.items()}
 
     def to_json(self) -> str:
         """The document as text."""
@@ -60,7 +61,7 @@ class FirstTokenProbes:
         return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """One row for each subject that was taken apart: Δρ and each factor's share of it."""
+        """One row per subject: Δρ and each factor's share of it."""
         import pandas as pd
 
         return pd.DataFrame(self.document["attribution"]["subjects"])
@@ -72,7 +73,7 @@ class FirstTokenProbes:
         return of_first_tokens("shares", self.document, ax=ax)
 
     def plot_recovery(self, *, ax: Axes | None = None) -> Picture:
-        """At which block ρ comes back when activations are patched."""
+        """At which block ρ recovers when activations are patched."""
         from reports.figures.picture import of_first_tokens
 
         return of_first_tokens("recovery", self.document, ax=ax)
@@ -102,37 +103,40 @@ class FirstTokenProbes:
         return f"FirstTokenProbes({self.document['attribution']['words']!r})"
 
 
-def inquire(
-    model: LoadedModel,
-    layer: int,
-    cases: Sequence[Case],
-    prefixes: Sequence[str],
-    moments: Mapping[int, SecondMoment],
-    *,
-    count: int,
-    pairs: int,
-    first_only: bool,
-    seed: int,
-    about: Mapping[str, Any],
-    encoder: Encoder | None = None,
-    stage: Stage = lambda name: None,
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured on a prepared model.
+
+    Attributes:
+        cases: The subjects to choose from.
+        source: Where they come from.
+        count: Take at most this many subjects.
+        pairs: Prefixes per subject used in the attribution.
+        first_only: Take only subjects that are one token, the prompt's first.
+        moments: Second moments by block; the edited one's is needed.
+        encoder: An encoder to measure in the same way.
+        command: The command that repeats the measurement.
+    """
+
+    cases: Sequence[Case]
+    source: str
+    count: int
+    pairs: int
+    first_only: bool
+    moments: Mapping[int, SecondMoment]
+    encoder: Encoder | None
+    command: str
+
+
+def measure_all(
+    prepared: Prepared, plan: Plan, *, stage: Stage = lambda name: None
 ) -> FirstTokenProbes:
     """Measures where and why first-token keys differ.
 
     Args:
-        model: The model.
-        layer: The edited block.
-        cases: The subjects to choose from.
-        prefixes: Contexts 1…n.
-        moments: Second moments by block; the edited one's is needed.
-        count: How many subjects at most.
-        pairs: Behind how many prefixes each subject is taken apart.
-        first_only: Take only subjects that are one token, the prompt's first.
-        seed: Of folds, shuffles, bootstraps and projections.
-        about: What the document says about how it was asked for (``command``, ``source``,
-            ``contexts_sampled``).
-        encoder: An encoder to take the same statistics of.
-        stage: Called with a word before each part of the work.
+        prepared: Model, layer, prefixes, seed and second moment.
+        plan: What is measured.
+        stage: Called with the name of each part of the work before it begins.
 
     Returns:
         The result.
@@ -142,47 +146,49 @@ def inquire(
             intervention.
     """
     stage("subjects")
-    moment = moments[layer]
     subjects, skipped = measure(
-        model, cases, layer, prefixes, moment, count=count, pairs=pairs, first_only=first_only
-    )
-    texts = bundled.texts()[:TEXTS]
-    every = range(model.n_layers)
-    stage("cells")
-    made = cells.make(model, subjects, texts, prefixes)
-    layers = _layers(made, cells.capture(model, made, every), moments, seed)
-    stage("sinks")
-    found_sinks = sinks.measure(model, [model.tokens(t).ids[:TEXT_TOKENS] for t in texts], every)
-    stage("interventions")
-    kind, effects = interventions.intervene(model, subjects, layer, seed=seed)
-    stage("attribution")
-    shares = attribution.attribute(model, subjects, layer, seed=seed)
-    stage("patching")
-    patches = patching.patch(model, subjects, layer, seed=seed)
-    control = None
-    if encoder is not None:
-        stage("encoder")
-        control = encoders.control(
-            encoder, cases, prefixes, bundled.texts(), count=count, seed=seed
-        )
-    stage("projections")
+        prepared.model, plan.cases, prepared.layer, prepared.prefixes, prepared.moment,
+        count=plan.count, pairs=plan.pairs, first_only=plan.first_only,
+    )  # fmt: skip
     document = {
-        **envelope.head(SCHEMA, about["command"], "scikit-learn"),
-        "model": describe(model),
-        "site": {"layer": layer, "hook": model.hook(layer, "key")},
-        "second_moment": moment.describe(),
+        **_head(prepared, plan, subjects, skipped),
+        **_anatomy(prepared, plan, subjects, stage),
+        **_causes(prepared, subjects, stage),
+    }
+    control = _encoder_control(prepared, plan, stage)
+    stage("projections")
+    document["projections"] = {
+        "keys": asdict(projection.keys(subjects, seed=prepared.seed)),
+        "directions": asdict(projection.directions(subjects, prepared.moment, seed=prepared.seed)),
+    }
+    document["encoder"] = None if control is None else asdict(control)
+    document["findings"] = findings(document, prepared.layer)
+    clean = envelope.plain(envelope.finite(document))
+    return FirstTokenProbes(clean, subjects)
+
+
+def _head(
+    prepared: Prepared, plan: Plan, subjects: Sequence[Subject], skipped: Sequence[Skipped]
+) -> dict[str, Any]:
+    """What was measured: model, subjects, contexts, and ρ of the subjects."""
+    layer, seed = prepared.layer, prepared.seed
+    return {
+        **envelope.head(SCHEMA, plan.command, "scikit-learn"),
+        "model": describe(prepared.model),
+        "site": {"layer": layer, "hook": prepared.model.hook(layer, "key")},
+        "second_moment": prepared.moment.describe(),
         "seed": seed,
         "subjects": {
             "n": len(subjects),
-            "source": about["source"],
+            "source": plan.source,
             "names": [subject.case.subject for subject in subjects],
             "skipped": [asdict(subject) for subject in skipped],
         },
         "contexts": {
-            "n": len(prefixes),
-            "sampled": about["contexts_sampled"],
-            "prefixes": list(prefixes),
-            "pairs": pairs,
+            "n": len(prepared.prefixes),
+            "sampled": prepared.sampled,
+            "prefixes": list(prepared.prefixes),
+            "pairs": plan.pairs,
         },
         "rho": {
             "unprefixed": asdict(_mean([subject.rho for subject in subjects], seed)),
@@ -190,39 +196,72 @@ def inquire(
             "collapse_limit": SMALL_RATIO,
             "below_limit": sum(abs(s.rho) < SMALL_RATIO for s in subjects) / len(subjects),
         },
-        "cells": {cell.name: {"meaning": cells.MEANINGS[cell.name]} for cell in made},
+    }
+
+
+def _anatomy(
+    prepared: Prepared, plan: Plan, subjects: Sequence[Subject], stage: Stage
+) -> dict[str, Any]:
+    """How keys differ at every block: cells and sinks."""
+    model = prepared.model
+    texts = bundled.texts()[:TEXTS]
+    blocks = range(model.n_layers)
+    stage("cells")
+    groups = cells.make(model, subjects, texts, prepared.prefixes)
+    layers = _layers(groups, cells.capture(model, groups, blocks), plan.moments, prepared.seed)
+    stage("sinks")
+    by_block = sinks.measure(model, [model.tokens(t).ids[:TEXT_TOKENS] for t in texts], blocks)
+    return {
+        "cells": {cell.name: {"meaning": cells.MEANINGS[cell.name]} for cell in groups},
         "layers": layers,
-        "sinks": {"n_texts": len(texts), "layers": [asdict(block) for block in found_sinks]},
+        "sinks": {"n_texts": len(texts), "layers": [asdict(block) for block in by_block]},
+    }
+
+
+def _causes(prepared: Prepared, subjects: Sequence[Subject], stage: Stage) -> dict[str, Any]:
+    """Why they differ at the edited block: interventions, attribution and patching."""
+    model, layer, seed = prepared.model, prepared.layer, prepared.seed
+    stage("interventions")
+    kind, effects = interventions.intervene(model, subjects, layer, seed=seed)
+    stage("attribution")
+    shares = attribution.attribute(model, subjects, layer, seed=seed)
+    stage("patching")
+    patches = patching.patch(model, subjects, layer, seed=seed)
+    return {
         "interventions": {"positions": kind, "effects": [asdict(effect) for effect in effects]},
         "attribution": asdict(shares) | {"words": attribution.in_words(shares)},
-        "patching": asdict(patches) | {"words": _where(patches)},
-        "projections": {
-            "keys": asdict(projection.keys(subjects, seed=seed)),
-            "directions": asdict(projection.directions(subjects, moment, seed=seed)),
-        },
-        "encoder": None if control is None else asdict(control),
+        "patching": asdict(patches) | {"words": where(patches)},
     }
-    document["findings"] = _findings(document, layer)
-    clean = envelope.plain(envelope.finite(document))
-    return FirstTokenProbes(clean, subjects)
+
+
+def _encoder_control(prepared: Prepared, plan: Plan, stage: Stage) -> EncoderControl | None:
+    """The same statistics of an encoder, if one is given."""
+    if plan.encoder is None:
+        return None
+    stage("encoder")
+    return encoders.control(
+        plan.encoder, plan.cases, prepared.prefixes, bundled.texts(),
+        count=plan.count, seed=prepared.seed,
+    )  # fmt: skip
 
 
 def _layers(
-    made: Sequence[cells.Cell],
+    groups: Sequence[cells.Cell],
     keys: Mapping[int, Mapping[str, Any]],
     moments: Mapping[int, SecondMoment],
     seed: int,
 ) -> list[dict[str, Any]]:
+    """Statistics of every cell and pair of cells, block by block."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    by_name = {cell.name: cell for cell in made}
+    by_name = {cell.name: cell for cell in groups}
     pairs = [pair for pair in cells.PAIRS if set(pair) <= set(by_name)]
-    found = []
+    layers = []
     # Matrices of a few hundred rows: more threads would mostly wait for one another.
     with threadpool_limits(1):
         for layer, of_cells in keys.items():
             moment = moments.get(layer)
-            found.append(
+            layers.append(
                 {
                     "layer": layer,
                     "whitened": moment is not None,
@@ -237,75 +276,9 @@ def _layers(
                     ],
                 }
             )
-    return found
-
-
-def _where(found: Patching) -> str:
-    """At which block ρ recovers, as a sentence."""
-    entering = [
-        patch
-        for patch in found.patches
-        if patch.site == "resid_pre" and patch.direction == "into_bare"
-    ]
-    way = ", ".join(f"{patch.recovered:.0%} at block {patch.block}" for patch in entering)
-    attention = [
-        patch
-        for patch in found.patches
-        if patch.site == "attention_up_to" and patch.direction == "into_bare"
-    ][-1]
-    return (
-        f"The residual stream of the prefixed run, written into the bare one where it enters a "
-        f"block, brings ρ back by {way}; all attention outputs up to block {attention.block} "
-        f"without the embedding by {attention.recovered:.0%}."
-    )
-
-
-def _findings(document: Mapping[str, Any], layer: int) -> list[dict[str, str]]:
-    block = next(entry for entry in document["layers"] if entry["layer"] == layer)
-    first, prefixed = block["cells"]["first_bare"], block["cells"]["first_prefixed"]
-    lines = {
-        "spread": (
-            f"At block {layer} bare first-token keys vary by {first['spread']:.3f} of their mean "
-            f"square, the same subjects' prefixed keys by {prefixed['spread']:.3f}; they span "
-            f"{first['effective_rank']:.1f} and {prefixed['effective_rank']:.1f} directions."
-        )
-    }
-    probe = next(
-        (pair["probe"] for pair in block["pairs"] if pair["cells"] == ("first_bare", "later_bare")),
-        None,
-    )
-    if probe:
-        lines["probe"] = (
-            f"A logistic probe tells first from later keys of subjects it has not seen with AUC "
-            f"{probe['auc']:.3f}; with shuffled labels {probe['null_mean']:.3f}, at most "
-            f"{probe['null_largest']:.3f}."
-        )
-    effects = {effect["name"]: effect for effect in document["interventions"]["effects"]}
-    told = []
-    for name, words in (
-        ("sees the prefix", "letting it attend to the prefix"),
-        ("later position", "telling it a later position"),
-        ("spaced form", "giving it the spaced form"),
-        ("neutral token", "one neutral token in front"),
-    ):
-        effect = effects[name]
-        if effect["reason"] is not None:
-            told.append(f"{words} does not apply ({effect['reason']})")
-        elif effect["recovered"] is not None:
-            told.append(f"{words} brings ρ back by {effect['recovered']:.0%}")
-    lines["interventions"] = f"Of the bare first token: {'; '.join(told)}."
-    lines["attribution"] = document["attribution"]["words"]
-    lines["patching"] = document["patching"]["words"]
-    if document["encoder"]:
-        control = document["encoder"]
-        lines["encoder"] = (
-            f"In the encoder {control['name']}, block {control['layer']}, ρ of {control['n']} "
-            f"subjects that stand first is {control['rho_unprefixed']['mean']:.3f} "
-            f"({control['below_limit']:.0%} below {document['rho']['collapse_limit']}); here it is "
-            f"{document['rho']['unprefixed']['mean']:.3f} ({document['rho']['below_limit']:.0%})."
-        )
-    return [{"id": name, "message": line} for name, line in lines.items()]
+    return layers
 
 
 def _mean(values: Sequence[float], seed: int) -> Any:
+    """Mean over subjects with its interval."""
     return estimate(values, seed=seed)

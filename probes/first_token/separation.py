@@ -1,9 +1,9 @@
-"""How far two sets of keys lie apart, and how much the keys of one set differ among themselves.
+"""How far apart two sets of keys are, and how much the keys of one set differ among themselves.
 
-Pure functions on float64 matrices with one key a row. Few keys in many dimensions are the rule
+Pure functions on float64 matrices with one key per row. Few keys in many dimensions are the rule
 here, so nothing is inverted that a hundred keys cannot determine: the Mahalanobis distance uses a
 shrunk covariance, the Fréchet distance needs no inverse, and the logistic probe is judged on
-subjects that it has not seen, beside the same probe on labels that were dealt at random.
+subjects that it has not seen, and compared with the same probe on shuffled labels.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def spread(keys: Float[Tensor, "m d"]) -> float:
 
 
 def effective_rank(keys: Float[Tensor, "m d"]) -> float:
-    """In how many directions the keys lie: the exponential of their spectrum's entropy.
+    """Effective number of directions that keys span: the exponential of their spectrum's entropy.
 
     Args:
         keys: The keys, not centred: if all are nearly one vector, it is nearly 1.
@@ -66,7 +66,7 @@ def mahalanobis(one: Float[Tensor, "m d"], other: Float[Tensor, "n d"]) -> float
 
     Args:
         one: A set of at least two keys.
-        other: Another.
+        other: Another such set.
 
     Returns:
         √(δᵀΣ⁻¹δ), δ the difference of the means and Σ the pooled covariance within the sets,
@@ -101,7 +101,7 @@ def frechet(one: Float[Tensor, "m d"], other: Float[Tensor, "n d"]) -> float:
 
     Args:
         one: A set of at least two keys.
-        other: Another.
+        other: Another such set.
 
     Returns:
         √(‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½)), in the keys' own units.
@@ -128,8 +128,8 @@ class Probe:
         auc: Mean area under the ROC curve over folds, on subjects left out of the fit.
         null_mean: The same with shuffled labels, averaged over shuffles: about 0.5.
         null_largest: The largest of the shuffles.
-        n_folds: How many folds.
-        n_shuffles: How many shuffles.
+        n_folds: Number of folds.
+        n_shuffles: Number of shuffles.
     """
 
     auc: float
@@ -149,14 +149,14 @@ def logistic_probe(
 ) -> Probe | None:
     """Fits a probe to keys of some subjects and tests it on those of others.
 
-    Folds are made by subject, so that a subject's keys never stand on both sides.
+    Folds are divided by subject, so that a subject's keys are never on both sides.
 
     Args:
         one: Keys labelled 0.
         other: Keys labelled 1.
-        subjects: Whose keys they are, for each of the two sets.
-        seed: Of the folds and the shuffles.
-        n_shuffles: How many times the labels are dealt anew for the null.
+        subjects: The subject of each key, for each of the two sets.
+        seed: Seed of the folds and the shuffles.
+        n_shuffles: How many times the labels are shuffled for the null.
 
     Returns:
         The probe; ``None`` if there are fewer subjects than folds.
@@ -182,31 +182,32 @@ def logistic_probe(
     scale = float(np.sqrt((centred**2).mean())) or 1.0
     if x.shape[1] > len(x):
         centred = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
-    # Threads would spend their time waiting for one another over matrices as small as these.
+    # On matrices as small as these, several threads mostly wait for one another.
     with threadpool_limits(1):
         nulls = [_auc(centred / scale, random.permutation(y), folds) for _ in range(n_shuffles)]
         area = _auc(centred / scale, y, folds)
-    kept = [null for null in nulls if null is not None]
-    if area is None or not kept:
+    defined = [null for null in nulls if null is not None]
+    if area is None or not defined:
         return None
-    return Probe(area, float(np.mean(kept)), max(kept), FOLDS, n_shuffles)
+    return Probe(area, float(np.mean(defined)), max(defined), FOLDS, n_shuffles)
 
 
 def _auc(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> float | None:
+    """Mean area under the ROC curve over the folds that hold both labels."""
     from sklearn.linear_model import LogisticRegression
 
-    found = []
+    areas = []
     for fold in range(FOLDS):
         train, test = folds != fold, folds == fold
         if len(set(y[train])) < 2 or len(set(y[test])) < 2:
             continue
-        # Newton: exact to the last digits that a rank can hang on, and quick in so few directions.
+        # Newton: exact to the last digits, on which ranks can depend; fast in so few dimensions.
         probe = LogisticRegression(solver="newton-cholesky", tol=1e-8).fit(x[train], y[train])
         scores = probe.decision_function(x[test])
         area = auc(scores[y[test] == 1], scores[y[test] == 0])
         assert area is not None
-        found.append(area)
-    return float(np.mean(found)) if found else None
+        areas.append(area)
+    return float(np.mean(areas)) if areas else None
 
 
 def _check(one: Tensor, other: Tensor) -> None:

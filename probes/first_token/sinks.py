@@ -1,9 +1,9 @@
 """Attention sinks and massive activations, block by block, at position 0 and anywhere else.
 
 Later tokens of many trained decoders spend their attention on the first one, whose residual
-stream a few coordinates have made many times longer than any other's. The share of heads that do
-so is the sink rate; which coordinates carry the stream, and which other positions take part, is
-told beside it.
+stream a few coordinates make many times longer than any other's. The share of heads that do so is
+the sink rate; it is reported with the coordinates that carry the stream and the other positions
+that act as sinks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Coordinate:
     """A coordinate of the residual stream at the first token.
 
     Attributes:
-        index: Which.
+        index: Its index.
         magnitude: Its mean absolute value.
         share: Its share of the stream's squared length, over all texts.
     """
@@ -41,12 +41,12 @@ class Coordinate:
 
 @dataclass(frozen=True)
 class OtherSink:
-    """A token behind position 0 that acts as a sink.
+    """A token after position 0 that acts as a sink.
 
     Attributes:
         token: Its text.
-        index: The position at which it most often is one.
-        count: How many times it was.
+        index: The position at which it most often acts as one.
+        count: How often it does.
         attention: The largest attention it received from later tokens, averaged over heads.
         length: The largest length of its stream over the median later one.
         massive: Largest over median magnitude of its stream's coordinates, at its largest.
@@ -91,7 +91,7 @@ class SinkStatistics:
 
 @dataclass
 class _Sums:
-    """What is kept of one block while texts go by."""
+    """What is collected at one block, text by text."""
 
     attention: Tensor  # of each head to position 0, summed over texts
     first: list[Tensor]
@@ -111,7 +111,7 @@ def measure(
         layers: The blocks.
 
     Returns:
-        One entry a block.
+        One entry per block.
 
     Raises:
         ValueError: If no text has two tokens.
@@ -134,6 +134,7 @@ def measure(
 def _hooks(
     sums: dict[int, _Sums], layer: int, batch: Batch
 ) -> list[tuple[Site, Callable[[Tensor, Any], None]]]:
+    """Hooks that add one batch to the sums of a block."""
     last = batch.last.cpu()
 
     def of(heads: int = 0) -> _Sums:
@@ -152,37 +153,38 @@ def _hooks(
 
     def on_pattern(activation: Tensor, hook: Any) -> None:
         pattern = to_float64(activation)
-        kept = of()
-        if not len(kept.attention):
-            kept.attention = torch.zeros(pattern.shape[1], dtype=torch.float64)
+        of_block = of()
+        if not len(of_block.attention):
+            of_block.attention = torch.zeros(pattern.shape[1], dtype=torch.float64)
         for i, n in enumerate(last.tolist()):
-            kept.attention += pattern[i, :, 1 : n + 1, 0].mean(-1)
+            of_block.attention += pattern[i, :, 1 : n + 1, 0].mean(-1)
             mean = pattern[i, :, : n + 1, : n + 1].mean(0)
-            # Below the diagonal: what each position gets from those behind it.
-            behind = torch.arange(n, -1, -1, dtype=torch.float64)
-            got = mean.tril(-1).sum(0) / behind.clamp(min=1)
-            kept.received.append(torch.where(behind >= SINK_QUERIES, got, 0.0))
+            # Below the diagonal: what each position receives from later ones.
+            n_later = torch.arange(n, -1, -1, dtype=torch.float64)
+            attention = mean.tril(-1).sum(0) / n_later.clamp(min=1)
+            of_block.received.append(torch.where(n_later >= SINK_QUERIES, attention, 0.0))
 
     return [("resid_pre", on_stream), ("pattern", on_pattern)]
 
 
 def _statistics(
-    model: LoadedModel, layer: int, kept: _Sums, tokens: Sequence[Sequence[int]]
+    model: LoadedModel, layer: int, sums: _Sums, tokens: Sequence[Sequence[int]]
 ) -> SinkStatistics:
-    heads = kept.attention / len(tokens)
-    later = torch.cat([lengths[1:] for lengths in kept.lengths])
-    massive = torch.stack([of_text[0] for of_text in kept.massive])
+    """One block's sinks."""
+    heads = sums.attention / len(tokens)
+    later = torch.cat([lengths[1:] for lengths in sums.lengths])
+    massive = torch.stack([of_text[0] for of_text in sums.massive])
     typical = float(later.median())
     return SinkStatistics(
         layer=layer,
         attention_to_first=float(heads.mean()),
         sink_rate=float((heads > SINK_SHARE).double().mean()),
-        length_first=float(torch.stack([lengths[0] for lengths in kept.lengths]).mean()),
+        length_first=float(torch.stack([lengths[0] for lengths in sums.lengths]).mean()),
         length_later=typical,
         massive_first=float(massive.mean()) if bool(massive.isfinite().all()) else None,
-        massive_later=float(torch.cat([of_text[1:] for of_text in kept.massive]).median()),
-        coordinates=carriers(torch.stack(kept.first)),
-        others=_others(model, kept, tokens, typical),
+        massive_later=float(torch.cat([of_text[1:] for of_text in sums.massive]).median()),
+        coordinates=carriers(torch.stack(sums.first)),
+        others=_others(model, sums, tokens, typical),
     )
 
 
@@ -202,16 +204,17 @@ def carriers(streams: Float[Tensor, "text d_model"]) -> list[Coordinate]:
 
 
 def _others(
-    model: LoadedModel, kept: _Sums, tokens: Sequence[Sequence[int]], typical: float
+    model: LoadedModel, sums: _Sums, tokens: Sequence[Sequence[int]], typical: float
 ) -> list[OtherSink]:
-    found: dict[int, list[tuple[int, float, float, float]]] = {}
+    """Later positions that act as sinks, the most frequent first."""
+    by_token: dict[int, list[tuple[int, float, float, float]]] = {}
     for text, lengths, massive, received in zip(
-        tokens, kept.lengths, kept.massive, kept.received, strict=True
+        tokens, sums.lengths, sums.massive, sums.received, strict=True
     ):
         sinks = (received > SINK_SHARE) | (lengths > SINK_LENGTH * typical)
         for index in range(1, len(text)):
             if sinks[index]:
-                found.setdefault(text[index], []).append(
+                by_token.setdefault(text[index], []).append(
                     (
                         index,
                         float(received[index]),
@@ -219,7 +222,7 @@ def _others(
                         float(massive[index]),
                     )
                 )
-    most = sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:COORDINATES]
+    most = sorted(by_token.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:COORDINATES]
     return [
         OtherSink(
             token=model.token_text(token),

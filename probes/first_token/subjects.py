@@ -1,4 +1,4 @@
-"""Sets of subjects: each with a prompt that begins with it and one in which it stands later."""
+"""Sets of subjects: each with a prompt that begins with it and one in which it comes later."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Case:
 
     Attributes:
         first: The prompt that begins with the subject.
-        later: A prompt in which other text stands before it.
+        later: A prompt in which other text comes before it.
     """
 
     first: Request
@@ -46,28 +46,28 @@ class Case:
 
 @dataclass(frozen=True)
 class Pair:
-    """One subject's tokens without and behind one prefix.
+    """One subject's tokens without a prefix and after one.
 
     Attributes:
         head: A begin-of-sequence token where one is prepended, else nothing.
         prefix: The prefix's tokens.
         bare: The prompt's tokens up to the subject's last, as the bare prompt has them.
-        spaced: The same tokens as they are behind the prefix; as many.
-        behind: The prompt's tokens behind the subject.
+        spaced: The same number of tokens, as they are after the prefix.
+        after: The prompt's tokens after the subject.
     """
 
     head: list[int]
     prefix: list[int]
     bare: list[int]
     spaced: list[int]
-    behind: list[int]
+    after: list[int]
 
     def run(self, *, form: bool, position: bool, attention: bool) -> Run:
-        """The prompt behind its prefix, with any of the three things that a prefix changes.
+        """The prompt after its prefix, with any of the three things that a prefix changes.
 
         Args:
             form: Whether the tokens are those of a text with a prefix (``␣Apple``).
-            position: Whether they stand where the prefix puts them.
+            position: Whether they have the positions that the prefix gives them.
             attention: Whether they may attend to the prefix.
 
         Returns:
@@ -85,12 +85,12 @@ class Pair:
         return Run(ids, len(ids) - 1, len(tail), positions, sees)
 
     def bare_run(self, *, form: bool = False) -> Run:
-        """The prompt with nothing in front but the head."""
+        """The prompt with nothing before it but the head."""
         ids = [*self.head, *(self.spaced if form else self.bare)]
         return Run(ids, len(ids) - 1, len(self.bare))
 
     def prefixed_run(self, *, form: bool = True) -> Run:
-        """The prompt behind its prefix."""
+        """The prompt after its prefix."""
         ids = [*self.head, *self.prefix, *(self.spaced if form else self.bare)]
         return Run(ids, len(ids) - 1, len(self.bare))
 
@@ -101,11 +101,11 @@ class Subject:
 
     Attributes:
         case: The subject and its prompts.
-        lookups: Where it is looked up in contexts 0…n of the first prompt.
+        lookups: Where its last token is in contexts 0…n of the first prompt.
         keys: Its keys there, ``[n_ctx, d_mlp]``.
         direction: C⁻¹k̄ / k̄ᵀC⁻¹k̄. With k̄ and C fixed, ρ of a substituted key k is its inner
             product with this.
-        pairs: Its tokens behind some of the prefixes.
+        pairs: Its tokens after some of the prefixes.
     """
 
     case: Case
@@ -126,7 +126,7 @@ class Subject:
 
     @property
     def rho_prefixed(self) -> float:
-        """ρ that the prefixed keys have, on average."""
+        """Mean ρ of the prefixed keys."""
         return float((self.keys[1:] @ self.direction).mean())
 
 
@@ -155,14 +155,14 @@ def read(path: str | Path) -> list[Case]:
     """Reads subjects from a file.
 
     Args:
-        path: JSON Lines with ``subject`` and, if wanted, ``prompt`` and ``later_prompt``; or plain
+        path: JSON Lines with ``subject`` and optionally ``prompt`` and ``later_prompt``; or plain
             text with one subject a line.
 
     Returns:
         The cases, with ``"{} is"`` and ``"The story of {} is"`` where no prompt is given.
 
     Raises:
-        UserError: If the file cannot be read, or a line makes no case.
+        UserError: If the file cannot be read, or a line holds no subject.
     """
     cases = []
     for number, line in enumerate(read_text(path, "the subjects").split("\n"), start=1):
@@ -205,10 +205,10 @@ def measure(
         layer: The edited block.
         prefixes: Contexts 1…n; at least one.
         moment: The second moment of that block's keys.
-        count: How many subjects at most.
-        pairs: Behind how many of the prefixes each subject is taken apart; different ones for
-            different subjects, so that all prefixes get their turn.
-        first_only: Take only subjects that the bare prompt's first token holds whole.
+        count: Take at most this many subjects.
+        pairs: Prefixes per subject used in the attribution; different ones for different
+            subjects, so that every prefix is used.
+        first_only: Take only subjects that are one token, the bare prompt's first.
 
     Returns:
         The measured subjects, and those skipped on the way with the reason.
@@ -218,27 +218,7 @@ def measure(
     """
     if not prefixes:
         raise UserError("first-token probes compare with prefixed prompts: give at least 1 prefix")
-    chosen: list[tuple[Case, list[Lookup], list[Pair]]] = []
-    skipped: list[Skipped] = []
-    for case in cases:
-        if len(chosen) == count:
-            break
-        try:
-            lookups, split = _look_up(model, case, prefixes)
-            if first_only and len(split[0].bare) > 1:
-                raise UserError(f"its last token is not the first: it is {len(split[0].bare)} long")
-        except UserError as error:
-            skipped.append(Skipped(case.subject, str(error)))
-            continue
-        start = len(chosen) * pairs
-        turn = [split[(start + i) % len(split)] for i in range(min(pairs, len(split)))]
-        chosen.append((case, lookups, turn))
-    if len(chosen) < 2:
-        why = f" (the first: {skipped[0].subject!r}: {skipped[0].reason})" if skipped else ""
-        raise UserError(
-            f"only {len(chosen)} of {len(cases)} subjects can be probed on {model.name}{why}: "
-            "give more with --subjects FILE"
-        )
+    chosen, skipped = _choose(model, cases, prefixes, count, pairs, first_only)
     flat = [lookup for _, lookups, _ in chosen for lookup in lookups]
     keys = capture(model, flat, layer).keys.reshape(len(chosen), len(prefixes) + 1, -1)
     mean = keys.mean(1)
@@ -254,27 +234,61 @@ def measure(
     return subjects, skipped
 
 
+def _choose(
+    model: LoadedModel,
+    cases: Sequence[Case],
+    prefixes: Sequence[str],
+    count: int,
+    n_pairs: int,
+    first_only: bool,
+) -> tuple[list[tuple[Case, list[Lookup], list[Pair]]], list[Skipped]]:
+    """The first usable cases with their lookups and pairs, and the cases skipped on the way."""
+    chosen: list[tuple[Case, list[Lookup], list[Pair]]] = []
+    skipped: list[Skipped] = []
+    for case in cases:
+        if len(chosen) == count:
+            break
+        try:
+            lookups, pairs = _look_up(model, case, prefixes)
+            if first_only and len(pairs[0].bare) > 1:
+                raise UserError(f"its last token is not the first: it is {len(pairs[0].bare)} long")
+        except UserError as error:
+            skipped.append(Skipped(case.subject, str(error)))
+            continue
+        start = len(chosen) * n_pairs
+        turn = [pairs[(start + i) % len(pairs)] for i in range(min(n_pairs, len(pairs)))]
+        chosen.append((case, lookups, turn))
+    if len(chosen) < 2:
+        why = f" (the first: {skipped[0].subject!r}: {skipped[0].reason})" if skipped else ""
+        raise UserError(
+            f"only {len(chosen)} of {len(cases)} subjects can be probed on {model.name}{why}: "
+            "give more with --subjects FILE"
+        )
+    return chosen, skipped
+
+
 def _look_up(
     model: LoadedModel, case: Case, prefixes: Sequence[str]
 ) -> tuple[list[Lookup], list[Pair]]:
+    """Where a subject is in every context of its first prompt, and its tokens after each prefix."""
     edit = case.first
-    whole = model.tokens(edit.text)
-    bare = find(model, edit, "", whole)
+    prompt = model.tokens(edit.text)
+    bare = find(model, edit, "", prompt)
     head = bare.ids[: int(model.bos)]
     tail = bare.ids[len(head) :]
     lookups, pairs = [bare], []
     for prefix in prefixes:
         tokens = model.tokens(prefix + edit.text)
-        found = find(model, edit, prefix, tokens)
+        prefixed = find(model, edit, prefix, tokens)
         start = next(i for i, (_, stop) in enumerate(tokens.offsets) if stop > len(prefix))
-        spaced = found.ids[start:]
+        spaced = prefixed.ids[start:]
         if len(spaced) != len(tail):
             raise UserError(
-                f"it is {len(tail)} tokens in the bare prompt and {len(spaced)} behind a prefix, "
+                f"it is {len(tail)} tokens in the bare prompt and {len(spaced)} after a prefix, "
                 "so its tokens cannot be exchanged one by one"
             )
-        lookups.append(found)
+        lookups.append(prefixed)
         pairs.append(
-            Pair(head, found.ids[len(head) : start], tail, spaced, whole.ids[bare.index + 1 :])
+            Pair(head, prefixed.ids[len(head) : start], tail, spaced, prompt.ids[bare.index + 1 :])
         )
     return lookups, pairs

@@ -15,7 +15,7 @@ from probes.first_token import subjects as subject_set
 from probes.forward.counterfactual import perform
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
-from tests import probing
+from tests.probes.first_token import probing
 
 ARCHITECTURES = ("gpt2", "gptj", "neox", "llama", "qwen2", "gemma2")
 LAYER = 2

@@ -16,7 +16,8 @@ from probes.first_token import subjects as subject_set
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from rome_diagnosis.errors import UserError
-from tests import oracle, probing
+from tests import oracle
+from tests.probes.first_token import probing
 
 LAYER = 2
 TEXTS = [

@@ -17,7 +17,7 @@ from probes.model.loaded import LoadedModel
 from probes.setup import Setup
 from reports.pages.page import render
 from rome_diagnosis.errors import UserError
-from tests import probing
+from tests.probes.first_token import probing
 
 ROOT = Path(__file__).parents[3]
 

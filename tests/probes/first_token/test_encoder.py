@@ -14,7 +14,8 @@ from probes.first_token import encoder, probe, run
 from probes.first_token.subjects import Case
 from probes.request.request import request
 from rome_diagnosis.errors import UserError
-from tests import probing, tiny
+from tests import tiny
+from tests.probes.first_token import probing
 
 NAMES = ("Apple", "Because", "Danielle", "France", "French", "Needle", "Paris", "Seattle", "Space",
          "Steve", "Therefore", "They")  # fmt: skip

@@ -13,7 +13,7 @@ from probes.forward import counterfactual
 from probes.forward.counterfactual import Patch, Run, causal, perform, record
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
-from tests import probing
+from tests.probes.first_token import probing
 
 ARCHITECTURES = ("gpt2", "gptj", "neox", "llama", "qwen2", "gemma2")
 LAYER = 2
@@ -47,7 +47,7 @@ def test_interventions_apply_or_say_why_not(
     assert "sees only itself" not in refused
     assert ("later position" in refused) == (name != "gpt2")
     if name in ("llama", "gemma2"):
-        assert "stands there already" in by_name["end of text"].reason
+        assert "is there already" in by_name["end of text"].reason
         assert "same token" in by_name["spaced form"].reason
     else:
         assert by_name["spaced form"].n > 0
@@ -131,7 +131,7 @@ def test_side_by_side_blocks_have_no_attention_in_block_0(
     kind, effects = interventions.intervene(model, probing.measured(model, 0), 0)
     assert kind == "none"
     by_name = {effect.name: effect for effect in effects}
-    assert "side by side" in by_name["sees only itself"].reason
+    assert "in parallel" in by_name["sees only itself"].reason
     assert by_name["spaced form"].reason is None
 
 

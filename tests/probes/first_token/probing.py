@@ -23,7 +23,7 @@ CASES = [
 
 
 def moment(d_mlp: int) -> SecondMoment:
-    """A second moment that is neither the identity nor anybody's."""
+    """A second moment that belongs to no model and is not the identity."""
     random = torch.Generator().manual_seed(3)
     keys = torch.randn(4 * d_mlp, d_mlp, dtype=torch.float64, generator=random)
     return of_moment(keys.T @ keys / len(keys), source="test")
@@ -39,7 +39,7 @@ def measured(model: LoadedModel, layer: int) -> list[subject_set.Subject]:
 
 
 class Plain:
-    """Keys of the plain Hugging Face model at told positions, without any mask."""
+    """Keys of the plain Hugging Face model at given positions, without any mask."""
 
     def __init__(self, directory: Path, layer: int) -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(directory).eval()
