@@ -61,8 +61,7 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen):
     losses = []
     for evaluation in range(chosen.evaluations):
         each = []
-        for ids, at_subject, wanted in rows[:-1]:
-            place = at_subject
+        for ids, place, wanted in rows[:-1]:  # noqa: B007 - the hook reads it
             logits = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
             picked = [logits[len(ids) - len(wanted) + j, t] for j, t in enumerate(wanted)]
             each.append(-sum(picked) / len(wanted))
@@ -82,8 +81,7 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen):
         adam.step()
         limit = chosen.clamp_norm_factor * v_u.norm()
         with torch.no_grad():
-            if delta.norm() > limit:
-                delta *= limit / delta.norm()
+            delta *= (limit / delta.norm()).clamp(max=1.0)
     return v_u, delta.detach(), losses
 
 
