@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from rome_diagnosis.progress import Progress
-
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = ROOT / "examples" / "one_edit.ipynb"
 
@@ -61,14 +59,3 @@ def test_the_notebook_is_short_and_saved_without_outputs() -> None:
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
     statements = [line for cell in cells for line in cell.source.splitlines() if line.strip()]
     assert len(statements) <= 20
-
-
-def test_progress_in_a_terminal_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Progress(3)
-    for done in range(4):
-        bar(done)
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert told.endswith("3 of 3 edits\n")
-    Progress(label="rows")(5)
-    assert capsys.readouterr().err == "\r5 rows"

@@ -359,7 +359,12 @@ def test_the_command_never_shows_a_traceback(
     prompt = before + ("{}" if slot else subject) + after
     # `--option=value` is how a value that begins with a dash is given on a command line; pages of
     # hostile texts are tested in tests/reports/test_pages.py.
-    words = [f"--subject={subject}", f"--prompt={prompt}", "--prefix=They read that", "--json=x"]
+    words = [
+        f"--subject={subject}",
+        f"--prompt={prompt}",
+        "--prefix=They read that",
+        f"--json={tmp_path_factory.getbasetemp()}/x",
+    ]
     words += ["--layer=1", "--second-moment=identity", "--quiet"]
     try:
         with patch.context():
