@@ -13,14 +13,15 @@ from transformers.pytorch_utils import Conv1D
 
 def output_projection(model: Any, layer: int) -> torch.nn.Module:
     """The MLP's last linear map of a block, known by its shape and not by TransformerLens."""
-    width = model.config.hidden_size
+    width = model.config.get_text_config().hidden_size
     for name, module in model.named_modules():
         parts = name.split(".")
         if str(layer) not in parts or not isinstance(module, torch.nn.Linear | Conv1D):
             continue
         shape = module.weight.shape
         rows, columns = (shape[1], shape[0]) if isinstance(module, Conv1D) else shape
-        if rows == width and columns != width and not any("attn" in part for part in parts):
+        beside = any("attn" in part or "vision" in part for part in parts)
+        if rows == width and columns != width and not beside:
             return module
     raise AssertionError("no output projection found")
 

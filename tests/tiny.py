@@ -157,6 +157,26 @@ SUPPORTED: dict[str, Any] = {
     "gemma": lambda: transformers.GemmaConfig(**HEADED),
     "gemma2-window": lambda: transformers.Gemma2Config(**HEADED, sliding_window=WINDOW),
     "gemma3": lambda: transformers.Gemma3TextConfig(**HEADED, sliding_window=WINDOW),
+    "gemma3-multimodal": lambda: transformers.Gemma3Config(
+        text_config=HEADED | {"sliding_window": WINDOW},
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=4,
+    ),
+    "gemma4": lambda: transformers.Gemma4TextConfig(
+        **HEADED,
+        sliding_window=WINDOW,
+        hidden_size_per_layer_input=0,
+        num_kv_shared_layers=0,
+        global_head_dim=8,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+    ),
     "glm": lambda: transformers.GlmConfig(**HEADED),
     "glm4": lambda: transformers.Glm4Config(**HEADED),
     "gpt-bigcode": lambda: transformers.GPTBigCodeConfig(**SMALL_GPT),
@@ -183,6 +203,7 @@ SUPPORTED: dict[str, Any] = {
     "jais2": lambda: transformers.Jais2Config(**HEADED),
     "llama-small": lambda: transformers.LlamaConfig(**SHARED),
     "llama-bias": lambda: transformers.LlamaConfig(**SHARED, mlp_bias=True, attention_bias=True),
+    "ministral3": lambda: transformers.Ministral3Config(**SHARED),
     "mistral-window": lambda: transformers.MistralConfig(**SHARED, sliding_window=WINDOW),
     "modernbert-decoder": lambda: transformers.ModernBertDecoderConfig(
         **SMALL, **_IDS, cls_token_id=0, sep_token_id=0, local_attention=2 * WINDOW

@@ -68,7 +68,7 @@ class Stream:
             return self.contribution.unknown
         if background is None:
             return "no residual norm comes with this second moment"
-        if self.contribution.needs_streams and background.later_streams is None:
+        if self.contribution.takes_stream and background.later_streams is None:
             return (
                 "the block normalises the sum of stream and MLP output, and no such sums lie "
                 "beside this second moment: estimate it again"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -68,11 +68,16 @@ def wrap(
     state_dict = dict(model.state_dict())
     refuse_not_finite(state_dict, name)
     model.eval().requires_grad_(False)
-    probe = _probe(tokenizer, model)
-    expected = _plain_logits(model, probe, name)
+    probe = probe_tokens(tokenizer, model.config)
+    rows = [probe, probe[: max(1, len(probe) // 2)]]
+    expected = _plain_logits(model, rows, name)
     try:
         # The bridge prints a notice about device maps and the like; none of it is ours to show.
-        with open(os.devnull, "w") as quiet, contextlib.redirect_stdout(quiet):
+        with (
+            open(os.devnull, "w") as quiet,
+            contextlib.redirect_stdout(quiet),
+            _installing_nothing(),
+        ):
             bridge = TransformerBridge.boot_transformers(
                 path, hf_model=model, tokenizer=tokenizer, dtype=model.dtype, device=model.device
             )
@@ -83,7 +88,7 @@ def wrap(
     loaded = from_bridge(
         bridge, tokenizer, name=name, path=path, bos=bos, state_dict=state_dict, weights=weights
     )
-    _refuse_other_logits(loaded, probe, expected)
+    _refuse_other_logits(loaded, rows, expected)
     return loaded
 
 
@@ -192,14 +197,36 @@ def _key_size(bridge: Any, name: str) -> int:
     return sizes[0]
 
 
-def _probe(tokenizer: Any, model: Any) -> list[list[int]]:
-    """Two rows of token ids of different length."""
-    ids = list(tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"])[:PROBE_TOKENS]
-    longest = getattr(
-        architecture.text_config(model.config), "max_position_embeddings", PROBE_TOKENS
-    )
-    ids = ids[: min(PROBE_TOKENS, longest or PROBE_TOKENS)]
-    return [ids, ids[: max(1, len(ids) // 2)]]
+@contextlib.contextmanager
+def _installing_nothing() -> Iterator[None]:
+    """Keeps TransformerLens from running ``pip install torchvision`` for multimodal models.
+
+    Their image processors are not needed here, and an installation that nobody asked for can
+    replace the torch that is running.
+    """
+    from transformer_lens.model_bridge.sources.transformers import helpers
+
+    original = helpers._ensure_torchvision
+    helpers._ensure_torchvision = lambda: False
+    try:
+        yield
+    finally:
+        helpers._ensure_torchvision = original
+
+
+def probe_tokens(tokenizer: Any, config: Any) -> list[int]:
+    """Token ids of the short text that a model is tried on.
+
+    Args:
+        tokenizer: The plain tokenizer.
+        config: The Hugging Face configuration.
+
+    Returns:
+        One id or more, no more than the model reads.
+    """
+    ids = list(tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"]) or [0]
+    longest = getattr(architecture.text_config(config), "max_position_embeddings", None)
+    return ids[: min(PROBE_TOKENS, longest or PROBE_TOKENS)]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probes.model import architecture
-from probes.model.bridge import PROBE_TEXT, PROBE_TOKENS
+from probes.model.bridge import probe_tokens
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
@@ -79,11 +79,6 @@ class Contribution:
         """
         return self.factor if self.norm is None and self.unknown is None else None
 
-    @property
-    def needs_streams(self) -> bool:
-        """Whether :meth:`stream_change` needs the norm's inputs and not only keys."""
-        return self.takes_stream
-
     def describe(self) -> str:
         """How the stream's change follows from the output's, in one phrase."""
         if self.unknown is not None:
@@ -126,7 +121,7 @@ class Contribution:
         Args:
             keys: Keys of the tokens.
             streams: What entered the norm at the same tokens; read only where
-                :attr:`needs_streams`.
+                :attr:`takes_stream`.
             change: Change of the MLP's output at each.
 
         Returns:
@@ -151,7 +146,7 @@ class Contribution:
         Args:
             keys: Keys of the tokens.
             streams: What entered the norm at the same tokens; read only where
-                :attr:`needs_streams`.
+                :attr:`takes_stream`.
 
         Returns:
             A function of changes; gradients pass through.
@@ -210,11 +205,8 @@ def _measure(model: LoadedModel, layer: int) -> Contribution:
     if apart <= 1.0:
         return claimed
     kind = type(model.bridge.original_model).__name__
-    return Contribution(
-        factor=factor,
-        norm=claimed.norm,
-        takes_stream=claimed.takes_stream,
-        projection=claimed.projection,
+    return replace(
+        claimed,
         unknown=(
             f"what {kind} does with its MLP's output before the residual stream is not known to "
             "this toolkit (probes.model.architecture.LAYOUTS)"
@@ -227,7 +219,7 @@ def _apart(model: LoadedModel, layer: int, claimed: Contribution) -> float:
     """How far the stream's measured change is from the claimed one; 1 is what rounding explains."""
     seen: dict[str, Tensor] = {}
     noise = torch.Generator().manual_seed(layer)
-    ids = list(model.tokenizer(PROBE_TEXT, add_special_tokens=False)["input_ids"])[:PROBE_TOKENS]
+    ids = probe_tokens(model.tokenizer, model.hf_config)
     rows = torch.tensor([ids], device=model.device).expand(1 + len(_PROBE_SIZES), -1)
 
     def keep(site: str) -> Callable[[Tensor, Any], None]:

@@ -32,7 +32,7 @@ def test_what_it_says(
     said = contribution(tiny_model(name), 1)
     assert said.scale == scale
     assert said.describe() == phrase
-    assert said.needs_streams == (name == "opt-post")
+    assert said.takes_stream == (name == "opt-post")
     assert contribution(tiny_model(name), 1) is said  # measured once
 
 

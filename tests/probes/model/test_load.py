@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,6 +137,27 @@ def test_the_line_that_names_the_way_out_is_kept(
             load(broken)
         assert "\n" not in str(refused.value)
         assert len(str(refused.value)) < 1000
+
+
+def test_nothing_is_installed_while_a_model_is_loaded(
+    tiny_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TransformerLens would run pip for the image processor of a multimodal model."""
+    started: list[object] = []
+
+    def refuse(*command: object, **_: object) -> None:
+        started.append(command)
+        raise OSError("no process is to be started")
+
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    for name in ("check_call", "run", "Popen", "check_output"):
+        monkeypatch.setattr(subprocess, name, refuse)
+    load(tiny_dir("gemma3-multimodal"))
+    assert not started
+    from transformer_lens.model_bridge.sources.transformers import helpers
+
+    assert not helpers._ensure_torchvision()  # as the test could not see otherwise
+    assert "torchvision" in str(started[0])
 
 
 def test_hooks_that_are_left_on_are_told_from_the_librarys_own(
