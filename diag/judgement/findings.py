@@ -23,7 +23,7 @@ from diag.judgement.limits import (
     Limit,
 )
 from diag.judgement.verdict import Grounds, Interval, range_of, verdict_of
-from diag.judgement.words import of_norm, percent, times
+from diag.judgement.words import number, of_norm, percent, times
 from rome_diagnosis.editors import Editor
 
 Status = Literal["pass", "warn", "fail", "not_checked"]
@@ -171,7 +171,7 @@ def ratio(rho: float, length_ratio: float, cosine: float, relative: float | None
         The finding ``ratio``.
     """
     size = abs(rho)
-    split = f"ρ = {rho:.3g} = length {length_ratio:.3g} × cosine {cosine:.3g}"
+    split = f"ρ = {number(rho)} = length {number(length_ratio)} × cosine {number(cosine)}"
     if size >= RATIO_SAFE.value:
         return Finding(
             "ratio", "pass", rho, RATIO_SAFE.value,
@@ -214,7 +214,7 @@ def contexts(grounds: Grounds, interval: Interval | None) -> Finding:
             "and without it nothing is called safe",
         )  # fmt: skip
     low, high = interval
-    text = f"over draws of the contexts ρ lies between {low:.3g} and {high:.3g} (95%)"
+    text = f"over draws of the contexts ρ lies between {number(low)} and {number(high)} (95 %)"
     if low <= 0.0 <= high:
         return Finding(
             "contexts", "fail", 0.0, 0.0,
@@ -300,16 +300,16 @@ def first_token_key(cosine: float | None, later_percentile: float | None) -> Fin
             "no sample of ordinary keys comes with this second moment",
         )  # fmt: skip
     text = (
-        f"the unprefixed key has cosine {cosine:.3g} with the mean key of ordinary first tokens, "
-        f"more than {_share(later_percentile)}"
+        f"the unprefixed key has cosine {number(cosine)} with the mean key of ordinary first "
+        f"tokens, more than {_share(later_percentile)}"
     )
     if later_percentile > limit and cosine > 0:
         return Finding(
             "first_token_key", "warn", later_percentile, limit,
-            f"{text} (limit {limit:.0%}): it is a first token's key",
+            f"{text} (limit {percent(limit)}): it is a first token's key",
         )  # fmt: skip
     return Finding(
-        "first_token_key", "pass", later_percentile, limit, f"{text} (limit {limit:.0%})"
+        "first_token_key", "pass", later_percentile, limit, f"{text} (limit {percent(limit)})"
     )
 
 
@@ -362,8 +362,8 @@ def second_moment(
         )  # fmt: skip
     per_dimension = n_tokens / d_mlp
     text = (
-        f"C ({source}) rests on {n_tokens:,} tokens, {per_dimension:.3g} for each of its "
-        f"{d_mlp:,} dimensions; condition number {condition:.2g}, ridge {ridge:.2g}"
+        f"C ({source}) rests on {n_tokens:,} tokens, {number(per_dimension)} for each of its "
+        f"{d_mlp:,} dimensions; condition number {number(condition)}, ridge {number(ridge)}"
     )
     status: Status = "pass" if per_dimension >= limit else "warn"
     return Finding("second_moment", status, per_dimension, limit, text)
@@ -381,4 +381,4 @@ def _held_against(
 
 
 def _share(part: float) -> str:
-    return "any ordinary later key" if part == 1.0 else f"{part:.1%} of ordinary later keys"
+    return "any ordinary later key" if part == 1.0 else f"{percent(part)} of ordinary later keys"

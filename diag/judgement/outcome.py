@@ -18,6 +18,7 @@ from diag.judgement.limits import (
     PERPLEXITY_DAMAGED,
     RECALL_KEPT,
 )
+from diag.judgement.words import percent
 
 Outcome = Literal["intact", "damaged", "collapsed"]
 OUTCOMES: tuple[Outcome, ...] = ("intact", "damaged", "collapsed")
@@ -67,7 +68,9 @@ def _recall(arm: Mapping[str, Any]) -> str | None:
     share = recall["after"] / recall["before"]
     if share >= RECALL_KEPT.value:
         return None
-    return f"{share:.0%} of other facts are still recalled (limit {RECALL_KEPT.value:.0%})"
+    return (
+        f"{percent(share)} of other facts are still recalled (limit {percent(RECALL_KEPT.value)})"
+    )
 
 
 def _locality(arm: Mapping[str, Any]) -> str | None:
@@ -79,8 +82,8 @@ def _locality(arm: Mapping[str, Any]) -> str | None:
     if wilson(share, locality["n"])[1] >= LOCALITY_KEPT.value:
         return None
     return (
-        f"{share:.0%} of {locality['n']} neighbouring facts are left "
-        f"(limit {LOCALITY_KEPT.value:.0%}, sampling allowed for)"
+        f"{percent(share)} of {locality['n']} neighbouring facts are left "
+        f"(limit {percent(LOCALITY_KEPT.value)}, sampling allowed for)"
     )
 
 
@@ -91,7 +94,9 @@ def _entropy(arm: Mapping[str, Any]) -> str | None:
     share = entropy["after"] / entropy["before"]
     if share >= ENTROPY_KEPT.value:
         return None
-    return f"generated text has {share:.0%} of its entropy (limit {ENTROPY_KEPT.value:.0%})"
+    return (
+        f"generated text has {percent(share)} of its entropy (limit {percent(ENTROPY_KEPT.value)})"
+    )
 
 
 def wilson(share: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:

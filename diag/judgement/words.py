@@ -41,6 +41,12 @@ def of_norm(size: float, limit: float | None = None, whose: str = "their") -> st
     return f"{part} {whose} norm"
 
 
+def number(value: float) -> str:
+    """A number with three digits, e.g. ``−0.0046``; thousands are written out."""
+    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
 def times(factor: float) -> str:
     """A factor, e.g. ``1.6×``."""
     return (f"{factor:.3g}×" if abs(factor) < 1000 else f"{factor:,.0f}×").replace("-", "−")

@@ -44,10 +44,10 @@ def arm(
         ({"ratio": float("nan")}, "collapsed", "finite"),
         ({"ratio": 1.24}, "intact", None),
         ({"ratio": 1.26}, "damaged", "1.26-fold"),
-        ({"recall": 0.84}, "damaged", "84%"),
+        ({"recall": 0.84}, "damaged", "84 %"),
         ({"recall": 0.86}, "intact", None),
         ({"recall": None, "locality": None}, "intact", None),
-        ({"locality": 0.0}, "damaged", "0% of 5"),
+        ({"locality": 0.0}, "damaged", "0 % of 5"),
         ({"locality": 0.2}, "intact", None),  # four of five lost can be chance
         ({"entropy": 2.6}, "damaged", "entropy"),
         ({"entropy": 2.8}, "intact", None),
