@@ -1,6 +1,6 @@
 """Estimating C beside the published loop, on the same model and the same text, in one run.
 
-    python benchmarks/covariance.py --rome CHECKOUT_OF_kmeng01/rome [--text FILE]
+    python -m benchmarks.covariance --rome CHECKOUT_OF_kmeng01/rome [--text FILE]
 
 The published loop (``layer_stats``) tokenises document by document, sorts a hundred of them by
 length into padded batches, runs each up to the layer, and adds float64 products up, once for each
@@ -15,16 +15,13 @@ import contextlib
 import importlib
 import io
 import json
-import sys
 import time
-import types
 from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+from benchmarks.reference import published_modules
 from probes import bundled
 from probes.model.load import load
 from probes.second_moment import corpus_pass
@@ -35,11 +32,7 @@ def published_loop(
     checkout: Path, model: Any, tokenizer: Any, texts: list[str], layer: int, limit: int
 ) -> tuple[torch.Tensor, int, float]:
     """The checkout's own loop over its own batches; its sum, token count and seconds."""
-    sys.path.insert(0, str(checkout))
-    if "rome" not in sys.modules:
-        package = types.ModuleType("rome")  # its own __init__ imports data sets and network code
-        package.__path__ = [str(checkout / "rome")]
-        sys.modules["rome"] = package
+    published_modules(checkout)
     with contextlib.chdir(checkout), contextlib.redirect_stdout(io.StringIO()):
         tok_dataset = importlib.import_module("rome.tok_dataset")
         nethook = importlib.import_module("util.nethook")
@@ -71,7 +64,7 @@ def published_loop(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description="Estimating C beside the published loop.")
     parser.add_argument("--rome", type=Path, required=True, help="a checkout of kmeng01/rome")
     parser.add_argument("--text", action="append", help="as diag.covariance (default: packaged)")
     parser.add_argument("--text-field", help="as diag.covariance")

@@ -1,6 +1,6 @@
 """Our keys and denominators beside the published implementation's, on one model, in one run.
 
-    python benchmarks/denominators.py --rome PATH_OF_A_CHECKOUT_OF_kmeng01/rome
+    python -m benchmarks.denominators --rome CHECKOUT_OF_kmeng01/rome
 
 Two comparisons for each request: the reference's algebra in float64 on the same keys, and the
 reference end to end (its own subject finder, keys and float32 algebra) with the same contexts and
@@ -23,8 +23,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.reference import Reference
 from diag.mathematics import update

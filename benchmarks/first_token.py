@@ -1,6 +1,6 @@
 """What the first-token probes must show on the bundled model, with the seconds they take.
 
-python benchmarks/first_token.py
+python -m benchmarks.first_token
 """
 
 from __future__ import annotations

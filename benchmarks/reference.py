@@ -52,6 +52,21 @@ class _Tokenizer:
         return encoded
 
 
+def published_modules(checkout: Path) -> None:
+    """Makes a checkout's modules importable.
+
+    Args:
+        checkout: The repository's root.
+    """
+    if not (checkout / "rome" / "compute_v.py").is_file():
+        sys.exit(f"{checkout} holds no rome/compute_v.py: give a checkout of kmeng01/rome")
+    if "rome" not in sys.modules:
+        sys.path.insert(0, str(checkout))
+        package = types.ModuleType("rome")  # its own __init__ imports data sets and network code
+        package.__path__ = [str(checkout / "rome")]
+        sys.modules["rome"] = package
+
+
 class Reference:
     """The published ROME on one model."""
 
@@ -63,12 +78,7 @@ class Reference:
             model: A plain Hugging Face GPT-2.
             tokenizer: Its tokenizer.
         """
-        if not (checkout / "rome" / "compute_v.py").is_file():
-            sys.exit(f"{checkout} holds no rome/compute_v.py: give a checkout of kmeng01/rome")
-        sys.path.insert(0, str(checkout))
-        package = types.ModuleType("rome")  # its own __init__ imports data sets and network code
-        package.__path__ = [str(checkout / "rome")]
-        sys.modules["rome"] = package
+        published_modules(checkout)
         self.model = model
         device = next(model.parameters()).device
         if tokenizer.pad_token is None:

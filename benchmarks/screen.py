@@ -1,6 +1,6 @@
 """Screening beside the published way: same model, contexts and second moment, in one run.
 
-    python benchmarks/screen.py --rome CHECKOUT_OF_kmeng01/rome --dataset COUNTERFACT.json
+    python -m benchmarks.screen --rome CHECKOUT_OF_kmeng01/rome --dataset COUNTERFACT.json
 
 The published way finds key and denominator of one request after the other: all contexts of each
 through the whole model, then the bare prompt once more. The two take turns: the screening runs
@@ -12,7 +12,6 @@ the screening reaches.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import random
 import resource
@@ -24,10 +23,9 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from benchmarks.denominators import PublishedDenominator
 from benchmarks.reference import Reference
+from benchmarks.sides import add_engine_option, random_gpt2, settle
 from diag.screen.shard import LARGEST_SHARD, Screener
 from probes import bundled
 from probes.forward.gpt2.prefix_tree import TokenIds, trees
@@ -43,18 +41,6 @@ from rome_diagnosis.errors import UserError
 FLOOR = {"bundled": 25.0, "random": 15.0}
 END_TO_END = 1e-4  # of the key's length, the bound of benchmarks/denominators.py
 TURNS = {"bundled": 20, "random": 5}  # a turn of the random model takes a quarter of a minute
-
-
-def random_gpt2(folder: Path) -> Path:
-    """GPT-2 small's shape with random weights and the bundled model's tokenizer."""
-    import transformers
-
-    tokenizer = transformers.AutoTokenizer.from_pretrained(bundled.model_path())
-    torch.manual_seed(0)
-    # GPT-2's own vocabulary: the published way computes logits over all of it.
-    transformers.GPT2LMHeadModel(transformers.GPT2Config()).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def draw(path: Path, n: int, seed: int) -> list[Request]:
@@ -127,18 +113,18 @@ def compare(
     published.hand_in(inverse)
     templates = ["{}", *(p.replace("{", "(").replace("}", ")") + "{}" for p in prefixes)]
     published(edits[0], templates)  # what is only done once is not counted, on neither side
-    Screener(SharedPrefixes(model, layer, prefixes), moment).screen(edits)
+    Screener(SharedPrefixes(model, layer, prefixes, engine=options.engine), moment).screen(edits)
 
     # Nor is, on either side, a search through all that is loaded for what is garbage by now.
-    gc.collect()
-    gc.freeze()
+    settle()
 
     # Turn about, so that whatever else the machine does hits both sides.
     ours, published_seconds, theirs = 0.0, 0.0, []
     turns = TURNS[name]
     for turn in range(turns):
         began = time.perf_counter()
-        shared = SharedPrefixes(model, layer, prefixes)  # running the prefixes is counted
+        # Running the prefixes is counted.
+        shared = SharedPrefixes(model, layer, prefixes, engine=options.engine)
         rows = Screener(shared, moment).screen(edits)
         ours += (time.perf_counter() - began) / turns
         began = time.perf_counter()
@@ -175,7 +161,8 @@ def compare(
 def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[str, Any]:
     """How fast many requests are, and what of the machine that takes."""
     moment = choose.for_model(model, layer)
-    shared = SharedPrefixes(model, layer, contexts.sample(model, seed=options.seed))
+    prefixes = contexts.sample(model, seed=options.seed)
+    shared = SharedPrefixes(model, layer, prefixes, engine=options.engine)
     screener = Screener(shared, moment)
     edits = draw(options.dataset, options.many, options.seed)
     screener.screen(edits[:2])
@@ -194,13 +181,14 @@ def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description="Screening beside the published way.")
     parser.add_argument("--rome", type=Path, required=True, help="a checkout of kmeng01/rome")
     parser.add_argument("--dataset", type=Path, required=True, help="e.g. COUNTERFACT")
     parser.add_argument("--n", type=int, default=200, help="requests of the comparison")
     parser.add_argument("--many", type=int, default=2048, help="requests of the measurement alone")
     parser.add_argument("--models", nargs="+", choices=tuple(FLOOR), default=list(FLOOR))
     parser.add_argument("--seed", type=int, default=0)
+    add_engine_option(parser)
     options = parser.parse_args()
     held = True
     for name in options.models:

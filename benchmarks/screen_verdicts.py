@@ -1,7 +1,7 @@
 """Holds what the screening says before any edit against what the edits then did to the model.
 
     python -m diag.verify --edits FILE --json verify.json
-    python benchmarks/screen_verdicts.py verify.json
+    python -m benchmarks.screen_verdicts verify.json
 
 Wanted: every edit that collapsed was flagged, and of those that did not at most a tenth, with one
 meaning of flagged for both: called a collapse risk, or not called safe.
@@ -14,8 +14,6 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from diag.screen.shard import Screener
 from probes import bundled

@@ -1,6 +1,6 @@
 """Our v* beside the published implementation's: the same vector, and how much sooner.
 
-    python benchmarks/target_value.py --rome PATH_OF_A_CHECKOUT_OF_kmeng01/rome
+    python -m benchmarks.target_value --rome CHECKOUT_OF_kmeng01/rome
 
 Both sides optimise the same edits on the same weights with the same contexts and hyper-parameters,
 in one run and with the same number of threads. The two take turns edit by edit, so that whatever
@@ -14,25 +14,22 @@ stop at the same step; 5 times as fast alone and 15 times in a batch.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import random
 import statistics
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from benchmarks.reference import Reference
+from benchmarks.sides import Timed, add_engine_option, settle, timed
 from probes import bundled
+from probes.forward.engine import Prefer
 from probes.model.load import load
 from probes.request import prefixes as contexts
-from probes.request.request import request
+from probes.request.request import Request, request
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import TargetValue, optimise
 
@@ -56,13 +53,6 @@ def published(chosen: Hyperparameters) -> dict[str, Any]:
     }
 
 
-def timed(work: Callable[[], Any]) -> tuple[Any, float, float]:
-    """What ``work`` returns, its wall time and the processor time it had."""
-    wall, own = time.perf_counter(), time.process_time()
-    result = work()
-    return result, time.perf_counter() - wall, time.process_time() - own
-
-
 def choose(n: int, seed: int) -> list[dict[str, Any]]:
     """Facts of the bundled world, half with a one-token subject, one for each subject."""
     facts = bundled.facts()
@@ -82,90 +72,110 @@ def compare(theirs: torch.Tensor, steps: int, ours: TargetValue) -> dict[str, An
     }
 
 
+class Sides:
+    """Both implementations on the bundled model, with one set of contexts."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        import transformers
+
+        self.model, self.layer = load(bundled.model_path()), bundled.edit_layer()
+        self.engine: Prefer = options.engine
+        plain = transformers.AutoModelForCausalLM.from_pretrained(bundled.model_path()).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(bundled.model_path())
+        self.reference = Reference(options.rome, plain, tokenizer)
+        self.prefixes = contexts.sample(self.model, seed=options.seed)
+        self.chosen = Hyperparameters()
+
+    def theirs(self, fact: dict[str, Any]) -> tuple[torch.Tensor, int]:
+        """The published δ, and its steps."""
+        asked = {
+            "subject": fact["subject"],
+            "prompt": fact["prompt"],
+            "target_new": {"str": " " + fact["target_new"]},
+        }
+        templates = ["{}", *(prefix + "{}" for prefix in self.prefixes)]
+        return self.reference.target_value(asked, templates, self.layer, published(self.chosen))
+
+    def ours(self, edits: Sequence[Request], *, batch: int = 16) -> list[TargetValue]:
+        """Our target values."""
+        return optimise(
+            self.model, edits, self.prefixes, self.layer, self.chosen,
+            batch=batch, engine=self.engine,
+        )  # fmt: skip
+
+
+def rows(sides: Sides, facts: list[dict[str, Any]], batch: int) -> tuple[list[Any], Timed]:
+    """Each edit by both sides in turn, then all in batches; and how long the batches took."""
+    edits = [request(f["subject"], f["prompt"], target_new=f["target_new"]) for f in facts]
+    sides.theirs(facts[0])
+    sides.ours(edits[:1])
+    settle()
+    found: list[dict[str, Any]] = []
+    for fact, edit in zip(facts, edits, strict=True):
+        theirs = timed(lambda fact=fact: sides.theirs(fact))
+        ours = timed(lambda edit=edit: sides.ours([edit]))
+        delta, steps = theirs.result
+        found.append(
+            {"subject": edit.subject, "alone": compare(delta, steps, ours.result[0])}
+            | {"theirs": list(theirs[1:]), "ours": list(ours[1:]), "delta": delta}
+        )
+    batched = timed(lambda: sides.ours(edits, batch=batch))
+    for row, value in zip(found, batched.result, strict=True):
+        row["batch"] = compare(row.pop("delta"), row["alone"]["steps"][0], value)
+    return found, batched
+
+
+def figures(found: list[Any], batched: Timed, options: argparse.Namespace) -> dict[str, Any]:
+    """How far the sides are apart, and how much sooner ours is done."""
+    agreeing = [
+        row[way]
+        for row in found
+        for way in ("alone", "batch")
+        if row[way]["steps"][0] == row[way]["steps"][1]
+    ]
+    result: dict[str, Any] = {
+        "edits": len(found),
+        "threads": options.threads,
+        "engine": options.engine,
+        "same_steps": len(agreeing) / (2 * len(found)),
+        "smallest_cosine": min(row["cosine"] for row in agreeing),
+        "largest_norm_difference": max(row["norm_difference"] for row in agreeing),
+    }
+    for i, clock in enumerate(("wall", "processor")):
+        reference_time = statistics.mean(row["theirs"][i] for row in found)
+        alone = statistics.mean(row["ours"][i] for row in found)
+        batch = batched[1 + i] / len(found)
+        result[clock] = {
+            "reference_s": reference_time,
+            "alone_s": alone,
+            "batch_s": batch,
+            "speedup_alone": reference_time / alone,
+            "speedup_alone_median": statistics.median(
+                row["theirs"][i] / row["ours"][i] for row in found
+            ),
+            "speedup_batch": reference_time / batch,
+        }
+    return result
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Our v* beside the published implementation's.")
     parser.add_argument("--rome", type=Path, required=True, metavar="CHECKOUT")
     parser.add_argument("--edits", type=int, default=32)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, metavar="FILE")
+    add_engine_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-
-    import transformers
-
-    model, layer = load(bundled.model_path()), bundled.edit_layer()
-    plain = transformers.AutoModelForCausalLM.from_pretrained(bundled.model_path()).eval()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(bundled.model_path())
-    reference = Reference(options.rome, plain, tokenizer)
-    prefixes = contexts.sample(model, seed=options.seed)
-    templates = ["{}", *(prefix + "{}" for prefix in prefixes)]
-    chosen = Hyperparameters()
-    facts = choose(options.edits, options.seed)
-    edits = [request(f["subject"], f["prompt"], target_new=f["target_new"]) for f in facts]
-
-    def theirs(fact: dict[str, Any]) -> tuple[torch.Tensor, int]:
-        asked = {
-            "subject": fact["subject"],
-            "prompt": fact["prompt"],
-            "target_new": {"str": " " + fact["target_new"]},
-        }
-        return reference.target_value(asked, templates, layer, published(chosen))
-
-    theirs(facts[0])
-    optimise(model, edits[:1], prefixes, layer, chosen)
-    # A search through all that is loaded for what is garbage by now is counted on neither side.
-    gc.collect()
-    gc.freeze()
-    rows = []
-    for fact, edit in zip(facts, edits, strict=True):
-        (delta, steps), their_wall, their_own = timed(lambda fact=fact: theirs(fact))
-        (found,), our_wall, our_own = timed(
-            lambda edit=edit: optimise(model, [edit], prefixes, layer, chosen)
-        )
-        rows.append(
-            {"subject": edit.subject, "alone": compare(delta, steps, found)}
-            | {"theirs": [their_wall, their_own], "ours": [our_wall, our_own], "delta": delta}
-        )
-    batched, batch_wall, batch_own = timed(
-        lambda: optimise(model, edits, prefixes, layer, chosen, batch=options.batch)
-    )
-    for row, found in zip(rows, batched, strict=True):
-        row["batch"] = compare(row.pop("delta"), row["alone"]["steps"][0], found)
-
-    agreeing = [
-        (row[way], row["subject"])
-        for row in rows
-        for way in ("alone", "batch")
-        if row[way]["steps"][0] == row[way]["steps"][1]
-    ]
-    figures: dict[str, Any] = {
-        "edits": len(rows),
-        "threads": options.threads,
-        "same_steps": len(agreeing) / (2 * len(rows)),
-        "smallest_cosine": min(found["cosine"] for found, _ in agreeing),
-        "largest_norm_difference": max(found["norm_difference"] for found, _ in agreeing),
-    }
-    for i, clock in enumerate(("wall", "processor")):
-        reference_time = statistics.mean(row["theirs"][i] for row in rows)
-        alone = statistics.mean(row["ours"][i] for row in rows)
-        batch = (batch_wall, batch_own)[i] / len(rows)
-        figures[clock] = {
-            "reference_s": reference_time,
-            "alone_s": alone,
-            "batch_s": batch,
-            "speedup_alone": reference_time / alone,
-            "speedup_alone_median": statistics.median(
-                row["theirs"][i] / row["ours"][i] for row in rows
-            ),
-            "speedup_batch": reference_time / batch,
-        }
+    found, batched = rows(Sides(options), choose(options.edits, options.seed), options.batch)
+    result = figures(found, batched, options)
     if options.json:
-        options.json.write_text(json.dumps({"figures": figures, "edits": rows}, indent=1) + "\n")
-    print(json.dumps(figures, indent=1))
-    equal = figures["smallest_cosine"] >= COSINE and figures["largest_norm_difference"] <= NORM
-    fast = figures["wall"]["speedup_alone"] >= ALONE and figures["wall"]["speedup_batch"] >= BATCH
+        options.json.write_text(json.dumps({"figures": result, "edits": found}, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+    equal = result["smallest_cosine"] >= COSINE and result["largest_norm_difference"] <= NORM
+    fast = result["wall"]["speedup_alone"] >= ALONE and result["wall"]["speedup_batch"] >= BATCH
     print(f"the same vector: {equal}; at least {ALONE:g}× alone and {BATCH:g}× in a batch: {fast}")
     return 0 if equal and fast else 1
 
