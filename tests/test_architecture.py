@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,18 @@ def read() -> Iterator[Module]:
 
 
 TREE = list(read())
+
+LONGEST_MODULE = 400  # lines
+LONGEST_FUNCTION = 60
+MOST_PARAMETERS = 8
+MOST_MODULES = 17  # in a folder, __init__.py aside
+# Functions that take more parameters, as path and name.
+MANY_PARAMETERS = {
+    # A library call whose keyword arguments are the options of its command.
+    ("diag/covariance/api.py", "second_moments"),
+    # Stands for EasyEdit's method, so it has that method's signature.
+    ("tests/diag/apply/test_apply.py", "edit"),
+}
 
 
 def imported(node: ast.AST, *, at_once: bool = False) -> set[str]:
@@ -161,3 +174,69 @@ def test_every_module_says_what_it_is_for() -> None:
         assert first.rstrip()[-1] in ".?:", module.path
     for folder in {module.path.parent for module in TREE}:
         assert (folder / "__init__.py").exists(), folder
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function, measured."""
+
+    name: str
+    lines: int
+    parameters: int
+
+
+def functions(tree: ast.Module) -> Iterator[Function]:
+    """Every function and method; ``*args`` and ``**kwargs`` are not counted as parameters."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            yield Function(node.name, lines, len(named))
+
+
+def sources() -> dict[str, str]:
+    """Every Python file of the packages and their tests, by path."""
+    return {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for folder in (*PACKAGES, "tests")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+
+def test_functions_are_measured() -> None:
+    tree = ast.parse(
+        "def f(a, /, b, *args, c, **kwargs):\n    def g():\n        pass\n"
+        "class H:\n    async def i(self):\n        pass\n"
+    )
+    assert set(functions(tree)) == {Function("f", 3, 3), Function("g", 2, 0), Function("i", 2, 1)}
+
+
+def test_modules_and_functions_are_short() -> None:
+    long_modules, long_functions, many_parameters = [], set(), set()
+    for path, source in sources().items():
+        if len(source.splitlines()) > LONGEST_MODULE:
+            long_modules.append(path)
+        for function in functions(ast.parse(source)):
+            if function.lines > LONGEST_FUNCTION:
+                long_functions.add((path, function.name))
+            if function.parameters > MOST_PARAMETERS:
+                many_parameters.add((path, function.name))
+    assert not long_modules
+    assert not long_functions
+    assert many_parameters == MANY_PARAMETERS
+
+
+def test_folders_are_small() -> None:
+    sizes = Counter(
+        path.rpartition("/")[0] for path in sources() if not path.endswith("/__init__.py")
+    )
+    assert sizes["probes/second_moment"] > 10  # the control
+    assert not {folder: n for folder, n in sizes.items() if n > MOST_MODULES}
+
+
+def test_every_package_says_what_is_in_it() -> None:
+    packages = {path: text for path, text in sources().items() if path.endswith("/__init__.py")}
+    for path, text in packages.items():
+        if not path.startswith("tests/"):
+            assert ast.get_docstring(ast.parse(text)), path
+    assert "probes/first_token/__init__.py" in packages
