@@ -8,6 +8,8 @@ Every library call by one name, imported when it is first used::
 
 ====================  ===============================================================
 ``diagnose``          will editing this fact break the model?
+``apply``, ``undo``   make the recommended edit, save the model, take it back
+``guard``             raise before a dangerous edit, whatever editor is about to make it
 ``verify``            perform an edit four ways and measure the model
 ``verify_list``       the same for a list of edits, with groups compared
 ``screen``            the check of ``diagnose`` for a whole data set
@@ -27,6 +29,10 @@ from typing import TYPE_CHECKING
 from rome_diagnosis import lazy
 
 if TYPE_CHECKING:
+    from diag.apply.api import apply as apply
+    from diag.apply.danger import DangerousEdit as DangerousEdit
+    from diag.apply.danger import guard as guard
+    from diag.apply.record import undo as undo
     from diag.covariance.api import second_moments as second_moments
     from diag.keys.api import diagnose as diagnose
     from diag.screen.api import screen as screen
@@ -38,30 +44,21 @@ if TYPE_CHECKING:
     from rome_diagnosis.errors import UserError as UserError
     from rome_diagnosis.version import __version__ as __version__
 
-__all__ = [
-    "UserError",
-    "__version__",
-    "diagnose",
-    "load_model",
-    "probe",
-    "render",
-    "screen",
-    "second_moments",
-    "verify",
-    "verify_list",
-]
-__getattr__, __dir__ = lazy.attach(
-    __name__,
-    {
-        "UserError": "rome_diagnosis.errors",
-        "__version__": "rome_diagnosis.version",
-        "diagnose": "diag.keys.api",
-        "load_model": "probes.setup",
-        "probe": "probes.first_token.api",
-        "render": "reports.api",
-        "screen": "diag.screen.api",
-        "second_moments": "diag.covariance.api",
-        "verify": "diag.verify.api",
-        "verify_list": "diag.verify.api",
-    },
-)
+_NAMES = {
+    "DangerousEdit": "diag.apply.danger",
+    "UserError": "rome_diagnosis.errors",
+    "__version__": "rome_diagnosis.version",
+    "apply": "diag.apply.api",
+    "diagnose": "diag.keys.api",
+    "guard": "diag.apply.danger",
+    "load_model": "probes.setup",
+    "probe": "probes.first_token.api",
+    "render": "reports.api",
+    "screen": "diag.screen.api",
+    "second_moments": "diag.covariance.api",
+    "undo": "diag.apply.record",
+    "verify": "diag.verify.api",
+    "verify_list": "diag.verify.api",
+}
+__all__ = list(_NAMES)
+__getattr__, __dir__ = lazy.attach(__name__, _NAMES)
