@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Estimates of second moments are kept here instead of in the user's cache."""
+    """Estimates of second moments go here instead of in the user's cache."""
     folder = tmp_path_factory.mktemp("cache")
     os.environ["ROME_DIAGNOSIS_CACHE"] = str(folder)
     return folder
@@ -32,12 +32,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Gives the directory of a tiny random model of an architecture."""
-    made: dict[str, Path] = {}
+    written: dict[str, Path] = {}
 
     def get(name: str) -> Path:
-        if name not in made:
-            made[name] = tiny.save(name, tmp_path_factory.mktemp(name))
-        return made[name]
+        if name not in written:
+            written[name] = tiny.save(name, tmp_path_factory.mktemp(name))
+        return written[name]
 
     return get
 

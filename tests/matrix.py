@@ -69,9 +69,9 @@ class Case:
     def run(plain: oracle.Plain, texts: list[list[int]]) -> dict[str, torch.Tensor]:
         """What a plain model has at every token of texts, and which are the first of theirs."""
         seen = [plain.run(ids, LAYER) for ids in texts]
-        found = {name: torch.cat([one[name] for one in seen]) for name in seen[0]}
+        joined = {name: torch.cat([one[name] for one in seen]) for name in seen[0]}
         first = [i == 0 for ids in texts for i in range(len(ids))]
-        return found | {"first": torch.tensor(first)}
+        return joined | {"first": torch.tensor(first)}
 
     @cached_property
     def corpus(self) -> dict[str, torch.Tensor]:
@@ -81,14 +81,14 @@ class Case:
     @cached_property
     def contexts(self) -> list[list[int]]:
         """Token ids of every context up to the subject's last token, which bytes tell."""
-        found = []
+        contexts = []
         for prefix in ("", *PREFIXES):
             end = len(prefix) + len(EDIT.subject)
             last = oracle.last_token(self.directory, prefix + EDIT.text, end)
             assert last is not None
             ids = self.model.tokenizer(prefix + EDIT.text)["input_ids"]
-            found.append(ids[: last + 1 + int(self.model.bos)])
-        return found
+            contexts.append(ids[: last + 1 + int(self.model.bos)])
+        return contexts
 
     @cached_property
     def keys(self) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Model directories made wrong at random, each in one way that files do go wrong."""
+"""Model directories spoilt at random, each in one way that files do go wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers found another way: plain PyTorch hooks on the Hugging Face model, and token bytes."""
+"""Answers by another way: plain PyTorch hooks on the Hugging Face model, and token bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def output_projection(model: Any, layer: int) -> torch.nn.Module:
         beside = any("attn" in part or "vision" in part for part in parts)
         if rows == width and columns != width and not beside:
             return module
-    raise AssertionError("no output projection found")
+    raise AssertionError("there is no output projection")
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def token_bytes(tokenizer: Any, ids: list[int]) -> list[bytes]:
 
 
 def last_token(directory: Path, text: str, end: int) -> int | None:
-    """Index of the token with the byte in front of character ``end``, by adding up bytes.
+    """Index of the token with the byte before character ``end``, by adding up bytes.
 
     Returns:
         The index without any begin-of-sequence token; ``None`` if that token also holds later
@@ -109,9 +109,9 @@ def last_token(directory: Path, text: str, end: int) -> int | None:
     pieces = token_bytes(tokenizer, ids)
     head, tail = text[:end], text[end:]
     if "NFC" in repr(tokenizer.backend_tokenizer.normalizer):
-        whole = unicodedata.normalize("NFC", text)
+        composed = unicodedata.normalize("NFC", text)
         head, tail = (unicodedata.normalize("NFC", part) for part in (head, tail))
-        if head + tail != whole:
+        if head + tail != composed:
             return None
     spelled, wanted = b"".join(pieces), (head + tail).encode()
     shift = len(spelled) - len(wanted)

@@ -53,11 +53,11 @@ def test_the_stream_moves_as_the_contribution_says(
         (background.later_keys, background.later_streams),
     ):
         keys = sample.double()
-        found = said.stream_change(keys, streams, (keys @ u)[:, None] * r)
+        change = said.stream_change(keys, streams, (keys @ u)[:, None] * r)
         # Which token a sampled key is of, is known by the key alone.
         apart, same = torch.cdist(keys, before["key"]).min(dim=1)
         assert float(apart.max()) < 1e-4 * float(before["key"].norm(dim=1).max())
-        torch.testing.assert_close(found, moved[same], rtol=0, atol=2e-3 * largest)
+        torch.testing.assert_close(change, moved[same], rtol=0, atol=2e-3 * largest)
     if said.scale is None:  # added as it is, the output would move the stream otherwise
         raw = (before["key"] @ u)[:, None] * r
         assert float((raw - moved).norm() / moved.norm()) > 0.02

@@ -37,8 +37,8 @@ def test_interventions(name: str, matrix: Callable[[str], Case]) -> None:
             other = [torch.randn_like(own[0])]
             for values, changes in ((own, False), (other, True)):
                 patches = [Patch((block, site), values)]
-                found = apart(perform(case.model, [run], LAYER, patches=patches)[0])
-                assert found > 1e-3 if changes else found < 1e-5, (site, block)
+                distance = apart(perform(case.model, [run], LAYER, patches=patches)[0])
+                assert distance > 1e-3 if changes else distance < 1e-5, (site, block)
     sees = causal(len(ids)).clone()
     sees[-1, : len(ids) - 1] = False
     assert apart(perform(case.model, [Run(ids, run.read, run.tail, sees=sees)], LAYER)[0]) > 1e-3
@@ -55,4 +55,4 @@ def test_where_they_cannot_be_performed_they_are_refused(
 
 
 def _apart(expected: torch.Tensor) -> Callable[[torch.Tensor], float]:
-    return lambda found: float((found - expected).norm() / expected.norm())
+    return lambda key: float((key - expected).norm() / expected.norm())

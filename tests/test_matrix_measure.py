@@ -61,7 +61,7 @@ def test_denominators(name: str, matrix: Callable[[str], Case]) -> None:
     }
     assert abs(expected["rome"] / expected["c_rome"] - 1) > 1e-3  # contexts do change the key
 
-    found = diagnose(
+    diagnosed = diagnose(
         EDIT.subject,
         EDIT.prompt,
         model=case.model,
@@ -72,5 +72,5 @@ def test_denominators(name: str, matrix: Callable[[str], Case]) -> None:
     screened = Screener(SharedPrefixes(case.model, LAYER, PREFIXES), moment).screen([EDIT])[0]
     assert isinstance(screened, dict)
     for editor, value in expected.items():
-        assert found[editor] == pytest.approx(value, rel=2e-3), editor
+        assert diagnosed[editor] == pytest.approx(value, rel=2e-3), editor
         assert screened[f"d_{editor}"] == pytest.approx(value, rel=2e-3), editor

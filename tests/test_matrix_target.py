@@ -19,18 +19,18 @@ CHOSEN = Hyperparameters(evaluations=3, weight_decay=0.02, clamp_norm_factor=3.0
 @pytest.mark.parametrize("name", tiny.SUPPORTED)
 def test_the_loss_is_that_of_the_whole_model(name: str, matrix: Callable[[str], Case]) -> None:
     case = matrix(name)
-    (found,) = optimise(case.model, [EDIT], SHORT, LAYER, CHOSEN)
-    delta = found.delta.double().cpu()
-    assert float(delta.norm()) > 0.1 * float(found.initial.norm())
+    (target,) = optimise(case.model, [EDIT], SHORT, LAYER, CHOSEN)
+    delta = target.delta.double().cpu()
+    assert float(delta.norm()) > 0.1 * float(target.initial.norm())
     torch.testing.assert_close(
-        found.initial.double().cpu(),
+        target.initial.double().cpu(),
         case.plain.run(case.contexts[0], LAYER)["value"][-1],
         rtol=1e-4,
         atol=1e-5,
     )
-    for said, added in ((found.losses[0], 0 * delta), (found.losses[-1], delta)):
+    for said, added in ((target.losses[0], 0 * delta), (target.losses[-1], delta)):
         assert said == pytest.approx(loss(case, added), rel=2e-5)
-    assert abs(found.losses[-1] / found.losses[0] - 1) > 1e-4
+    assert abs(target.losses[-1] / target.losses[0] - 1) > 1e-4
 
 
 def loss(case: Case, delta: torch.Tensor) -> float:
@@ -42,8 +42,8 @@ def loss(case: Case, delta: torch.Tensor) -> float:
         ids = tokenizer(f"{prefix}{EDIT.text} {EDIT.target_new}")["input_ids"]
         at = subject(case, prefix, EDIT.text)
         log_probs = logits(plain, ids, at, delta).log_softmax(-1)
-        target = range(len(prompt), len(ids))
-        nll.append(-torch.stack([log_probs[i - 1, ids[i]] for i in target]).mean())
+        positions = range(len(prompt), len(ids))
+        nll.append(-torch.stack([log_probs[i - 1, ids[i]] for i in positions]).mean())
     held = f"{EDIT.subject} is a"
     at = subject(case, "", held)
     ids = tokenizer(held)["input_ids"][: at + 1]
@@ -72,6 +72,6 @@ def logits(plain: oracle.Plain, ids: list[int], at: int, delta: torch.Tensor) ->
         return changed.reshape(output.shape)
 
     handle = oracle.output_projection(plain.model, LAYER).register_forward_hook(add)
-    found: torch.Tensor = plain.model(torch.tensor([ids])).logits[0].double()
+    result: torch.Tensor = plain.model(torch.tensor([ids])).logits[0].double()
     handle.remove()
-    return found
+    return result

@@ -241,9 +241,9 @@ def _plain_logits(model: Any, rows: Sequence[Sequence[int]], name: str) -> list[
         raise UserError(
             f"{_architecture(model)} cannot run a short text: {short_message(error)}"
         ) from error
-    for found in logits:
-        refuse_logits(found, name, str(model.dtype).removeprefix("torch."))
-    return [found.to("cpu", torch.float64) for found in logits]
+    for row in logits:
+        refuse_logits(row, name, str(model.dtype).removeprefix("torch."))
+    return [row.to("cpu", torch.float64) for row in logits]
 
 
 @torch.no_grad()

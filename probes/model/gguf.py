@@ -1,7 +1,7 @@
 """GGUF files: dequantised once into a directory that is then loaded like any other.
 
 Transformers reads the file and turns its blocks of small integers back into float32; the result
-is kept in the cache as safetensors, with the tokenizer and with what it was made from. One real
+is kept in the cache as safetensors, with the tokenizer and a record of its origin. One real
 model needs no hub: SmolLM2-135M-Instruct comes as a package of the Python index.
 """
 

@@ -1,4 +1,4 @@
-"""A model that is loaded: what it is called, what it is made of, and where its parts are."""
+"""A model that is loaded: its name, its parts, and where they are."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
 
 
 def _former_names(path: str) -> tuple[str, ...]:
-    """What the model in a directory was loaded from before it was saved there, if that is kept."""
+    """What the model in a directory was loaded from before it was saved there, if it says so."""
     try:
         config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
         return (str(config["_name_or_path"]),)

@@ -17,6 +17,6 @@ def short_message(error: BaseException) -> str:
     lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    kept = [lines[0][:300]]
-    kept += [line[:200] for line in lines[1:] if any(word in line for word in _WAY_OUT)][:2]
-    return " ".join(kept)
+    useful = [lines[0][:300]]
+    useful += [line[:200] for line in lines[1:] if any(word in line for word in _WAY_OUT)][:2]
+    return " ".join(useful)

@@ -46,10 +46,10 @@ def refuse_incomplete(info: Mapping[str, Any], model: Any, name: str) -> None:
         )
     unexpected = [key for key in info.get("unexpected_keys") or () if not _CONSTANT.search(key)]
     for kind, keys in (("lack", info.get("missing_keys") or ()), ("hold unexpected", unexpected)):
-        if found := sorted(keys):
+        if names := sorted(keys):
             raise UserError(
-                f"the weights of {name} {kind} {', '.join(found[:_NAMED])}"
-                f"{_others(found, _NAMED)}: its files and its config.json do not belong together, "
+                f"the weights of {name} {kind} {', '.join(names[:_NAMED])}"
+                f"{_others(names, _NAMED)}: its files and its config.json do not belong together, "
                 "or a download was interrupted; get the model's files again"
             )
     if errors := info.get("error_msgs"):
@@ -145,6 +145,6 @@ def _shape(shape: Any) -> str:
     return "×".join(str(size) for size in shape) or "a scalar"
 
 
-def _others(found: Collection[Any], named: int = 1) -> str:
-    more = len(found) - named
+def _others(names: Collection[Any], named: int = 1) -> str:
+    more = len(names) - named
     return f" and {more} other{'s' if more > 1 else ''}" if more > 0 else ""

@@ -33,8 +33,8 @@ def test_tokens_and_logits_are_the_plain_model_s(
     ids = torch.tensor([model.tokens(text).ids])
     other = transformers.AutoModelForCausalLM.from_pretrained(tiny_dir(name)).eval()
     with torch.no_grad():
-        expected, found = other(ids).logits, model.bridge(ids, return_type="logits")
-    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()))
+        expected, logits = other(ids).logits, model.bridge(ids, return_type="logits")
+    assert torch.allclose(logits, expected, atol=1e-4 * float(expected.abs().max()))
 
 
 def test_bos_can_be_forced_or_left_out(tiny_dir: Callable[[str], Path]) -> None:

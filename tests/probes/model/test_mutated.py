@@ -41,9 +41,9 @@ def test_refused_or_right(seed: int, tmp_path: Path, tiny_dir: Callable[[str], P
 
 @pytest.mark.slow
 def test_two_hundred(tmp_path: Path, tiny_dir: Callable[[str], Path]) -> None:
-    found = [check(seed, tmp_path, tiny_dir) for seed in range(1000, 1200)]
-    refused = sum(was_refused for _, was_refused in found)
-    print(f"{refused} refused, {len(found) - refused} right")
-    kinds = {done.split(":")[0] for done, _ in found}
+    results = [check(seed, tmp_path, tiny_dir) for seed in range(1000, 1200)]
+    refused = sum(was_refused for _, was_refused in results)
+    print(f"{refused} refused, {len(results) - refused} right")
+    kinds = {done.split(":")[0] for done, _ in results}
     assert kinds == {*mutated.TENSORS, *mutated.FILES}
-    assert 0 < refused < len(found)
+    assert 0 < refused < len(results)
