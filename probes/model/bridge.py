@@ -45,8 +45,7 @@ def wrap(
         tokenizer: Its fast tokenizer, with a ``name_or_path`` it can be loaded from again.
         name: What to call the model in results.
         path: Where it comes from.
-        bos: Whether to prepend a begin-of-sequence token; ``None`` does what the plain tokenizer
-            does.
+        bos: Whether to prepend a begin-of-sequence token; ``None`` follows the plain tokenizer.
         weights: See :class:`probes.model.loaded.LoadedModel`.
 
     Returns:
