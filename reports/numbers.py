@@ -101,7 +101,7 @@ def estimate(
         between: What separates the ends of the interval.
 
     Returns:
-        The mean, and ``low to high`` without units, which is empty where one observation has no interval.
+        The mean, and ``low to high`` without units, which is empty for a single observation.
     """
     if figure.get("n") == 1:
         return write(figure["mean"]), ""
