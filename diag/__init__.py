@@ -5,7 +5,7 @@
 ``judgement``       limits, findings, verdicts and the sentences made from them
 ``keys``            command: will this edit break the model?
 ``verify``          command: perform edits and measure what became of the model
-``screen``          command: the check of ``keys`` for a whole data set
+``screen``          command: the check of ``keys`` for every edit of a data set
 ``covariance``      command: estimate, merge and import second moments
 ==================  ======================================================================
 

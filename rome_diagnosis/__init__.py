@@ -12,7 +12,7 @@ Every library call by one name, imported when it is first used::
 ``guard``             raise before a dangerous edit, whatever editor is about to make it
 ``verify``            perform an edit four ways and measure the model
 ``verify_list``       the same for a list of edits, with groups compared
-``screen``            the check of ``diagnose`` for a whole data set
+``screen``            the check of ``diagnose`` for every edit of a data set
 ``second_moments``    estimate the second moments C that edits are judged by
 ``probe``             where and why first-token keys differ
 ``load_model``        load a model once, for many calls

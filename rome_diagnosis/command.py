@@ -1,4 +1,4 @@
-"""The command line: a parser whose complaints are one line, and exit codes.
+"""The command line: a parser whose errors are one line, and exit codes.
 
 Exit codes: 0 done, 1 done and ``--fail-on`` met, 2 the user's mistake, 130 interrupted. Imports
 of torch happen inside functions, so that ``--help`` answers at once.
@@ -46,7 +46,7 @@ class Result(Protocol):
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, and that takes no empty file name."""
+    """An argument parser whose errors are one line, and that accepts no empty file name."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses arguments, and refuses empty file names and bytes that are not UTF-8.
@@ -103,16 +103,16 @@ def parser(prog: str, description: str) -> Parser:
 
     Args:
         prog: The module's name, e.g. ``diag.keys``.
-        description: What the command tells.
+        description: What the command does or answers.
 
     Returns:
         The parser, with ``--version`` as its only option.
     """
-    made = Parser(
+    new = Parser(
         prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    made.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    return made
+    new.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    return new
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
@@ -147,8 +147,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         what = next(text for kind, text in SURROUNDINGS.items() if isinstance(error, kind))
         _complain(f"{what} ({str(error) or type(error).__name__})")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # Threads that torch.distributed leaves behind can abort the interpreter's shutdown, long
-        # after everything is written.
+        # Threads that torch.distributed leaves running can abort the interpreter's shutdown,
+        # long after everything is written.
         with contextlib.suppress(OSError):
             sys.stdout.flush()
             sys.stderr.flush()

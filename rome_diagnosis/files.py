@@ -180,13 +180,13 @@ def expanded(path: StrPath) -> Path:
 
 
 def check_new_folder(path: StrPath) -> None:
-    """Refuses a folder that cannot be made, or that holds something already.
+    """Refuses a folder that cannot be created, or that is not empty.
 
     Args:
         path: The folder to be.
 
     Raises:
-        UserError: If it is not empty, or cannot be made.
+        UserError: If it is not empty, or cannot be created.
     """
     target = expanded(path)
     try:

@@ -32,7 +32,7 @@ class Journal:
         """Reads what is there and makes the file ready for more.
 
         Args:
-            path: The file; made if there is none.
+            path: The file; created if there is none.
             settings: Everything the results depend on, as plain JSON values.
 
         Raises:

@@ -1,4 +1,4 @@
-"""How far a call is, with the time it still needs: one bar for notebooks and terminals."""
+"""A progress bar with the remaining time, for notebooks and terminals."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Progress:
             self._handle.update(bar)
 
     def _remaining(self) -> str | None:
-        """The time the rest needs if it goes on at the same pace, e.g. ``1:05``."""
+        """Time needed for the rest at the present pace, e.g. ``1:05``."""
         assert self._start is not None
         at_start, began = self._start
         if not self.total or not at_start < self.done < self.total:

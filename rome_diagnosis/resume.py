@@ -1,4 +1,4 @@
-"""What an interrupted run left behind is continued by the same run only.
+"""An interrupted run is resumed only with the same settings.
 
 A journal, the parts of a table and the checkpoint of a sum are stored differently, and each says
 with the same few lines which run it belongs to: everything that its results depend on.

@@ -61,7 +61,7 @@ def _add_text(parser: argparse.ArgumentParser) -> None:
         default=unset,
         help="tokens in a row (default: as many as the model reads, at most 1024)",
     )
-    options.add_seed(group, help="seed of the samples kept beside C")
+    options.add_seed(group, help="seed of the samples stored beside C")
     group = parser.add_argument_group("instead of an estimate")
     group.add_argument(
         "--merge",

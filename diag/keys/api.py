@@ -25,14 +25,14 @@ def diagnose(
     clamp: float = options.CLAMP_FACTOR,
     **setup: Unpack[SetupOptions],
 ) -> KeyDiagnosis:
-    """Diagnoses one edit before it is made.
+    """Diagnoses one edit before it is performed.
 
     Args:
         subject: The subject of the fact.
         prompt: With ``{}`` for the subject, or with the subject in it once; by default the prompt
             of a fact the bundled world knows about the subject, else ``"{} is"``.
-        target_new: What the edit should make the model say; kept with the result.
-        target_true: What the model says now; kept with the result.
+        target_new: What the edit should make the model say; recorded in the result.
+        target_true: What the model says now; recorded in the result.
         clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
         **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
 

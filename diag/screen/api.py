@@ -31,13 +31,13 @@ def screen(
     progress: Callable[[int, int], None] | None = None,
     **setup: Unpack[SetupOptions],
 ) -> Screening:
-    """Screens every edit of a data set before a single one is made.
+    """Checks every edit of a data set before any is performed.
 
     Args:
         dataset: A JSON array, JSON Lines or CSV; see :mod:`probes.request.records`.
         output: The Parquet table to write, one row for each row of the data set, in its order.
         clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
-        on_error: Whether a row that is no edit is kept as an error, or ends the run.
+        on_error: ``"skip"`` lists a row that is no edit as an error, ``"refuse"`` ends the run.
         riskiest: A file for the riskiest cases, as ``diag.verify --edits`` reads it.
         n_riskiest: Write at most this many of them.
         progress: Called with the rows done and all rows.

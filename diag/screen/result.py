@@ -1,4 +1,4 @@
-"""What a screening found: a table in a file, and a document that sums it up."""
+"""The result of a screening: a table in a file, and a document that sums it up."""
 
 from __future__ import annotations
 
@@ -62,10 +62,11 @@ class Screening:
         return of_many("plane", self._with_rows(), ax=ax)
 
     def __repr__(self) -> str:
-        found = self.document["summary"]
-        counts = ", ".join(f"{name} {n:,}" for name, n in found["verdicts"].items())
+        summary = self.document["summary"]
+        counts = ", ".join(f"{name} {n:,}" for name, n in summary["verdicts"].items())
         return (
-            f"Screening({self.path!r}, {found['n']:,} rows: {counts}, errors {found['errors']:,})"
+            f"Screening({self.path!r}, {summary['n']:,} rows: {counts}, "
+            f"errors {summary['errors']:,})"
         )
 
     def _repr_html_(self) -> str:

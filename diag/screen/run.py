@@ -1,4 +1,4 @@
-"""A run over a data set: cut into shards, each measured once, put together, summed up."""
+"""A run over a data set: shards, each measured once, then one table and its summary."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def scan(path: str, *, on_error: OnError = "skip") -> Scan:
         on_error: ``refuse`` makes a malformed row end the run here.
 
     Returns:
-        What was found.
+        What it holds.
 
     Raises:
         UserError: If the file cannot be read, none of its rows is an edit, or one is not and that
@@ -197,21 +197,21 @@ def screen_rows(screener: Screener, rows: Iterable[records.Row]) -> list[dict[st
     Returns:
         Rows of the table.
     """
-    made: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     edits: list[tuple[int, str, Request]] = []
     for row in rows:
         edit, problem = _read(row)
-        made.append({"row": row.row, "case_id": cases.case_id(row.record), "error": problem})
+        results.append({"row": row.row, "case_id": cases.case_id(row.record), "error": problem})
         if edit is not None:
-            made[-1] |= {"subject": edit.subject, "prompt": edit.prompt}
-            edits.append((len(made) - 1, row.place, edit))
-    results = screener.screen([edit for _, _, edit in edits])
-    for (at, place, _), result in zip(edits, results, strict=True):
+            results[-1] |= {"subject": edit.subject, "prompt": edit.prompt}
+            edits.append((len(results) - 1, row.place, edit))
+    measured = screener.screen([edit for _, _, edit in edits])
+    for (at, place, _), result in zip(edits, measured, strict=True):
         if isinstance(result, UserError):
-            made[at]["error"] = f"{place}: {result}"
+            results[at]["error"] = f"{place}: {result}"
         else:
-            made[at] |= result
-    return made
+            results[at] |= result
+    return results
 
 
 def _read(row: records.Row) -> tuple[Request | None, str | None]:
@@ -341,13 +341,13 @@ def _risk(row: Mapping[str, Any]) -> tuple[float, float, int]:
 
 
 def _write_riskiest(plan: Plan, ranked: list[dict[str, Any]]) -> None:
-    """The records themselves, with all that tests the edits, and what was found beside them."""
+    """Writes the riskiest records with all that tests the edits, and their measurements."""
     wanted = {row["row"]: row for row in ranked}
     chosen: dict[int, Any] = {}
     for row in records.rows(plan.scan.path):
         if row.row in wanted:
-            found = wanted[row.row]
-            screened = {name: found[name] for name in ("row", "verdict", *FLOATS)}
+            measured = wanted[row.row]
+            screened = {name: measured[name] for name in ("row", "verdict", *FLOATS)}
             chosen[row.row] = {**row.record, "screen": screened}
     assert plan.riskiest is not None
     # Tables hold dates and the like, which JSON does not know.

@@ -57,7 +57,7 @@ def shard_size(n_prefixes: int, d_mlp: int) -> int:
         d_mlp: Length of a key.
 
     Returns:
-        Requests; it follows from sizes alone, so that a run that goes on makes the same shards.
+        Requests; it follows from sizes alone, so that a resumed run has the same shards.
     """
     fitting = SHARD_BYTES // ((n_prefixes + 1) * d_mlp * 4)
     return max(16, min(LARGEST_SHARD, fitting))
@@ -71,7 +71,7 @@ class Screener:
         shared: Model, layer and contexts.
         moment: The second moment of the layer's keys.
         clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
-        seed: Of the bootstrap over contexts.
+        seed: Seed of the bootstrap over contexts.
     """
 
     shared: SharedPrefixes

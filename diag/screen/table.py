@@ -107,11 +107,11 @@ class Parts:
         Raises:
             UserError: If rows are missing, or the table cannot be written.
         """
-        made = {"diag.screen": json.dumps(self.settings, sort_keys=True)}
+        metadata = {"diag.screen": json.dumps(self.settings, sort_keys=True)}
         expected = 0
         merged = self.folder / "merged.parquet"
         try:
-            with pq.ParquetWriter(merged, COLUMNS.with_metadata(made)) as writer:
+            with pq.ParquetWriter(merged, COLUMNS.with_metadata(metadata)) as writer:
                 for index in indices:
                     part = pq.read_table(self.path(index))
                     rows = part.column("row").to_pylist()

@@ -21,12 +21,12 @@ HEAVY = {"torch", "transformers", "transformer_lens", "pandas", "pyarrow", "skle
 
 def parser() -> command.Parser:
     """One with the options that all commands share."""
-    made = command.parser("diag.keys", "A test.")
-    options.add_request(made)
-    options.add_model(made)
-    options.add_clamp_factor(made)
-    options.add_fail_on(options.add_output(made))
-    return made
+    new = command.parser("diag.keys", "A test.")
+    options.add_request(new)
+    options.add_model(new)
+    options.add_clamp_factor(new)
+    options.add_fail_on(options.add_output(new))
+    return new
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ def test_every_document_begins_alike() -> None:
     assert list(head) == ["schema", "version", "created", "versions", "command"]
     assert head["version"] == __version__
     assert set(head["versions"]) == {"python", *envelope.LIBRARIES, "scikit-learn"}
-    made = datetime.datetime.fromisoformat(head["created"])
-    assert made.tzinfo is not None
+    created = datetime.datetime.fromisoformat(head["created"])
+    assert created.tzinfo is not None
     assert shlex.split(head["command"])[0] == "python"
 
 

@@ -81,10 +81,10 @@ def test_a_link_is_followed_and_a_device_stays_one(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert target.read_text() == "new"
     dangling = tmp_path / "dangling"
-    dangling.symlink_to(tmp_path / "made")
+    dangling.symlink_to(tmp_path / "new")
     files.write_text(dangling, "new")
     assert dangling.is_symlink()
-    assert (tmp_path / "made").read_text() == "new"
+    assert (tmp_path / "new").read_text() == "new"
     null = Path("/dev/null")
     before = null.stat()
     files.check_outputs([null, null], inputs=[null])

@@ -1,4 +1,4 @@
-"""A journal torn at any byte keeps exactly its whole lines."""
+"""A journal torn at any byte keeps exactly its complete lines."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def test_results_come_back_to_the_last_bit(tmp_path):
 
 
 def test_torn_anywhere_it_goes_on(tmp_path):
-    write(tmp_path / "whole")
-    whole = (tmp_path / "whole").read_bytes()
-    starts = [0, *(i + 1 for i, byte in enumerate(whole) if byte == ord("\n"))]
+    write(tmp_path / "complete")
+    complete = (tmp_path / "complete").read_bytes()
+    starts = [0, *(i + 1 for i, byte in enumerate(complete) if byte == ord("\n"))]
     counts = set()
-    for cut in [*range(0, len(whole), 7), len(whole)]:
+    for cut in [*range(0, len(complete), 7), len(complete)]:
         path = tmp_path / "torn"
-        path.write_bytes(whole[:cut])
+        path.write_bytes(complete[:cut])
         with Journal(path, SETTINGS) as journal:
-            kept = len(journal.done)
-            assert kept == max(0, sum(start <= cut for start in starts[1:]) - 1)
-            counts.add(kept)
+            n_done = len(journal.done)
+            assert n_done == max(0, sum(start <= cut for start in starts[1:]) - 1)
+            counts.add(n_done)
             for key, result in RESULTS.items():
                 if key not in journal.done:
                     journal.add(key, result)
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == complete
     assert counts == {0, 1, 2, 3, 4}  # the control: cuts fell everywhere
 
 

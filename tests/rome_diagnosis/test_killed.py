@@ -110,7 +110,7 @@ def test_killed_at_any_moment_nothing_is_lost(kills: int, name: str, tmp_path: P
 @pytest.mark.parametrize("pairs", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_of_two_processes_on_one_output_one_is_told(pairs: int, name: str, tmp_path: Path) -> None:
     script = TABLE if name.endswith(".parquet") else JOURNAL
-    told = 0
+    refused = 0
     for pair in range(pairs):
         path = tmp_path / f"{pair}-{name}"
         both = [start(script, path), start(script, path)]
@@ -121,6 +121,6 @@ def test_of_two_processes_on_one_output_one_is_told(pairs: int, name: str, tmp_p
             if process.returncode:
                 assert message.startswith(f"error: another process is writing {path}")
                 assert message.count("\n") == 1
-                told += 1
+                refused += 1
         check(path)
-    assert told  # the control: they did meet
+    assert refused  # the control: they did meet
