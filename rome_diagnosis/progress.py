@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
+LOG_EVERY = 30.0  # seconds between lines where there is no terminal
+
 
 class Progress:
     """A bar that appears with the first call: ``screen(..., progress=Progress())``.
 
-    In a notebook it is one output that is updated; in a terminal one line on standard error.
+    In a notebook it is one output that is updated, in a terminal one line on standard error;
+    where standard error is a file, a line is added every half minute.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Progress:
         self.done = 0
         self._handle: Any = None
         self._bar: Any = None
+        self._logged = 0.0
         # What was done when the bar appeared (an earlier run may have done it), and when.
         self._start: tuple[int, float] | None = None
 
@@ -76,6 +80,9 @@ class Progress:
         self.close()
 
     def _draw(self) -> None:
+        if not _on_terminal():
+            self._log()
+            return
         from rich.console import Console
         from rich.progress import MofNCompleteColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
@@ -89,15 +96,25 @@ class Progress:
         if self.total and self.done >= self.total:
             self.close()
 
+    def _log(self) -> None:
+        """One line now and then, for a job whose output goes to a file."""
+        assert self._start is not None
+        if time.monotonic() - max(self._start[1], self._logged) >= LOG_EVERY:
+            self._logged = time.monotonic()
+            print(self._text(), file=sys.stderr, flush=True)
+
+    def _text(self) -> str:
+        of = self.total
+        text = f"{self.done:,} of {of:,} {self.label}" if of else f"{self.done:,} {self.label}"
+        remaining = self._remaining()
+        return f"{text}, {remaining} left" if remaining else text
+
     def _show(self) -> None:
         from IPython.display import HTML, display
 
         of = self.total
-        text = f"{self.done:,} of {of:,} {self.label}" if of else f"{self.done:,} {self.label}"
-        if remaining := self._remaining():
-            text += f", {remaining} left"
         place = f' value="{self.done}" max="{of}"' if of else ""
-        bar = HTML(f"<label><progress{place}></progress> {html.escape(text)}</label>")
+        bar = HTML(f"<label><progress{place}></progress> {html.escape(self._text())}</label>")
         if self._handle is None:
             self._handle = display(bar, display_id=True)
         else:
@@ -125,7 +142,7 @@ def stages(label: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]
     Yields:
         What to call with the name of each part.
     """
-    if quiet:
+    if quiet or not _on_terminal():
         yield lambda name: None
         return
     from rich.console import Console
@@ -141,7 +158,13 @@ def note(line: str) -> None:
 
     from rome_diagnosis.text import line as cleaned
 
-    Console(stderr=True).print(Text.assemble(("note: ", "yellow"), cleaned(line)))
+    Console(stderr=True).print(Text.assemble(("note: ", "yellow"), cleaned(line)), soft_wrap=True)
+
+
+def _on_terminal() -> bool:
+    from rich.console import Console
+
+    return Console(stderr=True).is_terminal
 
 
 def _in_notebook() -> bool:

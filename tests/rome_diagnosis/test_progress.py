@@ -38,14 +38,27 @@ def test_a_bar_that_was_never_needed_leaves_no_line(
     assert capsys.readouterr() == ("", "")
 
 
-def test_where_nobody_looks_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress(2) as bar:
-        bar(1)
-        bar(2)
-    assert capsys.readouterr().out == ""
-    with progress.stages("work", quiet=True) as stage:
+def test_a_file_gets_a_line_every_half_minute_and_no_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with Progress(100, label="requests") as bar:
+        for done in range(101):
+            bar(done)
+            now += 1.0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "30 of 100 requests, 1:10 left",
+        "60 of 100 requests, 0:40 left",
+        "90 of 100 requests, 0:10 left",
+    ]
+    with progress.stages("work") as stage:
         stage("part")
     assert capsys.readouterr() == ("", "")
+    progress.note("a long line " * 20)
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_steps_add_up_and_a_late_total_counts() -> None:
