@@ -18,7 +18,7 @@ from tests import tiny
 from tests.written import results_are_what_their_schemas_say as results_are_what_their_schemas_say
 
 if TYPE_CHECKING:
-    from tests.matrix import Case
+    from tests.matrix.case import Case
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -60,7 +60,7 @@ def matrix(
     tiny_dir: Callable[[str], Path], tiny_model: Callable[[str], LoadedModel]
 ) -> Callable[[str], Case]:
     """Gives an architecture, loaded by the toolkit and as plain Hugging Face does."""
-    from tests.matrix import Case
+    from tests.matrix.case import Case
 
     cases: dict[str, Case] = {}
 

@@ -242,7 +242,7 @@ SUPPORTED: dict[str, Any] = {
     ),
 }
 
-# These are refused; the words of the refusal stand in tests/test_matrix_refused.py.
+# These are refused; the words of the refusal stand in tests/matrix/test_refused.py.
 REFUSED: dict[str, Any] = {
     "biogpt": lambda: transformers.BioGptConfig(**SMALL),
     "falcon-alibi": lambda: transformers.FalconConfig(

@@ -10,7 +10,8 @@ import torch
 
 from probes.model.load import load
 from rome_diagnosis.errors import UserError
-from tests import mutated, oracle
+from tests import oracle
+from tests.probes.model import mutated
 
 NAMES = ("gpt2", "llama", "gemma2", "opt", "neox-small")
 HARMLESS = ("other order", "float64")

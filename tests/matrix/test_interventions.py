@@ -12,7 +12,7 @@ from probes.forward.counterfactual import Patch, Run, causal, is_parallel, perfo
 from probes.model.architecture import PatchSite
 from rome_diagnosis.errors import UserError
 from tests import tiny
-from tests.matrix import EDIT, LAYER, SHORT, Case
+from tests.matrix.case import EDIT, LAYER, SHORT, Case
 
 UNTAKEN = ("bloom", "bloom-post")  # positions are counted in the attention mask
 

@@ -11,7 +11,7 @@ import torch
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import optimise
 from tests import oracle, tiny
-from tests.matrix import EDIT, LAYER, SHORT, Case
+from tests.matrix.case import EDIT, LAYER, SHORT, Case
 
 CHOSEN = Hyperparameters(evaluations=3, weight_decay=0.02, clamp_norm_factor=3.0)
 

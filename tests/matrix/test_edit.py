@@ -18,7 +18,7 @@ from probes.request.cases import EditCase, fact
 from probes.setup import Setup
 from probes.target_value.hyperparameters import Hyperparameters
 from tests import oracle, tiny
-from tests.matrix import EDIT, LAYER, SHORT, TEXTS, Case
+from tests.matrix.case import EDIT, LAYER, SHORT, TEXTS, Case
 
 FACT = {
     "subject": "France",

@@ -14,7 +14,7 @@ from probes.keys.many_edits import SharedPrefixes
 from probes.keys.one_edit import capture
 from probes.request.lookup import lookup
 from tests import tiny
-from tests.matrix import EDIT, LAYER, PREFIXES, Case
+from tests.matrix.case import EDIT, LAYER, PREFIXES, Case
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 

@@ -1,0 +1,1 @@
+"""One edit on every architecture, held to plain PyTorch hooks on the Hugging Face model."""
