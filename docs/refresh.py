@@ -33,7 +33,7 @@ def main() -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         path.write_text(
-            BLOCK.sub(lambda found: found[1] + output(found["command"]) + found[3], text),
+            BLOCK.sub(lambda block: block[1] + output(block["command"]) + block[3], text),
             encoding="utf-8",
         )
 
