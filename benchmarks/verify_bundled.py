@@ -26,7 +26,8 @@ from diag.verify.run import Run, prepare
 from diag.verify.settings import Settings, Texts
 from probes import bundled
 from probes.edited.answers import AnswerMeter, Question
-from probes.forward.batches import batches, run_to
+from probes.forward.batches import batches
+from probes.forward.bridge import run_to
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase, from_record

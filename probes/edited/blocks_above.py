@@ -1,7 +1,7 @@
 """Running only the blocks above the edited one.
 
 An edit of block L's MLP output leaves everything below it as it was. So the residual stream
-behind block L is recorded once, what the edit adds to it is added there, and only the blocks
+after block L is recorded once, what the edit adds to it is added there, and only the blocks
 above run again. Where only positions from the subject on are touched, the keys and values of the
 positions before it are constant in every block and are handed over as well.
 """
@@ -37,12 +37,12 @@ class Recording:
     Attributes:
         ids: Token ids.
         mask: 1 for tokens, 0 for padding.
-        residual: Residual stream behind the block.
+        residual: Residual stream after the block.
         norm_input: What enters the norm after the MLP; the MLP's output where there is none.
         output: The MLP's output: k @ W + b.
         keys: Input of the MLP's output projection.
         past: For each block above, the attention's keys and values; empty unless asked for.
-        final: Residual stream in front of the unembedding.
+        final: Residual stream before the unembedding.
     """
 
     ids: Int[Tensor, "row position"]
@@ -84,7 +84,7 @@ class UpperBlocks:
 
     @torch.no_grad()
     def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:
-        """Runs the whole, unedited model once.
+        """Runs all of the unedited model once.
 
         Args:
             ids: Rows of token ids.
@@ -110,7 +110,7 @@ class UpperBlocks:
 
         def on_head(_: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
             seen["final"] = arguments[0]
-            return arguments[0][:, :1]  # the logits of whole texts are not wanted here
+            return arguments[0][:, :1]  # logits of all positions are not wanted here
 
         cache = DynamicCache(config=self.plain.model.config) if past else None
         handles = [
@@ -127,12 +127,12 @@ class UpperBlocks:
         finally:
             for handle in handles:
                 handle.remove()
-        kept = {}
+        above = {}
         if cache is not None:
             for i in range(self.layer + 1, len(cache.layers)):
-                kept[i] = (cache.layers[i].keys, cache.layers[i].values)
+                above[i] = (cache.layers[i].keys, cache.layers[i].values)
         seen.setdefault("norm_input", seen["output"])
-        return Recording(rows, mask, past=kept, **seen)
+        return Recording(rows, mask, past=above, **seen)
 
     def edited_residual(
         self,
@@ -140,7 +140,7 @@ class UpperBlocks:
         norm_input: Float[Tensor, "*position d_model"],
         change: Float[Tensor, "*position d_model"],
     ) -> Float[Tensor, "*position d_model"]:
-        """The residual stream behind the block when ``change`` is added to the MLP's output.
+        """The residual stream after the block when ``change`` is added to the MLP's output.
 
         Args:
             residual: The unedited stream.
@@ -165,11 +165,11 @@ class UpperBlocks:
         """Runs the blocks above from a given residual stream.
 
         Args:
-            residual: The stream behind the edited block.
+            residual: The stream after the edited block.
             ids: Token ids of the same shape (nothing above the embedding reads them).
             mask: [row, position], or an additive [row, 1, position, key position].
             at: Rows and positions whose logits are wanted.
-            position_ids: Positions in the text, where ``past`` stands in front.
+            position_ids: Positions in the text, where ``past`` comes before.
             past: Keys and values of earlier positions, for each block above.
 
         Returns:
@@ -215,7 +215,7 @@ class UpperBlocks:
         return self.logits(residual, recording.ids, recording.mask, at)
 
     def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:
-        """Logits from what stands in front of the unembedding, soft cap included.
+        """Logits from what enters the unembedding, soft cap included.
 
         Args:
             final: Normalised residual stream.
@@ -285,14 +285,16 @@ class _SelectedHead(nn.Module):
         return self.original(final if self.at is None else final[self.at])
 
 
-def _upper_part(whole: Plain, layer: int) -> tuple[Any, _Skipped, _SelectedHead]:
+def _upper_part(unhooked: Plain, layer: int) -> tuple[Any, _Skipped, _SelectedHead]:
     """The model with blocks up to ``layer`` taken out, sharing all other modules."""
-    blocks = whole.model.get_submodule(whole.blocks)
+    blocks = unhooked.model.get_submodule(unhooked.blocks)
     below = [_Skipped(blocks[i]) for i in range(layer + 1)]
     given = below[-1]
-    upper = _replaced(whole.model, whole.blocks, nn.ModuleList([*below, *blocks[layer + 1 :]]))
-    head = whole.model.get_output_embeddings()
-    name = next(name for name, module in whole.model.named_modules() if module is head)
+    upper = _replaced(
+        unhooked.model, unhooked.blocks, nn.ModuleList([*below, *blocks[layer + 1 :]])
+    )
+    head = unhooked.model.get_output_embeddings()
+    name = next(name for name, module in unhooked.model.named_modules() if module is head)
     selected = _SelectedHead(head)
     upper = _replaced(upper, name, selected)
     return upper.eval(), given, selected

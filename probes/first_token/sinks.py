@@ -18,7 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.definitions import SINK_LENGTH, SINK_QUERIES, SINK_SHARE
-from probes.forward.batches import Batch, batches, run_to, to_float64
+from probes.forward.batches import Batch, batches, to_float64
+from probes.forward.bridge import run_to
 from probes.model.loaded import LoadedModel, Site
 
 COORDINATES = 5

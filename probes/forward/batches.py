@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from probes.model.loaded import LoadedModel, Site
+from probes.model.loaded import Site
 
 BATCH_TOKENS = 8192
 
-Hook = tuple[str, Callable[[Tensor, Any], Any]]
 
 TokenIds = tuple[int, ...]
 Place = tuple[int, Site]
@@ -94,37 +92,6 @@ def padded(
         ids[i, at] = torch.tensor(row, dtype=torch.long)
         mask[i, at] = 1
     return ids.to(device), mask.to(device)
-
-
-@torch.no_grad()
-def run_to(
-    model: LoadedModel,
-    batch: Batch,
-    layer: int,
-    hooks: Sequence[Hook],
-    *,
-    attention_mask: Tensor | None = None,
-    position_ids: Int[Tensor, "row position"] | None = None,
-) -> None:
-    """Runs a batch up to and including block ``layer``; its hooks are removed afterwards.
-
-    Args:
-        model: The model.
-        batch: The texts.
-        layer: The last block that is run.
-        hooks: Names of hook points, and what to call with their activations.
-        attention_mask: Instead of the batch's own; in four dimensions it is additive.
-        position_ids: Instead of counting from 0.
-    """
-    positions = {} if position_ids is None else {"position_ids": position_ids}
-    model.bridge.run_with_hooks(
-        batch.ids,
-        attention_mask=batch.mask if attention_mask is None else attention_mask,
-        fwd_hooks=list(hooks),
-        stop_at_layer=layer + 1,
-        return_type=None,
-        **positions,
-    )
 
 
 def to_float64(tensor: Tensor) -> Tensor:

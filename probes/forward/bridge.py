@@ -14,8 +14,41 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, padded, run_to
+from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, padded
 from probes.model.loaded import LoadedModel
+
+Hook = tuple[str, Callable[[Tensor, Any], Any]]
+
+
+@torch.no_grad()
+def run_to(
+    model: LoadedModel,
+    batch: Batch,
+    layer: int,
+    hooks: Sequence[Hook],
+    *,
+    attention_mask: Tensor | None = None,
+    position_ids: Int[Tensor, "row position"] | None = None,
+) -> None:
+    """Runs a batch up to and including block ``layer``; its hooks are removed afterwards.
+
+    Args:
+        model: The model.
+        batch: The texts.
+        layer: The last block that is run.
+        hooks: Names of hook points, and what to call with their activations.
+        attention_mask: Instead of the batch's own; in four dimensions it is additive.
+        position_ids: Instead of counting from 0.
+    """
+    positions = {} if position_ids is None else {"position_ids": position_ids}
+    model.bridge.run_with_hooks(
+        batch.ids,
+        attention_mask=batch.mask if attention_mask is None else attention_mask,
+        fwd_hooks=list(hooks),
+        stop_at_layer=layer + 1,
+        return_type=None,
+        **positions,
+    )
 
 
 @dataclass(frozen=True)
@@ -68,16 +101,16 @@ class _Whole:
     def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
         """See :meth:`probes.forward.engine.Laid.keys`."""
         engine, layer = self.after.engine, self.after.layer
-        whole = [(*self.after.prefixes[i], *text) for i in prefixes for text in self.texts]
-        found: dict[int, Tensor] = {}
-        for batch in batches(whole, engine.model.device):
+        complete = [(*self.after.prefixes[i], *text) for i in prefixes for text in self.texts]
+        by_text: dict[int, Tensor] = {}
+        for batch in batches(complete, engine.model.device):
 
             def keep(keys: Tensor, batch: Batch = batch) -> None:
                 at_last = keys[torch.arange(len(batch.rows)), batch.last]
-                found.update(zip(batch.rows, at_last, strict=True))
+                by_text.update(zip(batch.rows, at_last, strict=True))
 
             engine.read(batch, {(layer, "key"): keep})
-        keys = torch.stack([found[i] for i in range(len(whole))])
+        keys = torch.stack([by_text[i] for i in range(len(complete))])
         return keys.unflatten(0, (len(prefixes), -1))
 
 

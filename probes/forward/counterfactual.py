@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.forward.batches import BATCH_TOKENS, Batch, batches, to_float64
+from probes.forward.bridge import Hook, run_to
 from probes.model import architecture
 from probes.model.architecture import PatchSite
 from probes.model.loaded import LoadedModel
@@ -27,14 +28,14 @@ Place = tuple[int, PatchSite]
 
 @dataclass(frozen=True)
 class Run:
-    """One text as the model is made to read it.
+    """One text, and how the model shall read it.
 
     Attributes:
         ids: Token ids.
         read: Index of the token whose key is read.
         tail: How many tokens, the last of them at ``read``, are what the run is about: the
-            prompt up to the subject's last token, without what stands in front.
-        positions: The position each token is told to have; as it stands by default.
+            prompt up to the subject's last token, without what comes before it.
+        positions: Position of each token as the model is to count it; from 0 by default.
         sees: Which token (row) may attend to which (column); causal by default.
     """
 
@@ -127,8 +128,8 @@ def record(
     Raises:
         UserError: As :func:`perform`, or if the model has no such site.
     """
-    _, kept = _perform(model, runs, [layer], (), places)
-    return kept
+    _, recorded = _perform(model, runs, [layer], (), places)
+    return recorded
 
 
 def hook_name(model: LoadedModel, place: Place) -> str:
@@ -162,34 +163,35 @@ def _perform(
     for run in runs:
         _check(model, run)
     keys: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
-    kept: dict[Place, dict[int, Tensor]] = {place: {} for place in places}
+    recorded: dict[Place, dict[int, Tensor]] = {place: {} for place in places}
     # Masks grow with the square of the length: fewer rows at a time than where keys are captured.
     for batch in batches([run.ids for run in runs], model.device, batch_tokens=BATCH_TOKENS // 2):
         chosen = [runs[row] for row in batch.rows]
-        hooks: list[tuple[str, Callable[[Tensor, Any], Any]]] = [
+        hooks: list[Hook] = [
             (hook_name(model, patch.place), _write(patch, batch, chosen)) for patch in patches
         ]
-        hooks += [(hook_name(model, place), _read(kept[place], batch, chosen)) for place in places]
+        hooks += [
+            (hook_name(model, place), _read(recorded[place], batch, chosen)) for place in places
+        ]
         at = torch.tensor([run.read for run in chosen], device=model.device)
 
         allowed = _allowed(batch, chosen)
         watched: list[Tensor] = []
         hooks += [(model.hook(i, "key"), _key(keys[i], batch, at)) for i in layers]
         hooks.append((model.hook(0, "pattern"), _watch(watched)))
-        with torch.no_grad():
-            model.bridge.run_with_hooks(
-                batch.ids,
-                attention_mask=_additive(allowed, model),
-                position_ids=_positions(batch, chosen),
-                fwd_hooks=hooks,
-                stop_at_layer=max(layers) + 1,
-                return_type=None,
-            )
+        run_to(
+            model,
+            batch,
+            max(layers),
+            hooks,
+            attention_mask=_additive(allowed, model),
+            position_ids=_positions(batch, chosen),
+        )
         _check_attention(model, allowed, watched, batch)
     order = range(len(runs))
     return (
-        {layer: torch.stack([found[i] for i in order]) for layer, found in keys.items()},
-        {place: [found[i] for i in order] for place, found in kept.items()},
+        {layer: torch.stack([rows[i] for i in order]) for layer, rows in keys.items()},
+        {place: [rows[i] for i in order] for place, rows in recorded.items()},
     )
 
 
@@ -247,8 +249,8 @@ def _additive(allowed: Tensor, model: LoadedModel) -> Tensor:
 def _positions(batch: Batch, runs: Sequence[Run]) -> Tensor:
     positions = torch.zeros_like(batch.ids)
     for i, run in enumerate(runs):
-        told = range(len(run.ids)) if run.positions is None else run.positions
-        positions[i, : len(run.ids)] = torch.tensor(list(told), device=positions.device)
+        own = range(len(run.ids)) if run.positions is None else run.positions
+        positions[i, : len(run.ids)] = torch.tensor(list(own), device=positions.device)
     return positions
 
 

@@ -109,9 +109,9 @@ class _CachedPrefixes:
     """Prefixes that are run once; their keys and values are kept, those of one length together."""
 
     def __init__(
-        self, whole: Plain, prefixes: Sequence[TokenIds], layer: int, device: torch.device
+        self, unhooked: Plain, prefixes: Sequence[TokenIds], layer: int, device: torch.device
     ) -> None:
-        self.plain, self.layer, self._device = whole, layer, device
+        self.plain, self.layer, self._device = unhooked, layer, device
         self._caches: dict[int, DynamicCache | None] = {}
         self._at: dict[int, tuple[int, int]] = {}
         for length, indices in by_length(prefixes).items():
@@ -162,14 +162,14 @@ class PaddedRows:
     @torch.no_grad()
     def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
         """See :meth:`probes.forward.engine.Laid.keys`."""
-        whole, layer = self.prefixes.plain, self.prefixes.layer
+        unhooked, layer = self.prefixes.plain, self.prefixes.layer
         ids, count = self.batch.ids.repeat(len(prefixes), 1), len(self.rows)
         every = torch.arange(len(ids), device=ids.device)
         last = self.batch.last.repeat(len(prefixes))
         cache = self.prefixes.copies(prefixes, count)
-        found: list[Tensor] = []
+        read: list[Tensor] = []
         with contextlib.ExitStack() as stack:
-            mlp = whole.mlp(layer)
+            mlp = unhooked.mlp(layer)
             if mlp is not None:  # it need not compute the other tokens' keys
 
                 def only_last(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -177,9 +177,9 @@ class PaddedRows:
 
                 stack.callback(mlp.register_forward_pre_hook(only_last).remove)
             shape = ids if mlp is None else ids[:, :1]
-            stack.enter_context(_reading(whole, shape, {(layer, "key"): found.append}))
-            whole.model.base_model(ids, past_key_values=cache, use_cache=cache is not None)
-        keys = found[0][every, last] if mlp is None else found[0][:, 0]
+            stack.enter_context(_reading(unhooked, shape, {(layer, "key"): read.append}))
+            unhooked.model.base_model(ids, past_key_values=cache, use_cache=cache is not None)
+        keys = read[0][every, last] if mlp is None else read[0][:, 0]
         return keys.unflatten(0, (len(prefixes), count))
 
 
@@ -226,7 +226,7 @@ _ORDER: tuple[Site, ...] = ("resid_pre", "key", "value", "before_norm", "resid_p
 
 @contextlib.contextmanager
 def _reading(
-    whole: Plain, ids: Int[Tensor, "row position"], readers: Mapping[Place, Reader]
+    unhooked: Plain, ids: Int[Tensor, "row position"], readers: Mapping[Place, Reader]
 ) -> Iterator[None]:
     """Hooks readers up for one run, which ends when the last of them has been called."""
     last = max(readers, key=lambda place: (place[0], _ORDER.index(place[1])))
@@ -251,7 +251,7 @@ def _reading(
     handles: list[RemovableHandle] = []
     try:
         for place in readers:
-            module = _module(whole, place)
+            module = _module(unhooked, place)
             if place[1] in ("value", "resid_post"):
                 handles.append(module.register_forward_hook(after(place)))
             else:
@@ -264,20 +264,20 @@ def _reading(
             handle.remove()
 
 
-def _module(whole: Plain, place: Place) -> nn.Module:
+def _module(unhooked: Plain, place: Place) -> nn.Module:
     """The module whose input or output a site is."""
     layer, site = place
     if site in ("key", "value"):
-        return whole.output_projection(layer)
+        return unhooked.output_projection(layer)
     if site == "before_norm":
-        norm = architecture.layout(whole.model.config).norm
+        norm = architecture.layout(unhooked.model.config).norm
         assert norm is not None, "only read where the layout has one"
-        return whole.block(layer).get_submodule(norm)
-    return whole.block(layer)
+        return unhooked.block(layer).get_submodule(norm)
+    return unhooked.block(layer)
 
 
 def plain(model: LoadedModel) -> Plain:
-    """The model without hook points; made once per bridge, without copying a weight.
+    """The model without hook points, built once for each bridge without copying a weight.
 
     Args:
         model: The loaded model.
@@ -301,10 +301,10 @@ def plain(model: LoadedModel) -> Plain:
         except UserError as error:
             # Without its traceback, which would hold the bridge for good.
             _PLAIN[model.bridge] = UserError(str(error))
-    found = _PLAIN[model.bridge]
-    if isinstance(found, UserError):
-        raise UserError(str(found))
-    return found
+    known = _PLAIN[model.bridge]
+    if isinstance(known, UserError):
+        raise UserError(str(known))
+    return known
 
 
 def _build(model: LoadedModel) -> Plain:

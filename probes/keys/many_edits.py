@@ -41,7 +41,7 @@ class Placed:
     Attributes:
         bare: The lookup in the bare prompt.
         suffixes: For each context 0…n the prefix's index among the shared ones (0 for none) and
-            the tokens behind it, up to the lookup token.
+            the tokens after it, up to the lookup token.
     """
 
     bare: Lookup
@@ -124,8 +124,8 @@ class SharedPrefixes:
             own = [next(tokens) for _ in prefixes]
             try:
                 looked = [
-                    find(self.model, request, prefix, found)
-                    for prefix, found in zip(prefixes, own, strict=True)
+                    find(self.model, request, prefix, tokens_of)
+                    for prefix, tokens_of in zip(prefixes, own, strict=True)
                 ]
                 placed.append(self._place(looked))
             except UserError as error:
@@ -135,7 +135,7 @@ class SharedPrefixes:
     def _place(self, looked: list[Lookup]) -> Placed:
         bare = (0, tuple(looked[0].ids))
         if self._joined and self.prefixes:
-            # A begin-of-sequence token stands in front of the head, not of what follows.
+            # A begin-of-sequence token comes before the prefix, not before what follows it.
             suffix = tuple(looked[1].ids[int(self.model.bos) :])
             longest = max(len(self.heads[i]) for i in self._head_of)
             if longest + len(suffix) > self.model.n_ctx:
@@ -165,7 +165,7 @@ class SharedPrefixes:
             for head, text in at.suffixes:
                 own = texts.setdefault(head, {})
                 own.setdefault(text, len(own))
-        # Prefixes that stand in front of the same texts are run together.
+        # Prefixes before the same texts are run together.
         together: dict[tuple[TokenIds, ...], list[int]] = {}
         for head, own in texts.items():
             together.setdefault(tuple(own), []).append(head)
@@ -245,19 +245,19 @@ def splits_at_spaces(tokenizer: Any) -> bool:
     Returns:
         Whether it is of that kind; ``False`` only means that it is not known to be.
     """
-    made = json.loads(tokenizer.backend_tokenizer.to_str())
-    cut = made.get("pre_tokenizer") or {}
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    cut = settings.get("pre_tokenizer") or {}
     return (
         cut.get("type") == "ByteLevel"
         and cut.get("use_regex", True)
         and not cut.get("add_prefix_space")
-        and made.get("normalizer") is None
-        and made["model"]["type"] == "BPE"
-        and not made["model"].get("dropout")
+        and settings.get("normalizer") is None
+        and settings["model"]["type"] == "BPE"
+        and not settings["model"].get("dropout")
         # A token of the user's own could span the place, or swallow the space beside it.
         and not any(
             " " in token["content"] or token["lstrip"] or token["rstrip"]
-            for token in made.get("added_tokens", [])
+            for token in settings.get("added_tokens", [])
         )
     )
 

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import batches, run_to
+from probes.forward.batches import batches
+from probes.forward.bridge import run_to
 from probes.keys.one_edit import at_last, distinct
 from probes.keys.profile import Profile, Recorder
 from probes.model.contribution import Contribution, contribution

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, batches, run_to, to_float64
+from probes.forward.batches import Batch, batches, to_float64
+from probes.forward.bridge import run_to
 from probes.model.loaded import LoadedModel, Site
 from probes.request.lookup import Lookup
 

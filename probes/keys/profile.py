@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, Hook, to_float64
+from probes.forward.batches import Batch, to_float64
+from probes.forward.bridge import Hook
 from probes.model.loaded import LoadedModel, Site
 from probes.statistics import cosine
 

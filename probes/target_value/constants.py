@@ -88,7 +88,7 @@ class Constants:
 
 
 def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: int) -> list[Row]:
-    """The texts of one edit: every context with the new object behind it, and the KL prompt.
+    """The texts of one edit: every context followed by the new object, and the KL prompt.
 
     Args:
         model: Gives the tokenizer.
@@ -111,7 +111,7 @@ def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: i
         ids = [*prompt, *target[:-1]]
         if ids[: site.index + 1] != site.ids:
             raise UserError(
-                f"the subject {edit.subject!r} is tokenised differently in front of "
+                f"the subject {edit.subject!r} is tokenised differently before "
                 f"{edit.target_new!r}: reword the prompt"
             )
         last = len(prompt) - 1

@@ -26,17 +26,17 @@ from probes.forward.unhooked import Plain
 from probes.model import architecture
 
 
-def applies(whole: Plain, layer: int) -> bool:
+def applies(unhooked: Plain, layer: int) -> bool:
     """Whether the upper part is a plain GPT-2's with at least a first and a last block.
 
     Args:
-        whole: The model.
+        unhooked: The model.
         layer: The edited block.
 
     Returns:
         Whether :class:`LeanBlocks` computes what the model does.
     """
-    return architecture.is_gpt2(whole.model) and layer + 2 < whole.model.config.n_layer
+    return architecture.is_gpt2(unhooked.model) and layer + 2 < unhooked.model.config.n_layer
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LeanBlocks:
     @torch.no_grad()
     def __init__(
         self,
-        whole: Plain,
+        unhooked: Plain,
         layer: int,
         *,
         residual: Float[Tensor, "row position d_model"],
@@ -76,19 +76,19 @@ class LeanBlocks:
         """Computes what no step changes.
 
         Args:
-            whole: The model; :func:`applies` holds.
+            unhooked: The model; :func:`applies` holds.
             layer: The edited block.
-            residual: The unedited stream behind it; position 0 is the subject's last token.
+            residual: The unedited stream after it; position 0 is the subject's last token.
             lengths: Positions of each row that are not padding.
             mask: Additive, each row's own earlier positions first.
             past: Keys and values of earlier positions, for each block above.
             reads: What is wanted.
         """
-        model = whole.model
+        model = unhooked.model
         n_layer = model.config.n_layer
         rows, width, self._d = residual.shape
         device = residual.device
-        blocks = [_Block(Block.of(whole.block(i))) for i in range(layer + 1, n_layer)]
+        blocks = [_Block(Block.of(unhooked.block(i))) for i in range(layer + 1, n_layer)]
         heads = int(model.config.n_head)
         there = torch.arange(width, device=device) < lengths[:, None]
         self._constant = residual[there]
@@ -127,7 +127,7 @@ class LeanBlocks:
         """Runs the blocks; intermediate results are kept for one :meth:`gradient`.
 
         Args:
-            change: What is added to the residual stream behind the edited block at position 0.
+            change: What is added to the residual stream after the edited block at position 0.
 
         Returns:
             The targets' log-probabilities, and of each row that is held the Kullback–Leibler
@@ -168,14 +168,14 @@ class LeanBlocks:
     def gradient(
         self, log_probs: Float[Tensor, " n"], moved: Float[Tensor, " m"]
     ) -> Float[Tensor, "row d_model"]:
-        """The gradient at the last :meth:`read`'s ``change``, once.
+        """The gradient with respect to the last :meth:`read`'s ``change``, once for each read.
 
         Args:
             log_probs: The gradient at the log-probabilities.
             moved: The gradient at the divergences.
 
         Returns:
-            Of what is made of them.
+            The gradient, with respect to ``change``, of any scalar computed from what was read.
         """
         tape, d = self._tape, self._d
         block, attention = self._last
@@ -241,21 +241,21 @@ class _Cells:
     def lay(
         self, joined: Float[Tensor, "cell parts_d_model"], parts: int
     ) -> Float[Tensor, "parts row_head slot d_head"]:
-        """Cells in rows, from so many vectors of each side by side."""
-        found = joined.view(-1, self._d_head).index_select(0, self._to_rows[parts - 1])
-        return found.view(parts, -1, self._slots, self._d_head)
+        """Cells in rows, ``parts`` vectors of each side by side."""
+        vectors = joined.view(-1, self._d_head).index_select(0, self._to_rows[parts - 1])
+        return vectors.view(parts, -1, self._slots, self._d_head)
 
     def lay_gradient(self) -> Float[Tensor, "row_head slot d_head"]:
         """:attr:`gradient` in rows, zero where there is no cell."""
-        found = self._room.view(-1, self._d_head).index_select(0, self._gradient_to_rows)
-        return found.view(-1, self._slots, self._d_head)
+        vectors = self._room.view(-1, self._d_head).index_select(0, self._gradient_to_rows)
+        return vectors.view(-1, self._slots, self._d_head)
 
     def collect(
         self, laid: Float[Tensor, "parts row_head slot d_head"]
     ) -> Float[Tensor, "cell parts_d_model"]:
         """The way back from :meth:`lay`."""
-        found = laid.view(-1, self._d_head).index_select(0, self._to_cells[len(laid) - 1])
-        return found.view(len(self.gradient), -1)
+        vectors = laid.view(-1, self._d_head).index_select(0, self._to_cells[len(laid) - 1])
+        return vectors.view(len(self.gradient), -1)
 
 
 def _rank_in_row(row: Int[Tensor, " n"], rows: int) -> Int[Tensor, " n"]:
@@ -300,11 +300,13 @@ class _Normed:
 
     def backward(self, gradient: Tensor) -> Tensor:
         norm = self._norm
-        found: Tensor = torch.ops.aten.native_layer_norm_backward(
+        # Autograd's own kernel: torch has no public function for it, and in public operations it
+        # takes four passes over the activations instead of one.
+        at_input: Tensor = torch.ops.aten.native_layer_norm_backward(
             gradient, self._x, norm.weight.shape, self._mean, self._rstd, norm.weight, norm.bias,
             [True, False, False],
         )[0]  # fmt: skip
-        return found
+        return at_input
 
 
 class _Norm:
@@ -332,9 +334,9 @@ class _Block:
         hidden, slope = gelu_and_slope(affine(normed.out, self._mlp_in))
         return added(x, hidden, self._mlp_out), (normed, slope)
 
-    def finish_backward(self, g: Tensor, kept: tuple[_Normed, Tensor], attended: Tensor) -> Tensor:
+    def finish_backward(self, g: Tensor, taped: tuple[_Normed, Tensor], attended: Tensor) -> Tensor:
         """The gradient at the residual stream; the one at what attention took is written."""
-        normed, slope = kept
+        normed, slope = taped
         hidden = (g @ self._mlp_out[0].T).mul_(slope)
         g = normed.backward(hidden @ self._mlp_in[0].T).add_(g)
         torch.mm(g, self._attention_out[0].T, out=attended)
@@ -349,7 +351,7 @@ class _Attention:
         rows, _, self._earlier, d_head = keys.shape
         self._scale = 1 / math.sqrt(d_head)
         total = mask.shape[-1]
-        # Earlier positions stand in front for good; own ones are written behind them each time.
+        # Earlier positions come first and stay; own ones are written after them each time.
         self._both = keys.new_zeros(2, rows * heads, total, d_head)
         self._both[:, :, : self._earlier] = torch.stack(past).flatten(1, 2)
         self._own = self._both[:, :, self._earlier :]
@@ -366,6 +368,7 @@ class _Attention:
     def backward(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients at queries, keys and values from the one at what was taken."""
         pattern = self._pattern
+        # Autograd's own kernel, which has no public name either.
         scores = torch.ops.aten._softmax_backward_data(
             torch.bmm(mixed, self._values.mT), pattern, -1, pattern.dtype
         ).mul_(self._scale)

@@ -43,7 +43,7 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class TargetValue:
-    """What an optimisation found.
+    """The result of one optimisation.
 
     Attributes:
         request: The edit.
@@ -114,11 +114,11 @@ def optimise(
     share = torch.tensor([1.0, *map(float, distinct.values())]) / (1 + len(prefixes))
     share = share.to(upper.device)
     texts = [rows_of(model, edit, [*distinct], upper.longest_text) for edit in requests]
-    # Edits whose texts go on equally long behind the subject waste no padding on one another.
+    # Edits whose texts continue equally far after the subject waste no padding on one another.
     order = sorted(
         range(len(requests)), key=lambda i: max(len(row.ids) - row.lookup for row in texts[i])
     )
-    found: dict[int, TargetValue] = {}
+    values: dict[int, TargetValue] = {}
 
     size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
     for start in range(0, len(order), size):
@@ -126,8 +126,8 @@ def optimise(
         constants = prepare(upper, [texts[i] for i in chunk])
         objective = _Objective(upper, constants, chosen, share, fast=fast)
         results = _descend(objective, [requests[i] for i in chunk])
-        found.update(zip(chunk, results, strict=True))
-    return [found[i] for i in range(len(requests))]
+        values.update(zip(chunk, results, strict=True))
+    return [values[i] for i in range(len(requests))]
 
 
 def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetValue]:
@@ -225,11 +225,11 @@ class _Objective:
     def gradient(self, delta: Float[Tensor, "edit d_model"]) -> Float[Tensor, "edit d_model"]:
         """The gradient of what was evaluated last, at the same δ."""
         change = self._reader.gradient(self._of_log_probs, self._of_moved)
-        found = change.view(self.batch.edits, self.batch.rows, -1).sum(1, dtype=delta.dtype)
+        total = change.view(self.batch.edits, self.batch.rows, -1).sum(1, dtype=delta.dtype)
         # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
         norm = delta.norm(dim=-1)
         decay = torch.where(norm > 0, self._per_norm / norm, 0.0)
-        return found.addcmul_(delta, decay[:, None])
+        return total.addcmul_(delta, decay[:, None])
 
 
 class Reader(Protocol):
@@ -293,5 +293,5 @@ class _General:
 
     def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
         """See :class:`Reader`."""
-        (found,) = torch.autograd.grad(self._read, self._change, (log_probs, moved))
-        return found
+        (gradient,) = torch.autograd.grad(self._read, self._change, (log_probs, moved))
+        return gradient

@@ -72,10 +72,10 @@ class Block:
 
 
 def embed(
-    whole: Plain, ids: Int[Tensor, "*token"], positions: Int[Tensor, "*token"]
+    unhooked: Plain, ids: Int[Tensor, "*token"], positions: Int[Tensor, "*token"]
 ) -> Float[Tensor, "*token d_model"]:
     """The residual stream before the first block."""
-    transformer = whole.model.transformer
+    transformer = unhooked.model.transformer
     embedded: Tensor = transformer.wte.weight[ids] + transformer.wpe.weight[positions]
     return embedded
 

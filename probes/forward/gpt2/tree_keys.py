@@ -48,17 +48,17 @@ class Past:
 class TreesAfterPrefixes:
     """See :class:`probes.forward.engine.AfterPrefixes`."""
 
-    def __init__(self, whole: Plain, prefixes: Sequence[TokenIds], layer: int) -> None:
+    def __init__(self, unhooked: Plain, prefixes: Sequence[TokenIds], layer: int) -> None:
         """Runs the prefixes.
 
         Args:
-            whole: The model; :func:`probes.model.architecture.is_gpt2` holds.
+            unhooked: The model; :func:`probes.model.architecture.is_gpt2` holds.
             prefixes: Token ids of each, possibly none.
             layer: The block whose keys are read.
         """
-        self.whole = whole
-        self.blocks = [Block.of(whole.block(i)) for i in range(layer + 1)]
-        self.heads = int(whole.model.config.n_head)
+        self.unhooked = unhooked
+        self.blocks = [Block.of(unhooked.block(i)) for i in range(layer + 1)]
+        self.heads = int(unhooked.model.config.n_head)
         self._device = self.blocks[0].mlp_in[0].device
         self._at: dict[int, tuple[int, int]] = {}
         self._pasts: dict[int, Past] = {}
@@ -80,7 +80,7 @@ class TreesAfterPrefixes:
     def _run(self, prefixes: Sequence[TokenIds]) -> Past:
         """Runs prefixes of one length."""
         ids = torch.tensor(prefixes, dtype=torch.long, device=self._device)
-        x = embed(self.whole, ids, torch.arange(ids.shape[1], device=self._device))
+        x = embed(self.unhooked, ids, torch.arange(ids.shape[1], device=self._device))
         pairs: list[Pair] = []
         for block in self.blocks[:-1]:
             queries, keys, values = _by_head(block.queries_keys_values(x), self.heads)
@@ -134,7 +134,7 @@ class LaidTree:
         """The stream before the first block after prefixes of a length, and an additive mask."""
         if length not in self._embedded:
             texts = self._texts
-            x = embed(self._prefixes.whole, texts.ids, texts.depth + length)[None]
+            x = embed(self._prefixes.unhooked, texts.ids, texts.depth + length)[None]
             mask = x.new_zeros(len(texts.ids), length + len(texts.ids))
             mask[:, length:].masked_fill_(~texts.sees, -math.inf)
             self._embedded[length] = x, mask

@@ -38,12 +38,12 @@ def test_each_distinct_text_is_run_once(
     tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, runs = tiny_model("gpt2"), []
-    from probes.forward import batches
+    from probes.forward import bridge
     from probes.keys import observe as module
 
     def counting(model: LoadedModel, batch: Any, layer: int, hooks: Any) -> None:
         runs.extend(batch.rows)
-        batches.run_to(model, batch, layer, hooks)
+        bridge.run_to(model, batch, layer, hooks)
 
     monkeypatch.setattr(module, "run_to", counting)
     seen = observe(model, request("Apple", "{} was"), 1, [PREFIXES[0], PREFIXES[1], PREFIXES[0]])

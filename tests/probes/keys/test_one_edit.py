@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from probes.forward.batches import batches, run_to
+from probes.forward.batches import batches
+from probes.forward.bridge import run_to
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
