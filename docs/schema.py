@@ -109,11 +109,11 @@ def escaped(text: str) -> str:
 
 def _bases(kind: Any) -> list[Any]:
     """The schemas a TypedDict inherits from, nearest first."""
-    found = []
+    inherited = []
     for base in getattr(kind, "__orig_bases__", ()):
         if is_typeddict(base):
-            found += [base, *_bases(base)]
-    return found
+            inherited += [base, *_bases(base)]
+    return inherited
 
 
 if __name__ == "__main__":

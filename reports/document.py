@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import validate
-from rome_diagnosis.source import opened
+from rome_diagnosis.source import check_regular, opened
 
 LARGEST = 1 << 28  # bytes of JSON: 20,000 performed edits
 LARGEST_TABLE = 2_000_000  # rows
@@ -54,11 +54,11 @@ def with_rows(document: Mapping[str, Any], beside: Path | None = None) -> dict[s
     """
     path = _table(document, beside)
     rows, settings = _rows(path)
-    found = {"schema": "diag.screen/1", "table": path, "rows": rows}
+    screened = {"schema": "diag.screen/1", "table": path, "rows": rows}
     if "limits" in settings:
-        found["limits"] = settings["limits"]
-    validate(found, source=path)
-    return {"limits": {}, **found, **document, "table": path, "rows": rows}
+        screened["limits"] = settings["limits"]
+    validate(screened, source=path)
+    return {"limits": {}, **screened, **document, "table": path, "rows": rows}
 
 
 def _table(document: Mapping[str, Any], beside: Path | None) -> str:
@@ -104,9 +104,7 @@ def _rows(path: str) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
 
     from rome_diagnosis.schema.screen import COLUMNS, NEEDED
 
-    if not os.path.isfile(path):
-        why = "it is not a regular file" if os.path.exists(path) else "there is no such file"
-        raise UserError(f"cannot read the table {path}: {why}")
+    check_regular(path, "the table")
     try:
         with pq.ParquetFile(path) as file:
             names, n_rows = file.schema_arrow.names, file.metadata.num_rows

@@ -101,7 +101,7 @@ class GroupArm(TypedDict):
         efficacy: Share of edits that took.
         efficacy_top1: Share whose new object greedy decoding gives.
         efficacy_generated: Share whose generated text begins with it.
-        efficacy_unseen_prefix: Share that took behind an unseen prefix.
+        efficacy_unseen_prefix: Share that took after an unseen prefix.
         generalisation: Share of paraphrases that give the new object.
         locality: Share of neighbouring facts that keep their own.
         locality_unchanged: Share of neighbouring facts whose likeliest answer is what it was.

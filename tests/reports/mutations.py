@@ -69,16 +69,16 @@ def _written(document: Any) -> bytes:
 
 def places(value: Any) -> list[Place]:
     """Every container in a document, with every key or index in it."""
-    found: list[Place] = []
+    every: list[Place] = []
     waiting = [value]
     while waiting:
         at = waiting.pop()
         steps = list(at) if isinstance(at, dict) else range(len(at))
         for step in steps:
-            found.append((at, step))
+            every.append((at, step))
             if isinstance(at[step], dict | list):
                 waiting.append(at[step])
-    return found
+    return every
 
 
 def _place(document: Any, draw: random.Random, *kinds: type) -> Place | None:
@@ -176,8 +176,8 @@ def lists(document: Any, draw: random.Random) -> Any:
     """Makes a list empty, shorter or longer."""
     if place := _place(document, draw, list):
         at, step = place
-        found = at[step]
-        at[step] = draw.choice(([], found[:1], found[:-1], found + found[-1:], found[::-1]))
+        old = at[step]
+        at[step] = draw.choice(([], old[:1], old[:-1], old + old[-1:], old[::-1]))
     return document
 
 

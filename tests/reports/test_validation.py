@@ -170,8 +170,8 @@ def test_compression_is_seen_whatever_the_name(tmp_path: Path) -> None:
 
 
 def columns() -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = pq.read_table(FOLDER / "screen.parquet").to_pydict()
-    return found
+    recorded: dict[str, list[Any]] = pq.read_table(FOLDER / "screen.parquet").to_pydict()
+    return recorded
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def columns() -> dict[str, list[Any]]:
 def test_tables_are_checked_like_documents(
     change: dict[str, Any], complaint: str | None, tmp_path: Path
 ) -> None:
-    found = {name: value for name, value in (columns() | change).items() if value is not None}
+    changed = {name: value for name, value in (columns() | change).items() if value is not None}
     path = tmp_path / "screen.parquet"
-    pq.write_table(pa.table(found), path)
+    pq.write_table(pa.table(changed), path)
     if complaint is None:
         assert [row["row"] for row in read(str(path))["rows"]] == list(range(6))
     else:
@@ -203,7 +203,7 @@ def test_tables_are_checked_like_documents(
 
 def test_tables_that_are_none_get_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "screen.parquet"
-    assert "there is no such file" in refused(path)
+    assert "No such file" in refused(path)
     content = (FOLDER / "screen.parquet").read_bytes()
     for broken in (b"", b"PAR1", content[:-1], content[: len(content) // 2], b"x" * 5000):
         path.write_bytes(broken)

@@ -36,7 +36,7 @@ def outcomes(
     name: str, n: int, folder: Path, *, seed: int, forms: dict[str, Callable[[Any], str]]
 ) -> Outcomes:
     """Reads and renders spoilt copies of a recorded document, without the command's last guard."""
-    found: Outcomes = Counter()
+    counts: Outcomes = Counter()
     path = folder / "result.json"
     for done, content in mutants(sample(name), n, seed=f"{name} {seed}"):
         path.write_bytes(content)
@@ -44,16 +44,16 @@ def outcomes(
             document = read(str(path))
         except UserError as error:
             _check_line(error, done)
-            found["refused"] += 1
+            counts["refused"] += 1
             continue
         for form, render in forms.items():
             try:
                 render([document]).encode()
-                found[form] += 1
+                counts[form] += 1
             except UserError as error:
                 _check_line(error, done)
-                found[f"{form} refused"] += 1
-    return found
+                counts[f"{form} refused"] += 1
+    return counts
 
 
 def _check_line(error: UserError, done: str) -> None:
@@ -64,30 +64,30 @@ def _check_line(error: UserError, done: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_spoilt_documents_are_rendered_or_get_one_line(name: str, folder: Path) -> None:
-    found = outcomes(name, 40, folder, seed=0, forms=FORMS)
+    counts = outcomes(name, 40, folder, seed=0, forms=FORMS)
     # Both happen: the documents are neither all good nor all hopeless.
-    assert found["refused"] >= 10
-    assert found["md"] >= 8
+    assert counts["refused"] >= 10
+    assert counts["md"] >= 8
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_spoilt_documents_make_pages_or_get_one_line(name: str, folder: Path) -> None:
-    found = outcomes(name, 6, folder, seed=1, forms={"html": command.page})
-    assert found["refused"] and found["html"]
+    counts = outcomes(name, 6, folder, seed=1, forms={"html": command.page})
+    assert counts["refused"] and counts["html"]
 
 
 def test_spoilt_tables_get_one_line(folder: Path) -> None:
-    found: Outcomes = Counter()
+    counts: Outcomes = Counter()
     path, good = folder / "spoilt.parquet", (FOLDER / "screen.parquet").read_bytes()
     for i in range(200):
         draw = random.Random(f"bytes {i}")
         path.write_bytes(draw.choice((flip, flip, flip, truncate))(good, draw))
-        found[_read(path)] += 1
-    assert found["refused"] >= 100 and found["read"] >= 5
+        counts[_read(path)] += 1
+    assert counts["refused"] >= 100 and counts["read"] >= 5
 
 
 def test_tables_with_spoilt_rows_are_shown_or_get_one_line(folder: Path) -> None:
-    found: Outcomes = Counter()
+    counts: Outcomes = Counter()
     rows = pq.read_table(folder / "screen.parquet").to_pylist()
     for i in range(100):
         draw = random.Random(f"rows {i}")
@@ -97,8 +97,8 @@ def test_tables_with_spoilt_rows_are_shown_or_get_one_line(folder: Path) -> None
         except (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError):
             continue  # no table can hold this
         pq.write_table(table, folder / "screen.parquet")
-        found[_read(FOLDER / "screen.json.gz", folder / "screen.json")] += 1
-    assert found["refused"] >= 10 and found["read"] >= 10
+        counts[_read(FOLDER / "screen.json.gz", folder / "screen.json")] += 1
+    assert counts["refused"] >= 10 and counts["read"] >= 10
 
 
 def _read(path: Path, at: Path | None = None) -> str:
@@ -119,10 +119,10 @@ def _read(path: Path, at: Path | None = None) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLES)
 def test_five_thousand_spoilt_documents(name: str, folder: Path) -> None:
-    found = outcomes(name, 625, folder, seed=2, forms=ALL_FORMS)
-    print(name, dict(found))
-    assert found["refused"] > 100
-    assert found["html"] > 50
+    counts = outcomes(name, 625, folder, seed=2, forms=ALL_FORMS)
+    print(name, dict(counts))
+    assert counts["refused"] > 100
+    assert counts["html"] > 50
 
 
 def test_an_error_would_be_seen(folder: Path) -> None:

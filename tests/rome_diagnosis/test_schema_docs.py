@@ -20,15 +20,15 @@ generator = runpy.run_path(str(DOCS / "schema.py"))
 
 def schemas() -> list[Any]:
     """Every kind of object there is in a document."""
-    found: list[Any] = []
+    known: list[Any] = []
     waiting = [part for kind in KINDS.values() for part in generator["parts"](kind)]
     while waiting:
         kind = waiting.pop()
-        if kind not in found:
-            found.append(kind)
+        if kind not in known:
+            known.append(kind)
             extra = getattr(kind, "__extra_items__", None)
             waiting += [p for of in [*fields(kind).values(), extra] for p in generator["parts"](of)]
-    return found
+    return known
 
 
 def test_the_page_is_up_to_date() -> None:
