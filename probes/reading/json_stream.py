@@ -137,7 +137,7 @@ def elements(stream: JsonStream) -> Iterator[tuple[int, Any]]:
         The line at which each begins, and its value.
 
     Raises:
-        BrokenJson: If the array breaks off or is broken: nothing behind that can be read.
+        BrokenJson: If the array is broken or incomplete; nothing after that can be read.
     """
     stream.take()
     if stream.peek() == "]":

@@ -170,8 +170,8 @@ def _text(file: IO[bytes]) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="\n")
 
 
-def _checked(found: Iterator[tuple[int, Any]]) -> Iterator[Item]:
-    for line, value in found:
+def _checked(values: Iterator[tuple[int, Any]]) -> Iterator[Item]:
+    for line, value in values:
         undecoded = isinstance(value, Undecoded)
         yield (line, None, NOT_UTF8) if undecoded else (line, value, None)
 

@@ -71,7 +71,7 @@ class _Lines:
         return item[1]
 
     def hand_back(self, after: int) -> None:
-        """Gives back all but the first so many of the lines taken for this row."""
+        """Gives back the lines of this row except the first ``after``."""
         self._back += reversed(self.taken[after:])
         del self.taken[after:]
 

@@ -1,9 +1,9 @@
 """The edit that is asked for, and the token at which the model looks the fact up.
 
-ROME reads its key at the subject's last token. The published code finds it by adding up the
-lengths of pieces tokenised apart, which goes wrong where tokens straddle the pieces. Here the
-whole text is tokenised once and the tokenizer's own character offsets say which token holds the
-subject's last byte.
+ROME reads its key at the subject's last token. The published code locates it by adding up the
+lengths of pieces that are tokenised separately, which fails where a token straddles two pieces.
+Here the text is tokenised once, and the tokenizer's own character offsets say which token holds
+the subject's last byte.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Lookup:
     """Where a fact is looked up in one context.
 
     Attributes:
-        prefix: The text in front of the prompt, ending in white space; empty for the bare prompt.
+        prefix: The text before the prompt, ending in white space; empty for the bare prompt.
         ids: Token ids up to and including the lookup token: later ones cannot change its key.
-        index: The lookup token's index in ``ids`` (its last one); 0 is the first token of all.
+        index: The lookup token's index in ``ids`` (the last); 0 is the first token of the text.
         token: Its text, a leading space shown as ``␣``.
     """
 
@@ -33,7 +33,7 @@ class Lookup:
 
     @property
     def is_first_token(self) -> bool:
-        """Whether nothing stands in front, not even a begin-of-sequence token."""
+        """Whether no token precedes it, not even a begin-of-sequence token."""
         return self.index == 0
 
 
@@ -43,10 +43,10 @@ def lookup(model: LoadedModel, edit: Request, prefix: str = "") -> Lookup:
     Args:
         model: Gives the tokenizer and the begin-of-sequence convention.
         edit: The request.
-        prefix: Text in front of the prompt.
+        prefix: Text before the prompt.
 
     Returns:
-        The lookup, its ids cut behind the token.
+        The lookup, its ids cut after the token.
 
     Raises:
         UserError: If that token also holds later text, if no token covers the subject's last
@@ -61,8 +61,8 @@ def find(model: LoadedModel, edit: Request, prefix: str, tokens: Tokens) -> Look
     Args:
         model: The model.
         edit: The request.
-        prefix: Text in front of the prompt.
-        tokens: ``prefix + prompt``, tokenised as a whole.
+        prefix: Text before the prompt.
+        tokens: ``prefix + prompt``, tokenised in one piece.
 
     Returns:
         The lookup.
@@ -90,7 +90,7 @@ def find(model: LoadedModel, edit: Request, prefix: str, tokens: Tokens) -> Look
     if tokens.offsets[index][1] > end or not _normalises_apart(model, text, end):
         raise UserError(
             f"the subject {short(edit.subject)} does not end where a token ends: {token!r} also "
-            "holds the text behind it; reword the prompt"
+            "holds the text after it; reword the prompt"
         )
     if index >= model.n_ctx:
         raise UserError(
@@ -101,13 +101,13 @@ def find(model: LoadedModel, edit: Request, prefix: str, tokens: Tokens) -> Look
 
 
 def _normalises_apart(model: LoadedModel, text: str, end: int) -> bool:
-    """Whether the tokenizer's normalisation keeps the text in front of ``end`` to itself.
+    """Whether the tokenizer normalises the text before ``end`` independently of what follows.
 
-    It does not where a combining mark behind the subject merges with the subject's last letter;
-    the character offsets do not show that.
+    It does not where a combining mark after the subject merges with the subject's last letter;
+    character offsets do not show that.
     """
     normalizer = model.tokenizer.backend_tokenizer.normalizer
     if normalizer is None:
         return True
-    whole: str = normalizer.normalize_str(text)
-    return whole.startswith(normalizer.normalize_str(text[:end]))
+    normalised: str = normalizer.normalize_str(text)
+    return normalised.startswith(normalizer.normalize_str(text[:end]))

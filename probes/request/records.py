@@ -1,6 +1,6 @@
 """The one reader of edit files: any container, any format, row by row.
 
-Whatever cannot be read as an edit stays a row, with its place and the reason.
+A record that cannot be read as an edit stays a row, with its place and the reason.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rome_diagnosis.errors import UserError
 WHAT = "the edits"
 REWRITE = ("requested_rewrite",)
 NEEDED = (NAMES["subject"] + REWRITE, NAMES["prompt"] + REWRITE)
-# A file of which so many rows hold not one edit is not read to its end.
+# Reading stops after this many rows without a single edit.
 HOPELESS = 10_000
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A record that no edit can be made of.
+    """A record that is not an edit.
 
     Attributes:
         index: Its index among the rows, from 0.
@@ -43,7 +43,7 @@ class Edits:
 
     Attributes:
         cases: The edits, in order.
-        refused: The records that are none.
+        refused: The records that are not edits.
         notes: What was left out or changed in reading, for people to read.
     """
 
@@ -85,7 +85,7 @@ def read_edits(path: str | os.PathLike[str], *, limit: int | None = None) -> Edi
         limit: Read only the first N edits.
 
     Returns:
-        The edits in order, and the records that no edit can be made of, with the reason.
+        The edits in order, and the records that are not edits, with the reason.
 
     Raises:
         UserError: If it cannot be read, or none of its records is an edit.

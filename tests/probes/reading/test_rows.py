@@ -26,9 +26,9 @@ NEEDED = (("subject",), ("prompt",))
 
 
 def read(path: Path) -> list[Any]:
-    found = list(rows(path, what="the rows", needed=NEEDED))
-    assert [row.row for row in found] == list(range(len(found)))
-    return found
+    read = list(rows(path, what="the rows", needed=NEEDED))
+    assert [row.row for row in read] == list(range(len(read)))
+    return read
 
 
 def lines(records: list[Row]) -> str:
@@ -81,9 +81,9 @@ def test_parquet_gives_its_rows_without_lines(zipped: bool, tmp_path: Path) -> N
     pd.DataFrame(nested).to_parquet(path)
     if zipped:
         path.write_bytes(gzip.compress(path.read_bytes()))
-    found = read(path)
-    assert [row.record for row in found] == nested
-    assert [row.place for row in found] == ["row 0", "row 1", "row 2"]
+    result = read(path)
+    assert [row.record for row in result] == nested
+    assert [row.place for row in result] == ["row 0", "row 1", "row 2"]
 
 
 def test_lines_are_counted(tmp_path: Path) -> None:
@@ -131,11 +131,11 @@ def test_a_broken_line_among_good_ones_is_alone(
     header = ["subject,prompt"] * name.endswith(".csv")
     content = "\n".join([*header, *texts]).encode("utf-8", "surrogateescape")
     (tmp_path / name).write_bytes(content)
-    found = read(tmp_path / name)
-    assert [row.error is None for row in found] == [i != at for i in range(5)]
-    assert complaint in str(found[at].error)
-    assert found[at].line == at + 1 + len(header)
-    assert all(row.record == {"subject": "A", "prompt": "{} is"} for row in found if not row.error)
+    result = read(tmp_path / name)
+    assert [row.error is None for row in result] == [i != at for i in range(5)]
+    assert complaint in str(result[at].error)
+    assert result[at].line == at + 1 + len(header)
+    assert all(row.record == {"subject": "A", "prompt": "{} is"} for row in result if not row.error)
 
 
 def test_undecodable_bytes_cost_one_element_of_an_array(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from tests.probes.request.formats import (
 
 @pytest.mark.parametrize("record", [ROME, COUNTERFACT, KNOWEDIT], ids=["ROME", "EasyEdit", "Know"])
 def test_formats_say_the_same_edit(record: dict[str, Any]) -> None:
-    found = from_record(record).request
-    assert (found.prompt, found.text) == (PROMPT, FILLED)
-    assert (found.target_new, found.target_true) == ("English", "French")
+    request = from_record(record).request
+    assert (request.prompt, request.text) == (PROMPT, FILLED)
+    assert (request.target_new, request.target_true) == ("English", "French")
     assert edit(record).text == FILLED
 
 
@@ -91,14 +91,14 @@ def test_the_bundled_world() -> None:
 
 @pytest.mark.parametrize("record", [ROME, COUNTERFACT, ZSRE, KNOWEDIT])
 def test_digest_changes_with_every_field_that_is_used(record: dict[str, Any]) -> None:
-    whole = from_record(record).digest
-    assert from_record(json.loads(json.dumps(record))).digest == whole
+    digest = from_record(record).digest
+    assert from_record(json.loads(json.dumps(record))).digest == digest
     for field in record:
         left_out = {name: value for name, value in record.items() if name != field}
         if field in unused(record):
-            assert from_record(left_out).digest == whole
+            assert from_record(left_out).digest == digest
         elif field not in ("subject", "prompt", "src", "target_new", "alt", "requested_rewrite"):
-            assert from_record(left_out).digest != whole, field
+            assert from_record(left_out).digest != digest, field
 
 
 def test_of_two_names_for_one_thing_the_first_counts_and_the_other_is_named() -> None:

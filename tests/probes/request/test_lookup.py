@@ -15,7 +15,7 @@ from probes.request.request import request
 from rome_diagnosis.errors import UserError
 from tests import oracle
 
-# Byte-level, byte-level behind NFC normalisation, and sentencepiece-like with a BOS.
+# Byte-level, byte-level after NFC normalisation, and sentencepiece-like with a BOS.
 TOKENIZERS = ("gpt2", "qwen2", "llama")
 
 
@@ -45,14 +45,14 @@ def test_finds_the_token_that_holds_the_last_byte(
     model = tiny_model(name)
     edit = request(subject, prompt)
     for prefix in ("", "The weather was fine. "):
-        found = lookup(model, edit, prefix)
+        at = lookup(model, edit, prefix)
         text = prefix + edit.text
         end = len(prefix) + len(edit.before) + len(subject)
         expected = oracle.last_token(tiny_dir(name), text, end)
         assert expected is not None
-        assert found.index == expected + int(model.bos)
-        assert found.ids == model.tokenizer(text)["input_ids"][: found.index + 1]
-        assert found.is_first_token == (found.index == 0)
+        assert at.index == expected + int(model.bos)
+        assert at.ids == model.tokenizer(text)["input_ids"][: at.index + 1]
+        assert at.is_first_token == (at.index == 0)
 
 
 def test_bare_and_prefixed_prompts_look_up_different_tokens(
@@ -93,7 +93,7 @@ def test_refuses_a_token_that_also_holds_later_text(
     # "Apple" is one token of the tiny vocabulary, so "App" ends inside it ...
     with pytest.raises(UserError, match="does not end where a token ends"):
         lookup(tiny_model("gpt2"), request("App", "{}le was"))
-    # ... and a combining accent behind the subject belongs to the subject's last letter.
+    # ... and a combining accent after the subject belongs to the subject's last letter.
     with pytest.raises(UserError, match="does not end where a token ends"):
         lookup(tiny_model("qwen2"), request("Cafe", "{}\u0301 is"))
 
@@ -133,7 +133,7 @@ def test_never_finds_a_wrong_index(
     model = tiny_model(name)
     try:
         edit = request(subject, before + "{}" + after)
-        found = lookup(model, edit, prefix)
+        at = lookup(model, edit, prefix)
     except UserError as refused:
         assert "\n" not in str(refused)
         return
@@ -144,4 +144,4 @@ def test_never_finds_a_wrong_index(
         return  # the special token's text and the space mark are not spelled by their bytes
     expected = oracle.last_token(tiny_dir(name), text, end)
     assert expected is not None, "a token that also holds later text was not refused"
-    assert found.index == expected + int(model.bos)
+    assert at.index == expected + int(model.bos)

@@ -34,9 +34,9 @@ def text(form: Callable[[Records], str]) -> Callable[[Records, Path], None]:
 
 
 WRITERS = {
-    "array.json": text(lambda found: json.dumps(found, indent=1)),
-    "lines.jsonl": text(lambda found: "\n".join(map(json.dumps, found))),
-    "objects.json": text(lambda found: "\n".join(json.dumps(each, indent=2) for each in found)),
+    "array.json": text(lambda records: json.dumps(records, indent=1)),
+    "lines.jsonl": text(lambda records: "\n".join(map(json.dumps, records))),
+    "objects.json": text(lambda records: "\n".join(json.dumps(each, indent=2) for each in records)),
     "table.parquet": parquet,
 }
 
