@@ -10,7 +10,8 @@ Imports :mod:`rome_diagnosis` (errors, files, command line) and never :mod:`diag
 ``forward``         running a model: with hooks, without them, and a fast path for GPT-2
 ``keys``            keys of one edit, of many edits, and how the first position differs
 ``second_moment``   C = E[k kᵀ]: estimate, merge, import, shrink, cache
-``text``            corpora and text files
+``reading``         files that users hand in, taken apart row by row
+``text``            corpora, and texts from files and data sets
 ``target_value``    v*, the optimised target value
 ``edited``          an edited model: its weights, perplexity, answers
 ``first_token``     where and why keys of first tokens differ

@@ -20,7 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = command.parser("diag.screen", "Which edits of a data set would break the model?")
     unset = options.UNSET
-    parser.add_argument("dataset", metavar="DATASET", help="JSON array, JSON Lines or CSV of edits")
+    parser.add_argument("dataset", metavar="DATASET", help="edits as JSON, CSV or Parquet")
     parser.add_argument(
         "-o",
         "--output",

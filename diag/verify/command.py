@@ -46,8 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--edits",
         metavar="FILE",
         default=unset,
-        help="JSON or JSON Lines in ROME's, EasyEdit's or the bundled facts' format, instead of "
-        "--subject",
+        help="edits as JSON, CSV or Parquet, in any published format, instead of --subject",
     )
     group.add_argument(
         "--limit", type=options.count, default=unset, help="process only the first N edits"
@@ -108,7 +107,7 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
         "--texts",
         metavar="FILE",
         default=unset,
-        help="texts for perplexity: ME-PPL's JSON, JSON Lines, or text with blank lines between "
+        help="texts for perplexity: JSON, CSV, Parquet, or text with blank lines between "
         "(default: bundled held-out texts)",
     )
     group.add_argument(

@@ -1,4 +1,4 @@
 """What is to be edited: requests, files of edits, the subject's last token, sampled prefixes.
 
-May import :mod:`probes.model` and :mod:`probes.forward`.
+May import :mod:`probes.reading`, :mod:`probes.model` and :mod:`probes.forward`.
 """
