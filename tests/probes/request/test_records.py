@@ -56,6 +56,10 @@ def test_every_format_in_every_container(
     edits = read_edits(path)
     assert edits.cases == tuple(from_record(record | {"case_id": i}) for i in (1, 2))
     assert not edits.refused
+    # What screening writes: the row's record, with what it measured beside it.
+    screened = [row.record | {"screen": {"row": row.row, "rho": 0.1}} for row in rows(path)]
+    (tmp_path / "risky.jsonl").write_text("\n".join(json.dumps(each) for each in screened))
+    assert read_edits(tmp_path / "risky.jsonl").cases == edits.cases
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
