@@ -2,17 +2,18 @@
 
 The formats name the same things differently and nest them differently; :data:`NAMES` has the names.
 Prompts that test an edit are texts, lists of texts, or nested groups of a prompt and its answers;
-:func:`_questions` takes all of these apart.
+:mod:`probes.request.questions` takes all of these apart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from probes.request.questions import Question, paired, questions, texts
 from probes.request.request import SLOT, TRAILING_SPACE, Request, check_text, request
 from rome_diagnosis.errors import UserError
 
@@ -42,10 +43,7 @@ PORTABILITY = {
     "portability": None,
     "portability_inputs": None,
 }
-ANSWERS = ("ground_truth", "target", "answer")
 SCREENED = "screen"  # what diag.screen --riskiest writes beside a record
-NO_ANSWER = "<|endoftext|>"  # what EasyEdit writes where it was given no true object
-DEEPEST = 8
 
 
 @dataclass(frozen=True)
@@ -111,12 +109,12 @@ def from_record(record: Any) -> EditCase:
     subject, prompt = _first(fields, "subject"), _first(fields, "prompt")
     check_text("subject", subject)
     check_text("prompt", prompt)
-    new = _texts(_first(fields, "target_new"), "target_new")
+    new = texts(_first(fields, "target_new"), "target_new")
     if len(new) != 1:
         raise UserError(f"target_new {f'has {len(new)} texts' if new else 'is missing or empty'}")
-    true = _texts(_first(fields, "target_true"), "target_true")
+    true = texts(_first(fields, "target_true"), "target_true")
     edit = request(subject, prompt, target_new=new[0], target_true=next(iter(true), None))
-    paraphrases = [text for name in PARAPHRASES for text in _texts(fields.get(name), name)]
+    paraphrases = [text for name in PARAPHRASES for text in texts(fields.get(name), name)]
     neighbourhood = _tests(fields, NEIGHBOURHOOD, edit.target_true)
     portability = []
     for prompt, answers in _tests(fields, PORTABILITY):
@@ -167,10 +165,10 @@ def fact(record: Any) -> EditCase:
         UserError: If there is no true object, or as :func:`edit`.
     """
     fields = _fields(record)
-    true = _texts(_first(fields, "target_true"), "target_true")
+    true = texts(_first(fields, "target_true"), "target_true")
     if not true:
         raise UserError("it states no fact: target_true is missing or empty")
-    paraphrases = [text for name in PARAPHRASES for text in _texts(fields.get(name), name)]
+    paraphrases = [text for name in PARAPHRASES for text in texts(fields.get(name), name)]
     stated = replace(edit(record), target_true=true[0])
     return EditCase(
         stated, paraphrases=tuple(text.replace(SLOT, stated.subject) for text in paraphrases)
@@ -229,27 +227,6 @@ def _name(fields: Mapping[str, Any], what: str) -> str | None:
     return None if name is None else str(name).encode("utf-8", "replace").decode("utf-8")
 
 
-def _texts(value: Any, name: str, depth: int = 0) -> list[str]:
-    """All texts in a text, a number, ROME's ``{"str": …}`` or nested lists of these."""
-    if isinstance(value, Mapping) and "str" in value:
-        value = value["str"]
-    if value is None or value != value:  # tables write a missing number as NaN
-        return []
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, str):
-        if not value.strip() or value == NO_ANSWER:
-            return []
-        check_text(name, value)
-        return [value]
-    if not isinstance(value, list) or depth > DEEPEST:
-        raise UserError(f"{name} is of type {type(value).__name__}: expected texts")
-    return [text for item in value for text in _texts(item, name, depth + 1)]
-
-
-Question = tuple[str, list[str]]  # a prompt and its accepted answers
-
-
 def _tests(
     fields: Mapping[str, Any], places: Mapping[str, str | None], default: str | None = None
 ) -> list[Question]:
@@ -266,51 +243,14 @@ def _tests(
         if value is None:
             continue
         if beside is None:
-            answered = _questions(value, name)
+            answered = questions(value, name)
         else:
-            answered = _paired(value, fields.get(beside), name)
+            answered = paired(value, fields.get(beside), name)
         if name == "neighborhood_prompts" and default is not None:
             answered = ((prompt, answers or [default]) for prompt, answers in answered)
         tests += answered
     return tests
 
 
-def _questions(value: Any, name: str, depth: int = 0) -> Iterator[Question]:
-    """Takes nested groups of prompts apart."""
-    if depth > DEEPEST:
-        raise UserError(f"{name} is nested too deeply")
-    if isinstance(value, Mapping):
-        if "prompt" in value:
-            answers = next((value[key] for key in ANSWERS if value.get(key) is not None), None)
-            yield from _paired(value["prompt"], answers, name)
-        elif "New Question" in value:  # EasyEdit's zsRE
-            yield from _paired(value["New Question"], value.get("New Answer"), name)
-        else:
-            for group in value.values():
-                yield from _questions(group, name, depth + 1)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _questions(item, name, depth + 1)
-    else:
-        yield from ((text, []) for text in _texts(value, name))
-
-
-def _paired(prompt: Any, answers: Any, name: str) -> Iterator[Question]:
-    if isinstance(prompt, list) and len(prompt) == 1:
-        (prompt,) = prompt
-    if not isinstance(prompt, list):
-        yield from ((text, _texts(answers, name)) for text in _texts(prompt, name))
-        return
-    if answers is None or answers == []:
-        answers = [None] * len(prompt)
-    if not isinstance(answers, list) or len(answers) != len(prompt):
-        given = len(answers) if isinstance(answers, list) else 1
-        raise UserError(f"{name} has {len(prompt)} prompts but {given} answers")
-    for each, answer in zip(prompt, answers, strict=True):
-        yield from ((text, _texts(answer, name)) for text in _texts(each, name))
-
-
-def _neighbours(questions: Sequence[Question]) -> tuple[Neighbour, ...]:
-    return tuple(
-        Neighbour(prompt.rstrip(), next(iter(answers), None)) for prompt, answers in questions
-    )
+def _neighbours(tests: Sequence[Question]) -> tuple[Neighbour, ...]:
+    return tuple(Neighbour(prompt.rstrip(), next(iter(answers), None)) for prompt, answers in tests)
