@@ -138,7 +138,7 @@ def show(
     Raises:
         UserError: If there is no text for it.
     """
-    if document["schema"] == "diag.screen/1" and "summary" not in document:
+    if document["schema"] == "diag.screen/1" and document.get("summary") is None:
         raise UserError("a table alone makes a page (-o page.html); text needs its JSON")
     options = {"verbose": verbose} if document["schema"] == "diag.keys/1" else {}
     importlib.import_module(TEXTS[document["schema"]]).show(document, console, **options)

@@ -131,7 +131,7 @@ def test_outputs_that_cannot_be_written_are_refused(saved: Path, tmp_path: Path)
         (b"[" * 100_000, "it is nested too deeply"),
         (b'{"schema": "\xff"}', "its bytes are no text"),
         (b"PK\x03\x04 zipped", "it is a zip archive"),
-        (gzip.compress(b"{}")[:-9], "Compressed file ended"),
+        (gzip.compress(b"{}", mtime=0)[:-9], "Compressed file ended"),
         (b"\x1f\x8b not gzip", "cannot read"),
     ],
 )
@@ -257,6 +257,13 @@ def test_a_program_sees_one_line_and_exit_code_2(saved: Path) -> None:
     done = run(str(saved))
     assert (done.returncode, done.stderr) == (0, "")
     assert "Apple" in done.stdout
+
+
+def test_a_screened_table_whose_summary_is_null_gets_one_line(tmp_path: Path) -> None:
+    shutil.copy(FOLDER / "screen.parquet", tmp_path)
+    (tmp_path / "t.json").write_text(json.dumps(sample("screen") | {"summary": None}))
+    with pytest.raises(UserError, match="a table alone makes a page"):
+        command.text([read(str(tmp_path / "t.json"))])
 
 
 def test_the_library_renders_files_and_documents_alike(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def _read(path: Path, at: Path | None = None) -> str:
         _check_line(error, path.name)
         return "refused"
     for form in FORMS:
-        if form == "md" or "summary" in document:
+        if form == "md" or document.get("summary") is not None:
             FORMS[form]([document]).encode()
     return "read"
 

@@ -124,8 +124,10 @@ def test_nothing_heavy_is_imported_for_help():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_weights_that_round_edits_away_are_refused_before_anything_is_estimated(
-    dtype, tiny_dir, monkeypatch
+    dtype, tiny_dir, tmp_path, monkeypatch
 ):
+    monkeypatch.setenv("ROME_DIAGNOSIS_CACHE", str(tmp_path))  # no estimate of another test's
+
     def estimated(*_, **__):
         raise AssertionError("a second moment was estimated for nothing")
 
