@@ -67,7 +67,7 @@ def run(
             **envelope.head(record.SCHEMA, None),
             "model": describe(model),
             "site": {"layer": layer, "hook": model.hook(layer, "key")},
-            "second_moment": bench.moment.describe(),
+            "second_moment": bench.moment.describe(model.dtype),
             "weight": name,
             "relative_norm": float(difference.norm() / original.double().norm()),
             "original_digest": record.digest(original),

@@ -57,7 +57,7 @@ def document(
             "n": len(observation.prefixes),
         },
         "lookup": _lookup(observation),
-        "second_moment": moment.describe(),
+        "second_moment": moment.describe(str(observation.model["dtype"])),
         "keys": _keys(observation, judgement),
         "denominators": _denominators(judgement),
         "damage": _damage(judgement),

@@ -265,7 +265,7 @@ def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
             "n": len(shared.prefixes),
             "prefixes": shared.prefixes,
         },
-        "second_moment": moment.describe(),
+        "second_moment": moment.describe(shared.model.dtype),
         "clamp_factor": screener.clamp,
         "limits": limits.of_verdicts(),
         "summary": summary,

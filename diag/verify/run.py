@@ -239,7 +239,7 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
             "sampled": setup.sampled,
             "n": len(setup.prefixes),
         },
-        "second_moment": setup.moment.describe(),
+        "second_moment": setup.moment.describe(setup.model.dtype),
         "settings": {
             "prefixes": list(setup.prefixes),
             "unseen_prefix": bench.wordings["unseen_prefix"],

@@ -21,12 +21,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
-from transformers.activations import NewGELUActivation
 from transformers.cache_utils import DynamicCache
 
 from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, by_length, padded
 from probes.model import architecture
 from probes.model.bridge import hook_left_on
+from probes.model.exact_gelu import replace_gelus
 from probes.model.loaded import LoadedModel, Site
 from rome_diagnosis.errors import UserError
 
@@ -34,14 +34,6 @@ if TYPE_CHECKING:
     from probes.forward.engine import AfterPrefixes, Decoder
 
 _PLAIN: WeakKeyDictionary[Any, Plain | UserError] = WeakKeyDictionary()
-
-
-class FusedGELU(NewGELUActivation):
-    """GPT-2's activation in one operation; spelled out in eight it costs a matrix product."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """The tanh approximation of GELU."""
-        return nn.functional.gelu(input, approximate="tanh")
 
 
 @dataclass(frozen=True)
@@ -342,9 +334,7 @@ def _build(model: LoadedModel) -> Plain:
             f"the weights of {model.name} do not fit its Hugging Face class "
             f"({missing[0]} is missing): load it with probes.model.load.load"
         )
-    for name, module in list(bare.named_modules()):
-        if type(module) is NewGELUActivation:
-            bare.set_submodule(name, FusedGELU())
+    replace_gelus(bare)
     bare.eval().requires_grad_(False)
     edited = architecture.output_weight(model.bridge, 0).data_ptr()
     names = [name for name, value in bare.named_parameters() if value.data_ptr() == edited]

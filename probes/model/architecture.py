@@ -253,13 +253,14 @@ def is_gpt2(model: Any) -> bool:
     """Whether a Hugging Face model is a plain GPT-2, for which there is a fast path.
 
     Args:
-        model: The causal language model.
+        model: The causal language model, without hook points.
 
     Returns:
         Whether :class:`probes.forward.gpt2.blocks.Block` computes what its blocks do.
     """
-    from transformers.activations import NewGELUActivation
     from transformers.models.gpt2.modeling_gpt2 import GPT2LMHeadModel
+
+    from probes.model.exact_gelu import TanhGELU
 
     config = model.config
     return (
@@ -268,7 +269,7 @@ def is_gpt2(model: Any) -> bool:
         and not config.scale_attn_by_inverse_layer_idx
         and not config.reorder_and_upcast_attn
         and not config.add_cross_attention
-        and isinstance(model.transformer.h[0].mlp.act, NewGELUActivation)
+        and isinstance(model.transformer.h[0].mlp.act, TanhGELU)
     )
 
 

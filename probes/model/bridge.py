@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from probes.model import architecture
+from probes.model.exact_gelu import replace_gelus
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.model.messages import short_message
@@ -41,7 +42,8 @@ def wrap(
     """Wraps a Hugging Face model that is already in memory, in place.
 
     Args:
-        model: A causal language model; it is set to evaluation mode and wrapped in place.
+        model: A causal language model; it is set to evaluation mode and wrapped in place, its GELUs
+            replaced by the same function without cancellation (:mod:`probes.model.exact_gelu`).
         tokenizer: Its fast tokenizer, with a ``name_or_path`` it can be loaded from again.
         name: What to call the model in results.
         path: Where it comes from.
@@ -70,6 +72,7 @@ def wrap(
     probe = probe_tokens(tokenizer, model.config)
     rows = [probe, probe[: max(1, len(probe) // 2)]]
     expected = _plain_logits(model, rows, name)
+    replace_gelus(model)
     try:
         # The bridge prints a notice about device maps and the like; none of it is ours to show.
         with (

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.second_moment.rounding import gain, noise_floor
 from probes.second_moment.spectrum import EPSILON, extremes
 
 # The condition number that a ridge, where one is needed, leaves: six digits of float64 remain.
@@ -219,14 +220,27 @@ class SecondMoment:
         """
         return self.inner(mean, unprefixed) / self.inner(mean, mean)
 
-    def describe(self) -> dict[str, Any]:
-        """What a result says about C (the contract's ``second_moment`` object)."""
+    @cached_property
+    def rounding_gain(self) -> float:
+        """How much rounding errors of keys grow: see :mod:`probes.second_moment.rounding`."""
+        return gain(self)
+
+    def describe(self, dtype: str = "float32") -> dict[str, Any]:
+        """What a result says about C (the contract's ``second_moment`` object).
+
+        Args:
+            dtype: Type in which keys are computed.
+
+        Returns:
+            The object.
+        """
         known = asdict(self.provenance) if self.provenance else {}
         return {
             "source": self.source,
             "n_tokens": known.get("n_tokens"),
             "ridge": self.ridge,
             "condition_number": self.condition_number,
+            "noise_floor": noise_floor(self, getattr(torch, dtype)),
             "position0_share": known.get("position0_share"),
             "row_length": known.get("row_length"),
             "bos": known.get("bos"),

@@ -13,17 +13,19 @@ hardly ever fire make as large as one likes, plays no part. Nor does it in the s
 governed by the matrix with each unit in its own scale (van der Sluis 1969).
 
 This holds where the activation is evaluated without cancellation, as in
-:mod:`probes.forward.exact_gelu`. ½x(1 + tanh …) as it is usually written loses all relative
+:mod:`probes.model.exact_gelu`. ½x(1 + tanh …) as it is usually written loses all relative
 accuracy in the tail, and rounding adds a thousand times as much.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 
-from probes.second_moment.moment import SecondMoment
+if TYPE_CHECKING:
+    from probes.second_moment.moment import SecondMoment
 
 # Rounding error of a key's coordinate in units of its type's ε, root mean square over tokens:
 # median over units 4.2 in float32, 1.2 in bfloat16, 1.3 in float16 (bundled model).
@@ -40,14 +42,26 @@ def noise_floor(moment: SecondMoment, dtype: torch.dtype) -> float:
         dtype: Type in which the model computes keys.
 
     Returns:
-        ν; ρ of an edit is known to about ν over the length of its mean key in units of √d_mlp.
+        ν. An edit's ρ is known to about ν/√d_mlp over the length of its mean key in units of
+        √d_mlp, for an error has no direction of its own.
     """
-    unit = UNITS_IN_THE_LAST_PLACE * torch.finfo(dtype).eps
+    return UNITS_IN_THE_LAST_PLACE * torch.finfo(dtype).eps * moment.rounding_gain
+
+
+def gain(moment: SecondMoment) -> float:
+    """√(mean of C_jj (C⁻¹)_jj): 1 where units are uncorrelated, more the more they are.
+
+    Args:
+        moment: The second moment.
+
+    Returns:
+        The factor by which relative rounding errors grow in the C⁻¹ metric.
+    """
     if moment.moment is None:
-        return unit
+        return 1.0
     scale = moment.moment.diagonal().sqrt()
     generator = torch.Generator().manual_seed(0)
     signs = torch.randint(0, 2, (PROBES, moment.d_mlp), generator=generator) * 2 - 1
     # E‖L⁻¹Sz‖² over random signs z is the trace of S C⁻¹S, S the units' sizes.
-    squares = moment.whiten(signs.to(torch.float64) * scale).square().sum(1)
-    return unit * math.sqrt(float(squares.mean()) / moment.d_mlp)
+    squares = moment.whiten(signs.to(scale) * scale).square().sum(1)
+    return math.sqrt(float(squares.mean()) / moment.d_mlp)

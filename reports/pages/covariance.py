@@ -75,6 +75,8 @@ def lines(layer: Document) -> list[tuple[str, str]]:
             f"condition number {number(layer['condition_number'])}, ridge {number(layer['ridge'])}",
         ),
     ]
+    if layer.get("noise_floor") is not None:
+        rows.append(("rounding of keys", f"{number(layer['noise_floor'])} of their length"))
     if layer.get("row_length") is not None:
         share = layer["position0_share"]
         first = "" if share is None else f", {percent(share)} of the tokens first"

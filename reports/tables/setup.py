@@ -44,10 +44,13 @@ def _moment(document: Document) -> str | None:
         return "C is the identity: without a corpus moment damage has no closed form."
     share = moment.get("position0_share")
     first = "" if share is None else f" ({percent(share)} of the tokens first)"
+    floor = moment.get("noise_floor")
+    rounding = "" if floor is None else f", rounding of keys {number(floor)} of their length"
     return (
         f"C over {counted(moment['n_tokens'], 'token')} of {moment['corpus']} "
         f"({moment['source']}), rows of {number(moment['row_length'])}{first}, "
-        f"condition number {number(moment['condition_number'])}, ridge {number(moment['ridge'])}."
+        f"condition number {number(moment['condition_number'])}, ridge {number(moment['ridge'])}"
+        f"{rounding}."
     )
 
 

@@ -130,6 +130,8 @@ class Moment(TypedDict):
         source: ``shipped``, ``estimated``, ``identity``, or the file it was read from.
         ridge: Added to C's diagonal in the solve, absolute; 0 unless needed.
         condition_number: Of C as it is solved with, ridge included.
+        noise_floor: Length of a key's rounding error in the C⁻¹ metric, relative to an ordinary
+            key's.
         position0_share: Share of the tokens that were the first of their row; null if unknown.
         row_length: Tokens in a row; null if unknown.
         bos: Whether a begin-of-sequence token began every row; null for the identity.
@@ -140,6 +142,7 @@ class Moment(TypedDict):
     source: str
     ridge: Size
     condition_number: Size
+    noise_floor: NotRequired[Size]
     position0_share: Share | None
     row_length: Count | None
     bos: bool | None

@@ -6,13 +6,11 @@ times as fast as its tanh.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SLOPE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715  # 2u = SLOPE·(x + CUBE·x³)
+from probes.model.exact_gelu import CUBE, SLOPE
 
 
 def gelu_and_slope(x: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "*n"], Float[Tensor, "*n"]]:

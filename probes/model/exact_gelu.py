@@ -2,9 +2,8 @@
 
 ½x(1 + tanh u) and ½x(1 + erf(x/√2)), as libraries evaluate them, subtract two numbers that are
 nearly equal where x is negative: a unit at x = −5 gets a key that is rounding and nothing else. The
-same functions without the subtraction are x·σ(2u) and ½x·erfc(−x/√2).
-
-Not used yet: keys change by their rounding error, and so does all that is recorded of them.
+same functions without the subtraction are x·σ(2u) and ½x·erfc(−x/√2). Every engine computes these,
+so that keys agree to rounding, however small they are.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from transformers.activations import (
 )
 from transformers.models.bloom.modeling_bloom import BloomGelu
 
-from probes.forward.gpt2.gelu import CUBE, SLOPE
+SLOPE, CUBE = 2 * math.sqrt(2 / math.pi), 0.044715  # 2u = SLOPE·(x + CUBE·x³)
 
 TANH = (NewGELUActivation, GELUTanh, FastGELUActivation, BloomGelu)
 
@@ -32,7 +31,11 @@ class TanhGELU(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """x·σ(2u) with u = √(2/π)(x + 0.044715x³)."""
-        return x * torch.sigmoid(SLOPE * x * (1 + CUBE * x * x))
+        if x.requires_grad and torch.is_grad_enabled():
+            return x * torch.sigmoid(SLOPE * x * (1 + CUBE * x * x))
+        # In one piece of memory: several times as fast where nothing must be kept for a gradient.
+        slope = x.new_tensor(SLOPE)
+        return torch.addcmul(slope, x, x, value=SLOPE * CUBE).mul_(x).sigmoid_().mul_(x)
 
 
 class ErfGELU(nn.Module):
