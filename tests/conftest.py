@@ -11,7 +11,10 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # they share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
+from tests import shapes  # noqa: F401, I001 - installs its hook before anything is imported
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from tests import tiny

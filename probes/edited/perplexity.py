@@ -284,7 +284,8 @@ def _interval(before: _Losses, after: _Losses) -> tuple[float, float] | None:
 
 def _without_outputs(recording: Recording) -> Recording:
     """Drops what only the optimisation of v* reads: the text set stays in memory."""
-    return replace(recording, final=recording.final.new_empty(0))
+    rows, _, d_model = recording.final.shape
+    return replace(recording, final=recording.final.new_empty(rows, 0, d_model))
 
 
 def _pieces(ids: Int[Any, " n"] | list[int], longest: int, bos: bool) -> list[list[int]]:

@@ -181,7 +181,9 @@ class SharedPrefixes:
             self._run(heads, list_of_texts, distinct[start:stop].unflatten(0, (-1, n)))
             start = stop
         index = [[first[head] + texts[head][text] for head, text in at.suffixes] for at in placed]
-        return ContextKeys(distinct, torch.tensor(index, dtype=torch.long))
+        contexts = len(placed[0].suffixes) if placed else 0
+        laid = torch.tensor(index, dtype=torch.long).view(len(placed), contexts)
+        return ContextKeys(distinct, laid)
 
     @cached_property
     def _after(self) -> AfterPrefixes:

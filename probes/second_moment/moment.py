@@ -250,7 +250,7 @@ class SecondMoment:
 
 
 def of_moment(
-    moment: Float[Tensor, "d_mlp d_mlp"],
+    moment: Float[Tensor, "row column"],
     *,
     source: str,
     provenance: Provenance | None = None,

@@ -72,9 +72,9 @@ class Block:
 
 
 def embed(
-    unhooked: Plain, ids: Int[Tensor, "*token"], positions: Int[Tensor, "*token"]
+    unhooked: Plain, ids: Int[Tensor, "*token"], positions: Int[Tensor, "..."]
 ) -> Float[Tensor, "*token d_model"]:
-    """The residual stream before the first block."""
+    """The residual stream before the first block; one row of positions serves all rows of ids."""
     transformer = unhooked.model.transformer
     embedded: Tensor = transformer.wte.weight[ids] + transformer.wpe.weight[positions]
     return embedded

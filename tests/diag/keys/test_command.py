@@ -342,7 +342,7 @@ anything = st.text(
 
 
 @settings(
-    max_examples=2000, deadline=None, derandomize=True,
+    max_examples=500, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(subject=anything, before=anything, after=anything, slot=st.booleans())
