@@ -72,7 +72,7 @@ class Block:
 
 
 def embed(
-    unhooked: Plain, ids: Int[Tensor, "*token"], positions: Int[Tensor, "..."]
+    unhooked: Plain, ids: Int[Tensor, "*token"], positions: Int[Tensor, "*row"]
 ) -> Float[Tensor, "*token d_model"]:
     """The residual stream before the first block; one row of positions serves all rows of ids."""
     transformer = unhooked.model.transformer
