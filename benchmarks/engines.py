@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.screen import draw
+from benchmarks.published.screen import draw
 from benchmarks.sides import in_turn, random_gpt2
 from probes import bundled
 from probes.forward.batches import Reader, batches

@@ -1,6 +1,6 @@
 """Our keys and denominators beside the published implementation's, on one model, in one run.
 
-    python -m benchmarks.denominators --rome CHECKOUT_OF_kmeng01/rome
+    python -m benchmarks.published.denominators --rome CHECKOUT_OF_kmeng01/rome
 
 Two comparisons for each request: the reference's algebra in float64 on the same keys, and the
 reference end to end (its own subject finder, keys and float32 algebra) with the same contexts and
@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reference import Reference
+from benchmarks.published.reference import Reference
 from diag.mathematics import update
 from probes import bundled
 from probes.keys.one_edit import capture
@@ -105,54 +105,53 @@ def draw(n: int, seed: int) -> list[tuple[str, Request]]:
     return made
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Denominators beside the published ones.")
-    parser.add_argument("--rome", type=Path, required=True, help="a checkout of kmeng01/rome")
-    parser.add_argument("--each", type=int, default=10, help="requests of each kind")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+class Comparison:
+    """Both ways on the bundled model, with the same contexts and C."""
 
-    path, layer = bundled.model_path(), bundled.edit_layer()
-    ours = load(path)
-    plain = AutoModelForCausalLM.from_pretrained(path).eval()
-    published = PublishedDenominator(
-        Reference(options.rome.resolve(), plain, AutoTokenizer.from_pretrained(path)),
-        options.rome.resolve(),
-        layer,
-    )
-    moment = for_model(ours, layer)
-    assert moment.moment is not None
-    inverse = torch.inverse(moment.moment)
-    prefixes = contexts.sample(ours, seed=options.seed)
-    # The reference puts its templates through str.format twice.
-    templates = ["{}", *(p.replace("{", "(").replace("}", ")") + "{}" for p in prefixes)]
-    rows: list[dict[str, Any]] = []
-    seconds = {"ours": 0.0, "published": 0.0}
-    for kind, edit in draw(options.each, options.seed):
+    def __init__(self, checkout: Path, seed: int) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        path, self.layer = bundled.model_path(), bundled.edit_layer()
+        self.model = load(path)
+        plain = AutoModelForCausalLM.from_pretrained(path).eval()
+        reference = Reference(checkout, plain, AutoTokenizer.from_pretrained(path))
+        self.published = PublishedDenominator(reference, checkout, self.layer)
+        self.moment = for_model(self.model, self.layer)
+        assert self.moment.moment is not None
+        self._inverse = torch.inverse(self.moment.moment)
+        prefixes = contexts.sample(self.model, seed=seed)
+        # The reference puts its templates through str.format twice.
+        self._templates = [
+            "{}", *(p.replace("{", "(").replace("}", ")") + "{}" for p in prefixes)
+        ]  # fmt: skip
+        self.seconds = {"ours": 0.0, "published": 0.0}
+
+    def row(self, kind: str, edit: Request) -> dict[str, Any]:
+        """One request: how far the two are apart."""
         began = time.perf_counter()
-        lookups = [lookup(ours, edit, template[:-2]) for template in templates]
-        keys = capture(ours, lookups, layer).keys
-        found = update.denominators(keys, moment)
-        ours_normalised = found.normalised["rome"]
-        seconds["ours"] += time.perf_counter() - began
-        published.hand_in(inverse)
-        same, _ = published(edit, templates, keys)
-        published.hand_in(inverse.float())
+        lookups = [lookup(self.model, edit, template[:-2]) for template in self._templates]
+        keys = capture(self.model, lookups, self.layer).keys
+        ours = update.denominators(keys, self.moment)
+        normalised = ours.normalised["rome"]
+        self.seconds["ours"] += time.perf_counter() - began
+        self.published.hand_in(self._inverse)
+        same, _ = self.published(edit, self._templates, keys)
+        self.published.hand_in(self._inverse.float())
         began = time.perf_counter()
-        whole, bare = published(edit, templates)
-        seconds["published"] += time.perf_counter() - began
-        rows.append(
-            {
-                "kind": kind,
-                "same": abs(same - ours_normalised) / abs(ours_normalised),
-                "whole": abs(whole - ours_normalised) / float(keys[0].norm()),
-                "relative": abs(whole - ours_normalised) / abs(ours_normalised),
-                "key": float((bare.double() - keys[0]).norm() / keys[0].norm()),
-                "ratio": abs(found.ratio),
-            }
-        )
-    print(f"layer {layer}, cond(C) = {moment.condition_number:.3g}, ridge {moment.ridge:g}")
+        whole, bare = self.published(edit, self._templates)
+        self.seconds["published"] += time.perf_counter() - began
+        return {
+            "kind": kind,
+            "same": abs(same - normalised) / abs(normalised),
+            "whole": abs(whole - normalised) / float(keys[0].norm()),
+            "relative": abs(whole - normalised) / abs(normalised),
+            "key": float((bare.double() - keys[0]).norm() / keys[0].norm()),
+            "ratio": abs(ours.split.ratio),
+        }
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Prints the worst of each kind of request."""
     print(f"{'requests':>20} {'n':>3} {'same keys, relative':>20} {'end to end / |k_u|':>19} "
           f"{'end to end, relative':>21} {'key, relative':>14} {'median |rho|':>13}")  # fmt: skip
     for kind in ("first", "later", "several"):
@@ -161,9 +160,21 @@ def main() -> None:
         median = statistics.median(row["ratio"] for row in of_kind)
         print(f"{kind:>20} {len(of_kind):>3} {worst['same']:>20.2e} {worst['whole']:>19.2e} "
               f"{worst['relative']:>21.2e} {worst['key']:>14.2e} {median:>13.3g}")  # fmt: skip
-    speed = seconds["published"] / seconds["ours"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Denominators beside the published ones.")
+    parser.add_argument("--rome", type=Path, required=True, help="a checkout of kmeng01/rome")
+    parser.add_argument("--each", type=int, default=10, help="requests of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    both = Comparison(options.rome.resolve(), options.seed)
+    rows = [both.row(kind, edit) for kind, edit in draw(options.each, options.seed)]
+    moment, seconds = both.moment, both.seconds
+    print(f"layer {both.layer}, cond(C) = {moment.condition_number:.3g}, ridge {moment.ridge:g}")
+    show(rows)
     print(f"seconds: ours {seconds['ours']:.2f}, published {seconds['published']:.2f} "
-          f"(× {speed:.1f})")  # fmt: skip
+          f"(× {seconds['published'] / seconds['ours']:.1f})")  # fmt: skip
     held = all(r["same"] <= SAME_KEYS and r["whole"] <= END_TO_END for r in rows)
     print(f"bounds {SAME_KEYS:g} and {END_TO_END:g}: {'held' if held else 'MISSED'}")
     sys.exit(not held)

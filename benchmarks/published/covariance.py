@@ -1,6 +1,6 @@
 """Estimating C beside the published loop, on the same model and the same text, in one run.
 
-    python -m benchmarks.covariance --rome CHECKOUT_OF_kmeng01/rome [--text FILE]
+    python -m benchmarks.published.covariance --rome CHECKOUT_OF_kmeng01/rome [--text FILE]
 
 The published loop (``layer_stats``) tokenises document by document, sorts a hundred of them by
 length into padded batches, runs each up to the layer, and adds float64 products up, once for each
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reference import published_modules
+from benchmarks.published.reference import published_modules
 from probes import bundled
 from probes.model.load import load
 from probes.second_moment import corpus_pass

@@ -1,6 +1,6 @@
 """Our v* beside the published implementation's: the same vector, and how much sooner.
 
-    python -m benchmarks.target_value --rome CHECKOUT_OF_kmeng01/rome
+    python -m benchmarks.published.target_value --rome CHECKOUT_OF_kmeng01/rome
 
 Both sides optimise the same edits on the same weights with the same contexts and hyper-parameters,
 in one run and with the same number of threads. The two take turns edit by edit, so that whatever
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reference import Reference
+from benchmarks.published.reference import Reference
 from benchmarks.sides import Timed, add_engine_option, settle, timed
 from probes import bundled
 from probes.forward.engine import Prefer

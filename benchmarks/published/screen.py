@@ -1,6 +1,6 @@
 """Screening beside the published way: same model, contexts and second moment, in one run.
 
-    python -m benchmarks.screen --rome CHECKOUT_OF_kmeng01/rome --dataset COUNTERFACT.json
+    python -m benchmarks.published.screen --rome CHECKOUT_OF_kmeng01/rome --dataset COUNTERFACT.json
 
 The published way finds key and denominator of one request after the other: all contexts of each
 through the whole model, then the bare prompt once more. The two take turns: the screening runs
@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.denominators import PublishedDenominator
-from benchmarks.reference import Reference
+from benchmarks.published.denominators import PublishedDenominator
+from benchmarks.published.reference import Reference
 from benchmarks.sides import add_engine_option, random_gpt2, settle
 from diag.screen.shard import LARGEST_SHARD, Screener
 from probes import bundled
@@ -36,10 +36,11 @@ from probes.request import cases, records
 from probes.request import prefixes as contexts
 from probes.request.request import Request
 from probes.second_moment import choose
+from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
 
 FLOOR = {"bundled": 25.0, "random": 15.0}
-END_TO_END = 1e-4  # of the key's length, the bound of benchmarks/denominators.py
+END_TO_END = 1e-4  # of the key's length, the bound of benchmarks/published/denominators.py
 TURNS = {"bundled": 20, "random": 5}  # a turn of the random model takes a quarter of a minute
 
 
@@ -134,17 +135,7 @@ def compare(
         ]
         published_seconds += time.perf_counter() - began
 
-    # The reference divides by the length of its direction, which a table of raw numbers has not.
-    placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
-    keys = shared.capture(placed).of()
-    lengths = moment.solve(keys.mean(1)).norm(dim=1)
-    bare = keys[:, 0].norm(dim=1)
-    apart, relative = [], []
-    for i, (row, (found, _)) in enumerate(zip(rows, theirs, strict=True)):
-        assert isinstance(row, dict), row
-        own = row["d_rome"] / float(lengths[i])
-        apart.append(abs(found - own) / float(bare[i]))
-        relative.append(abs(found - own) / abs(own))
+    apart, relative = _apart(shared, moment, edits, rows, [found for found, _ in theirs])
     floor = FLOOR[name]
     return {
         "model": name, "layer": layer, "requests": len(edits), "threads": torch.get_num_threads(),
@@ -156,6 +147,27 @@ def compare(
         "condition_number": moment.condition_number,
         "held": published_seconds / ours >= floor and max(apart) <= END_TO_END,
     }  # fmt: skip
+
+
+def _apart(
+    shared: SharedPrefixes,
+    moment: SecondMoment,
+    edits: list[Request],
+    rows: list[Any],
+    published: list[float],
+) -> tuple[list[float], list[float]]:
+    """How far the denominators are apart, of the bare key's length and of the denominator."""
+    placed = [at for at in shared.place(edits) if not isinstance(at, UserError)]
+    keys = shared.capture(placed).of()
+    # The reference divides by the length of its direction, which a table of raw numbers has not.
+    lengths = moment.solve(keys.mean(1)).norm(dim=1).tolist()
+    bare = keys[:, 0].norm(dim=1).tolist()
+    ours = [row["d_rome"] / length for row, length in zip(rows, lengths, strict=True)]
+    difference = [abs(own - theirs) for own, theirs in zip(ours, published, strict=True)]
+    return (
+        [by / length for by, length in zip(difference, bare, strict=True)],
+        [by / abs(own) for by, own in zip(difference, ours, strict=True)],
+    )
 
 
 def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[str, Any]:
