@@ -14,6 +14,7 @@ NOTHING = (
     "None of these editors is known to make this edit without damage: try another layer or a "
     "smaller clamp factor."
 )
+NOT_MEASURED = "No editor is called safe here, for damage was not measured."
 # What an editor that uses one key in both places answers to, by that key, where it was not checked.
 ANSWERS = {
     "mean": "It answers only when some text precedes the prompt: put a prefix there at test time.",
@@ -28,7 +29,7 @@ def advice(
 
     Args:
         per_editor: The terms of each editor.
-        keys: The diagnosis; editors that failed it are not recommended.
+        keys: The diagnosis; editors that did not pass it are not recommended.
         verify: What the edits did, if they were performed.
 
     Returns:
@@ -40,11 +41,11 @@ def advice(
     ]
     if verify:
         lines.append(f"Measured on this edit: {'; '.join(_measured(verify))}.")
-    return lines or [NOTHING]
+    return lines or [nothing(keys)]
 
 
 def recommended(per_editor: Sequence[terms.Terms], keys: Document | None) -> list[terms.Terms]:
-    """Editors that use one key in both places and failed neither check of their damage.
+    """Editors that use one key in both places and passed every check of their damage.
 
     Args:
         per_editor: The terms of each editor.
@@ -59,10 +60,29 @@ def recommended(per_editor: Sequence[terms.Terms], keys: Document | None) -> lis
         for term in per_editor
         if (row := term.editor.editor)
         and row.along == row.divide_by
-        and not any(
-            statuses.get(f"{check}_{row.name}") == "fail" for check in ("damage", "first_tokens")
+        and all(
+            # Documents of earlier versions lack a check; one that was tried in vain is no pass.
+            statuses.get(f"{check}_{row.name}", "pass") == "pass"
+            for check in ("damage", "first_tokens")
         )
     ]
+
+
+def nothing(keys: Document | None) -> str:
+    """What to say where no editor is recommended.
+
+    Args:
+        keys: The diagnosis, if there is one.
+
+    Returns:
+        A sentence.
+    """
+    measured = any(
+        status != "not_checked"
+        for check, status in _statuses(keys).items()
+        if check.startswith("damage_")
+    )
+    return NOTHING if measured else NOT_MEASURED
 
 
 def answers(term: terms.Terms, keys: Document | None) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from reports.numbers import number, percent, rank
 from reports.tables import editors, setup, terms, verdicts
-from reports.tables.advice import NOTHING, answers, recommended
+from reports.tables.advice import answers, nothing, recommended
 from reports.text import console as parts
 from reports.text.console import Document, quoted
 
@@ -109,7 +109,7 @@ def _instead(document: Document, per_editor: Sequence[terms.Terms]) -> str:
         f"{term.editor.described}. {answers(term, document)}".strip()
         for term in recommended(per_editor, document)
     ]
-    return " ".join(lines) or NOTHING
+    return " ".join(lines) or nothing(document)
 
 
 def _opening(summary: str) -> str:

@@ -132,7 +132,7 @@ def test_safe_beside_a_failed_ratio_is_one_line_of_reasoning(keys: Document) -> 
     assert 'class="fail">fail</b>' in consistent
 
 
-def test_an_editor_that_failed_is_not_recommended(keys: Document) -> None:
+def test_an_editor_that_did_not_pass_is_not_recommended(keys: Document) -> None:
     def advised() -> str:
         page = render(keys).split('id="instead"', 1)[1].split("</section>", 1)[0]
         return page.split("<ul>", 1)[1].split("</ul>", 1)[0]
@@ -141,15 +141,19 @@ def test_an_editor_that_failed_is_not_recommended(keys: Document) -> None:
     keys["findings"].append(
         {
             "id": "damage_p_rome",
-            "status": "fail",
-            "value": 1.0,
-            "limit": 0.85,
+            "status": "warn",
+            "value": 0.3,
+            "limit": 0.1,
             "message": "too much",
         }
     )
     assert "C-ROME" in advised() and "P-ROME" not in advised()
-    keys["findings"].append(keys["findings"][-1] | {"id": "damage_c_rome"})
+    keys["findings"].append(keys["findings"][-1] | {"id": "damage_c_rome", "status": "fail"})
     assert "try another layer" in advised()
+    for finding in keys["findings"][-2:]:
+        finding["status"] = "not_checked"
+    keys["findings"] = [f for f in keys["findings"] if f["id"] != "damage_rome"]
+    assert "damage was not measured" in advised()
 
 
 def test_damage_at_first_tokens_and_responses_are_shown_where_measured(keys: Document) -> None:
