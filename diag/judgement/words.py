@@ -21,9 +21,14 @@ def percent(share: float, limit: float | None = None) -> str:
         size = abs(value)
         text = f"{value:.{digits}g}" if size < 10**digits else f"{value:,.0f}"
         rounded = float(text.replace(",", ""))
-        if limit is None or (rounded < 100 * limit) == (value < 100 * limit):
+        if limit is None or _side(rounded, 100 * limit) == _side(value, 100 * limit):
             break
     return f"{text} %".replace("-", "−")
+
+
+def _side(value: float, limit: float) -> int:
+    """Whether a number is below, at or above a limit: −1, 0 or 1."""
+    return (value > limit) - (value < limit)
 
 
 def of_norm(size: float, limit: float | None = None, whose: str = "their") -> str:

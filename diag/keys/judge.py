@@ -220,25 +220,20 @@ def _of_moment(moment: SecondMoment) -> Finding:
 
 
 def _first_tokens(observation: Observation, moment: SecondMoment) -> FirstTokens:
-    key, background = observation.keys[0], moment.background
-    samples = {
-        "first": background.first_keys if background else None,
-        "later": background.later_keys if background else None,
-    }
+    key, background = moment.whiten(observation.keys[0]), moment.background
+    samples = {name: moment.white_samples.get(f"{name}_keys") for name in ("first", "later")}
     enough = {
         name: sample for name, sample in samples.items() if sample is not None and len(sample) > 1
     }
     both = len(enough) == len(samples)
     return FirstTokens(
         places={
-            name: population.place(key, enough[name], moment) if name in enough else None
+            name: population.place(key, enough[name]) if name in enough else None
             for name in samples
         },
-        likeness=(
-            population.likeness(key, enough["first"], enough["later"], moment) if both else None
-        ),
+        likeness=(population.likeness(key, enough["first"], enough["later"]) if both else None),
         concentration=(
-            {name: population.concentration(sample, moment) for name, sample in enough.items()}
+            {name: population.concentration(sample) for name, sample in enough.items()}
             if both
             else None
         ),

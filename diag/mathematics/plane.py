@@ -50,13 +50,13 @@ def plane(keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment) -> dict[str,
         if population is None or not len(population):
             return []
         step = -(-len(population) // POINTS)
-        return at(moment.whiten(population[::step].to(torch.float64)))
+        return at(population[::step])
 
-    background = moment.background
+    samples = moment.white_samples
     return {
         "unprefixed": at(bare[None])[0],
         "mean": at(mean[None])[0],
         "prefixed": at(white[1:]),
-        "first": ordinary(background.first_keys if background else None),
-        "later": ordinary(background.later_keys if background else None),
+        "first": ordinary(samples.get("first_keys")),
+        "later": ordinary(samples.get("later_keys")),
     }

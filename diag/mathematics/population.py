@@ -1,7 +1,9 @@
 """How unusual a key is among keys of ordinary first tokens and of ordinary later tokens.
 
 Distances are taken in the C⁻¹ metric, where the typical later key has length √d_mlp whatever the
-model, so that numbers of different layers and models can be read side by side.
+model, so that numbers of different layers and models can be read side by side. All keys come
+whitened (:meth:`probes.second_moment.moment.SecondMoment.whiten`): ordinary ones are for once and
+all edits (:attr:`probes.second_moment.moment.SecondMoment.white_samples`).
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.second_moment.moment import SecondMoment
 from probes.statistics import cosine
 
 
@@ -33,15 +34,12 @@ class Place:
     cosine: float
 
 
-def place(
-    key: Float[Tensor, " d_mlp"], population: Float[Tensor, "m d_mlp"], moment: SecondMoment
-) -> Place:
+def place(key: Float[Tensor, " d_mlp"], population: Float[Tensor, "m d_mlp"]) -> Place:
     """Places a key in a population of keys.
 
     Args:
-        key: The key, float64.
-        population: At least two keys, none of them the key itself.
-        moment: The second moment C.
+        key: The whitened key, float64.
+        population: At least two whitened keys, none of them the key itself.
 
     Returns:
         Distance, percentile and direction.
@@ -52,18 +50,16 @@ def place(
     m = len(population)
     if m < 2:
         raise ValueError(f"a population of {m} keys has no spread")
-    white = moment.whiten(population.to(torch.float64))
-    mean = white.mean(0)
+    mean = population.mean(0)
     # Each member is as far from the mean of the others as m/(m−1) times its distance from the
     # mean of all: the key under test is not in the mean either.
-    members = (white - mean).norm(dim=-1) * m / (m - 1)
-    white_key = moment.whiten(key)
-    distance = float((white_key - mean).norm())
+    members = (population - mean).norm(dim=-1) * m / (m - 1)
+    distance = float((key - mean).norm())
     return Place(
         distance=distance,
         typical_distance=float(members.median()),
         percentile=float((members < distance).double().mean()),
-        cosine=cosine(white_key, mean),
+        cosine=cosine(key, mean),
     )
 
 
@@ -86,7 +82,6 @@ def likeness(
     key: Float[Tensor, " d_mlp"],
     first: Float[Tensor, "m d_mlp"],
     later: Float[Tensor, "m2 d_mlp"],
-    moment: SecondMoment,
 ) -> Likeness:
     """Compares a key with first-token keys by direction.
 
@@ -94,40 +89,36 @@ def likeness(
     until their keys are as long as any others.
 
     Args:
-        key: The key, float64.
-        first: Keys of ordinary first tokens.
-        later: Keys of ordinary later tokens.
-        moment: The second moment C.
+        key: The whitened key, float64.
+        first: Whitened keys of ordinary first tokens.
+        later: Whitened keys of ordinary later tokens.
 
     Returns:
         The cosine with the mean first-token key, and its rank in both populations.
     """
-    mean = moment.whiten(first.to(torch.float64)).mean(0)
-    own = cosine(moment.whiten(key), mean)
+    mean = first.mean(0)
+    own = cosine(key, mean)
 
     def share_below(keys: Tensor) -> float:
-        white = moment.whiten(keys.to(torch.float64))
-        lengths = white.norm(dim=-1) * mean.norm()
-        cosines = torch.where(lengths > 0, white @ mean / lengths, 0.0)
+        lengths = keys.norm(dim=-1) * mean.norm()
+        cosines = torch.where(lengths > 0, keys @ mean / lengths, 0.0)
         return float((cosines < own).double().mean())
 
     return Likeness(own, share_below(first), share_below(later))
 
 
-def concentration(population: Float[Tensor, "m d_mlp"], moment: SecondMoment) -> float:
+def concentration(population: Float[Tensor, "m d_mlp"]) -> float:
     """How much the keys of a population are one and the same vector (their mean similarity).
 
     Args:
-        population: At least two keys.
-        moment: The second moment C.
+        population: At least two whitened keys.
 
     Returns:
         The mean C⁻¹ inner product of two different members over the mean square of one: 1 if
         all are equal, about 0 if they share no direction.
     """
-    white = moment.whiten(population.to(torch.float64))
-    m = len(white)
-    squares = float(white.square().sum())
+    m = len(population)
+    squares = float(population.square().sum())
     if squares == 0.0:  # a padding or begin-of-sequence embedding of zeros
         return 1.0
-    return (float(white.sum(0).square().sum()) - squares) / ((m - 1) * squares)
+    return (float(population.sum(0).square().sum()) - squares) / ((m - 1) * squares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def for_model(
     if choice == "identity":
         return SecondMoment.identity(int(model.config.d_mlp))
     if choice != "auto":
-        moment = load(choice)
+        moment = _read(choice, choice)
         check(moment, model, layer)
         return moment
     at_hand = _at_hand(model, layer)
@@ -140,10 +141,25 @@ def _at_hand(model: LoadedModel, layer: int) -> SecondMoment | None:
     for folder, source in places:
         path = folder / file_name(model, layer)
         if os.path.isfile(path):
-            moment = load(path, source=source)
+            moment = _read(path, source)
             check(moment, model, layer)
             return moment
     return None
+
+
+def _read(path: str | os.PathLike[str], source: str) -> SecondMoment:
+    """A file's second moment; the file that was read last is not read and solved again."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return load(path, source=source)  # which says what is wrong
+    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _read_once(os.fspath(path), source, stamp)
+
+
+@lru_cache(maxsize=1)
+def _read_once(path: str, source: str, stamp: tuple[int, ...]) -> SecondMoment:
+    return load(path, source=source)
 
 
 def _whose(known: Provenance, model: LoadedModel) -> str:

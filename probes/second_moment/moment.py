@@ -185,6 +185,14 @@ class SecondMoment:
         whitened = torch.linalg.solve_triangular(self.factor, flat.T, upper=False)
         return whitened.T.reshape(keys.shape)
 
+    @cached_property
+    def white_samples(self) -> dict[str, Tensor]:
+        """The sampled keys of ordinary tokens, whitened, by their names in :class:`Background`."""
+        if self.background is None:
+            return {}
+        keys = {"first_keys": self.background.first_keys, "later_keys": self.background.later_keys}
+        return {name: self.whiten(sample.to(torch.float64)) for name, sample in keys.items()}
+
     def unwhiten(self, white: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
         """C⁻¹k of a whitened key: the second half of :meth:`solve`.
 

@@ -31,7 +31,7 @@ def test_place_is_distance_and_rank_in_the_inverse_metric(setting) -> None:
             return float(np.sqrt(x @ inverse @ x))
 
         members = [length(row - np.delete(rows, i, axis=0).mean(0)) for i, row in enumerate(rows)]
-        found = population.place(key, keys, moment)
+        found = population.place(moment.whiten(key), moment.whiten(keys))
         distance = length(key.numpy() - mean)
         assert found.distance == pytest.approx(distance)
         assert found.percentile == np.mean(np.array(members) < distance)
@@ -39,7 +39,7 @@ def test_place_is_distance_and_rank_in_the_inverse_metric(setting) -> None:
         expected = key.numpy() @ inverse @ mean / length(key.numpy()) / length(mean)
         assert found.cosine == pytest.approx(expected)
     with pytest.raises(ValueError, match="no spread"):
-        population.place(key, first[:1], moment)
+        population.place(key, first[:1])
 
 
 def test_concentration_is_the_mean_inner_product_of_different_members(setting) -> None:
@@ -49,20 +49,21 @@ def test_concentration_is_the_mean_inner_product_of_different_members(setting) -
         gram = keys.numpy() @ inverse @ keys.numpy().T
         pairs = gram[~np.eye(len(gram), dtype=bool)].mean()
         expected = pairs / np.diag(gram).mean()
-        assert population.concentration(keys, moment) == pytest.approx(expected)
-    assert population.concentration(first, moment) > 0.9
-    assert abs(population.concentration(later, moment)) < 0.1
-    assert population.concentration(first[:1].expand(5, -1), moment) == pytest.approx(1)
-    assert population.concentration(torch.zeros(4, 8), moment) == 1
+        assert population.concentration(moment.whiten(keys)) == pytest.approx(expected)
+    assert population.concentration(moment.whiten(first)) > 0.9
+    assert abs(population.concentration(moment.whiten(later))) < 0.1
+    assert population.concentration(moment.whiten(first[:1].expand(5, -1))) == pytest.approx(1)
+    assert population.concentration(torch.zeros(4, 8, dtype=torch.float64)) == 1
 
 
 def test_likeness_tells_first_tokens_from_later_ones(setting) -> None:
     first, later, _, moment = setting
-    one = population.likeness(first[0], first[1:], later, moment)
-    other = population.likeness(later[0], first, later[1:], moment)
+    first, later = moment.whiten(first), moment.whiten(later)
+    one = population.likeness(first[0], first[1:], later)
+    other = population.likeness(later[0], first, later[1:])
     assert one.cosine > 0.9
     assert one.later_percentile == 1.0
     assert other.later_percentile < 1.0
     assert other.first_percentile == 0.0
-    nothing = population.likeness(first[0], torch.zeros_like(first), later, moment)
+    nothing = population.likeness(first[0], torch.zeros_like(first), later)
     assert nothing.cosine == 0.0

@@ -45,10 +45,9 @@ def test_mahalanobis_equals_the_shrunk_covariance_inverted(sets) -> None:
 
 def test_spread_is_one_minus_concentration_and_knows_its_ends(sets) -> None:
     from diag.mathematics.population import concentration
-    from probes.second_moment.moment import SecondMoment
 
     keys = sets[0]
-    expected = 1 - concentration(keys, SecondMoment.identity(12))
+    expected = 1 - concentration(keys)
     assert separation.spread(keys) == pytest.approx(expected)
     x = keys.numpy()
     assert separation.spread(keys) == pytest.approx(

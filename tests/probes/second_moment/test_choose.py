@@ -37,6 +37,21 @@ def test_a_moment_of_other_weights_layer_or_convention_is_refused(
         choose.for_model(load(tiny_dir("gpt2"), bos=True), 1, path)
 
 
+def test_a_file_is_read_once_until_it_changes(
+    estimated: SecondMoment, tiny_model: Callable[[str], LoadedModel], tmp_path: Path
+) -> None:
+    model, path = tiny_model("gpt2"), str(tmp_path / "c.safetensors")
+    stored.save(estimated, path)
+    first = choose.for_model(model, 1, path)
+    assert choose.for_model(model, 1, path) is first
+    stored.save(replace(estimated, moment=2 * estimated.moment), path)
+    with pytest.raises(UserError, match="cannot be the second moment"):
+        choose.for_model(model, 1, path)
+    stored.save(estimated, path)
+    again = choose.for_model(model, 1, path)
+    assert again is not first and torch.equal(again.moment, first.moment)
+
+
 def test_weights_of_another_type_are_called_that(
     estimated: SecondMoment, tiny_model: Callable[[str], LoadedModel],
     tiny_dir: Callable[[str], Path], text: Corpus,
