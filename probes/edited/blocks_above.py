@@ -42,7 +42,7 @@ class Recording:
         output: The MLP's output: k @ W + b.
         keys: Input of the MLP's output projection.
         past: For each block above, the attention's keys and values; empty unless asked for.
-        final: Residual stream before the unembedding, at all positions or at none.
+        final: What enters the unembedding, at all positions or at none.
     """
 
     ids: Int[Tensor, "row position"]
@@ -51,7 +51,7 @@ class Recording:
     norm_input: Float[Tensor, "row position d_model"]
     output: Float[Tensor, "row position d_model"]
     keys: Float[Tensor, "row position d_mlp"]
-    final: Float[Tensor, "row read d_model"]
+    final: Float[Tensor, "row read d_embedding"]
     past: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 

@@ -57,11 +57,11 @@ class Patch:
 
     Attributes:
         place: Block and site.
-        values: For each run, ``[tail, d_model]``.
+        values: For each run, ``[tail, d_model]``; runs' tails differ in length.
     """
 
     place: Place
-    values: Sequence[Float[Tensor, "tail d_model"]]
+    values: Sequence[Float[Tensor, "_ d_model"]]
 
 
 def causal(n: int) -> Bool[Tensor, "n n"]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from probes.model.bridge import from_bridge, wrap
+from probes.model.exact_gelu import replace_gelus
 from probes.model.gguf import weights_of
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
@@ -24,7 +25,8 @@ def adopt(model: Any, tokenizer: Any = None, *, bos: bool | None = None) -> Load
 
     Returns:
         The model. A ``transformers`` model's weights are shared, so an edit of either is an edit
-        of both, but its modules, names and settings stay untouched.
+        of both, but its modules, names and settings stay untouched. A bridge is used itself, its
+        GELUs replaced by the same function without cancellation.
 
     Raises:
         UserError: If it is something else, its tokenizer is not known, or it cannot be measured.
@@ -58,6 +60,7 @@ def adopt(model: Any, tokenizer: Any = None, *, bos: bool | None = None) -> Load
         )
     if isinstance(model, TransformerBridge):
         path = str(getattr(model.original_model.config, "_name_or_path", ""))
+        replace_gelus(model.original_model)
         plain = _tokenizer(path, tokenizer)
         return from_bridge(
             model,

@@ -58,8 +58,6 @@ def wrap(
             experts, a slow tokenizer, weights that are not finite, an architecture that
             TransformerLens does not know or computes otherwise than Hugging Face.
     """
-    from transformer_lens.model_bridge import TransformerBridge
-
     architecture.refuse_unsuitable(model.config, name)
     if not getattr(tokenizer, "is_fast", False):
         raise UserError(
@@ -73,18 +71,7 @@ def wrap(
     rows = [probe, probe[: max(1, len(probe) // 2)]]
     expected = _plain_logits(model, rows, name)
     replace_gelus(model)
-    try:
-        # The bridge prints a notice about device maps and the like; none of it is ours to show.
-        with (
-            open(os.devnull, "w") as quiet,
-            contextlib.redirect_stdout(quiet),
-            _installing_nothing(),
-        ):
-            bridge = TransformerBridge.boot_transformers(
-                path, hf_model=model, tokenizer=tokenizer, dtype=model.dtype, device=model.device
-            )
-    except Exception as error:
-        raise UserError(_cannot_wrap(model, name, error)) from error
+    bridge = _boot(model, tokenizer, name, path)
     bridge.eval().requires_grad_(False)
     bridge.cfg.default_prepend_bos = False
     loaded = from_bridge(
@@ -92,6 +79,24 @@ def wrap(
     )
     _refuse_other_logits(loaded, rows, expected)
     return loaded
+
+
+def _boot(model: Any, tokenizer: Any, name: str, path: str) -> Any:
+    """The bridge around a model."""
+    from transformer_lens.model_bridge import TransformerBridge
+
+    try:
+        # The bridge prints a notice about device maps and the like; none of it is ours to show.
+        with (
+            open(os.devnull, "w") as quiet,
+            contextlib.redirect_stdout(quiet),
+            _installing_nothing(),
+        ):
+            return TransformerBridge.boot_transformers(
+                path, hf_model=model, tokenizer=tokenizer, dtype=model.dtype, device=model.device
+            )
+    except Exception as error:
+        raise UserError(_cannot_wrap(model, name, error)) from error
 
 
 def from_bridge(

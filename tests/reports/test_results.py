@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from diag.covariance.result import SecondMoments
@@ -18,7 +19,7 @@ from reports.figures.picture import Picture
 from tests.documents import EVIDENCE, FOLDER, sample
 
 RESULTS: dict[str, Any] = {
-    "KeyDiagnosis": lambda: KeyDiagnosis(sample("keys"), None, None),  # type: ignore[arg-type]
+    "KeyDiagnosis": lambda: KeyDiagnosis(sample("keys"), torch.zeros(2, 4).double(), None),  # type: ignore[arg-type]
     "Verification": lambda: Verification(sample("edit")),
     "Comparison": lambda: Comparison(read(str(EVIDENCE))),
     "Screening": lambda: Screening(str(FOLDER / "screen.parquet"), sample("screen")),
