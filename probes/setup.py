@@ -6,10 +6,11 @@ fills them from its options. Importing this module needs no torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
@@ -211,15 +212,47 @@ class Setup:
             check(self.second_moment, model, layer)
             return self.second_moment
         choice = os.fspath(self.second_moment)
+        with self._progress() as shown:
+            return for_model(model, layer, choice, **shown)
+
+    def find_moments(
+        self, model: LoadedModel, layers: Sequence[int]
+    ) -> Iterator[tuple[int, SecondMoment]]:
+        """The second moments of several layers, one after another.
+
+        Args:
+            model: The model.
+            layers: The blocks.
+
+        Yields:
+            Each layer and its second moment; missing ones are estimated in one pass.
+
+        Raises:
+            UserError: As :meth:`find_moment`.
+        """
+        from probes.second_moment.choose import for_layers
+        from probes.second_moment.moment import SecondMoment
+
+        if isinstance(self.second_moment, SecondMoment):
+            for layer in layers:
+                yield layer, self.find_moment(model, layer)
+            return
+        with self._progress() as shown:
+            yield from for_layers(model, layers, os.fspath(self.second_moment), **shown)
+
+    @contextlib.contextmanager
+    def _progress(self) -> Iterator[dict[str, Any]]:
+        """What an estimate reports to: nothing, or notes and a progress bar."""
         if self.quiet:
-            return for_model(model, layer, choice)
+            yield {}
+            return
         with progress.Progress(label="tokens of the second moment") as bar:
 
             def start(n_tokens: int) -> Callable[[int], None]:
                 bar.total = n_tokens
                 return bar.advance
 
-            return for_model(model, layer, choice, notice=progress.note, progress=start)
+            yield {"notice": progress.note, "progress": start}
 
     def _load_by_name(self, given: str | os.PathLike[str] | None) -> LoadedModel:
         from probes import bundled

@@ -24,6 +24,7 @@ TEXTS = {
     "diag.verify/1": "reports.text.verify",
     "diag.screen/1": "reports.text.screen",
     "diag.covariance/1": "reports.text.covariance",
+    "diag.sweep/1": "reports.text.sweep",
     "probes.first_token/1": "reports.text.first_token",
 }
 

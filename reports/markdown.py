@@ -40,7 +40,10 @@ def render(*documents: Mapping[str, Any]) -> str:
         UserError: If there is no page for them.
     """
     shown = view(*documents, figures=False)
-    kinds = {"edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments}
+    kinds = {
+        "edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments,
+        "sweep": _sweep,
+    }  # fmt: skip
     return "\n".join(kinds[shown["kind"]](shown)).rstrip() + "\n"
 
 
@@ -203,6 +206,18 @@ def _moments(shown: dict[str, Any]) -> list[str]:
     for layer in shown["layers"]:
         lines += heading(2, "Block ", layer["layer"]) + code(str(layer["file"]))
         lines += table(("What", "Value"), layer["lines"])
+    return lines + _repeat([shown["d"]], shown)
+
+
+def _sweep(shown: dict[str, Any]) -> list[str]:
+    rows = [(label.text, *cells) for label, cells in shown["rows"]]
+    columns = [f"{name}: {what.lower()}" for what in shown["measures"] for name in shown["names"]]
+    lines = [
+        *heading(1, shown["title"]), line(shown["headline"]), "",
+        *table(("Verdict", "Block", "ρ", *columns), rows),
+        *heading(2, "The first position over depth"),
+        *table(shown["sink_head"], shown["sink_rows"]),
+    ]  # fmt: skip
     return lines + _repeat([shown["d"]], shown)
 
 

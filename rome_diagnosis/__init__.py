@@ -12,6 +12,7 @@ Every library call by one name, imported when it is first used::
 ``guard``             raise before a dangerous edit, whatever editor is about to make it
 ``verify``            perform an edit four ways and measure the model
 ``verify_list``       the same for a list of edits, with groups compared
+``sweep``             the same at several blocks: which layer is safe to edit?
 ``screen``            the check of ``diagnose`` for every edit of a data set
 ``second_moments``    estimate the second moments C that edits are judged by
 ``probe``             where and why first-token keys differ
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from diag.covariance.api import second_moments as second_moments
     from diag.keys.api import diagnose as diagnose
     from diag.screen.api import screen as screen
+    from diag.sweep.api import sweep as sweep
     from diag.verify.api import verify as verify
     from diag.verify.api import verify_list as verify_list
     from probes.first_token.api import probe as probe
@@ -56,6 +58,7 @@ _NAMES = {
     "render": "reports.api",
     "screen": "diag.screen.api",
     "second_moments": "diag.covariance.api",
+    "sweep": "diag.sweep.api",
     "undo": "diag.apply.record",
     "verify": "diag.verify.api",
     "verify_list": "diag.verify.api",

@@ -10,9 +10,10 @@ import argparse
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rome_diagnosis import files
+from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from probes.setup import Setup
@@ -33,12 +34,15 @@ WORSE = {
 }
 
 
-def add_model(to: argparse.ArgumentParser, *, layer: bool = True) -> argparse._ArgumentGroup:
+def add_model(
+    to: argparse.ArgumentParser, *, layer: bool = True, several: bool = False
+) -> argparse._ArgumentGroup:
     """Adds what chooses a model and, unless the command takes several, the layer and C.
 
     Args:
         to: The parser.
         layer: Whether to add ``--layer`` and ``--second-moment``.
+        several: Whether ``--layer`` may name several blocks.
 
     Returns:
         The group, for options of the command's own.
@@ -54,9 +58,10 @@ def add_model(to: argparse.ArgumentParser, *, layer: bool = True) -> argparse._A
     if layer:
         group.add_argument(
             "--layer",
-            type=int,
+            type=layers if several else int,
             default=UNSET,
-            help="the edited block (default: the one published work edits, else one third up)",
+            help="the edited block (default: the one published work edits, else one third up)"
+            + ("; 1,2,5 or all compares blocks" if several else ""),
         )
         group.add_argument(
             "--second-moment",
@@ -230,6 +235,36 @@ def positive(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"must be a finite number above 0, not {text[:40]}")
     return value
+
+
+def check_clamp(factor: float) -> float:
+    """Refuses a clamp factor that is not a finite number above 0.
+
+    Args:
+        factor: The factor.
+
+    Returns:
+        The factor.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise UserError(f"the clamp factor must be a finite number above 0, not {factor}")
+    return factor
+
+
+def layers(text: str) -> int | tuple[int, ...] | Literal["all"]:
+    """Reads ``5``, ``1,2,5`` or ``all``."""
+    if text == "all":
+        return "all"
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is not a block: give a number, several as 1,2,5, or all"
+        ) from error
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def setup(options: argparse.Namespace) -> Setup:

@@ -17,6 +17,7 @@ RESULTS = {
     "diag.verify.result": ("Verification", "Comparison"),
     "diag.screen.result": ("Screening",),
     "diag.covariance.result": ("SecondMoments",),
+    "diag.sweep.result": ("LayerSweep",),
     "probes.first_token.run": ("FirstTokenProbes",),
 }
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from rome_diagnosis import options
-from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -45,8 +43,7 @@ def diagnose(
     from diag.keys import run
     from probes.setup import Setup
 
-    if not (math.isfinite(clamp) and clamp > 0):
-        raise UserError(f"the clamp factor must be a finite number above 0, not {clamp}")
+    options.check_clamp(clamp)
     edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
     return run.diagnose(edit, Setup(**setup).prepare(), clamp=clamp)
 

@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 
 from rome_diagnosis import command, options
+from rome_diagnosis.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = command.parser("diag.keys", "Will editing this fact with ROME break the model?")
     options.add_request(parser)
-    options.add_model(parser)
+    options.add_model(parser, several=True)
     options.add_clamp_factor(parser)
     group = options.add_output(parser)
     group.add_argument(
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     given = vars(parsed)
+    if not isinstance(given.get("layer", 0), int):
+        return _sweep(parsed)
     setup = options.setup(parsed)
     parts = {name: given[name] for name in ("prompt", "target_new", "target_true") if name in given}
     tensors = (given.get("save_tensors"), ".safetensors")
@@ -55,3 +58,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result.save_tensors(given["save_tensors"])
         command.deliver(result, given, text="reports.text.keys", verbose=parsed.verbose)
     return int(options.fails(given, [result.verdict]))
+
+
+def _sweep(parsed: argparse.Namespace) -> int:
+    """Compares blocks: the same edit at each of them."""
+    given = vars(parsed)
+    layers = given.pop("layer")
+    if "save_tensors" in given:
+        raise UserError("--save-tensors takes one block: give --layer a number")
+    setup = options.setup(parsed)
+    parts = {name: given[name] for name in ("prompt", "target_new", "target_true") if name in given}
+    with options.outputs(given, setup.inputs()):
+        from diag.keys.api import choose_request
+        from diag.sweep.api import sweep
+
+        choose_request(parsed.subject, **parts)
+        result = sweep(
+            parsed.subject, layers=layers, **parts, clamp=parsed.clamp_factor, **setup.options()
+        )
+        command.deliver(result, given, text="reports.text.sweep")
+    return int(options.fails(given, list(result.verdicts.values())))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -102,8 +101,7 @@ def plan(
     from diag.screen.shard import Screener
     from probes.keys.many_edits import SharedPrefixes
 
-    if not (math.isfinite(clamp) and clamp > 0):
-        raise UserError(f"the clamp factor must be a finite number above 0, not {clamp}")
+    options.check_clamp(clamp)
     if n_riskiest < 0:
         raise UserError(f"the number of riskiest cases must be 0 or more, not {n_riskiest}")
     model = setup.load()

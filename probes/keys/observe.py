@@ -5,7 +5,7 @@ What follows from an :class:`Observation` and a second moment needs no model any
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import batches
-from probes.forward.bridge import run_to
+from probes.forward.batches import Batch, batches
+from probes.forward.bridge import Hook, run_to
 from probes.keys.one_edit import at_last, distinct
 from probes.keys.profile import Profile, Recorder
 from probes.model.contribution import Contribution, contribution
@@ -74,29 +74,68 @@ def observe(model: LoadedModel, edit: Request, layer: int, prefixes: Sequence[st
         UserError: If a context cannot be looked up, there is no such layer, or what the model
             computes is not finite.
     """
-    model.check_layer(layer)
+    (observation,) = observe_layers(model, edit, [layer], prefixes)
+    return observation
+
+
+def observe_layers(
+    model: LoadedModel,
+    edit: Request,
+    layers: Sequence[int],
+    prefixes: Sequence[str],
+    *,
+    also: Callable[[Batch], Sequence[Hook]] | None = None,
+) -> list[Observation]:
+    """What :func:`observe` gives for several layers, from one pass up to the last of them.
+
+    Args:
+        model: The model.
+        edit: The fact and its prompt.
+        layers: The blocks, any of which may be edited.
+        prefixes: Contexts 1…n.
+        also: Gives further hooks for a batch of the distinct texts.
+
+    Returns:
+        An observation for each layer.
+
+    Raises:
+        UserError: As :func:`observe`.
+    """
+    for layer in layers:
+        model.check_layer(layer)
     lookups = tuple(lookup(model, edit, prefix) for prefix in ("", *prefixes))
     texts, rows = distinct(lookups)
-    recorder, values = Recorder(model, layer), dict[int, Tensor]()
+    recorder = Recorder(model, max(layers))
+    values: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
     for batch in batches(texts, model.device):
-        value = (model.hook(layer, "value"), at_last(batch, values))
-        run_to(model, batch, layer, [*recorder.hooks(batch), value])
-    observation = Observation(
-        model=describe(model),
-        layer=layer,
-        hook=model.hook(layer, "key"),
-        request=edit,
-        lookups=lookups,
-        tokens=tuple(model.token_text(token) for token in lookups[0].ids),
-        keys=torch.stack([recorder.key(row) for row in rows]),
-        values=torch.stack([values[row] for row in rows]),
-        profile=recorder.profile(rows, [texts[row] for row in rows]),
-        contribution=contribution(model, layer),
-    )
+        hooks = [(model.hook(at, "value"), at_last(batch, values[at])) for at in layers]
+        hooks += also(batch) if also else ()
+        run_to(model, batch, max(layers), [*recorder.hooks(batch), *hooks])
+    described, bare = describe(model), [model.token_text(token) for token in lookups[0].ids]
+    observations = [
+        Observation(
+            model=described,
+            layer=layer,
+            hook=model.hook(layer, "key"),
+            request=edit,
+            lookups=lookups,
+            tokens=tuple(bare),
+            keys=torch.stack([recorder.key(row, layer) for row in rows]),
+            values=torch.stack([values[layer][row] for row in rows]),
+            profile=recorder.profile(rows, [texts[row] for row in rows], layer),
+            contribution=contribution(model, layer),
+        )
+        for layer in layers
+    ]
+    for observation in observations:
+        _refuse_not_finite(observation, model)
+    return observations
+
+
+def _refuse_not_finite(observation: Observation, model: LoadedModel) -> None:
     for name, tensor in (("keys", observation.keys), ("MLP outputs", observation.values)):
         if not torch.isfinite(tensor).all():
             raise UserError(
                 f"the {name} of {model.name} are not finite in {model.dtype}: use float32, or "
                 "weights without NaN"
             )
-    return observation

@@ -153,25 +153,28 @@ class Recorder:
             for site, reduce in reductions
         ]
 
-    def key(self, row: int) -> Float[Tensor, " d_mlp"]:
-        """Key of a text at the last block."""
-        return self.rows[self.layer, row]["key"]
+    def key(self, row: int, layer: int) -> Float[Tensor, " d_mlp"]:
+        """Key of a text at a block."""
+        return self.rows[layer, row]["key"]
 
-    def profile(self, contexts: Sequence[int], texts: Sequence[Sequence[int]]) -> Profile:
+    def profile(
+        self, contexts: Sequence[int], texts: Sequence[Sequence[int]], layer: int
+    ) -> Profile:
         """What was recorded, for one subject.
 
         Args:
             contexts: For each context, the bare prompt first, the row of its text.
             texts: Token ids of each context.
+            layer: The edited block.
 
         Returns:
             The statistics.
         """
-        edited = [self.rows[self.layer, row] for row in contexts]
+        edited = [self.rows[layer, row] for row in contexts]
         return Profile(
             layers=[
                 _layer(block, [self.rows[block, row] for row in contexts])
-                for block in range(self.layer + 1)
+                for block in range(layer + 1)
             ],
             positions=[
                 Position(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,8 @@ from probes.forward import activations
 from probes.forward.batches import batches
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
-from probes.second_moment.estimate import estimate
+from probes.second_moment import forecast
+from probes.second_moment.estimate import estimate_layers
 from probes.second_moment.moment import Provenance, SecondMoment
 from probes.second_moment.stored import load, save
 from probes.second_moment.sums import Progress
@@ -66,27 +67,95 @@ def for_model(
     at_hand = _at_hand(model, layer)
     if at_hand is not None:
         return at_hand
+    estimated = _estimate(model, [layer], notice=notice, progress=progress)
+    return estimated[layer]
+
+
+def for_layers(
+    model: LoadedModel,
+    layers: Sequence[int],
+    choice: str = "auto",
+    *,
+    notice: Callable[[str], None] | None = None,
+    progress: Callable[[int], Progress] | None = None,
+) -> Iterator[tuple[int, SecondMoment]]:
+    """The second moments of several layers, one after another; missing ones come from one pass.
+
+    Args:
+        model: The model.
+        layers: The blocks.
+        choice: As :func:`for_model`; in a file's name ``{layer}`` stands for the block.
+        notice: As :func:`for_model`.
+        progress: As :func:`for_model`.
+
+    Yields:
+        Each layer and its second moment.
+
+    Raises:
+        UserError: As :func:`for_model`; or if one file is named for several layers.
+    """
+    if choice == "auto":
+        missing = [layer for layer in layers if _place(model, layer) is None]
+        estimated = _estimate(model, missing, notice=notice, progress=progress, keep=False)
+    elif choice != "identity" and "{layer}" not in choice and len(layers) > 1:
+        raise UserError(f"{choice} is one file: put {{layer}} into the name of several")
+    else:
+        estimated = {}
+    for layer in layers:
+        at_hand = estimated.pop(layer, None)
+        named = choice.replace("{layer}", str(layer))
+        yield layer, at_hand or for_model(model, layer, named, notice=notice, progress=progress)
+
+
+def _estimate(
+    model: LoadedModel,
+    layers: Sequence[int],
+    *,
+    notice: Callable[[str], None] | None,
+    progress: Callable[[int], Progress] | None,
+    keep: bool = True,
+) -> dict[int, SecondMoment]:
+    """Estimates second moments from packaged text and writes them to the cache.
+
+    Args:
+        model: The model.
+        layers: The blocks.
+        notice: As :func:`for_model`.
+        progress: As :func:`for_model`.
+        keep: Whether to return those that could be written, too.
+
+    Returns:
+        Second moments by layer: all, or those that are in memory alone.
+    """
     say = notice or (lambda line: None)
-    tokens = max(LEAST_TOKENS, TOKENS_PER_DIMENSION * int(model.config.d_mlp))
+    in_memory: dict[int, SecondMoment] = {}
+    if not layers:
+        return in_memory
+    d_mlp = int(model.config.d_mlp)
+    tokens = max(LEAST_TOKENS, TOKENS_PER_DIMENSION * d_mlp)
+    blocks = f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"
     say(
-        f"there is no second moment of {model.name} layer {layer} yet: estimating it from "
+        f"there is no second moment of {model.name} {blocks} yet: estimating it from "
         f"{tokens:,} tokens of packaged text. For reliable numbers pass --second-moment FILE "
         "computed on a larger, more natural corpus"
     )
-    moment = estimate(
-        model,
-        layer,
-        corpus.packaged(),
-        max_tokens=tokens,
-        progress=progress(tokens) if progress else None,
-    )
-    try:
-        kept = cache() / file_name(model, layer)
-        save(moment, kept)
-        say(f"the estimate is kept in {kept}")
-    except UserError as error:
-        say(f"the estimate is not kept: {error}")
-    return moment
+    groups = forecast.groups(layers, d_mlp, halves=False)
+    advance = progress(tokens * len(groups)) if progress else None
+    text = corpus.packaged()
+    for group in groups:
+        for layer, moment in estimate_layers(
+            model, group, text, max_tokens=tokens, progress=advance
+        ):
+            try:
+                kept = cache() / file_name(model, layer)
+                save(moment, kept)
+                say(f"the estimate is kept in {kept}")
+            except UserError as error:
+                say(f"the estimate is not kept: {error}")
+                in_memory[layer] = moment
+            if keep:
+                in_memory[layer] = moment
+    return in_memory
 
 
 def check(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
@@ -135,15 +204,24 @@ def cache() -> Path:
 
 def _at_hand(model: LoadedModel, layer: int) -> SecondMoment | None:
     """The shipped or the cached second moment."""
+    place = _place(model, layer)
+    if place is None:
+        return None
+    path, source = place
+    moment = _read(path, source)
+    check(moment, model, layer)
+    return moment
+
+
+def _place(model: LoadedModel, layer: int) -> tuple[Path, str] | None:
+    """Where the shipped or the cached second moment lies, and which of the two it is."""
     places: list[tuple[Path, str]] = [(bundled.DATA / "second_moments", "shipped")]
     with contextlib.suppress(UserError):  # which is said when an estimate cannot be kept
         places.append((cache(), "estimated"))
     for folder, source in places:
         path = folder / file_name(model, layer)
         if os.path.isfile(path):
-            moment = _read(path, source)
-            check(moment, model, layer)
-            return moment
+            return path, source
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -54,10 +55,46 @@ def estimate(
     Raises:
         UserError: If the layer does not exist or the corpus holds no text.
     """
+    ((_, moment),) = estimate_layers(
+        model, [layer], text,
+        max_tokens=max_tokens, row_length=row_length, seed=seed, progress=progress,
+    )  # fmt: skip
+    return moment
+
+
+def estimate_layers(
+    model: LoadedModel,
+    layers: Sequence[int],
+    text: corpus.Corpus,
+    *,
+    max_tokens: int | None = None,
+    row_length: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Iterator[tuple[int, SecondMoment]]:
+    """Estimates those of several layers in one pass over the corpus.
+
+    Args:
+        model: The model.
+        layers: The blocks, whose matrices must fit into memory together
+            (:func:`probes.second_moment.forecast.groups`).
+        text: The corpus.
+        max_tokens: As :func:`estimate`.
+        row_length: As :func:`estimate`.
+        seed: As :func:`estimate`.
+        progress: As :func:`estimate`.
+
+    Yields:
+        Each layer and its second moment.
+
+    Raises:
+        UserError: As :func:`estimate`.
+    """
     length = row_length or corpus.row_length(model)
-    job = corpus_pass.Pass(model, [layer], text, length, max_tokens, seed)
+    job = corpus_pass.Pass(model, layers, text, length, max_tokens, seed)
     sums = corpus_pass.run(job, progress=progress)
-    return of_sums(sums[layer], model, layer, text, row_length=length)
+    for layer in layers:
+        yield layer, of_sums(sums.pop(layer), model, layer, text, row_length=length)
 
 
 def of_sums(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from reports.figures import canvas, covariance, edit, first_token, many, projections
+from reports.figures import canvas, covariance, edit, first_token, many, projections, sweep
 from reports.figures.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
@@ -194,6 +194,27 @@ def of_moments(document: Document, layer: int | None = None, *, ax: Axes | None 
     rows = [row for row in document["layers"] if layer in (None, row["layer"])]
     name = "convergence"
     return _drawn(name, {name: lambda: covariance.convergence(rows[0]) if rows else None}, ax)
+
+
+def of_sweep(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
+    """A figure of one edit over depth.
+
+    Args:
+        name: ``damage`` or ``stream``.
+        document: A ``diag.sweep/1`` document.
+        ax: Axes to draw on; new ones by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UserError: If what it would show was not measured.
+    """
+    makers = {
+        "damage": lambda: sweep.damage(document),
+        "stream": lambda: sweep.stream(document),
+    }
+    return _drawn(name, makers, ax)
 
 
 def _projections(document: Document, naming: projections.Naming) -> Makers:

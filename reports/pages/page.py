@@ -25,6 +25,7 @@ KINDS = {
     "diag.screen/1": "screen",
     "probes.first_token/1": "first_token",
     "diag.covariance/1": "moments",
+    "diag.sweep/1": "sweep",
 }
 
 
@@ -88,6 +89,10 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
         from reports.pages import covariance
 
         return covariance.view(shown[0], figures=figures)
+    if kinds == ["sweep"]:
+        from reports.pages import sweep
+
+        return sweep.view(shown[0], figures=figures)
     if kinds == ["first_token"]:
         from reports.pages import first_token
 

@@ -54,17 +54,12 @@ def recommended(per_editor: Sequence[terms.Terms], keys: Document | None) -> lis
     Returns:
         Their terms.
     """
-    statuses = _statuses(keys)
     return [
         term
         for term in per_editor
         if (row := term.editor.editor)
         and row.along == row.divide_by
-        and all(
-            # Documents of earlier versions lack a check; one that was tried in vain is no pass.
-            statuses.get(f"{check}_{row.name}", "pass") == "pass"
-            for check in ("damage", "first_tokens")
-        )
+        and (keys is None or _passed(row.name, keys))
     ]
 
 
@@ -99,6 +94,17 @@ def answers(term: terms.Terms, keys: Document | None) -> str:
         if finding["id"] == f"response_{term.editor.name}":
             return f"{finding['message']}." if finding["status"] in ("warn", "fail") else ""
     return ANSWERS[term.editor.editor.along] if term.editor.editor else ""
+
+
+def _passed(editor: str, keys: Document) -> bool:
+    """Whether an editor passed its checks; documents of earlier versions lack some of them."""
+    statuses, bound = _statuses(keys), keys["damage"][editor]
+    if "relative_bound_first_tokens" in bound:
+        names = (f"damage_{editor}", f"first_tokens_{editor}")
+        return all(statuses.get(name) == "pass" for name in names)
+    within, limit = bound["relative_bound"], keys.get("limits", {}).get("damage_safe")
+    passed = within is not None and (limit is None or within < limit)
+    return statuses.get(f"damage_{editor}", "pass" if passed else "fail") == "pass"
 
 
 def _statuses(keys: Document | None) -> dict[str, str]:

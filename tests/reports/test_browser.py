@@ -12,7 +12,7 @@ from tests import browser
 Document = dict[str, Any]
 COLUMN = """(n) => [...document.querySelectorAll('.riskiest > tbody > tr')]
   .filter((row) => !row.hidden).map((row) => row.cells[n].dataset.v ?? row.cells[n].textContent)"""
-KINDS = ("keys", "all", "identity", "first_token", "group", "screened", "moments")
+KINDS = ("keys", "all", "identity", "first_token", "group", "screened", "moments", "sweep")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -92,7 +92,11 @@ def test_the_table_sorts_filters_and_opens(
         tab.run(f"{head}.querySelector('button').click()")
         return str(tab.run(f"{head}.getAttribute('aria-sort')"))
 
-    before = [float(x) for x in column(5)]
+    heads = tab.run(
+        "[...document.querySelectorAll('.riskiest > thead th')].map((head) => head.textContent)"
+    )
+    (perplexity,) = (i for i, head in enumerate(heads) if "Perplexity" in head)
+    before = [float(x) for x in column(perplexity)]
     assert len(before) == 200 and before == sorted(before, reverse=True)
     assert click(3) == "ascending"
     rho = [float(x) for x in column(3)]

@@ -24,7 +24,12 @@ def test_many_edits_are_counted_and_compared(group: Document, pages: dict[str, s
     said = words(pages["group"])
     broken = group["summary"]["collapsed"]
     assert f"Of 200 edits, {broken['rome']} broke the model with ROME" in said
-    assert f"{broken['rome']} Collapsed {200 - broken['rome']} Not collapsed" in said
+    outcomes = group["summary"]["outcomes"]["rome"]
+    assert outcomes["collapsed"] == broken["rome"] and all(outcomes.values())
+    counts = (
+        f"{outcomes[name]} {name.capitalize()}" for name in ("collapsed", "damaged", "intact")
+    )
+    assert " ".join(counts) in said
     for grouping in group["groups"].values():
         for part in grouping:
             assert f"{part['name']} ( {number(part['n'])} edits)" in said.replace("(", "( ")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from diag.covariance.result import SecondMoments
 from diag.keys.result import KeyDiagnosis
 from diag.screen.result import Screening
+from diag.sweep.result import LayerSweep
 from diag.verify.result import Comparison, Verification
 from probes.first_token.run import FirstTokenProbes
 from reports.document import read
@@ -24,6 +25,7 @@ RESULTS: dict[str, Any] = {
     "Comparison": lambda: Comparison(read(str(EVIDENCE))),
     "Screening": lambda: Screening(str(FOLDER / "screen.parquet"), sample("screen")),
     "SecondMoments": lambda: SecondMoments(sample("covariance")),
+    "LayerSweep": lambda: LayerSweep(sample("sweep")),
     "FirstTokenProbes": lambda: FirstTokenProbes(sample("first_token"), []),
 }
 

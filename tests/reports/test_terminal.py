@@ -10,7 +10,7 @@ import pytest
 from reports.__main__ import main
 from reports.numbers import chance, counted, estimate, fixed, number, percent, rank, share, times
 from reports.tables.verdicts import label
-from reports.text import covariance, first_token, screen, verify
+from reports.text import covariance, first_token, screen, sweep, verify
 from reports.text import keys as keys_text
 from tests.documents import FOLDER, sample
 from tests.reports.reading import printed, words
@@ -19,7 +19,7 @@ Document = dict[str, Any]
 TEXTS = {
     "keys": keys_text.show, "keys_identity": keys_text.show, "edit": verify.show,
     "edits": verify.show, "screen": screen.show, "covariance": covariance.show,
-    "first_token": first_token.show,
+    "first_token": first_token.show, "sweep": sweep.show,
 }  # fmt: skip
 
 
@@ -104,7 +104,9 @@ def test_numbers_have_one_minus_sign(name: str) -> None:
 
 def test_sentences_are_set_apart(pages: dict[str, str]) -> None:
     for name in ("keys", "edit", "group"):
-        assert re.search(r"ridge [\d.e−]+\. \d+ prefixed contexts", words(pages[name]))
+        assert re.search(
+            r"ridge [\d.e−]+(, rounding [^.]+\.[^.]+)?\. \d+ prefixed contexts", words(pages[name])
+        )
 
 
 def test_numbers_are_written_one_way() -> None:

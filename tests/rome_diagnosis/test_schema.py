@@ -176,6 +176,7 @@ def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
     from diag.covariance.result import SecondMoments
     from diag.keys.result import KeyDiagnosis
     from diag.screen.result import Screening
+    from diag.sweep.result import LayerSweep
     from diag.verify.result import Comparison, Verification
     from probes.first_token.run import FirstTokenProbes
 
@@ -185,6 +186,7 @@ def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
         "edits": Comparison,
         "screen": lambda document: Screening(str(tmp_path / "table.parquet"), document),
         "covariance": SecondMoments,
+        "sweep": LayerSweep,
         "first_token": lambda document: FirstTokenProbes(document, ()),
     }
     for name, make in makers.items():

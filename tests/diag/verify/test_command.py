@@ -131,7 +131,7 @@ def test_weights_that_round_edits_away_are_refused_before_anything_is_estimated(
     def estimated(*_, **__):
         raise AssertionError("a second moment was estimated for nothing")
 
-    monkeypatch.setattr("probes.second_moment.choose.estimate", estimated)
+    monkeypatch.setattr("probes.second_moment.choose.estimate_layers", estimated)
     with pytest.raises(UserError, match=f"stored as {dtype}.*load it with --dtype float32"):
         verify("Apple", "{} is", target_new="Paris", model=tiny_dir("gpt2"), dtype=dtype)
     with pytest.raises(AssertionError, match="for nothing"):  # as the test could not see otherwise

@@ -1,0 +1,56 @@
+"""One edit at several blocks: one pass of the model, then one second moment at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from diag.keys.document import document
+from diag.keys.judge import judge
+from diag.sweep import document as written
+from diag.sweep.result import LayerSweep
+from probes.keys.observe import observe_layers
+from probes.keys.sink import SinkRecorder
+from probes.request.request import Request
+from probes.setup import Setup
+from rome_diagnosis.errors import UserError
+
+
+def sweep(
+    edit: Request, setup: Setup, layers: Sequence[int] | Literal["all"], *, clamp: float
+) -> LayerSweep:
+    """Diagnoses one edit at several blocks.
+
+    Args:
+        edit: The fact and its prompt.
+        setup: Model, contexts and second moments.
+        layers: The blocks, or ``"all"``.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
+
+    Returns:
+        The sweep.
+
+    Raises:
+        UserError: As :func:`diag.keys.run.diagnose`, or if there are no such blocks.
+    """
+    model = setup.load()
+    if isinstance(layers, str):
+        layers = range(int(model.config.n_layers)) if layers == "all" else ()
+    chosen = sorted({layer for layer in layers if isinstance(layer, int)})
+    if not chosen or len(chosen) < len(set(layers)):
+        raise UserError('layers are block numbers, e.g. [1, 2, 5], or "all"')
+    prefixes = setup.choose_prefixes(model)
+    sink = SinkRecorder(model, max(chosen))
+    observations = observe_layers(model, edit, chosen, prefixes, also=sink.hooks)
+    sampled = setup.prefixes is None
+    rows, notes = [], None
+    for observation, (layer, moment) in zip(
+        observations, setup.find_moments(model, chosen), strict=True
+    ):
+        assert observation.layer == layer
+        judgement = judge(observation, moment, clamp=clamp, seed=setup.seed)
+        notes = document(observation, judgement, moment, seed=setup.seed, sampled=sampled)
+        rows.append(written.row(notes))
+    assert notes is not None
+    profile = observations[-1].profile.layers
+    return LayerSweep(written.document(notes, rows, written.sink(sink.first_positions(), profile)))

@@ -1,0 +1,142 @@
+"""``diag.sweep/1``: one edit at several blocks, and the attention sink over depth."""
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from rome_diagnosis.schema.shared import (
+    Contexts,
+    Head,
+    Limits,
+    Model,
+    Request,
+    SecondMoment,
+    Verdict,
+)
+from rome_diagnosis.schema.values import Count, Name, Number, Pair, Positive, Share, Size
+
+
+class SweptEditor(TypedDict):
+    """What one editor would do at one block.
+
+    Attributes:
+        denominator: D.
+        relative_bound: Upper bound of the RMS change of the residual stream over corpus tokens, in
+            units of its median norm after the block; null where it was not checked.
+        relative_bound_first_tokens: The same over first tokens.
+        bare: Share of the change that the bare prompt receives, signed; null where unknown.
+        prefixed: The same at prefixed prompts.
+        verdict: The verdict; on the published editor over draws of the contexts.
+    """
+
+    denominator: Number
+    relative_bound: Size | None
+    relative_bound_first_tokens: Size | None
+    bare: Number | None
+    prefixed: Number | None
+    verdict: Verdict
+
+
+class SweptLayer(TypedDict):
+    """The edit at one block.
+
+    Attributes:
+        layer: The block.
+        second_moment: What its keys are judged by.
+        ratio: ρ.
+        ratio_interval: 95 % interval of ρ over draws of the contexts; null where there are too few.
+        residual_norm: Median norm of the residual stream after the block; null if unknown.
+        editors: For each editor what it would do.
+        verdict: The verdict on ROME as published.
+    """
+
+    layer: Count
+    second_moment: SecondMoment
+    ratio: Number
+    ratio_interval: Pair | None
+    residual_norm: Positive | None
+    editors: dict[Name, SweptEditor]
+    verdict: Verdict
+
+
+class SinkBlock(TypedDict):
+    """The first position as it enters one block, averaged over contexts.
+
+    Attributes:
+        layer: The block.
+        norm_first: Norm of the residual stream at the first position.
+        norm_later: Median norm at later positions; null where there are none.
+        norm_ratio: The first over the second.
+        written: Norm of what the block's MLP outputs at the first position.
+        coordinates: Indices of the stream's largest coordinates there.
+        coordinates_share: Share of its squared norm that these carry.
+        attention_to_first: Attention that later tokens pay to it; null where there are none.
+    """
+
+    layer: Count
+    norm_first: Size
+    norm_later: Size | None
+    norm_ratio: Size | None
+    written: Size
+    coordinates: list[Count]
+    coordinates_share: Share
+    attention_to_first: Share | None
+
+
+class Sink(TypedDict):
+    """The attention sink over depth.
+
+    Attributes:
+        written_by: The block after which the first position's stream is a sink's; null where none
+            is, or already the embedding is one.
+        limit: From which ratio of norms on it is one.
+        blocks: A row for each block up to the last that was asked for.
+    """
+
+    written_by: Count | None
+    limit: Positive
+    blocks: list[SinkBlock]
+
+
+class SweptLookup(TypedDict):
+    """Where the bare prompt looks the fact up.
+
+    Attributes:
+        token: The subject's last token.
+        index: Its index in the prompt.
+        is_first_token: Whether no other token of the text precedes it.
+    """
+
+    token: str
+    index: Count
+    is_first_token: bool
+
+
+class SweepDocument(Head):
+    """One edit at several blocks.
+
+    Attributes:
+        schema: ``diag.sweep/1``.
+        model: The model.
+        request: The fact that is edited.
+        contexts: The contexts the prompt is put into.
+        lookup: Where the bare prompt looks the fact up.
+        clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        limits: The limits the verdicts rest on.
+        validity: On which models the limits were validated.
+        layers: The edit at each block.
+        sink: The attention sink over depth.
+        summary: Which blocks are safe to edit, and where the sink is born.
+    """
+
+    schema: Literal["diag.sweep/1"]
+    model: Model
+    request: Request
+    contexts: Contexts
+    lookup: SweptLookup
+    clamp_norm_factor: Positive
+    limits: Limits
+    validity: NotRequired[str]
+    layers: list[SweptLayer]
+    sink: Sink
+    summary: str
