@@ -10,22 +10,36 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(
-    r"(<!-- output of: python (?P<command>.*?) -->\n```text\n).*?(```\n<!-- end of output -->)",
+    r"(<!-- output of: python (?P<command>[^>]*?)"
+    r"(, section \"(?P<section>[^>]*)\")? -->\n```text\n)"
+    r".*?(?P<end>```\n<!-- end of output -->)",
     re.DOTALL,
 )
 WIDTH = 100
 FILES = (ROOT / "README.md", ROOT / "docs" / "verify.md")
 
 
-def output(command: str) -> str:
-    """What a command prints in a terminal of a fixed width."""
+def output(command: str, section: str | None = None) -> str:
+    """What a command prints in a terminal of a fixed width, or one section of it.
+
+    Args:
+        command: The command line, without ``python``.
+        section: The section's title; all that is printed if ``None``.
+
+    Returns:
+        The text.
+    """
     words = command.replace('"', "").split()
     done = subprocess.run(
         [sys.executable, *words],
         cwd=ROOT, check=True, capture_output=True, text=True,
         env=os.environ | {"COLUMNS": str(WIDTH), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    return "".join(line.rstrip() + "\n" for line in done.stdout.splitlines())
+    printed = "".join(line.rstrip() + "\n" for line in done.stdout.splitlines())
+    if section is None:
+        return printed
+    (found,) = (part for part in printed.split("\n\n") if part.startswith(f"{section}\n"))
+    return found.removesuffix("\n") + "\n"
 
 
 def main() -> None:
@@ -33,7 +47,10 @@ def main() -> None:
     for path in FILES:
         text = path.read_text(encoding="utf-8")
         path.write_text(
-            BLOCK.sub(lambda block: block[1] + output(block["command"]) + block[3], text),
+            BLOCK.sub(
+                lambda block: block[1] + output(block["command"], block["section"]) + block["end"],
+                text,
+            ),
             encoding="utf-8",
         )
 
