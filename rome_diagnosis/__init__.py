@@ -12,6 +12,7 @@ Every library call by one name, imported when it is first used::
 ``guard``             raise before a dangerous edit, whatever editor is about to make it
 ``verify``            perform an edit four ways and measure the model
 ``verify_list``       the same for a list of edits, with groups compared
+``compare``           several diagnoses side by side: one table, one figure
 ``sweep``             the same at several blocks: which layer is safe to edit?
 ``screen``            the check of ``diagnose`` for every edit of a data set
 ``second_moments``    estimate the second moments C that edits are judged by
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from diag.apply.record import undo as undo
     from diag.covariance.api import second_moments as second_moments
     from diag.keys.api import diagnose as diagnose
+    from diag.keys.compare import compare as compare
     from diag.screen.api import screen as screen
     from diag.sweep.api import sweep as sweep
     from diag.verify.api import verify as verify
@@ -51,6 +53,7 @@ _NAMES = {
     "UserError": "rome_diagnosis.errors",
     "__version__": "rome_diagnosis.version",
     "apply": "diag.apply.api",
+    "compare": "diag.keys.compare",
     "diagnose": "diag.keys.api",
     "guard": "diag.apply.danger",
     "load_model": "probes.setup",

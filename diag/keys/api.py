@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from rome_diagnosis import options
+from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from diag.keys.compare import Diagnoses
     from diag.keys.result import KeyDiagnosis
     from probes.request.request import Request
     from probes.setup import SetupOptions
 
 
+@overload
 def diagnose(
     subject: str,
     prompt: str | None = None,
@@ -22,11 +25,30 @@ def diagnose(
     target_true: str | None = None,
     clamp: float = options.CLAMP_FACTOR,
     **setup: Unpack[SetupOptions],
-) -> KeyDiagnosis:
-    """Diagnoses one edit before it is performed.
+) -> KeyDiagnosis: ...
+@overload
+def diagnose(
+    subject: list[str] | tuple[str, ...],
+    prompt: str | None = None,
+    *,
+    target_new: str | None = None,
+    target_true: str | None = None,
+    clamp: float = options.CLAMP_FACTOR,
+    **setup: Unpack[SetupOptions],
+) -> Diagnoses: ...
+def diagnose(
+    subject: str | list[str] | tuple[str, ...],
+    prompt: str | None = None,
+    *,
+    target_new: str | None = None,
+    target_true: str | None = None,
+    clamp: float = options.CLAMP_FACTOR,
+    **setup: Unpack[SetupOptions],
+) -> KeyDiagnosis | Diagnoses:
+    """Diagnoses one edit before it is performed, or one of each of several subjects.
 
     Args:
-        subject: The subject of the fact.
+        subject: The subject of the fact, or several.
         prompt: With ``{}`` for the subject, or with the subject in it once; by default the prompt
             of a fact the bundled world knows about the subject, else ``"{} is"``.
         target_new: What the edit should make the model say; recorded in the result.
@@ -35,17 +57,27 @@ def diagnose(
         **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
 
     Returns:
-        Everything measured, with findings and a verdict.
+        Everything measured, with findings and a verdict; of several subjects their diagnoses, which
+        are also one table.
 
     Raises:
         UserError: For anything the caller can put right.
     """
     from diag.keys import run
+    from diag.keys.compare import compare
     from probes.setup import Setup
 
     options.check_clamp(clamp)
-    edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
-    return run.diagnose(edit, Setup(**setup).prepare(), clamp=clamp)
+    subjects = [subject] if isinstance(subject, str) else subject
+    edits = [
+        choose_request(each, prompt, target_new=target_new, target_true=target_true)
+        for each in subjects
+    ]
+    if not edits:
+        raise UserError("there is no subject: give one, or a list of them")
+    prepared = Setup(**setup).prepare()
+    results = [run.diagnose(edit, prepared, clamp=clamp) for edit in edits]
+    return results[0] if isinstance(subject, str) else compare(results)
 
 
 def choose_request(

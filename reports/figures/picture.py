@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from reports.figures import canvas, covariance, edit, first_token, many, projections, sweep
+from reports.figures import canvas, covariance, edit, first_token, many, projections, several, sweep
 from reports.figures.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
@@ -215,6 +215,26 @@ def of_sweep(name: str, document: Document, *, ax: Axes | None = None) -> Pictur
         "stream": lambda: sweep.stream(document),
     }
     return _drawn(name, makers, ax)
+
+
+def of_several(
+    name: str, documents: Sequence[Document], labels: Sequence[str], *, ax: Axes | None = None
+) -> Picture:
+    """A figure of several diagnoses side by side.
+
+    Args:
+        name: ``damage`` or ``first_tokens``.
+        documents: ``diag.keys/1`` documents.
+        labels: What each is called.
+        ax: Axes to draw on; new ones by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UserError: If what it would show was not measured.
+    """
+    return _drawn(name, {name: lambda: several.draw(name, documents, labels)}, ax)
 
 
 def _projections(document: Document, naming: projections.Naming) -> Makers:
