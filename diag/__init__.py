@@ -6,6 +6,7 @@
 ``keys``            command: will this edit break the model?
 ``verify``          command: perform edits and measure what became of the model
 ``screen``          command: the check of ``keys`` for every edit of a data set
+``sequence``        command: which edit of a list breaks the model
 ``sweep``           the check of ``keys`` at several blocks (``diag.keys --layer all``)
 ``covariance``      command: estimate, merge and import second moments
 ==================  ======================================================================

@@ -23,6 +23,7 @@ TEXTS = {
     "diag.keys/1": "reports.text.keys",
     "diag.verify/1": "reports.text.verify",
     "diag.screen/1": "reports.text.screen",
+    "diag.sequence/1": "reports.text.sequence",
     "diag.covariance/1": "reports.text.covariance",
     "diag.sweep/1": "reports.text.sweep",
     "probes.first_token/1": "reports.text.first_token",

@@ -42,6 +42,7 @@ def render(*documents: Mapping[str, Any]) -> str:
     shown = view(*documents, figures=False)
     kinds = {
         "edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments,
+        "sequence": _sequence,
         "sweep": _sweep,
     }  # fmt: skip
     return "\n".join(kinds[shown["kind"]](shown)).rstrip() + "\n"
@@ -282,6 +283,44 @@ def _listed(shown: dict[str, Any]) -> list[str]:
             ]
         )  # fmt: skip
     return table(head, rows)
+
+
+def _sequence(shown: dict[str, Any]) -> list[str]:
+    lines = [*heading(1, shown["title"]), line(shown["headline"]), ""]
+    if shown["culprit"]:
+        lines += [line(bold(shown["culprit"])), ""]
+    lines += heading(2, "What to do") + bullets(shown["advice"])
+    lines += heading(2, "How far the list gets") + table(shown["reach_head"], shown["reaches"])
+    lines += [line(shown["f"]["not_checked"] or shown["forgetting"]), ""]
+    if shown["dangerous"]:
+        more = [f"and {number(shown['more_dangerous'])} more"] if shown["more_dangerous"] else []
+        named = (
+            line(f"Edit {one['index']}, ", bold(one["subject"]), ": ", one["reason"])
+            for one in shown["dangerous"]
+        )
+        lines += heading(2, "Edits that are dangerous alone") + bullets([*named, *more])
+    if shown["f"]["pairs"]:
+        pairs = (
+            f"Edits {pair['earlier']} and {pair['later']}: {pair['reason']}"
+            for pair in shown["f"]["pairs"]
+        )
+        lines += heading(2, "Pairs that write on each other's keys") + bullets(pairs)
+    lines += heading(2, "What was measured")
+    rows = shown["checkpoints"]
+    lines += table(shown["head"], rows) if rows else _missing(shown["perform"])
+    head = ("Edit", "Index", "Token", "ρ", "Damage alone", "Alone")
+    made = [
+        (
+            _edited(row["before"], row["subject"], row["after"]), row["edit"]["index"],
+            row["edit"]["token"], number(row["edit"]["rho"]), percent(row["edit"]["damage"]),
+            row["label"].text,
+        )
+        for row in shown["rows"][:LISTED]
+    ]  # fmt: skip
+    lines += heading(2, "Edit by edit") + table(head, made)
+    if shown["refused"]:
+        lines += heading(2, "Not in the list") + bullets(shown["refused"][:LISTED])
+    return lines + _repeat([shown["d"]], shown)
 
 
 def _missing(command: str) -> list[str]:

@@ -15,6 +15,7 @@ Every library call by one name, imported when it is first used::
 ``compare``           several diagnoses side by side: one table, one figure
 ``sweep``             the same at several blocks: which layer is safe to edit?
 ``screen``            the check of ``diagnose`` for every edit of a data set
+``sequence``          which edit of a list breaks the model? before the first is made
 ``second_moments``    estimate the second moments C that edits are judged by
 ``probe``             where and why first-token keys differ
 ``load_model``        load a model once, for many calls
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from diag.keys.api import diagnose as diagnose
     from diag.keys.compare import compare as compare
     from diag.screen.api import screen as screen
+    from diag.sequence.api import sequence as sequence
     from diag.sweep.api import sweep as sweep
     from diag.verify.api import verify as verify
     from diag.verify.api import verify_list as verify_list
@@ -60,6 +62,7 @@ _NAMES = {
     "probe": "probes.first_token.api",
     "render": "reports.api",
     "screen": "diag.screen.api",
+    "sequence": "diag.sequence.api",
     "second_moments": "diag.covariance.api",
     "sweep": "diag.sweep.api",
     "undo": "diag.apply.record",

@@ -17,6 +17,7 @@ COMMANDS = {
     "verify": ("diag.verify.command", "What became of the model when the edit was performed?"),
     "apply": ("diag.apply.command", "Make the recommended edit, save the model, take it back."),
     "screen": ("diag.screen.command", "Which edits of a data set would break the model?"),
+    "sequence": ("diag.sequence.command", "Which edit of a list breaks the model, and when?"),
     "covariance": ("diag.covariance.command", "Second moments: estimate, merge, import."),
     "first-token": ("probes.first_token.command", "Where and why do first-token keys differ?"),
     "bundled": ("probes.bundled.command", "Where the bundled model and its data are."),

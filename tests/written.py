@@ -16,6 +16,7 @@ RESULTS = {
     "diag.keys.result": ("KeyDiagnosis",),
     "diag.verify.result": ("Verification", "Comparison"),
     "diag.screen.result": ("Screening",),
+    "diag.sequence.result": ("Trajectory",),
     "diag.covariance.result": ("SecondMoments",),
     "diag.sweep.result": ("LayerSweep",),
     "probes.first_token.run": ("FirstTokenProbes",),

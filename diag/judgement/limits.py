@@ -133,6 +133,27 @@ CLAMP_NORM_FACTOR = Limit(
     "the clamp factor of ROME's own settings for GPT-2-XL and GPT-J; others use 3 to 4",
 )
 
+# What is expected of a list of edits before any v* is known.
+SEQUENCE_COLLAPSE = Limit(
+    0.6,
+    "many edits change hidden states in many directions, which costs more than one direction does: "
+    "of four lists of the bundled model (COUNTERFACT and its own facts, ROME on later subjects and "
+    "C-ROME) three passed ten times the perplexity at a damage of 0.55 to 0.65, one at 0.8",
+    BUNDLED,
+)
+RESIDUAL_SHORT = Limit(
+    0.5,
+    "of 200 recorded edits (docs/evidence) 199 had a δ of nine tenths of the clamp or more; models "
+    "that take a fact on more easily stop sooner",
+    BUNDLED,
+)
+STEP_REACH = Limit(
+    0.65,
+    "Adam's steps do not all go one way: of the 233 δ of such lists that ended inside their clamp "
+    "half came between 0.5 and 0.7 of as far as they could",
+    BUNDLED,
+)
+
 # What became of an edited model. The reasons quote the 200 edits of the bundled model in
 # docs/evidence: C-ROME's 200 arms and ROME's 100 arms of later subjects are its controls.
 PERPLEXITY_COLLAPSE = Limit(

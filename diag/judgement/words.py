@@ -19,7 +19,8 @@ def percent(share: float, limit: float | None = None) -> str:
         return "less than 0.01 %"
     for digits in range(2, 7):
         size = abs(value)
-        text = f"{value:.{digits}g}" if size < 10**digits else f"{value:,.0f}"
+        rounded = float(f"{value:.{digits}g}")  # 99.6 to two digits is 1e+02
+        text = f"{rounded:g}" if size < 10**digits else f"{value:,.0f}"
         rounded = float(text.replace(",", ""))
         if limit is None or _side(rounded, 100 * limit) == _side(value, 100 * limit):
             break

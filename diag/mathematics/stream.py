@@ -88,6 +88,12 @@ class Stream:
         background = self.moment.background
         return None if background is None or self.why_not else background.residual_norm
 
+    @cached_property
+    def first_moment(self) -> Float[Tensor, "d_mlp d_mlp"] | None:
+        """E[k kᵀ] over the sampled first tokens; ``None`` without a sample of them."""
+        first = self._first
+        return None if first is None else first.T @ first / len(first)
+
     def change(
         self,
         u: Float[Tensor, " d_mlp"],

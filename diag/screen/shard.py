@@ -97,29 +97,51 @@ class Screener:
         Returns:
             For each the columns :data:`MEASURED`, or why it could not be measured.
         """
+        return self.screen_with_keys(requests)[0]
+
+    def screen_with_keys(
+        self, requests: Sequence[Request]
+    ) -> tuple[list[dict[str, Any] | UserError], Float[Tensor, "request 2 d_mlp"]]:
+        """Measures requests, and hands out what it measured.
+
+        Args:
+            requests: The edits.
+
+        Returns:
+            As :meth:`screen`, and each request's bare and mean key, zero where it has none.
+        """
         placed = self.shared.place(requests)
         results: list[dict[str, Any] | UserError] = [
             at if isinstance(at, UserError) else {} for at in placed
         ]
+        both = torch.zeros(len(requests), 2, self.moment.d_mlp, dtype=torch.float64)
         able = [i for i, at in enumerate(placed) if not isinstance(at, UserError)]
         if able:
             lookups = [at for at in placed if not isinstance(at, UserError)]
-            for i, result in zip(able, self._measure(lookups), strict=True):
+            measured, both[able] = self._measure(lookups)
+            for i, result in zip(able, measured, strict=True):
                 results[i] = result
-        return results
+        return results, both
 
-    def _measure(self, placed: Sequence[Placed]) -> list[dict[str, Any] | UserError]:
+    def _measure(
+        self, placed: Sequence[Placed]
+    ) -> tuple[list[dict[str, Any] | UserError], Float[Tensor, "request 2 d_mlp"]]:
         keys = self.shared.capture(placed)
         results: list[dict[str, Any] | UserError] = []
+        both: list[Tensor] = []
         for start in range(0, len(placed), JUDGED_AT_ONCE):
             some = slice(start, start + JUDGED_AT_ONCE)
-            results += self._judge(placed[some], keys.of(some))
-        return results
+            in_contexts = keys.of(some)
+            both.append(torch.stack([in_contexts[:, 0], in_contexts.mean(1)], dim=1))
+            results += self._judge(placed[some], in_contexts, both[-1])
+        return results, torch.cat(both)
 
     def _judge(
-        self, placed: Sequence[Placed], keys: Float[Tensor, "request context d_mlp"]
+        self,
+        placed: Sequence[Placed],
+        keys: Float[Tensor, "request context d_mlp"],
+        bare_and_mean: Float[Tensor, "request 2 d_mlp"],
     ) -> list[dict[str, Any] | UserError]:
-        bare_and_mean = torch.stack([keys[:, 0], keys.mean(1)], dim=1)
         white = self.moment.whiten(bare_and_mean)
         directions = self.moment.unwhiten(white)
         columns = self._numbers(bare_and_mean, white) | self._changes(

@@ -112,14 +112,27 @@ def prepare(setup: Setup, settings: Settings) -> Run:
     from diag.verify import run
     from probes.edited.weights import writable
 
-    chosen = settings.hyperparameters
+    setup = with_hyperparameters(setup, settings.hyperparameters)
+    model = setup.load()
+    writable(model, setup.choose_layer(model))  # said before a second moment is estimated
+    return run.prepare(setup.prepare(), settings, quiet=setup.quiet)
+
+
+def with_hyperparameters(setup: Setup, chosen: Hyperparameters) -> Setup:
+    """A setup that takes from hyper-parameters what it leaves open: the layer, and C = I.
+
+    Args:
+        setup: What to measure with.
+        chosen: The hyper-parameters.
+
+    Returns:
+        The setup.
+    """
     if setup.layer is None:
         setup = dataclasses.replace(setup, layer=chosen.layer)
     if setup.second_moment == "auto" and not chosen.second_moment_adjustment:
         setup = dataclasses.replace(setup, second_moment="identity")  # as the result will say
-    model = setup.load()
-    writable(model, setup.choose_layer(model))  # said before a second moment is estimated
-    return run.prepare(setup.prepare(), settings, quiet=setup.quiet)
+    return setup
 
 
 def split_options(options: Options) -> tuple[Setup, Settings]:

@@ -59,8 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
         "beside --json FILE)",
     )
     options.add_model(parser)
-    _add_optimisation(parser)
-    _add_measurement(parser)
+    add_optimisation(parser)
+    add_measurement(parser)
     group = options.add_output(parser)
     group.add_argument(
         "--save-model",
@@ -80,7 +80,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_optimisation(parser: argparse.ArgumentParser) -> None:
+def add_optimisation(parser: argparse.ArgumentParser) -> None:
+    """Adds how v* is optimised."""
     unset = options.UNSET
     group = parser.add_argument_group("optimisation of v*")
     group.add_argument(
@@ -100,7 +101,8 @@ def _add_optimisation(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_measurement(parser: argparse.ArgumentParser) -> None:
+def add_measurement(parser: argparse.ArgumentParser) -> None:
+    """Adds what is measured on an edited model, and on what."""
     unset = options.UNSET
     group = parser.add_argument_group("measurement")
     group.add_argument(
@@ -168,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "save_model" in given:
             files.check_new_folder(given["save_model"])
         edits = _edits(given)
-        settings = _settings(given)
+        settings = settings_of(given)
         run = prepare(setup, settings)
         line = shlex.join(["python", "-m", "diag.verify", *words])
         result: Verification | Comparison
@@ -216,7 +218,18 @@ def _edits(given: dict[str, Any]) -> Edits | EditCase:
     return read_edits(given["edits"], limit=given.get("limit"))
 
 
-def _settings(given: dict[str, Any]) -> Settings:
+def settings_of(given: dict[str, Any]) -> Settings:
+    """What is measured, and on what.
+
+    Args:
+        given: Parsed options of :func:`add_optimisation` and :func:`add_measurement`.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: If a file cannot be read, or a value cannot be meant.
+    """
     from diag.verify.settings import Facts, Settings, Texts
 
     facts = given.get("facts")

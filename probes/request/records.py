@@ -45,11 +45,17 @@ class Edits:
         cases: The edits, in order.
         refused: The records that are not edits.
         notes: What was left out or changed in reading, for people to read.
+        indices: The index of each edit among the rows; empty where every row is an edit.
     """
 
     cases: tuple[EditCase, ...]
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
+
+    def index(self, i: int) -> int:
+        """Index among the rows, from 0, of the edit that is ``cases[i]``."""
+        return self.indices[i] if self.indices else i
 
 
 class Notes:
@@ -92,12 +98,14 @@ def read_edits(path: str | os.PathLike[str], *, limit: int | None = None) -> Edi
     """
     cases: list[EditCase] = []
     refused: list[Refused] = []
+    indices: list[int] = []
     notes = Notes()
     for row in rows(path):
         try:
             if row.error is not None:
                 raise UserError(row.error)
             cases.append(from_record(row.record))
+            indices.append(row.row)
             notes.add(row.record, cases[-1].request.notes)
         except UserError as error:
             refused.append(Refused(row.row, str(error), row.place))
@@ -105,7 +113,7 @@ def read_edits(path: str | os.PathLike[str], *, limit: int | None = None) -> Edi
             break
     if not cases:
         raise none_is_an_edit(path, len(refused), f"{refused[0].place}: {refused[0].reason}")
-    return Edits(tuple(cases), tuple(refused), notes.lines())
+    return Edits(tuple(cases), tuple(refused), notes.lines(), tuple(indices))
 
 
 def rows(path: str | os.PathLike[str]) -> Iterator[Row]:

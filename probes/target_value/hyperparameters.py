@@ -93,6 +93,17 @@ class Hyperparameters:
         if not self.clamp_norm_factor > 0:
             raise UserError(f"clamp_norm_factor is {self.clamp_norm_factor}: it must be above 0")
 
+    def reach(self, d_model: int) -> float:
+        """The longest δ that Adam can make: a coordinate moves by about the learning rate a step.
+
+        Args:
+            d_model: Length of δ.
+
+        Returns:
+            (evaluations − 1) · learning rate · √d_model.
+        """
+        return (self.evaluations - 1) * self.learning_rate * math.sqrt(d_model)
+
     def to_json(self) -> dict[str, Any]:
         """The values as a JSON object."""
         return dataclasses.asdict(self)

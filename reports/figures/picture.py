@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from reports.figures import canvas, covariance, edit, first_token, many, projections, several, sweep
+from reports.figures import (
+    canvas,
+    covariance,
+    edit,
+    first_token,
+    many,
+    projections,
+    sequence,
+    several,
+    sweep,
+)
 from reports.figures.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
@@ -194,6 +204,31 @@ def of_moments(document: Document, layer: int | None = None, *, ax: Axes | None 
     rows = [row for row in document["layers"] if layer in (None, row["layer"])]
     name = "convergence"
     return _drawn(name, {name: lambda: covariance.convergence(rows[0]) if rows else None}, ax)
+
+
+def of_sequence(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
+    """A figure of a list of edits.
+
+    Args:
+        name: ``damage``, ``perplexity`` or ``efficacy``.
+        document: A ``diag.sequence/1`` document.
+        ax: Axes to draw on; new ones by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UserError: If what it would show was not measured.
+    """
+    return _drawn(
+        name,
+        {
+            "damage": lambda: sequence.damage(document),
+            "perplexity": lambda: sequence.perplexity(document),
+            "efficacy": lambda: sequence.efficacy(document),
+        },
+        ax,
+    )
 
 
 def of_sweep(name: str, document: Document, *, ax: Axes | None = None) -> Picture:

@@ -23,6 +23,7 @@ KINDS = {
     "diag.keys/1": "keys",
     "diag.verify/1": "edit",
     "diag.screen/1": "screen",
+    "diag.sequence/1": "sequence",
     "probes.first_token/1": "first_token",
     "diag.covariance/1": "moments",
     "diag.sweep/1": "sweep",
@@ -85,6 +86,10 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
         from reports.pages import many
 
         return many.view(shown[0], figures=figures)
+    if kinds == ["sequence"]:
+        from reports.pages import sequence
+
+        return sequence.view(shown[0], figures=figures)
     if kinds == ["moments"]:
         from reports.pages import covariance
 
@@ -113,7 +118,8 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
 
 
 def _kind(document: Document) -> str:
-    return "edits" if "edits" in document else KINDS[document["schema"]]
+    kind = KINDS[document["schema"]]
+    return "edits" if kind == "edit" and "edits" in document else kind
 
 
 def _template(name: str, documents: tuple[Document, ...]) -> str:

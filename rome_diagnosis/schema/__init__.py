@@ -5,6 +5,7 @@
 ``verify``         ``diag.verify/1`` of one performed edit; its ``arms``
 ``verify_list``    ``diag.verify/1`` of a list of them
 ``screen``         ``diag.screen/1``: a screened data set and its table
+``sequence``       ``diag.sequence/1``: a list of edits made one after another
 ``covariance``     ``diag.covariance/1``: second moments
 ``sweep``          ``diag.sweep/1``: one edit at several blocks
 ``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``

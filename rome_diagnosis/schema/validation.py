@@ -12,6 +12,7 @@ from rome_diagnosis.schema.covariance import CovarianceDocument
 from rome_diagnosis.schema.first_token import FirstTokenDocument
 from rome_diagnosis.schema.keys import KeysDocument
 from rome_diagnosis.schema.screen import AnyScreenDocument
+from rome_diagnosis.schema.sequence import SequenceDocument
 from rome_diagnosis.schema.sweep import SweepDocument
 from rome_diagnosis.schema.verify_list import VerifyDocument
 
@@ -25,6 +26,7 @@ KINDS: Mapping[str, Any] = {
     "diag.keys/1": KeysDocument,
     "diag.verify/1": VerifyDocument,
     "diag.screen/1": AnyScreenDocument,
+    "diag.sequence/1": SequenceDocument,
     "diag.covariance/1": CovarianceDocument,
     "diag.sweep/1": SweepDocument,
     "probes.first_token/1": FirstTokenDocument,

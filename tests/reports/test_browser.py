@@ -12,7 +12,9 @@ from tests import browser
 Document = dict[str, Any]
 COLUMN = """(n) => [...document.querySelectorAll('.riskiest > tbody > tr')]
   .filter((row) => !row.hidden).map((row) => row.cells[n].dataset.v ?? row.cells[n].textContent)"""
-KINDS = ("keys", "all", "identity", "first_token", "group", "screened", "moments", "sweep")
+KINDS = (
+    "keys", "all", "identity", "first_token", "group", "screened", "moments", "sequence", "sweep",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KINDS)

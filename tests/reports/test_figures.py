@@ -29,7 +29,7 @@ Document = dict[str, Any]
 def test_figures_take_their_colours_from_the_page(pages: dict[str, str]) -> None:
     sheet = style()
     light, dark = sheet.split("@media screen and (prefers-color-scheme: dark)", 1)
-    for name in ("keys", "all", "group", "moments"):
+    for name in ("keys", "all", "group", "moments", "sequence"):
         used = set(re.findall(r"var\((--[\w-]+)\)", pages[name]))
         assert {"--ink", "--rome", "--c-rome"} <= used
         for variable in used - {"--editor"}:

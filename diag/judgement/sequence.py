@@ -1,0 +1,163 @@
+"""What to say of a list of edits: why an edit is dangerous, and what to do about the list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from diag.judgement.limits import (
+    DAMAGE_COLLAPSE,
+    DAMAGE_HARM,
+    FIRST_TOKENS_HARM,
+    RATIO_COLLAPSE,
+    SEQUENCE_COLLAPSE,
+)
+from diag.judgement.words import number, of_norm, percent
+from rome_diagnosis.editors import EDITORS, REMEDY
+
+NAMED = 5  # edits that a sentence names
+MOST_PAIRS = 20  # of which more are not listed
+
+
+def danger(rho: float, damage: float | None, first_tokens: float | None) -> str:
+    """Why an edit is dangerous alone.
+
+    Args:
+        rho: ρ of its keys.
+        damage: Over corpus tokens, in units of hidden states' norm; ``None`` if not checked.
+        first_tokens: The same at first tokens.
+
+    Returns:
+        A phrase with what was measured and its limit.
+    """
+    if damage is None:
+        limit = RATIO_COLLAPSE.value
+        return f"its keys are inconsistent: ρ is {number(rho)} (limit {limit:g})"
+    for limit in (DAMAGE_COLLAPSE.value, DAMAGE_HARM.value):
+        if damage >= limit:
+            return (
+                f"it alone may change hidden states by {of_norm(damage, limit)} "
+                f"(limit {percent(limit)}); ρ is {number(rho)}"
+            )
+    limit = FIRST_TOKENS_HARM.value
+    return (
+        f"it alone may change first tokens by {of_norm(first_tokens or 0.0, limit)} "
+        f"(limit {percent(limit)})"
+    )
+
+
+def entangled(earlier: str, later: str, share: float) -> str:
+    """Why a pair of edits is dangerous.
+
+    Args:
+        earlier: Subject of the edit that is made first.
+        later: Subject of the other.
+        share: Share of the later one's change that arrives at the earlier one's key.
+
+    Returns:
+        A sentence.
+    """
+    about = f"both edit {later!r}"
+    if earlier != later:
+        about = f"{later!r} is read much like {earlier!r}"
+    return f"{about}: the later edit puts {percent(share)} of its change on the earlier one's key"
+
+
+@dataclass(frozen=True)
+class Case:
+    """The numbers that advice on a list rests on; places count from 0, numbers of edits from 1.
+
+    Attributes:
+        method: The chosen editor.
+        n: How many edits there are.
+        checked: Whether damage could be checked.
+        dangerous: Indices of edits that are dangerous alone, as the list was given.
+        repaired: How many of them the remedy makes safe.
+        harm_at: Number of edits after which the list harms the model without these.
+        collapse_at: The same of collapse.
+        farthest: The editor with which the list gets farthest.
+        lost: How many edits are expected to be forgotten.
+        pairs: How many pairs disturb each other.
+    """
+
+    method: str
+    n: int
+    checked: bool
+    dangerous: Sequence[int]
+    repaired: int
+    harm_at: int | None
+    collapse_at: int | None
+    farthest: str
+    lost: int
+    pairs: int
+
+
+def advice(case: Case) -> list[str]:
+    """What to do with a list.
+
+    Args:
+        case: Its numbers.
+
+    Returns:
+        Sentences, the most urgent first.
+    """
+    if not case.checked:
+        return [
+            "Estimate a second moment for this block (python -m diag.covariance): without one "
+            "the damage of a list cannot be forecast."
+        ]
+    return [
+        sentence
+        for part in (_dangerous, _length, _editor, _pairs)
+        if (sentence := part(case)) is not None
+    ] or ["Nothing speaks against making the list as it is."]
+
+
+def _dangerous(case: Case) -> str | None:
+    if not case.dangerous:
+        return None
+    named = ", ".join(str(i) for i in case.dangerous[:NAMED])
+    more = len(case.dangerous) - NAMED
+    which = f"edits {named}" + (f" and {more:,} more" if more > 0 else "")
+    if case.method == REMEDY:
+        return f"Leave out {which}: each is dangerous alone."
+    remedy = EDITORS[REMEDY].short
+    rest = len(case.dangerous) - case.repaired
+    text = f"Leave out {which}, or make them with {remedy}"
+    if rest:
+        return f"{text}, which still leaves {rest:,} dangerous."
+    return f"{text}, which makes each of them safe by itself."
+
+
+def _length(case: Case) -> str | None:
+    if case.harm_at is None:
+        return None
+    text = f"Make at most {case.harm_at - 1:,} of the edits on one copy of the model"
+    if case.dangerous:
+        text += ", the dangerous ones aside"
+    if case.collapse_at is None:
+        return f"{text}: from edit {case.harm_at:,} on ordinary growth costs other facts."
+    return (
+        f"{text}: ordinary growth costs other facts from edit {case.harm_at:,} on and reaches "
+        f"{percent(SEQUENCE_COLLAPSE.value)} of hidden states' norm, where models collapse, at "
+        f"edit {case.collapse_at:,}."
+    )
+
+
+def _editor(case: Case) -> str | None:
+    if case.farthest == case.method or case.collapse_at is None:
+        return None
+    return f"Of the editors {EDITORS[case.farthest].short} takes the list farthest."
+
+
+def _pairs(case: Case) -> str | None:
+    if not case.pairs and not case.lost:
+        return None
+    parts = []
+    if case.lost:
+        share = f"{case.lost:,} of {case.n:,} edits"
+        parts.append(f"Later edits are expected to overwrite {share}")
+    if case.pairs:
+        count = f"{case.pairs:,}" if case.pairs < MOST_PAIRS else f"{case.pairs:,} or more"
+        parts.append(f"{count} pairs of edits write on each other's keys")
+    return f"{'; '.join(parts)}: make the edits that matter most last."

@@ -1,0 +1,138 @@
+"""What a list of rank-one edits is expected to do, before any target value is known.
+
+Edit t writes r_t = δ_t + (v_u − v), where v_u and v are what the model gives *then*: with
+p = k_u − k, k the key whose value is subtracted,
+
+    ΔW_t = ΔW_{t−1} + w_t (δ_t + a_t + p_tᵀΔW_{t−1}),    a_t = v_u − v of the unedited model.
+
+Keys, w, p and a are known beforehand; of δ only a length is, as v* may move by a multiple of the
+present value's length and no farther than the optimiser reaches. With directions of δ that have
+nothing to do with one another, S = E[ΔW ΔWᵀ] follows from itself:
+
+    x = S p,    E‖r‖² = pᵀx + ‖a‖² + min(c² E‖v_u‖², reach²),    E‖v_u‖² = ‖v‖² + k_uᵀ S k_u,
+    S ← S + w xᵀ + x wᵀ + E‖r‖² w wᵀ,
+
+and the expected damage is √tr(C S). An editor that subtracts the value it divides by takes back
+what earlier edits wrote at its key; one that does not adds to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+CHUNK = 256  # edits between two updates of S, which is as large as C
+# A square beyond which the model is long gone: it keeps the sums finite.
+LARGEST_SQUARE = 1e100
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a list of edits beforehand.
+
+    Attributes:
+        steps: w = u/D of each edit, in their order.
+        keys: k_u of each: where v_u is read.
+        apart_keys: p = k_u − k of each; zero where the bare value is subtracted.
+        values: ‖v_u‖ of each on the unedited model.
+        apart: ‖v_u − v‖ of each on the unedited model.
+    """
+
+    steps: Float[Tensor, "m d_mlp"]
+    keys: Float[Tensor, "m d_mlp"]
+    apart_keys: Float[Tensor, "m d_mlp"]
+    values: Float[Tensor, " m"]
+    apart: Float[Tensor, " m"]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is expected after each edit.
+
+    Attributes:
+        residuals: √E‖v* − v‖² of each edit, ``[m]``.
+        damage: √tr(M S) after each edit, for each moment M that was asked for, ``[n, m]``.
+    """
+
+    residuals: Float[Tensor, " m"]
+    damage: Float[Tensor, "n m"]
+
+
+def expected(
+    prior: Prior,
+    moments: Sequence[Float[Tensor, "d_mlp d_mlp"]],
+    *,
+    clamp: float,
+    reach: float = float("inf"),
+    enough: float = float("inf"),
+) -> Expected:
+    """Follows a list of edits in expectation.
+
+    Args:
+        prior: The list.
+        moments: Second moments of the keys over which damage is averaged.
+        clamp: c: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        reach: The longest δ that the optimiser can make.
+        enough: Damage over the first of the moments from which on the model is gone: later edits
+            are taken as unrelated to the earlier ones.
+
+    Returns:
+        Residuals and damage.
+    """
+    d_mlp = prior.steps.shape[1]
+    spread = torch.zeros(d_mlp, d_mlp, dtype=prior.steps.dtype)  # S
+    residuals: list[Tensor] = []
+    added: list[Tensor] = []
+    total = 0.0
+    for start in range(0, len(prior.steps), CHUNK):
+        own = slice(start, start + CHUNK)
+        steps = prior.steps[own]
+        if total < enough**2:
+            taken, squares = _chunk(prior, own, spread, clamp=clamp, reach=reach)
+        else:
+            least = float(residuals[-1].max()) ** 0.5
+            longest = (clamp * prior.values[own]).clamp(min=least).clamp(max=reach)
+            taken, squares = torch.zeros_like(steps), longest.square() + prior.apart[own].square()
+        residuals.append(squares)
+        # tr(M(w xᵀ + x wᵀ + g w wᵀ)) of each edit.
+        moved = 2 * taken + squares[:, None] * steps
+        rows = [((steps @ moment) * moved).sum(1) for moment in moments]
+        added.append(torch.stack(rows) if rows else steps.new_zeros(0, len(steps)))
+        total += float(added[-1][0].sum()) if len(moments) else 0.0
+        if total >= enough**2:
+            continue
+        half = steps.T @ (taken + squares[:, None] / 2 * steps)
+        spread += half + half.T
+        spread.nan_to_num_(nan=LARGEST_SQUARE, posinf=LARGEST_SQUARE).clamp_(
+            -LARGEST_SQUARE, LARGEST_SQUARE
+        )
+    squared = torch.cat(added, dim=1).nan_to_num(posinf=LARGEST_SQUARE).cumsum(1)
+    return Expected(torch.cat(residuals).sqrt(), squared.clamp(0.0, LARGEST_SQUARE).sqrt())
+
+
+def _chunk(
+    prior: Prior, own: slice, spread: Tensor, *, clamp: float, reach: float
+) -> tuple[Float[Tensor, "c d_mlp"], Float[Tensor, " c"]]:
+    """X and E‖r‖² of some edits, S being known before the first of them."""
+    steps, keys, apart_keys = prior.steps[own], prior.keys[own], prior.apart_keys[own]
+    values, apart = prior.values[own].square(), prior.apart[own].square()
+    subtracts = bool(apart_keys.any())
+    at_key, at_apart = keys @ steps.T, apart_keys @ steps.T  # φ_i(k_t), φ_i(p_t)
+    before = ((keys @ spread) * keys).sum(1)
+    taken = apart_keys @ spread
+    squares = torch.zeros_like(values)
+    for t in range(len(steps)):
+        x, share, g = taken[:t], at_key[t, :t], squares[:t]
+        grown = before[t] + g @ share.square()
+        if subtracts:
+            grown = grown + 2 * share @ (x @ keys[t])
+            weights = x @ apart_keys[t] + g * at_apart[t, :t]
+            taken[t] += at_apart[t, :t] @ x + weights @ steps[:t]
+        delta = (clamp**2 * (values[t] + grown.clamp(min=0.0))).clamp(max=reach**2)
+        square = delta + apart[t] + (taken[t] @ apart_keys[t]).clamp(min=0.0)
+        squares[t] = square.nan_to_num(nan=LARGEST_SQUARE).clamp(0.0, LARGEST_SQUARE)
+    return taken, squares

@@ -1,0 +1,183 @@
+"""What a list of edits will do, before the first is made.
+
+v* is not known yet. Each edit by itself is judged as ``diag.screen`` judges it, with ‖δ‖ at its
+clamp. Along the list the present value's length grows, and the clamp with it, until Adam's steps
+are the shorter bound (:mod:`diag.mathematics.expected`). The low end of an interval is every δ half
+as long; the high end is every δ as long as it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diag.judgement.limits import RESIDUAL_SHORT, STEP_REACH
+from diag.judgement.verdict import Grounds, Verdict, verdict_of
+from diag.mathematics.expected import Prior, expected
+from diag.mathematics.stream import Stream
+from diag.sequence.plan import Plan
+
+GONE = 10.0  # a change of hidden states, over their norm, after which nothing is left to forecast
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """How long a δ can be.
+
+    Attributes:
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        reach: The longest δ that its steps can make.
+    """
+
+    clamp: float
+    reach: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Expected damage after each edit, in units of hidden states' norm; ``None``: not checked.
+
+    Attributes:
+        corpus: Over corpus tokens, ``[m]``.
+        first_tokens: Over first tokens, ``[m]``.
+    """
+
+    corpus: Float[Tensor, " m"] | None
+    first_tokens: Float[Tensor, " m"] | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a list will do.
+
+    Attributes:
+        plan: The edits and their editors.
+        steps: w = u/D of each edit, ``[m, d_mlp]``.
+        residuals: Expected ‖v* − v‖ of each, ``[m]``.
+        alone: Damage bound of each by itself.
+        verdicts: On each by itself.
+        curve: Expected damage along the list.
+        low: With every δ shorter; ``None`` where no interval was asked for.
+        high: With every δ as long as it can be.
+    """
+
+    plan: Plan
+    steps: Float[Tensor, "m d_mlp"]
+    residuals: Float[Tensor, " m"]
+    alone: Curve
+    verdicts: tuple[Verdict, ...]
+    curve: Curve
+    low: Curve | None = None
+    high: Curve | None = None
+
+
+def forecast(
+    plan: Plan, stream: Stream, optimiser: Optimiser, *, interval: bool = False
+) -> Forecast:
+    """Forecasts a list of edits.
+
+    Args:
+        plan: The edits and their editors.
+        stream: The residual stream of the edited layer, with its second moment.
+        optimiser: How long a δ can be.
+        interval: Whether to forecast the ends of the interval as well.
+
+    Returns:
+        The forecast.
+    """
+    prior = _prior(plan)
+    bounds = optimiser.clamp * prior.values + prior.apart
+    alone = _alone(prior.steps, bounds, stream)
+    typical = Optimiser(optimiser.clamp, STEP_REACH.value * optimiser.reach)
+    residuals, curve = _followed(prior, stream, typical)
+    low = high = None
+    if interval:
+        part = RESIDUAL_SHORT.value
+        _, low = _followed(prior, stream, Optimiser(part * typical.clamp, part * typical.reach))
+        _, high = _followed(prior, stream, optimiser)
+    return Forecast(
+        plan, prior.steps, residuals, alone, _verdicts(plan, alone), curve, low, high
+    )  # fmt: skip
+
+
+def _prior(plan: Plan) -> Prior:
+    directions, listed = plan.rows(plan.listed.directions, "along"), plan.listed
+    denominators = (directions * plan.rows(listed.keys, "divide_by")).sum(1)
+    # Exactly zero is no edit, and as good as one that destroys the model.
+    smallest = torch.finfo(torch.float64).tiny ** 0.25
+    denominators = torch.where(denominators == 0, smallest, denominators)
+    keys, values = plan.bare(listed.keys), plan.bare(listed.values)
+    return Prior(
+        steps=directions / denominators[:, None],
+        keys=keys,
+        apart_keys=keys - plan.rows(listed.keys, "subtract"),
+        values=values.norm(dim=1),
+        apart=(values - plan.rows(listed.values, "subtract")).norm(dim=1),
+    )
+
+
+def _alone(steps: Tensor, bounds: Tensor, stream: Stream) -> Curve:
+    """The bound of each edit by itself, as ``diag.screen`` has it."""
+    moment, ones = stream.moment.moment, torch.ones_like(bounds)
+    if moment is None:
+        return Curve(None, None)
+    moved = bounds * ((steps @ moment) * steps).sum(1).clamp(min=0.0).sqrt()
+    changes = stream.changes(steps, ones, bounds, moved)
+    return Curve(None, None) if changes is None else _checked(changes)
+
+
+def _followed(prior: Prior, stream: Stream, optimiser: Optimiser) -> tuple[Tensor, Curve]:
+    """Expected residuals, and the damage they do."""
+    first, moment, scale = stream.first_moment, stream.moment.moment, stream.contribution.scale
+    asked = [of for of in (moment, first) if of is not None and scale is not None]
+    enough = float("inf")
+    if scale and stream.unit is not None:
+        enough = GONE * stream.unit / abs(scale)
+    found = expected(
+        prior, asked, clamp=optimiser.clamp, reach=optimiser.reach, enough=enough
+    )  # fmt: skip
+    if stream.why_not or stream.unit is None:
+        return found.residuals, Curve(None, None)
+    if scale is not None:
+        corpus, *others = found.damage * (abs(scale) / stream.unit)
+        return found.residuals, Curve(corpus, others[0] if others else None)
+    # A norm stands behind the MLP: squares of the sampled changes add up.
+    ones = torch.ones_like(found.residuals)
+    changes = stream.changes(prior.steps, ones, found.residuals, ones)
+    assert changes is not None
+    return found.residuals, _checked(changes.square().cumsum(1).sqrt())
+
+
+def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
+    corpus, first = changes
+    return Curve(corpus, None if bool(first.isnan().any()) else first)
+
+
+def _verdicts(plan: Plan, alone: Curve) -> tuple[Verdict, ...]:
+    none = [None] * len(plan.chosen)
+    grounds = zip(
+        [float(plan.listed.rows[i]["rho"]) for i in plan.chosen],
+        none if alone.corpus is None else alone.corpus.tolist(),
+        none if alone.first_tokens is None else alone.first_tokens.tolist(),
+        strict=True,
+    )
+    return tuple(verdict_of(Grounds(*each)) for each in grounds)
+
+
+def reached(damage: Sequence[float] | Tensor | None, limit: float) -> int | None:
+    """Number of edits after which a damage reaches a limit.
+
+    Args:
+        damage: After each edit; ``None`` where it was not checked.
+        limit: The limit.
+
+    Returns:
+        The number; ``None`` if it never does.
+    """
+    if damage is None:
+        return None
+    return next((i for i, value in enumerate(damage, 1) if float(value) >= limit), None)

@@ -1,0 +1,113 @@
+"""Sentences and rows about a list of edits that text, Markdown and pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.numbers import counted, number, percent, share, times
+from reports.tables import editors
+from reports.tables.verdicts import label
+
+Document = Mapping[str, Any]
+Row = tuple[str, ...]
+HEAD = ("Edits", "Perplexity", "95\u00a0% interval", "Latest", "All edits", "Neighbours",
+        "Other facts", "Damage expected", "measured", "‖ΔW‖/‖W‖", "σ₁/σ₁", "Model")  # fmt: skip
+
+
+def headline(document: Document) -> str:
+    """What the list will do, or did."""
+    n, method = len(document["edits"]), editors.editor(document["method"])
+    forecast, made = document["forecast"], document["performance"]
+    told = f"{counted(n, 'edit')} of {document['dataset']['name']} with {method.label}: "
+    if forecast["not_checked"] is not None:
+        told += "the damage of the list could not be forecast"
+    elif forecast["collapse_at"] is None:
+        told += "the list is not forecast to break the model"
+    else:
+        told += f"the model is forecast to break at edit {number(forecast['collapse_at'])}"
+        told += _between(forecast["collapse_between"])
+    if made is None:
+        return told + "."
+    at = document["collapse_at"]
+    done = f"; {number(made['made'])} were made and "
+    return told + done + ("it did not." if at is None else f"it broke at {number(at)}.")
+
+
+def _between(ends: list[int | None]) -> str:
+    early, late = ends
+    if early is None or early == late:
+        return ""
+    if late is None:
+        return f" ({number(early)} at the earliest, or never)"
+    return f" (between {number(early)} and {number(late)})"
+
+
+def culprit(document: Document) -> str | None:
+    """Which edit broke the model; ``None`` where none did or nothing was edited."""
+    made = document["performance"]
+    found = made and made["culprit"]
+    if not found:
+        return None
+    which = f"Edit {number(found['index'])} ({found['subject']})"
+    size = "" if found["damage"] is None else f"; alone it does {percent(found['damage'])}"
+    if found["alone"]:
+        return f"{which} broke it{size}, which breaks the unedited model by itself."
+    return f"{which} was the last of many{size}: the list broke the model, not one edit."
+
+
+def reaches(document: Document) -> list[Row]:
+    """How far the list gets: with each editor, without its dangerous edits, and repaired."""
+    forecast = document["forecast"]
+    rows = [
+        _reach(editors.editor(name).short, reach, number(reach["n_dangerous"]))
+        for name, reach in document["editors"].items()
+    ]
+    short = editors.editor(document["method"]).short
+    if forecast["dangerous"]:
+        rows.append(_reach(f"{short} without dangerous edits", forecast["without_dangerous"], "0"))
+        if forecast["with_remedy"] is not None:
+            remedy = editors.editor(forecast["remedy"]).short
+            rows.append(
+                _reach(f"{short}, dangerous ones by {remedy}", forecast["with_remedy"], "–")
+            )
+    return rows
+
+
+REACH_HEAD = ("", "Edits", "Dangerous alone", "Harm at edit", "Collapse at edit",
+              "Damage at the end", "At first tokens")  # fmt: skip
+
+
+def _reach(name: str, reach: Document, dangerous: str) -> Row:
+    return (
+        name, number(reach["edits"]), dangerous, number(reach["harm_at"]),
+        number(reach["collapse_at"]), percent(reach["damage"]), percent(reach["first_tokens"]),
+    )  # fmt: skip
+
+
+def forgetting(document: Document) -> str:
+    """What later edits are expected to do to earlier ones."""
+    found = document["forecast"]["forgetting"]
+    return (
+        f"Later edits are expected to add {percent(found['median'])} of what an edit wrote at its "
+        f"own key (median); {number(found['n_lost'])} of {counted(found['n'], 'edit')} receive "
+        "as much again or more."
+    )
+
+
+def checkpoints(document: Document) -> list[Row]:
+    """What was measured, one row a checkpoint; columns :data:`HEAD`."""
+    return [
+        (
+            number(point["edits"]), times(point["ratio"]), _interval(point["ratio_interval"]),
+            share(point["efficacy"]), share(point["efficacy_all"]), share(point["locality"]),
+            share(point["recall"]), percent(point["damage_predicted"]),
+            percent(point["damage_measured"]), percent(point["weight_norm_ratio"]),
+            times(point["top_singular_value"]), label(point["outcome"]).text.lower(),
+        )
+        for point in document["checkpoints"]
+    ]  # fmt: skip
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "–" if ends is None else f"{number(ends[0])} to {number(ends[1])}"

@@ -1,0 +1,103 @@
+"""A list of edits as text in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from reports.numbers import number, percent
+from reports.pages.sequence import perform
+from reports.tables import sequence, setup, verdicts
+from reports.text import console as parts
+from reports.text.console import Document
+
+LISTED = 10
+MEASURED = ("Edits", "Perplexity", "Latest", "All edits", "Other facts", "Damage expected",
+            "measured", "Model")  # fmt: skip
+
+
+def show(document: Document, console: Console | None = None) -> None:
+    """Prints a ``diag.sequence/1`` document.
+
+    Args:
+        document: The saved result.
+        console: Where to; standard output by default.
+    """
+    parts.show(render, document, console)
+
+
+def render(document: Document) -> RenderableType:
+    """Lays a ``diag.sequence/1`` document out.
+
+    Args:
+        document: The saved result.
+
+    Returns:
+        Something ``rich`` prints.
+    """
+    forecast, culprit = document["forecast"], sequence.culprit(document)
+    dangerous, pairs = forecast["dangerous"], forecast["pairs"]
+    return parts.page(
+        sequence.headline(document),
+        Text(culprit, style="red") if culprit else None,
+        parts.section("What to do", *(f"• {sentence}" for sentence in document["advice"])),
+        parts.section("How far the list gets", _reaches(document), parts.dim(
+            forecast["not_checked"] or sequence.forgetting(document)
+        )),
+        parts.section("Edits dangerous alone", _dangerous(document)) if dangerous else None,
+        parts.section("Pairs that write on each other's keys", _pairs(document)) if pairs else None,
+        parts.section("Measured", _measured(document)),
+        parts.section("Not in the list", _refused(document)) if document["refused"] else None,
+        parts.section("Measured with", _measured_with(document)),
+    )  # fmt: skip
+
+
+def _reaches(document: Document) -> RenderableType:
+    head = [sequence.REACH_HEAD[0], *(f">{name.lower()}" for name in sequence.REACH_HEAD[1:])]
+    return parts.table(head, sequence.reaches(document))
+
+
+def _dangerous(document: Document) -> RenderableType:
+    by_index = {edit["index"]: edit for edit in document["edits"]}
+    dangerous = document["forecast"]["dangerous"]
+    rows = []
+    for one in dangerous[:LISTED]:
+        edit = by_index.get(one["index"])
+        rows.append(
+            (
+                number(one["index"]),
+                parts.edited(edit) if edit else parts.shortened(one["subject"]),
+                number(edit["rho"]) if edit else "–", percent(edit["damage"]) if edit else "–",
+                verdicts.label(one["verdict"]).text.lower(),
+            )
+        )  # fmt: skip
+    more = len(dangerous) - LISTED
+    return parts.page(
+        parts.table((">index", "prompt", ">ρ", ">damage alone", "verdict"), rows),
+        parts.dim(f"and {more:,} more") if more > 0 else None,
+    )
+
+
+def _pairs(document: Document) -> RenderableType:
+    lines = [
+        f"edits {number(pair['earlier'])} and {number(pair['later'])}: {pair['reason']}"
+        for pair in document["forecast"]["pairs"]
+    ]
+    return Text(parts.first_of(lines, LISTED))
+
+
+def _measured(document: Document) -> RenderableType:
+    if not document["checkpoints"]:
+        return parts.dim(f"nothing was edited; to make the edits: {perform(document)}")
+    at = [sequence.HEAD.index(name) for name in MEASURED]
+    rows = [[row[i] for i in at] for row in sequence.checkpoints(document)]
+    return parts.table([*(f">{name.lower()}" for name in MEASURED[:-1]), "model"], rows)
+
+
+def _refused(document: Document) -> RenderableType:
+    lines = [f"record {one['index']}: {one['reason']}" for one in document["refused"]]
+    return Text(parts.first_of(lines, LISTED))
+
+
+def _measured_with(document: Document) -> RenderableType:
+    return parts.dim("\n".join([*setup.notes(document), *setup.measured_with(document)]))

@@ -1,0 +1,206 @@
+"""The forecast of a list: each edit as it is judged alone, sums over the list, and its order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from diag.judgement.limits import SEQUENCE_COLLAPSE
+from diag.keys.run import diagnose
+from diag.mathematics.stream import Stream
+from diag.sequence import sequence
+from diag.sequence.api import Order
+from diag.sequence.forecast import Optimiser, forecast, reached
+from diag.sequence.listed import Listed
+from diag.sequence.outlook import places
+from diag.sequence.plan import Plan
+from diag.sequence.run import Asked, foresee
+from diag.verify.settings import Settings
+from probes.model.contribution import contribution
+from probes.model.loaded import LoadedModel
+from probes.request.records import read_edits
+from probes.second_moment.moment import SecondMoment
+from probes.setup import Prepared
+from probes.target_value.hyperparameters import Hyperparameters
+from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.errors import UserError
+from tests.diag.screen.test_shard import solvable
+from tests.diag.sequence.listing import PREFIXES, RECORDS, write
+
+LAYER = 1
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("sequence"))
+
+
+@pytest.fixture(scope="module")
+def setup(tiny_model: Callable[[str], LoadedModel]) -> Prepared:
+    model = tiny_model("gpt2")
+    return Prepared(
+        model=model, layer=LAYER, prefixes=PREFIXES, sampled=False, seed=0,
+        moment=solvable(model, LAYER),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def listed(file: Path, setup: Prepared) -> Listed:
+    return foresee(asked(file), setup, Settings()).listed
+
+
+def asked(file: Path, order: Order = "given", method: str = "rome") -> Asked:
+    return Asked.of(file, method=method, order=order, limit=None, seed=5)
+
+
+def document(setup: Prepared, file: Path, **options: Any) -> dict[str, Any]:
+    result = sequence(
+        file, model=setup.model, layer=LAYER, prefixes=list(PREFIXES),
+        **{"second_moment": setup.moment, "quiet": True, **options},
+    )  # fmt: skip
+    return dict(result.document)
+
+
+@pytest.mark.parametrize("method", EDITORS)
+def test_an_edit_alone_is_what_its_diagnosis_says(
+    method: str, setup: Prepared, listed: Listed
+) -> None:
+    stream = Stream(setup.moment, contribution(setup.model, LAYER))
+    found = forecast(Plan.all_by(listed, method), stream, Optimiser(4.0, 100.0))
+    assert found.alone.corpus is not None and found.alone.first_tokens is not None
+    for i, case in enumerate(listed.cases):
+        bound = diagnose(case.request, setup, clamp=4.0).document["damage"][method]
+        assert float(found.alone.corpus[i]) == pytest.approx(bound["relative_bound"], rel=1e-4)
+        assert float(found.alone.first_tokens[i]) == pytest.approx(
+            bound["relative_bound_first_tokens"], rel=1e-4
+        )
+
+
+def test_plans_take_each_editors_own_keys(listed: Listed) -> None:
+    plan = Plan.all_by(listed, "p_rome").with_editor("c_rome", {2}).without({0})
+    assert plan.chosen == tuple(range(1, len(listed)))
+    rows = plan.rows(listed.keys, "divide_by")
+    assert torch.equal(rows[1], listed.keys["mean"][2])
+    assert torch.equal(rows[0], listed.keys["bare"][1])
+    assert not torch.equal(listed.keys["mean"][2], listed.keys["bare"][2])
+
+
+def test_the_document_says_which_record_is_meant(setup: Prepared, file: Path) -> None:
+    given, drawn = (document(setup, file, order=order) for order in ("given", "shuffled"))
+    assert [edit["index"] for edit in given["edits"]] == [0, 1, 2, *range(4, 19)]
+    assert [one["index"] for one in given["refused"]] == [3]
+    indices = [edit["index"] for edit in drawn["edits"]]
+    assert sorted(indices) == [edit["index"] for edit in given["edits"]] != indices
+    for edit in drawn["edits"]:
+        (same,) = (other for other in given["edits"] if other["index"] == edit["index"])
+        record = RECORDS[edit["index"] - (edit["index"] > 3)]
+        assert (edit["subject"], edit["prompt"]) == (record["subject"], record["prompt"])
+        for name in ("damage", "rho", "verdict"):
+            assert edit[name] == (
+                same[name] if name == "verdict" else pytest.approx(same[name], rel=1e-4)
+            )
+
+
+def test_the_forecast_is_one_number_an_edit_and_says_where_it_reaches_the_limit(
+    setup: Prepared, file: Path
+) -> None:
+    for method in EDITORS:
+        found = document(setup, file, method=method)
+        damage = found["forecast"]["damage"]
+        assert len(damage) == len(found["edits"]) == 18
+        assert found["forecast"]["collapse_at"] == reached(damage, SEQUENCE_COLLAPSE.value)
+        assert found["editors"][method]["collapse_at"] == found["forecast"]["collapse_at"]
+        for point in found["forecast"]["curve"]:
+            ends = point["damage"]
+            assert ends["low"] <= ends["expected"] <= ends["high"] * (1 + 1e-6)
+        assert found["advice"] and found["checkpoints"] == [] and found["performance"] is None
+
+
+def test_dangerous_edits_and_what_is_left_without_them(setup: Prepared, file: Path) -> None:
+    found = document(setup, file)
+    dangerous = {one["index"] for one in found["forecast"]["dangerous"]}
+    alone = {
+        edit["index"] for edit in found["edits"] if edit["verdict"].endswith("_risk")
+    }  # fmt: skip
+    assert dangerous == alone and 0 < len(dangerous) < 18
+    assert found["forecast"]["without_dangerous"]["edits"] == 18 - len(dangerous)
+    for one in found["forecast"]["dangerous"]:
+        assert "limit" in one["reason"]
+
+
+def test_the_same_edit_twice_is_a_pair_that_receives_all_of_it(setup: Prepared, file: Path) -> None:
+    case = read_edits(file).cases[7]
+    found = sequence(
+        [case, case], method="p_rome", model=setup.model, layer=LAYER, prefixes=list(PREFIXES),
+        second_moment=setup.moment, quiet=True,
+        hyperparameters=Hyperparameters(clamp_norm_factor=1e-3),  # so that neither is dangerous
+    ).document["forecast"]  # fmt: skip
+    (pair,) = found["pairs"]
+    assert (pair["earlier"], pair["later"]) == (0, 1)
+    assert pair["share"] == pytest.approx(1.0)
+    assert "both edit" in pair["reason"]
+    assert found["forgetting"]["n_lost"] == 1
+
+
+def test_without_a_corpus_moment_nothing_is_called_safe(setup: Prepared, file: Path) -> None:
+    identity = SecondMoment.identity(setup.moment.d_mlp)
+    found = document(setup, file, second_moment=identity)
+    assert found["forecast"]["not_checked"] and found["forecast"]["damage"] == []
+    assert found["forecast"]["collapse_at"] is None
+    assert {edit["verdict"] for edit in found["edits"]} <= {"unclear", "collapse_risk"}
+    assert "second moment" in found["advice"][0]
+
+
+def test_where_a_norm_stands_behind_the_mlp_changes_are_sampled(
+    tiny_model: Callable[[str], LoadedModel], file: Path
+) -> None:
+    model = tiny_model("olmo2")
+    moment = solvable(model, LAYER)
+    assert contribution(model, LAYER).scale is None
+    found = sequence(
+        file, model=model, layer=LAYER, prefixes=list(PREFIXES), second_moment=moment, quiet=True
+    ).document  # fmt: skip
+    damage = found["forecast"]["damage"]
+    assert len(damage) == len(found["edits"])
+    assert all(later >= earlier for earlier, later in itertools.pairwise(damage))
+
+
+def test_places_are_dense_where_something_happens(setup: Prepared, file: Path) -> None:
+    outlook = foresee(asked(file), setup, Settings())
+    assert places(outlook) == list(range(1, 19))
+    some = places(outlook, 8)
+    assert some[-1] == 18 and len(some) < 18 and some == sorted(set(some))
+    assert outlook.dangerous[0] + 1 in some
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"method": "memo"}, "there is no editor 'memo': known are rome"),
+        ({"order": "sorted"}, "given or shuffled"),
+        ({"limit": 0}, "1 or more, not 0"),
+    ],
+)
+def test_mistakes_are_named(
+    options: dict[str, Any], complaint: str, setup: Prepared, file: Path
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        document(setup, file, **options)
+    with pytest.raises(UserError, match="no edits"):
+        sequence([])
+
+
+def test_cases_in_memory_are_a_list_too(setup: Prepared, file: Path) -> None:
+    cases = read_edits(file).cases[:4]
+    found = sequence(
+        cases, model=setup.model, layer=LAYER, prefixes=list(PREFIXES),
+        second_moment=setup.moment, quiet=True,
+    )  # fmt: skip
+    assert [edit["index"] for edit in found.document["edits"]] == [0, 1, 2, 3]
+    assert "4 edits by rome" in repr(found)
+    assert len(found.to_pandas()) == 4
