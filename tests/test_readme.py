@@ -55,8 +55,8 @@ def test_every_command_shown_is_understood() -> None:
         command.build_parser().parse_args(words[1:])
         understood.add(words[0])
     assert understood == {
-        "diag.apply", "diag.keys", "diag.verify", "diag.screen", "diag.covariance",
-        "probes.first_token",
+        "diag.apply", "diag.keys", "diag.verify", "diag.screen", "diag.sequence",
+        "diag.covariance", "probes.first_token",
     }  # fmt: skip
 
 

@@ -142,11 +142,13 @@ def note(document: Mapping[str, Any]) -> str:
     ]
     for edit in document["edits"]:
         request = edit["request"]
-        probability = edit["after"]["prefixed" if edit["needs_prefix"] else "bare"]["p_after"]
+        said = edit.get("after")  # of a long list only the first edits are asked
+        where = "prefixed" if edit["needs_prefix"] else "bare"
+        probability = f"{said[where]['p_after']:.3g}" if said else "not asked"
         lines.append(
             f"| {markdown(request['prompt'].replace('{}', request['subject']))} "
             f"| {markdown(request['target_new'])} | {edit['editor']} | {edit['verdict']} "
-            f"| {probability:.3g} | {'yes' if edit['needs_prefix'] else 'no'} |"
+            f"| {probability} | {'yes' if edit['needs_prefix'] else 'no'} |"
         )
     if any(edit["needs_prefix"] for edit in document["edits"]):
         lines += [

@@ -48,13 +48,40 @@ def run(
     Raises:
         UserError: If no editor is safe for one of the edits, or the model cannot be written.
     """
-    model, layer = bench.model, bench.layer
+    layer, model = bench.layer, bench.model
     choices = [_choose(bench, case, method) for case in cases]
     changes: list[RankOne] = []
     for case, choice in zip(cases, choices, strict=True):
         with edited(model, changes, layer):
             (target,) = bench.target_values([case])
             changes.append(bench.factors(bench.observe(case), target)[choice.editor])
+    return save(bench, cases, choices, changes, output=output)
+
+
+def save(
+    bench: Bench,
+    cases: Sequence[EditCase],
+    choices: Sequence[Choice],
+    changes: Sequence[RankOne],
+    *,
+    output: str | os.PathLike[str],
+) -> Applied:
+    """Saves a model with edits, measured, and with the record that takes them back.
+
+    Args:
+        bench: The unedited model and what is measured on it.
+        cases: The edits, in order.
+        choices: The editor of each, and what the diagnosis says of it.
+        changes: Their updates.
+        output: Directory for the edited model.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: If the model cannot be written.
+    """
+    model, layer = bench.model, bench.layer
     unwrapped = plain(model)
     name = unwrapped.weight_name(layer)
     original = unwrapped.model.state_dict()[name].detach().clone()

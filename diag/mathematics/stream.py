@@ -158,6 +158,33 @@ class Stream:
             )
         return torch.tensor(rows, dtype=torch.float64).T
 
+    def of_matrix(self, change: Float[Tensor, "d_mlp d_model"]) -> Change | None:
+        """What a change of the matrix changes, whatever edits it is made of.
+
+        Args:
+            change: ΔW.
+
+        Returns:
+            The change; ``None`` where :attr:`why_not` says why.
+        """
+        if self.why_not or self.unit is None:
+            return None
+        scale, moment = self.contribution.scale, self.moment.moment
+        if scale is None:
+            return self._over_samples(
+                {
+                    name: float(move(keys @ change).square().sum(-1).mean())
+                    for name, (keys, move) in self._samples.items()
+                }
+            )
+        assert moment is not None
+        unit = abs(scale) / self.unit
+        first = None if self._first is None else (self._first @ change).square().sum(1).mean()
+        return Change(
+            corpus=max(float((change * (moment @ change)).sum()), 0.0) ** 0.5 * unit,
+            first_tokens=None if first is None else float(first) ** 0.5 * unit,
+        )
+
     def _closed_form(self, u: Tensor, denominator: float, length: float) -> Change:
         assert self.moment.moment is not None and self.unit is not None
         spread = rms_spread(u, self.moment.moment)
@@ -169,13 +196,18 @@ class Stream:
         )
 
     def _sampled(self, u: Tensor, denominator: float, wanted: float | Tensor) -> Change:
-        assert self.unit is not None
         directions = self._directions * wanted if isinstance(wanted, float) else wanted[None]
         sizes = {}
         for name, (keys, move) in self._samples.items():
             shares = share(keys, u, denominator)
             changes = (mean_square(move, shares, direction) for direction in directions)
-            sizes[name] = max(float(change) for change in changes) ** 0.5 / self.unit
+            sizes[name] = max(float(change) for change in changes)
+        return self._over_samples(sizes)
+
+    def _over_samples(self, squares: dict[str, float]) -> Change:
+        """The change over all tokens, from mean squares over first and over later ones."""
+        assert self.unit is not None
+        sizes = {name: square**0.5 / self.unit for name, square in squares.items()}
         provenance = self.moment.provenance
         part = (provenance.position0_share or 0.0) if provenance else 0.0
         first, later = sizes.get("first"), sizes["later"]

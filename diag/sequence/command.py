@@ -6,10 +6,12 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from diag.verify.command import add_measurement, add_optimisation, settings_of
+from diag.verify.command import add_measurement, add_optimisation, journal_of, settings_of
 from rome_diagnosis import command, options
 from rome_diagnosis.editors import EDITORS, PUBLISHED
+from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress
 
 
@@ -35,11 +37,33 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--limit", type=options.count, default=unset, help="process only the first N edits"
     )
+    group.add_argument(
+        "--perform", action="store_true", help="make the edits, until the model collapses"
+    )
+    group.add_argument(
+        "--journal",
+        metavar="FILE",
+        default=unset,
+        help="what --perform does goes here as it comes, and an interrupted run resumes from it "
+        "(default: beside --json FILE)",
+    )
     options.add_prefixes(group)
     options.add_model(parser)
     add_optimisation(parser)
     add_measurement(parser)
-    options.add_output(parser)
+    group = options.add_output(parser)
+    group.add_argument(
+        "--save-model",
+        metavar="DIR",
+        default=unset,
+        help="write the model --perform makes, for Hugging Face from_pretrained",
+    )
+    group.add_argument(
+        "--save-after",
+        type=options.count,
+        default=unset,
+        help="save it after N edits (default: the last before it collapsed)",
+    )
     return parser
 
 
@@ -60,9 +84,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = vars(parsed)
     setup = options.setup(parsed)
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
-    with options.outputs(given, [*setup.inputs(), *inputs]):
-        from diag.sequence.run import Asked, run
-        from diag.verify.api import with_hyperparameters
+    if not parsed.perform:
+        for option in ("journal", "save_model", "save_after"):
+            if option in given:
+                flag = "--" + option.replace("_", "-")
+                raise UserError(f"{flag} is for edits that are made: add --perform")
+    journal = journal_of(given) if parsed.perform else None
+    with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
+        from diag.sequence.run import Asked, Performing, prepare, run
 
         # A file with mistakes should not wait for a model to load.
         asked = Asked.of(
@@ -73,10 +102,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seed=setup.seed,
         )
         settings = settings_of(given)
-        prepared = with_hyperparameters(setup, settings.hyperparameters).prepare()
+        how = None
+        if parsed.perform:
+            how = Performing(journal, given.get("save_model"), given.get("save_after"))
+        prepared = prepare(setup, settings, how)
         line = shlex.join(["python", "-m", "diag.sequence", *words])
         total = len(asked.edits.cases)
-        with Progress(total, label="keys", quiet=setup.quiet) as progress:
-            result = run(asked, prepared, settings, progress=progress, command_line=line)
+        with Progress(total, quiet=setup.quiet) as progress:
+            result = run(
+                asked,
+                prepared,
+                settings,
+                performing=how,
+                progress=progress,
+                command_line=line,
+            )
         command.deliver(result, given, text="reports.text.sequence")
+        if journal is not None and "json" in given and "journal" not in given:
+            Path(journal).unlink(missing_ok=True)  # its results have gone to their final place
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,20 @@ from diag.sequence.forecast import Optimiser
 from diag.sequence.listed import read
 from diag.sequence.outlook import Outlook, look
 from diag.sequence.result import Trajectory
-from diag.verify.settings import Settings
+from diag.verify.settings import Settings, digest
+from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.contribution import contribution
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
 from probes.request.records import Edits, read_edits
-from probes.setup import Prepared
-from rome_diagnosis import envelope
+from probes.setup import Prepared, Setup
+from rome_diagnosis import envelope, files
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
 SCHEMA = "diag.sequence/1"
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -102,41 +104,129 @@ class Asked:
         return hashlib.sha256(digests.encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Performing:
+    """How a list is made for real.
+
+    Attributes:
+        journal: File that results go to as they come; with the same arguments an interrupted run
+            resumes from it. It stays: whoever saves the result removes it.
+        save_model: Directory for the model; ``None`` saves none.
+        save_after: After how many edits it is saved; ``None`` for the last before it collapsed.
+    """
+
+    journal: str | None = None
+    save_model: str | None = None
+    save_after: int | None = None
+
+
 def run(
     asked: Asked,
     setup: Prepared,
     settings: Settings,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    performing: Performing | None = None,
+    progress: Progress = lambda done, total: None,
     command_line: str | None = None,
 ) -> Trajectory:
-    """Forecasts a list.
+    """Forecasts a list and, if that is asked for, makes it.
 
     Args:
         asked: The list.
         setup: Model, layer, contexts and second moment.
-        settings: How v* is optimised.
-        progress: Called with the edits whose keys are read and all of them.
+        settings: How v* is optimised, and what is measured.
+        performing: How the list is made; ``None`` edits nothing.
+        progress: Called with the edits done and all of them: first those whose keys are read, then
+            those that are made.
         command_line: What repeats it.
 
     Returns:
         The result.
 
     Raises:
-        UserError: If not one edit of the list has a key.
+        UserError: If not one edit of the list has a key, or it cannot be made as asked for.
     """
     outlook = foresee(asked, setup, settings, progress=progress)
-    return Trajectory(
-        envelope.plain(
-            {
-                **head(asked, setup, settings, command_line),
-                **document.of_outlook(outlook, asked.method),
-                "checkpoints": [],
-                "collapse_at": None,
-                "performance": None,
-            }
-        )
-    )
+    found = {
+        **head(asked, setup, settings, command_line),
+        **document.of_outlook(outlook, asked.method),
+        "checkpoints": [],
+        "collapse_at": None,
+        "performance": None,
+    }
+    if performing is not None:
+        found |= _performed(asked, setup, settings, performing, outlook, found, progress)
+    return Trajectory(envelope.plain(found))
+
+
+def _performed(
+    asked: Asked,
+    setup: Prepared,
+    settings: Settings,
+    performing: Performing,
+    outlook: Outlook,
+    found: Mapping[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    """What making the list adds to the document."""
+    from diag.sequence.performance import Performer, stored
+    from diag.verify.one_edit import Bench
+
+    bench = Bench(setup, settings)
+    texts, facts = settings.texts, bench.facts
+    measured: dict[str, Any] = {
+        "settings": settings.to_json(),
+        "texts": {
+            "source": texts.source,
+            "digest": texts.digest,
+            "n_texts": len(texts.texts),
+            "forced": texts.forced,
+            "bos": setup.model.bos,
+        },
+        "known_facts": {
+            "source": facts.source,
+            "digest": digest([case.digest for case in facts.cases]),
+            "n": bench.recall.n,
+            "tried": bench.recall.tried,
+        },
+    }
+    names = ("schema", "dataset", "model", "site", "contexts", "second_moment", "limits", "method",
+             "order", "seed")  # fmt: skip
+    identity = {name: found[name] for name in names} | {"drawn_with": setup.seed} | measured
+    with stored(performing.journal, envelope.plain(identity)) as (done, keep):
+        if "created" not in done:
+            keep("created", found["created"])
+        performer = Performer(bench, outlook, asked.method)
+        made = performer.run((done, keep), progress)
+        told = performer.describe(made)
+        if performing.save_model is not None:
+            performer.save(made, performing.save_after, performing.save_model)
+        return {"created": done["created"], **measured, **told}
+
+
+def prepare(setup: Setup, settings: Settings, performing: Performing | None) -> Prepared:
+    """Loads the model and finds everything else.
+
+    Args:
+        setup: What to measure with.
+        settings: Whose hyper-parameters choose what the setup leaves open.
+        performing: How the list is made; ``None`` edits nothing.
+
+    Returns:
+        Model, layer, contexts and second moment.
+
+    Raises:
+        UserError: If something cannot be loaded, or the model's weights cannot be edited.
+    """
+    from diag.verify.api import with_hyperparameters
+
+    if performing is not None and performing.save_model is not None:
+        files.check_new_folder(performing.save_model)
+    setup = with_hyperparameters(setup, settings.hyperparameters)
+    if performing is not None:
+        model = setup.load()
+        writable(model, setup.choose_layer(model))  # said before a second moment is estimated
+    return setup.prepare()
 
 
 def foresee(
@@ -144,13 +234,13 @@ def foresee(
     setup: Prepared,
     settings: Settings,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Outlook:
     """Reads the keys of a list and forecasts it; arguments as of :func:`run`."""
     model, layer, chosen = setup.model, setup.layer, settings.hyperparameters
     shared = SharedPrefixes(model, layer, setup.prefixes)
     screener = Screener(shared, setup.moment, clamp=chosen.clamp_norm_factor, seed=setup.seed)
-    listed = read(asked.edits, asked.places, screener, progress or (lambda done, total: None))
+    listed = read(asked.edits, asked.places, screener, progress)
     optimiser = Optimiser(chosen.clamp_norm_factor, chosen.reach(int(model.config.d_model)))
     stream = Stream(setup.moment, contribution(model, layer))
     return look(listed, asked.method, stream, optimiser)

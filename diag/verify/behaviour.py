@@ -6,11 +6,12 @@ over its tokens; an edit succeeds where the new object is more probable than the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
 from probes.edited.answers import AnswerMeter, Question, Reply
-from probes.edited.weights import Factors
+from probes.edited.weights import Change
 from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase
 
@@ -26,7 +27,13 @@ class Behaviour:
     """The test prompts of one edit, under several wordings, before and after the edit."""
 
     def __init__(
-        self, model: LoadedModel, case: EditCase, prefixes: Mapping[Wording, str], layer: int
+        self,
+        model: LoadedModel,
+        case: EditCase,
+        prefixes: Mapping[Wording, str],
+        layer: int,
+        *,
+        shared: tuple[AnswerMeter, int] | None = None,
     ) -> None:
         """Asks the unedited model.
 
@@ -35,32 +42,49 @@ class Behaviour:
             case: The edit and the prompts that test it.
             prefixes: What each wording puts before every prompt.
             layer: The edited block.
+            shared: A meter that asks these prompts among others, and where they begin; see
+                :meth:`of_many`.
 
         Raises:
             UserError: If a prompt or an answer cannot be asked.
         """
+        questions = _questions(case, prefixes)
         self._case = case
-        edit = case.request
-        new = str(edit.target_new)
-        answers = (new,) if edit.target_true is None else (new, edit.target_true)
-        questions = []
-        for prefix in prefixes.values():
-            questions += [
-                Question(prefix + text, answers) for text in (edit.text, *case.paraphrases)
-            ]
-            for neighbour in case.neighbourhood:
-                held = () if neighbour.answer is None else (neighbour.answer,)
-                questions.append(Question(prefix + neighbour.prompt, (new, *held)))
-            questions += [
-                Question(prefix + test.prompt, (test.answer,))
-                for test in case.portability
-                if test.answer is not None
-            ]
         self._wordings = list(prefixes)
         self._n = len(questions) // len(prefixes)
-        self._meter = AnswerMeter(model, questions, layer)
+        self._meter, self._start = shared or (AnswerMeter(model, questions, layer), 0)
 
-    def after(self, factors: Sequence[Factors]) -> list[Reply]:
+    @classmethod
+    def of_many(
+        cls,
+        model: LoadedModel,
+        cases: Sequence[EditCase],
+        prefixes: Mapping[Wording, str],
+        layer: int,
+    ) -> list[Behaviour]:
+        """The test prompts of many edits, asked together: :meth:`after` of any is that of all.
+
+        Args:
+            model: The loaded model.
+            cases: The edits.
+            prefixes: As for one.
+            layer: The edited block.
+
+        Returns:
+            One for each edit.
+
+        Raises:
+            UserError: If a prompt or an answer of any cannot be asked.
+        """
+        asked = [_questions(case, prefixes) for case in cases]
+        meter = AnswerMeter(model, [question for own in asked for question in own], layer)
+        starts = itertools.accumulate(map(len, asked[:-1]), initial=0)
+        return [
+            cls(model, case, prefixes, layer, shared=(meter, start))
+            for case, start in zip(cases, starts, strict=True)
+        ]
+
+    def after(self, factors: Sequence[Change]) -> list[Reply]:
         """The edited model's replies to all prompts under all wordings."""
         return self._meter.after(factors)
 
@@ -75,7 +99,7 @@ class Behaviour:
             ``efficacy``, ``generalisation``, ``locality`` and ``portability``; the latter three are
             ``None`` for edits that come without such prompts.
         """
-        start = self._wordings.index(wording) * self._n
+        start = self._start + self._wordings.index(wording) * self._n
         old, new = self._meter.before[start : start + self._n], replies[start : start + self._n]
         split = 1 + len(self._case.paraphrases)
         end = split + len(self._case.neighbourhood)
@@ -121,14 +145,14 @@ class Recall:
         """
         limit = KNOWN_FACTS if limit is None else limit
         facts = [case for case in cases if case.request.target_true is not None]
-        tried = _spread(facts, 4 * limit)
+        tried = spread(facts, 4 * limit)
         questions = []
         for i, case in enumerate(tried):
             wordings = (case.request.text, *case.paraphrases)
             wording = wordings[i % len(wordings)]
             questions.append(Question(wording, (str(case.request.target_true),)))
         replies = AnswerMeter(model, questions, layer).before
-        known = _spread([i for i, reply in enumerate(replies) if reply.scores[0].greedy], limit)
+        known = spread([i for i, reply in enumerate(replies) if reply.scores[0].greedy], limit)
         self._subjects = [tried[i].request.subject for i in known]
         self.tried = len(tried)
         self._meter = AnswerMeter(model, [questions[i] for i in known], layer)
@@ -138,17 +162,20 @@ class Recall:
         """How many facts the model knows of those that were tried."""
         return len(self._subjects)
 
-    def after(self, factors: Sequence[Factors], *, without: str) -> dict[str, Any] | None:
+    def after(
+        self, factors: Sequence[Change], *, without: str | Collection[str]
+    ) -> dict[str, Any] | None:
         """Share of the facts that the edited model still gives.
 
         Args:
             factors: The edit.
-            without: The edited subject, whose facts are left out.
+            without: The edited subject or subjects, whose facts are left out.
 
         Returns:
             ``before`` (1 by choice of the facts), ``after`` and ``n``; ``None`` without facts.
         """
-        others = [i for i, subject in enumerate(self._subjects) if subject != without]
+        edited = {without} if isinstance(without, str) else set(without)
+        others = [i for i, subject in enumerate(self._subjects) if subject not in edited]
         if not others:
             return None
         replies = self._meter.after(factors)
@@ -159,8 +186,27 @@ class Recall:
         }
 
 
-def _spread(items: Sequence[T], limit: int) -> list[T]:
-    """At most ``limit`` of them, evenly spread."""
+def _questions(case: EditCase, prefixes: Mapping[Wording, str]) -> list[Question]:
+    """What tests an edit, under every wording in turn."""
+    edit = case.request
+    new = str(edit.target_new)
+    answers = (new,) if edit.target_true is None else (new, edit.target_true)
+    questions = []
+    for prefix in prefixes.values():
+        questions += [Question(prefix + text, answers) for text in (edit.text, *case.paraphrases)]
+        for neighbour in case.neighbourhood:
+            held = () if neighbour.answer is None else (neighbour.answer,)
+            questions.append(Question(prefix + neighbour.prompt, (new, *held)))
+        questions += [
+            Question(prefix + test.prompt, (test.answer,))
+            for test in case.portability
+            if test.answer is not None
+        ]
+    return questions
+
+
+def spread(items: Sequence[T], limit: int) -> list[T]:
+    """At most ``limit`` of some items, evenly spread."""
     if len(items) <= limit:
         return list(items)
     return [items[i * len(items) // limit] for i in range(limit)]

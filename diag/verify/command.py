@@ -162,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = vars(parsed)
     # Mistakes that can be seen now should not wait for a model to load.
     setup = options.setup(parsed)
-    journal = _journal(given)
+    journal = journal_of(given)
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
     with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
         from probes.request.records import Edits
@@ -190,8 +190,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(broken.values()) if failing == "any" else broken.get(failing, False))
 
 
-def _journal(given: dict[str, Any]) -> str | None:
-    """Where a list's results go as they come."""
+def journal_of(given: dict[str, Any]) -> str | None:
+    """Where a list's results go as they come.
+
+    Args:
+        given: Parsed options, ``edits``, ``journal`` and ``json`` among them.
+
+    Returns:
+        A file; ``None`` where there is no list or no place for one.
+    """
     if "edits" not in given:
         return None
     if "journal" in given:

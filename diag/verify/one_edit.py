@@ -18,7 +18,7 @@ from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
 from diag.verify.settings import FEWEST_TOKENS, Facts, Settings
 from probes.edited.perplexity import Comparison, PerplexityMeter
-from probes.edited.weights import edited, relative_norm
+from probes.edited.weights import Change, edited, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
 from probes.keys.observe import Observation, observe
 from probes.model.loaded import LoadedModel
@@ -137,7 +137,7 @@ class Bench:
         )
         factors = self.factors(observation, target)
         behaviour = Behaviour(self.model, case, self.wordings, self.layer)
-        before = self._generate(case)
+        before = self.written(case)
         arms: dict[str, Any] = {}
         for name, change in factors.items():
             said = self._said(case, behaviour, change, before)
@@ -166,7 +166,7 @@ class Bench:
         """What the edited model says under every wording, beside what the unedited one said."""
         replies = behaviour.after([change])
         with edited(self.model, [change], self.layer):
-            after = self._generate(case)
+            after = self.written(case)
         return {
             wording: _with_generation(
                 behaviour.describe(wording, replies), wording, case, before, after
@@ -201,7 +201,7 @@ class Bench:
             "recall": self.recall.after([change], without=subject),
         }
 
-    def perplexity(self, changes: Sequence[RankOne]) -> dict[str, Any]:
+    def perplexity(self, changes: Sequence[Change]) -> dict[str, Any]:
         """Perplexity before and after changes, on as many texts as settle the outcome.
 
         Args:
@@ -257,8 +257,15 @@ class Bench:
             }
         )
 
-    def _generate(self, case: EditCase) -> dict[str, Any]:
-        """Greedy answers under every wording, and sampled text for the entropy."""
+    def written(self, case: EditCase) -> dict[str, Any]:
+        """Greedy answers under every wording, and sampled text for the entropy.
+
+        Args:
+            case: The edit whose prompts the model continues, as its weights are now.
+
+        Returns:
+            ``answers`` by wording, ``entropy``, and the first sampled ``text``.
+        """
         greedy = [prefix + case.request.text for prefix in self.wordings.values()]
         sampled = [case.request.text, *case.paraphrases][:SAMPLED_PROMPTS]
         texts = generate(

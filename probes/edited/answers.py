@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
-from probes.edited.weights import Factors
+from probes.edited.weights import Change
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
@@ -118,7 +118,7 @@ class AnswerMeter:
         self.before = self.after([])
 
     @torch.no_grad()
-    def after(self, factors: Sequence[Factors]) -> list[Reply]:
+    def after(self, factors: Sequence[Change]) -> list[Reply]:
         """The replies of the edited model.
 
         Args:

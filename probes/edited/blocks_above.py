@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
-from probes.edited.weights import Factors, change_of_output
+from probes.edited.weights import Change, change_of_output
 from probes.forward.batches import padded
 from probes.forward.unhooked import Plain, plain
 from probes.model import architecture
@@ -195,7 +195,7 @@ class UpperBlocks:
     def edited_logits(
         self,
         recording: Recording,
-        factors: Sequence[Factors],
+        factors: Sequence[Change],
         at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
     ) -> Float[Tensor, "n vocabulary"]:
         """Logits of recorded texts after an edit of the block.

@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
-from probes.edited.weights import Factors, change_of_output
+from probes.edited.weights import Change, change_of_output
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
@@ -142,7 +142,7 @@ class PerplexityMeter:
         """Perplexity of the unedited model over all texts."""
         return self.compare([]).before
 
-    def after(self, factors: Sequence[Factors]) -> Perplexity:
+    def after(self, factors: Sequence[Change]) -> Perplexity:
         """Perplexity of the edited model over all texts.
 
         Args:
@@ -155,7 +155,7 @@ class PerplexityMeter:
 
     def compare(
         self,
-        factors: Sequence[Factors],
+        factors: Sequence[Change],
         *,
         settled: Callable[[Comparison], bool] = lambda found: False,
     ) -> Comparison:
@@ -184,7 +184,7 @@ class PerplexityMeter:
         return found
 
     @torch.no_grad()
-    def rms_change(self, factors: Sequence[Factors], n_tokens: int | None = None) -> float:
+    def rms_change(self, factors: Sequence[Change], n_tokens: int | None = None) -> float:
         """Root mean square, over the tokens of the texts, of the change of the MLP's output.
 
         Args:
@@ -226,7 +226,7 @@ class PerplexityMeter:
             yield _Batch(recording, target, (row, position), owner)
 
     @torch.no_grad()
-    def _losses(self, some: Sequence[_Batch], factors: Sequence[Factors]) -> _Losses:
+    def _losses(self, some: Sequence[_Batch], factors: Sequence[Change]) -> _Losses:
         sums = torch.zeros(self._n_texts, dtype=torch.float64)
         counts = torch.zeros(self._n_texts, dtype=torch.float64)
         for batch in some:

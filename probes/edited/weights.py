@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +31,20 @@ class Factors(Protocol):
         """Change of the output for a key with u·k = 1, [d_model]."""
 
 
+@dataclass(frozen=True)
+class Total:
+    """Many changes added up: one matrix, however many there were.
+
+    Attributes:
+        matrix: Their sum, float64.
+    """
+
+    matrix: Float[Tensor, "d_mlp d_model"]
+
+
+Change = Factors | Total
+
+
 def balanced(
     factors: Factors, *, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
@@ -51,8 +66,8 @@ def balanced(
 
 
 @contextmanager
-def edited(model: LoadedModel, factors: Sequence[Factors], layer: int) -> Iterator[None]:
-    """Adds rank-one changes to an MLP's output projection for as long as the block lasts.
+def edited(model: LoadedModel, factors: Sequence[Change], layer: int) -> Iterator[None]:
+    """Adds changes to an MLP's output projection for as long as the block lasts.
 
     The weights are those of the bridge and of :func:`probes.forward.unhooked.plain` alike.
     Whatever is raised inside, they are afterwards what they were, bit for bit.
@@ -74,6 +89,9 @@ def edited(model: LoadedModel, factors: Sequence[Factors], layer: int) -> Iterat
     try:
         with torch.no_grad():
             for change in factors:
+                if isinstance(change, Total):
+                    weight.add_(change.matrix.to(weight.device, weight.dtype))
+                    continue
                 u, r = balanced(change, device=weight.device, dtype=weight.dtype)
                 weight.addr_(u, r)
         yield
@@ -82,9 +100,9 @@ def edited(model: LoadedModel, factors: Sequence[Factors], layer: int) -> Iterat
 
 
 def change_of_output(
-    keys: Float[Tensor, "*position d_mlp"], factors: Sequence[Factors]
+    keys: Float[Tensor, "*position d_mlp"], factors: Sequence[Change]
 ) -> Float[Tensor, "*position d_model"]:
-    """What rank-one changes add to the MLP's output: Σ (k·u) r.
+    """What changes add to the MLP's output: Σ (k·u) r.
 
     Args:
         keys: Inputs of the output projection.
@@ -95,8 +113,11 @@ def change_of_output(
     """
     total: Tensor | None = None
     for change in factors:
-        u, r = balanced(change, device=keys.device, dtype=keys.dtype)
-        added = (keys @ u)[..., None] * r
+        if isinstance(change, Total):
+            added = keys @ change.matrix.to(keys.device, keys.dtype)
+        else:
+            u, r = balanced(change, device=keys.device, dtype=keys.dtype)
+            added = (keys @ u)[..., None] * r
         total = added if total is None else total + added
     if total is None:
         raise ValueError("no factors: there is no change to compute")
@@ -120,7 +141,7 @@ def relative_norm(model: LoadedModel, factors: Factors, layer: int) -> float:
 
 def save_edited(
     model: LoadedModel,
-    factors: Sequence[Factors],
+    factors: Sequence[Change],
     layer: int,
     directory: str | os.PathLike[str],
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.colours import BARE, DIM, FAIL, INK, MEAN, THIRD, WARN
+from reports.colours import BARE, DIM, FAIL, FOURTH, INK, MEAN, THIRD, WARN
 from reports.figures.canvas import Drawing, legend, limit
 from reports.numbers import PERCENT, counted, number
 from reports.tables import editors
@@ -18,6 +18,7 @@ FEWEST, MOST = 0.01, 1000.0  # per cent and times: beyond these a curve says not
 SIZE = (6.4, 3.4)
 HELD = (
     ("efficacy_all", "edits that hold", MEAN),
+    ("efficacy_prefixed", "with a prefix", FOURTH),
     ("locality", "neighbouring facts", THIRD),
     ("recall", "other facts", BARE),
 )
@@ -120,10 +121,10 @@ def efficacy(document: Document) -> Drawing | None:
         axes.set_ylim(-3, 103)
         axes.set_xlabel("edits made")
         axes.set_ylabel("still given, %")
-        legend(axes, columns=3)
+        legend(axes, columns=2)
 
     ends = ", ".join(f"{label} {number(points[1][-1])}{PERCENT}" for label, _, points in curves)
-    return Drawing("sequence-efficacy", f"At the last checkpoint: {ends}", paint)
+    return Drawing("sequence-efficacy", f"At the last checkpoint: {ends}", paint, top=0.6)
 
 
 def _points(

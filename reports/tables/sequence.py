@@ -11,8 +11,10 @@ from reports.tables.verdicts import label
 
 Document = Mapping[str, Any]
 Row = tuple[str, ...]
-HEAD = ("Edits", "Perplexity", "95\u00a0% interval", "Latest", "All edits", "Neighbours",
-        "Other facts", "Damage expected", "measured", "‖ΔW‖/‖W‖", "σ₁/σ₁", "Model")  # fmt: skip
+HEAD = (
+    "Edits", "Perplexity", "95\u00a0% interval", "Latest", "All edits", "With prefix", "Neighbours",
+    "Other facts", "Damage", "On the texts", "‖ΔW‖/‖W‖", "σ₁/σ₁", "Model",
+)  # fmt: skip
 
 
 def headline(document: Document) -> str:
@@ -100,7 +102,8 @@ def checkpoints(document: Document) -> list[Row]:
     return [
         (
             number(point["edits"]), times(point["ratio"]), _interval(point["ratio_interval"]),
-            share(point["efficacy"]), share(point["efficacy_all"]), share(point["locality"]),
+            share(point["efficacy"]), share(point["efficacy_all"]),
+            share(point["efficacy_prefixed"]), share(point["locality"]),
             share(point["recall"]), percent(point["damage_predicted"]),
             percent(point["damage_measured"]), percent(point["weight_norm_ratio"]),
             times(point["top_singular_value"]), label(point["outcome"]).text.lower(),

@@ -12,8 +12,7 @@ from reports.text import console as parts
 from reports.text.console import Document
 
 LISTED = 10
-MEASURED = ("Edits", "Perplexity", "Latest", "All edits", "Other facts", "Damage expected",
-            "measured", "Model")  # fmt: skip
+MEASURED = ("Edits", "Perplexity", "All edits", "With prefix", "Other facts", "Damage", "Model")
 
 
 def show(document: Document, console: Console | None = None) -> None:

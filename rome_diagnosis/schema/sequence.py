@@ -221,6 +221,7 @@ class Checkpoint(TypedDict):
         ratio_interval: Its 95 % interval over the draw of the texts; null where it is not known.
         efficacy: Whether the latest edit took, as 0 or 1.
         efficacy_all: Share of all edits so far that hold.
+        efficacy_prefixed: The same with an editing prefix before each prompt, as C-ROME needs it.
         generalisation: Share of the paraphrases of all edits so far that give the new object; null
             without any.
         locality: Share of the neighbouring facts of all edits so far that still hold; null without
@@ -244,6 +245,7 @@ class Checkpoint(TypedDict):
     ratio_interval: Annotated[list[Size], Len(2, 2)] | None
     efficacy: Share | None
     efficacy_all: Share | None
+    efficacy_prefixed: Share | None
     generalisation: Share | None
     locality: Share | None
     recall: Share | None

@@ -57,7 +57,7 @@ PAGES = {
     "keys": ("keys",), "edit": ("edit",), "both": ("keys", "edit"),
     "all": ("keys", "edit", "first_token"), "identity": ("keys_identity",),
     "first_token": ("first_token",), "group": ("evidence",), "screened": ("screen",),
-    "moments": ("covariance",), "sequence": ("sequence",), "sweep": ("sweep",),
+    "moments": ("covariance",), "sequence": ("sequence_performed",), "sweep": ("sweep",),
 }  # fmt: skip
 
 

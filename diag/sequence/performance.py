@@ -1,0 +1,180 @@
+"""A forecast list made for real: journal, culprit, saved model, and what the document says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from diag.apply.choose import Choice
+from diag.apply.run import save
+from diag.judgement.limits import RESPONSE_FAINT
+from diag.mathematics.stream import Stream
+from diag.sequence.checkpoints import Checkpoints
+from diag.sequence.outlook import Outlook, places
+from diag.sequence.perform import Made, perform
+from diag.verify.one_edit import Bench
+from probes.model.contribution import contribution
+from rome_diagnosis.envelope import finite
+from rome_diagnosis.errors import UserError
+from rome_diagnosis.journal import Journal
+
+CHECKPOINTS = 24  # about how many times a list is measured
+Store = tuple[Mapping[str, Any], Callable[[str, Any], None]]
+
+
+class Performer:
+    """Makes the edits of a forecast list on one model."""
+
+    def __init__(self, bench: Bench, outlook: Outlook, method: str) -> None:
+        """Asks the unedited model.
+
+        Args:
+            bench: The model and what is measured on it.
+            outlook: The forecast of the list.
+            method: The editor's name.
+        """
+        self.bench, self.outlook, self.method = bench, outlook, method
+        stream = Stream(bench.moment, contribution(bench.model, bench.layer))
+        self.measured = Checkpoints(bench, outlook.listed.cases, stream)
+
+    def run(
+        self, store: Store, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Made:
+        """Makes the edits until the model collapses.
+
+        Args:
+            store: What an earlier run did, and what takes what this one does.
+            progress: Called with the edits made and all of them.
+
+        Returns:
+            What was done.
+        """
+        done, keep = store
+        return perform(
+            self.outlook.listed,
+            self.method,
+            self.measured,
+            places(self.outlook, CHECKPOINTS),
+            done=done,
+            keep=keep,
+            progress=progress,
+        )
+
+    def describe(self, made: Made) -> dict[str, Any]:
+        """What the document says of the edits that were made.
+
+        Args:
+            made: What was done.
+
+        Returns:
+            ``checkpoints``, ``collapse_at``, ``collapse_ratio`` and ``performance``.
+        """
+        bench = self.bench
+        return dict(
+            finite(
+                {
+                    "checkpoints": made.checkpoints,
+                    "collapse_at": made.collapse_at,
+                    "collapse_ratio": bench.settings.collapse_ratio,
+                    "performance": {
+                        "made": len(made.places),
+                        "failed": [
+                            {"index": one.index, "reason": one.reason} for one in made.failed
+                        ],
+                        "culprit": self._culprit(made),
+                        **self._residuals(made),
+                        "known_facts": bench.recall.n,
+                        "measured": self.measured.n_asked,
+                    },
+                }
+            )
+        )
+
+    def save(self, made: Made, n: int | None, output: str | os.PathLike[str]) -> None:
+        """Saves the model after some of the edits, with the record that takes them back.
+
+        Args:
+            made: What was done.
+            n: After how many; by default the last before it collapsed.
+            output: Where to.
+
+        Raises:
+            UserError: If so many were not made, or it cannot be written.
+        """
+        sound = len(made.places) if made.collapse_at is None else made.collapse_at - 1
+        n = sound if n is None else n
+        if not 0 < n <= len(made.places):
+            raise UserError(
+                f"there is no model after {n} edits to save: {len(made.places)} were made"
+                + ("" if made.collapse_at is None else f", and {made.collapse_at} broke the model")
+            )
+        some = made.places[:n]
+        cases = [self.outlook.listed.cases[i] for i in some]
+        choices = [self._choice(i) for i in some]
+        save(self.bench, cases, choices, made.changes[:n], output=output)
+
+    def _culprit(self, made: Made) -> dict[str, Any] | None:
+        if made.collapse_at is None:
+            return None
+        at = made.collapse_at - 1
+        listed, change = self.outlook.listed, made.changes[at].matrix()
+        alone = self.measured.stream.of_matrix(change)
+        return {
+            "index": listed.indices[made.places[at]],
+            "subject": listed.cases[made.places[at]].request.subject,
+            "damage": None if alone is None else alone.corpus,
+            "alone": self.measured.collapsed(change),
+        }
+
+    def _residuals(self, made: Made) -> dict[str, Any]:
+        """How long v* − v were, over what was expected, and how much they agreed."""
+        if not made.places:
+            return {"residuals": None, "agreement": None}
+        residuals = torch.stack([change.r * change.denominator for change in made.changes])
+        lengths = residuals.norm(dim=1)
+        expected = self.outlook.chosen.residuals[torch.tensor(made.places)]
+        directions = residuals[lengths > 0] / lengths[lengths > 0, None]
+        m = len(directions)
+        together = float(directions.sum(0).square().sum())
+        return {
+            "residuals": float((lengths / expected).mean()),
+            "agreement": (together - m) / (m * (m - 1)) if m > 1 else None,
+        }
+
+    def _choice(self, i: int) -> Choice:
+        chosen = self.outlook.chosen
+        bare = float(chosen.steps[i] @ self.outlook.listed.keys["bare"][i])
+        corpus = chosen.alone.corpus
+        return Choice(
+            self.method,
+            chosen.verdicts[i],
+            None if corpus is None else float(corpus[i]),
+            bare,
+            bare < RESPONSE_FAINT.value,
+        )
+
+
+@contextlib.contextmanager
+def stored(journal: str | None, identity: Mapping[str, Any]) -> Iterator[Store]:
+    """Where results go as they come: a journal, or nowhere but memory.
+
+    Args:
+        journal: The journal's file.
+        identity: Everything the results depend on.
+
+    Yields:
+        What is there, by key, and what takes more.
+
+    Raises:
+        UserError: If the journal cannot be used.
+    """
+    if journal is None:
+        results: dict[str, Any] = {}
+        yield results, results.__setitem__
+        return
+    with Journal(journal, identity) as kept:
+        yield kept.done, kept.add

@@ -1,0 +1,109 @@
+"""A list of edits as text, page and Markdown: the forecast, what was measured, the culprit."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import pytest
+
+from diag.sequence.result import Trajectory
+from reports.figures import sequence as figures
+from reports.markdown import render as markdown
+from reports.pages.page import render
+from reports.tables import sequence
+from reports.text.sequence import show
+from rome_diagnosis.errors import UserError
+from tests.documents import sample
+from tests.reports.reading import HOSTILE, parse, printed, words
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+def forecast() -> Document:
+    """A list that was not made."""
+    return sample("sequence")
+
+
+@pytest.fixture
+def performed() -> Document:
+    """One that was, until it broke the model."""
+    return sample("sequence_performed")
+
+
+def test_every_form_says_the_same_of_a_forecast(forecast: Document) -> None:
+    (first, *_) = forecast["forecast"]["dangerous"]
+    forms = (
+        html.unescape(words(render(forecast))),
+        " ".join(markdown(forecast).replace("\\", "").replace("*", "").split()),
+        " ".join(printed(show, forecast, width=400).split()),
+    )
+    for form in forms:
+        assert sequence.headline(forecast) in form
+        for sentence in forecast["advice"]:
+            assert sentence in form
+        assert first["subject"] in form and "record 4" in form
+        assert "--perform" in form
+
+
+def test_every_form_names_the_culprit(performed: Document) -> None:
+    told = " ".join((sequence.culprit(performed) or "").split())
+    assert performed["performance"]["culprit"]["subject"] in told
+    page = html.unescape(words(render(performed)))
+    for form in (
+        page,
+        " ".join(markdown(performed).replace("\\", "").replace("*", "").split()),
+        " ".join(printed(show, performed, width=400).split()),
+    ):
+        assert told in form
+        assert f"it broke at {performed['collapse_at']}" in form
+    assert page.count("broke the model") == 1
+    performed["performance"]["culprit"] = None
+    assert sequence.culprit(performed) is None
+
+
+def test_the_band_is_drawn_before_the_measured_curve(performed: Document) -> None:
+    drawing = figures.damage(performed)
+    assert drawing is not None
+    axes = drawing.figure().axes[0]
+    assert [line.get_label() for line in axes.lines].index("measured") > 0
+    assert axes.collections[0].get_label() == "interval"
+    measured = next(line for line in axes.lines if line.get_label() == "measured")
+    assert list(measured.get_xdata()) == [
+        point["edits"] for point in performed["checkpoints"] if point["damage_measured"]
+    ]
+    assert f"{len(performed['checkpoints'])} checkpoints" in drawing.alt
+
+
+def test_what_was_not_measured_has_no_figure(forecast: Document) -> None:
+    assert figures.perplexity(forecast) is None and figures.efficacy(forecast) is None
+    result = Trajectory(forecast)
+    with pytest.raises(UserError, match="was not measured"):
+        result.plot_perplexity()
+    assert "edits" in result.plot_damage().drawing.alt
+    forecast["forecast"]["curve"] = []
+    forecast["forecast"]["not_checked"] = "C is the identity"
+    assert figures.damage(forecast) is None
+    assert "C is the identity" in words(render(forecast))
+    assert "could not be forecast" in sequence.headline(forecast)
+
+
+def test_a_perplexity_beyond_all_numbers_is_left_out(performed: Document) -> None:
+    performed["checkpoints"][-1] |= {"perplexity": None, "ratio": None, "ratio_interval": None}
+    drawing = figures.perplexity(performed)
+    assert drawing is not None
+    line = drawing.figure().axes[0].lines[0]
+    assert len(line.get_xdata()) == len(performed["checkpoints"]) - 1
+    parse(render(performed))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_texts_from_outside_stay_texts(text: str, performed: Document) -> None:
+    performed["edits"][0]["subject"] = performed["dataset"]["name"] = text
+    performed["checkpoints"][0]["text"] = performed["performance"]["culprit"]["subject"] = text
+    performed["refused"] = [{"index": 0, "reason": text}]
+    tags = parse(render(performed))
+    assert tags.opened.count("script") == 1
+    assert "\x1b" not in printed(show, performed)
+    assert "<script>" not in markdown(performed)
