@@ -119,12 +119,13 @@ def forgetting(
         √Σ_{j>i} φ_j(k_i)² s_j² / s_i for each edit i; near 1 the edit is as good as forgotten.
     """
     added = torch.zeros(len(keys), dtype=keys.dtype)
-    for start in range(0, len(steps), CHUNK):
+    after = torch.zeros(keys.shape[1], keys.shape[1], dtype=keys.dtype)  # Σ s_j² w_j w_jᵀ
+    for start in reversed(range(0, len(steps), CHUNK)):
         own = slice(start, start + CHUNK)
-        stop = min(start + CHUNK, len(steps))
-        received = (keys[:stop] @ steps[own].T) * sizes[own]
-        later = torch.arange(start, stop) > torch.arange(stop)[:, None]
-        added[:stop] += torch.where(later, received, 0.0).square().sum(1)
+        scaled = steps[own] * sizes[own, None]
+        added[own] = ((keys[own] @ after) * keys[own]).sum(1).clamp(min=0.0)
+        added[own] += (keys[own] @ scaled.T).square().triu(1).sum(1)
+        after += scaled.T @ scaled
     return added.sqrt() / sizes
 
 

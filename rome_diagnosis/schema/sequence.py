@@ -166,12 +166,13 @@ class Forgetting(TypedDict):
     """What later edits are expected to do to earlier ones.
 
     Attributes:
-        median: Median over the edits of what is added at their keys, over what they wrote there.
+        median: Median over the edits of what is added at their keys, over what they wrote there;
+            null where that is nothing.
         n_lost: How many have as much added as they wrote.
         n: Of how many.
     """
 
-    median: Size
+    median: Size | None
     n_lost: Count
     n: Count
 
