@@ -8,6 +8,7 @@
 ``screen``          command: the check of ``keys`` for every edit of a data set
 ``sequence``        command: which edit of a list breaks the model
 ``sweep``           the check of ``keys`` at several blocks (``diag.keys --layer all``)
+``batch``           command: a batch by MEMIT and its family, checked and made
 ``covariance``      command: estimate, merge and import second moments
 ==================  ======================================================================
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import colorsys
 
 from reports.tables import editors
-from rome_diagnosis.editors import ARMS
+from rome_diagnosis.editors import ARMS, EDITORS
+from rome_diagnosis.methods import METHODS
 
 INK, DIM, LINE, PAPER = "#1b1f24", editors.UNKNOWN_COLOUR, "#d1d9e0", "#ffffff"
 FAIL, WARN, PASS = "#b3261e", "#8a5a00", "#1a6b35"
@@ -17,6 +18,12 @@ _DARK = {
     "ink": "#e6edf3", "dim": "#9aa4af", "paper": "#0d1117", "line": "#30363d", "soft": "#161b22",
     "fail": "#ff8a80", "warn": "#e3b341", "pass": "#56d364",
 }  # fmt: skip
+# Methods that are no editors, which have a style of their own.
+_METHODS = {
+    f"method-{name.replace('_', '-')}": method.colour
+    for name, method in METHODS.items()
+    if name not in EDITORS
+}
 DARK_LIGHTNESS, DARK_SATURATION = 0.66, 0.75
 
 # Series that are no editors, such as bare and mean keys, borrow the looks of the first arms:
@@ -26,12 +33,13 @@ BARE, MEAN, THIRD, FOURTH = [(arm.colour, arm.marker) for arm in ARMS.values()][
 
 def light() -> dict[str, str]:
     """The colours of a light page, by the names of its CSS variables without their dashes."""
-    return _LIGHT | {shown.style: shown.colour for shown in editors.looks()}
+    return _LIGHT | {shown.style: shown.colour for shown in editors.looks()} | _METHODS
 
 
 def dark() -> dict[str, str]:
     """The same of a dark page."""
-    return _DARK | {shown.style: lightened(shown.colour) for shown in editors.looks()}
+    of_methods = {name: lightened(colour) for name, colour in _METHODS.items()}
+    return _DARK | {s.style: lightened(s.colour) for s in editors.looks()} | of_methods
 
 
 def lightened(colour: str) -> str:

@@ -26,6 +26,7 @@ TEXTS = {
     "diag.sequence/1": "reports.text.sequence",
     "diag.covariance/1": "reports.text.covariance",
     "diag.sweep/1": "reports.text.sweep",
+    "diag.batch/1": "reports.text.batch",
     "probes.first_token/1": "reports.text.first_token",
 }
 

@@ -44,6 +44,7 @@ def render(*documents: Mapping[str, Any]) -> str:
         "edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments,
         "sequence": _sequence,
         "sweep": _sweep,
+        "batch": _batch,
     }  # fmt: skip
     return "\n".join(kinds[shown["kind"]](shown)).rstrip() + "\n"
 
@@ -321,6 +322,64 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
     if shown["refused"]:
         lines += heading(2, "Not in the list") + bullets(shown["refused"][:LISTED])
     return lines + _repeat([shown["d"]], shown)
+
+
+def _batch(shown: dict[str, Any]) -> list[str]:
+    lines = [
+        *heading(1, shown["verdict"].text, ": ", shown["title"]),
+        line(shown["headline"]), "",
+        *(bullets(shown["notes"]) if shown["notes"] else []),
+        *heading(2, "One equation, and what each method puts into it"),
+        line("ΔWᵀ = R M⁻¹ KᵀG; φ is the share of its change that a key receives, the median over "
+             "the edits."), "",
+        *table(
+            ("Method", "G", "M", "with", "cond M", *(f"φ, {place}" for place in shown["places"])),
+            [(row.short, row.metric, row.matrix, row.parameters, row.condition, *row.shares)
+             for row in shown["family"]],
+        ),
+        *heading(2, "What was checked"),
+        *bullets(line(bold(f.status), f" {f.id}: ", f.message) for f in shown["findings"]),
+        *table(
+            ("Block", "cond M", "damage expected", "at most", "whatever the keys",
+             "of hidden states, expected", "at most", "first tokens"),
+            shown["layers"],
+        ),
+    ]  # fmt: skip
+    if shown["pairs"]:
+        lines += heading(2, "Pairs that disturb one another")
+        lines += table(("Edits", "Why", "cosine of their keys"), shown["pairs"][:LISTED])
+    lines += heading(2, "What became of the model") + _batch_performed(shown)
+    lines += heading(2, "The edits that receive least")
+    lines += table(
+        ("Edit", "First token", "bare prompt receives", "after a prefix", "P(new), bare"),
+        [
+            (_edited(row["before"], row["subject"], row["after"]), row["first"], row["bare"],
+             row["prefixed"], row["p_bare"])
+            for row in shown["edits"][:LISTED]
+        ],
+    )  # fmt: skip
+    if shown["refused"]:
+        lines += heading(2, "Not edits") + bullets(shown["refused"][:LISTED])
+    return lines + _repeat([shown["d"]], shown)
+
+
+def _batch_performed(shown: dict[str, Any]) -> list[str]:
+    if shown["performed"] is None:
+        return _missing(shown["command"])
+    return [
+        line(bold(shown["outcome"].text)), "",
+        *(bullets(reasons) if (reasons := shown["made"]["outcome_reasons"]) else []),
+        *table(("What", "Value"), shown["performed"]),
+        *table(
+            ("Wording", "edits that succeed", "P(new object)", "paraphrases", "neighbours kept"),
+            shown["wordings"],
+        ),
+        *table(
+            ("Block", "residual", "φ, bare prompt", "‖ΔW‖ / ‖W‖", "damage, closed form",
+             "measured"),
+            shown["written"],
+        ),
+    ]  # fmt: skip
 
 
 def _missing(command: str) -> list[str]:

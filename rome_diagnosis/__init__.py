@@ -14,6 +14,7 @@ Every library call by one name, imported when it is first used::
 ``verify_list``       the same for a list of edits, with groups compared
 ``compare``           several diagnoses side by side: one table, one figure
 ``sweep``             the same at several blocks: which layer is safe to edit?
+``batch``             what a batch by MEMIT and its family would do, and what it does
 ``screen``            the check of ``diagnose`` for every edit of a data set
 ``sequence``          which edit of a list breaks the model? before the first is made
 ``second_moments``    estimate the second moments C that edits are judged by
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from diag.apply.danger import DangerousEdit as DangerousEdit
     from diag.apply.danger import guard as guard
     from diag.apply.record import undo as undo
+    from diag.batch.api import batch as batch
     from diag.covariance.api import second_moments as second_moments
     from diag.keys.api import diagnose as diagnose
     from diag.keys.compare import compare as compare
@@ -56,6 +58,7 @@ _NAMES = {
     "__version__": "rome_diagnosis.version",
     "apply": "diag.apply.api",
     "compare": "diag.keys.compare",
+    "batch": "diag.batch.api",
     "diagnose": "diag.keys.api",
     "guard": "diag.apply.danger",
     "load_model": "probes.setup",

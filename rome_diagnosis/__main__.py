@@ -18,6 +18,7 @@ COMMANDS = {
     "apply": ("diag.apply.command", "Make the recommended edit, save the model, take it back."),
     "screen": ("diag.screen.command", "Which edits of a data set would break the model?"),
     "sequence": ("diag.sequence.command", "Which edit of a list breaks the model, and when?"),
+    "batch": ("diag.batch.command", "What would a batch by MEMIT and its family do?"),
     "covariance": ("diag.covariance.command", "Second moments: estimate, merge, import."),
     "first-token": ("probes.first_token.command", "Where and why do first-token keys differ?"),
     "bundled": ("probes.bundled.command", "Where the bundled model and its data are."),

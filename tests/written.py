@@ -19,6 +19,7 @@ RESULTS = {
     "diag.sequence.result": ("Trajectory",),
     "diag.covariance.result": ("SecondMoments",),
     "diag.sweep.result": ("LayerSweep",),
+    "diag.batch.result": ("Batch",),
     "probes.first_token.run": ("FirstTokenProbes",),
 }
 

@@ -95,6 +95,29 @@ RESPONSE_FAINT = Limit(
 RESPONSE_EXCESS = Limit(2.0, "a prompt that receives twice the change meant for it overshoots")
 RESPONSE_EVERYWHERE = Limit(0.5, "a key that receives half of the change is edited too")
 
+# A batch of edits.
+SHARE_LEFT = Limit(
+    0.5,
+    "where λ leaves an ordinary key less than half of the change over all layers, the batch mostly "
+    "does not write what it was asked to; MEMIT's settings leave 0.79 for GPT-J and 0.45 for "
+    "GPT-2-XL",
+)
+KEYS_ALIKE = Limit(
+    0.9,
+    "two keys of this cosine are one key to within a tenth: where their targets differ, M⁻¹ writes "
+    "the difference ten times as large along what the keys do not share",
+)
+CONDITION = Limit(
+    1000.0,
+    "targets are optimised until the loss is small, not until they agree: two that should be alike "
+    "differ by a few per cent, and the change by that times the condition number at worst",
+)
+DISTURBS = Limit(
+    0.2,
+    "a fifth of another edit's change arrives at this edit's own prompt: as much as makes a change "
+    "faint where it is wanted",
+)
+
 # First tokens.
 FIRST_TOKEN_LIKENESS = Limit(
     0.99, "more like the mean first-token key than 99 in 100 ordinary later keys are"

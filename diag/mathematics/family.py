@@ -28,6 +28,19 @@ Metric = Callable[[Float[Tensor, "n d_mlp"]], Float[Tensor, "n d_mlp"]]
 
 
 @dataclass(frozen=True)
+class Factor:
+    """One rank-one part u ⊗ r of a change.
+
+    Attributes:
+        u: Direction in key space, ``[d_mlp]``.
+        r: Change of the output for a key with u·k = 1, ``[d_model]``.
+    """
+
+    u: Float[Tensor, " d_mlp"]
+    r: Float[Tensor, " d_model"]
+
+
+@dataclass(frozen=True)
 class Update:
     """The change that one batch of edits makes to one layer: ΔW = GK M⁻ᵀ Rᵀ, kept as factors.
 
@@ -49,6 +62,21 @@ class Update:
     def change(self) -> Float[Tensor, "d_mlp d_model"]:
         """ΔW itself, materialised."""
         return self.directions.T @ self.coefficients
+
+    def factors(self) -> list[Factor]:
+        """ΔW as a sum of rank-one changes along orthonormal directions.
+
+        The directions Gk themselves may be nearly parallel, and their parts then large and nearly
+        opposite: added up in float32 they would leave little but rounding.
+        """
+        basis, mixing = torch.linalg.qr(self.directions.T)
+        parts = mixing @ self.coefficients
+        return [Factor(u, r) for u, r in zip(basis.T, parts, strict=True)]
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of ΔW."""
+        return sum(float(factor.r.square().sum()) for factor in self.factors()) ** 0.5
 
     def response(self, keys: Float[Tensor, "n d_mlp"]) -> Float[Tensor, "n m"]:
         """Which share of each edit's wanted change a key receives: [M⁻¹KᵀGq]_j.
@@ -73,6 +101,21 @@ class Update:
         spread = self.directions @ corpus_moment @ self.directions.T
         gram = self.coefficients @ self.coefficients.T
         return max(float((spread * gram).sum()), 0.0) ** 0.5
+
+    def sensitivity(self, corpus_moment: Float[Tensor, "d_mlp d_mlp"]) -> Float[Tensor, "m m"]:
+        """A = M⁻¹KᵀGᵀ C GK M⁻ᵀ, whatever the residuals: damage² = tr(R A Rᵀ).
+
+        With residuals of lengths b and no direction in common, damage² is Σ A_ii b_i²; with
+        residuals as alike as they can be it is at most Σ |A_ij| b_i b_j.
+
+        Args:
+            corpus_moment: C, without ridge.
+
+        Returns:
+            A, symmetric.
+        """
+        shares = torch.linalg.solve(self.matrix, self.directions)
+        return shares @ corpus_moment @ shares.T
 
     @property
     def condition_number(self) -> float:

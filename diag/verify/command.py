@@ -101,8 +101,13 @@ def add_optimisation(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_measurement(parser: argparse.ArgumentParser) -> None:
-    """Adds what is measured on an edited model, and on what."""
+def add_measurement(parser: argparse.ArgumentParser, *, generated: bool = True) -> None:
+    """Adds what is measured on an edited model, and on what.
+
+    Args:
+        parser: The parser.
+        generated: Whether texts are generated too.
+    """
     unset = options.UNSET
     group = parser.add_argument_group("measurement")
     group.add_argument(
@@ -131,12 +136,13 @@ def add_measurement(parser: argparse.ArgumentParser) -> None:
         help="facts whose recall is measured, in any format of --edits (default: the bundled "
         "world's for its own model, packaged common facts for others)",
     )
-    group.add_argument(
-        "--generated-tokens",
-        type=options.count,
-        default=40,
-        help="length of the generated texts",
-    )
+    if generated:
+        group.add_argument(
+            "--generated-tokens",
+            type=options.count,
+            default=40,
+            help="length of the generated texts",
+        )
     group.add_argument(
         "--collapse-ratio",
         type=options.positive,

@@ -1,10 +1,10 @@
-"""Applying a rank-one edit to a model's weights, and taking it back to the last bit."""
+"""Applying edits to a model's weights, rank one or more, and taking them back to the last bit."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -99,6 +99,26 @@ def edited(model: LoadedModel, factors: Sequence[Change], layer: int) -> Iterato
         _restore(weight, original)
 
 
+@contextmanager
+def edited_layers(model: LoadedModel, changes: Mapping[int, Sequence[Change]]) -> Iterator[None]:
+    """As :func:`edited`, in several blocks at once.
+
+    Args:
+        model: The loaded model.
+        changes: The changes of each edited block.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: As :func:`edited`.
+    """
+    with ExitStack() as stack:
+        for layer, factors in changes.items():
+            stack.enter_context(edited(model, factors, layer))
+        yield
+
+
 def change_of_output(
     keys: Float[Tensor, "*position d_mlp"], factors: Sequence[Change]
 ) -> Float[Tensor, "*position d_model"]:
@@ -164,13 +184,38 @@ def save_edited(
     Raises:
         UserError: If it exists or cannot be written.
     """
-    writable(model, layer)
+    return save_edited_layers(model, {layer: factors}, directory, beside=beside)
+
+
+def save_edited_layers(
+    model: LoadedModel,
+    changes: Mapping[int, Sequence[Change]],
+    directory: str | os.PathLike[str],
+    *,
+    beside: Callable[[Path], None] = lambda folder: None,
+) -> Path:
+    """As :func:`save_edited`, with changes of several blocks.
+
+    Args:
+        model: The unedited model; it stays so.
+        changes: The changes of each edited block.
+        directory: Where to; must not exist, or be an empty directory.
+        beside: Writes what else belongs into the directory, before it gets its name.
+
+    Returns:
+        The directory.
+
+    Raises:
+        UserError: If it exists or cannot be written.
+    """
+    for layer in changes:
+        writable(model, layer)
     with files.atomic_folder(directory) as folder:
         unwrapped = plain(model)
         state = {name: value.detach() for name, value in unwrapped.model.state_dict().items()}
-        name = unwrapped.weight_name(layer)
-        with edited(model, factors, layer):
-            state[name] = state[name].clone()
+        with edited_layers(model, changes):
+            for name in map(unwrapped.weight_name, changes):
+                state[name] = state[name].clone()
         unwrapped.model.save_pretrained(folder, state_dict=state)
         model.tokenizer.save_pretrained(folder)
         beside(folder)

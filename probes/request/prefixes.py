@@ -36,7 +36,12 @@ _drawn: dict[str, list[list[int]]] = {}
 
 
 def sample(
-    model: LoadedModel, *, n: int = 20, seed: int = 0, start: Start | None = None
+    model: LoadedModel,
+    *,
+    n: int = 20,
+    seed: int = 0,
+    start: Start | None = None,
+    lengths: tuple[int, ...] = (SHORT, LONG),
 ) -> list[str]:
     """Samples prefixes as the published code does: top-5, half of 5 and half of 10 tokens.
 
@@ -47,6 +52,8 @@ def sample(
         start: What every prefix is continued from: the end-of-text token (ROME), which does not
             stay in the text, or a word (the paper's fork). ``None`` takes end-of-text where the
             tokenizer has one.
+        lengths: Tokens of the prefixes, the start included, in equal parts. MEMIT samples 5 of
+            :data:`LONG` tokens that start with words.
 
     Returns:
         ``n`` prefixes, each ending in ``". "``.
@@ -66,7 +73,7 @@ def sample(
         "vocabulary": len(model.tokenizer),
         "starts": starts,
         "top_k": TOP_K,
-        "lengths": [SHORT, LONG],
+        "lengths": list(lengths),
         "n": n,
         "seed": seed,
     }
@@ -75,13 +82,20 @@ def sample(
     if name not in _drawn:
         rows = _read(name, settings)
         if rows is None:
-            rows = draw(engine_for(model), starts, n=n, seed=seed)
+            rows = draw(engine_for(model), starts, n=n, seed=seed, lengths=lengths)
             _write(name, settings, model, rows)
         _drawn[name] = rows
     return [_as_prefix(model, row) for row in _drawn[name]]
 
 
-def draw(engine: Engine, starts: Sequence[Sequence[int]], *, n: int, seed: int) -> list[list[int]]:
+def draw(
+    engine: Engine,
+    starts: Sequence[Sequence[int]],
+    *,
+    n: int,
+    seed: int,
+    lengths: Sequence[int] = (SHORT, LONG),
+) -> list[list[int]]:
     """Draws the tokens of prefixes; nothing is kept.
 
     Args:
@@ -89,17 +103,20 @@ def draw(engine: Engine, starts: Sequence[Sequence[int]], *, n: int, seed: int) 
         starts: What prefixes begin with, in turn.
         n: How many to draw.
         seed: Fixes the draw.
+        lengths: Tokens of each part, the start included; of parts that are not equal the first
+            ones have one more.
 
     Returns:
-        Token ids, starts included, the short prefixes first.
+        Token ids, starts included, the first length's prefixes first.
 
     Raises:
         UserError: If the model's logits are not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    n_short = (n + 1) // 2
+    parts = len(lengths)
     rows: list[list[int]] = []
-    for count, length in ((n_short, SHORT), (n - n_short, LONG)):
+    for i, length in enumerate(lengths):
+        count = (n + parts - 1 - i) // parts
         rows += _grow(
             engine, [list(starts[i % len(starts)]) for i in range(count)], length, generator
         )

@@ -39,7 +39,8 @@ class Constants:
     """The constants of several edits' optimisation, rows of one edit side by side.
 
     ``rows`` texts belong to each edit, the last one being the KL prompt. Everything starts at the
-    subject's last token, position 0 here.
+    subject's last token, position 0 here. δ is added to the MLP's output, or with ``in_stream`` to
+    the residual stream after the block; ``initial`` is what it is added to in the bare prompt.
     """
 
     rows: int
@@ -56,6 +57,7 @@ class Constants:
     weight: Float[Tensor, " n"]
     kl_initial: Float[Tensor, "edit vocabulary"]
     initial: Float[Tensor, "edit d_model"]
+    in_stream: bool = False
 
     @property
     def edits(self) -> int:
@@ -129,12 +131,15 @@ def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: i
 
 
 @torch.no_grad()
-def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
+def prepare(
+    upper: UpperBlocks, edits: Sequence[Sequence[Row]], *, in_stream: bool = False
+) -> Constants:
     """Runs the unedited model once and keeps what every step needs.
 
     Args:
         upper: The model above the edited block.
         edits: Rows of :func:`rows_of`, as many for each edit.
+        in_stream: Whether δ is added to the residual stream after the block.
 
     Returns:
         The constants.
@@ -150,6 +155,7 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
     position_ids = index.clamp(max=unedited.ids.shape[1] - 1)
     past, visible = _before(start, unedited.past)
     held = first + count - 1
+    dtype = torch.promote_types(torch.float32, unedited.residual.dtype)
     final = unedited.final[held, start[held]]
     read_row, read_position, target, weight = [], [], [], []
     for i, row in enumerate(flat):
@@ -170,9 +176,10 @@ def prepare(upper: UpperBlocks, edits: Sequence[Sequence[Row]]) -> Constants:
         read_row=torch.tensor(read_row, device=device),
         read_position=torch.tensor(read_position, device=device),
         target=torch.tensor(target, device=device),
-        weight=torch.tensor(weight, device=device),
-        kl_initial=torch.log_softmax(upper.head(final).float(), dim=-1),
-        initial=unedited.output[first, start[first]],
+        weight=torch.tensor(weight, device=device, dtype=dtype),
+        kl_initial=torch.log_softmax(upper.head(final).to(dtype), dim=-1),
+        initial=(unedited.residual if in_stream else unedited.output)[first, start[first]],
+        in_stream=in_stream,
     )
 
 

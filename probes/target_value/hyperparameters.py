@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -120,7 +120,7 @@ class Hyperparameters:
         lines = []
         if self.unused:
             lines.append(f"hyper-parameters that are not used: {', '.join(self.unused)}")
-        if self.model_name is not None and _plain(self.model_name) != _plain(model):
+        if self.model_name is not None and plain_name(self.model_name) != plain_name(model):
             lines.append(
                 f"the hyper-parameters are those of {self.model_name}, but {model} is edited"
             )
@@ -141,6 +141,21 @@ def read(path: str | os.PathLike[str]) -> Hyperparameters:
             mistyped name or a value of the wrong type, or looks the fact up anywhere but at the
             subject's last token.
     """
+    return from_mapping(load(path), source=str(path))
+
+
+def load(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Reads the names and values of a hyper-parameter file, JSON or YAML.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Names and values, as the file has them.
+
+    Raises:
+        UserError: If the file cannot be read or is no mapping.
+    """
     text = read_text(path, WHAT, largest=LARGEST_FILE)
     try:
         # A JSON document is YAML too, but YAML 1.1 takes 5e-1 for a string.
@@ -155,7 +170,7 @@ def read(path: str | os.PathLike[str]) -> Hyperparameters:
     if not isinstance(values, Mapping):
         kind = type(values).__name__ if values is not None else "nothing"
         raise UserError(f"{path} has no hyper-parameters in it, but {kind}: expected names: values")
-    return from_mapping(values, source=str(path))
+    return values
 
 
 def from_mapping(values: Mapping[str, Any], *, source: str = "the file") -> Hyperparameters:
@@ -171,44 +186,93 @@ def from_mapping(values: Mapping[str, Any], *, source: str = "the file") -> Hype
     Raises:
         UserError: As in :func:`read`.
     """
-    unused = _unused(values, source)
     algorithm = values.get("alg_name", ALGORITHMS[0])
-    if not isinstance(algorithm, str) or _plain(algorithm) not in map(_plain, ALGORITHMS):
+    if not isinstance(algorithm, str) or plain_name(algorithm) not in map(plain_name, ALGORITHMS):
         raise UserError(
             f"{source} is for {_shown(algorithm)}: hyper-parameters of {', '.join(ALGORITHMS)} are "
             "expected"
         )
+    layers = values.get("layers")
+    if layers is not None and not (isinstance(layers, list) and len(layers) == 1):
+        raise UserError(f"{source} edits the layers {_shown(layers)}: ROME edits one")
+    return of_target(values, source=source)
+
+
+def of_target(
+    values: Mapping[str, Any],
+    *,
+    source: str = "the file",
+    also_known: Sequence[str] = (),
+    defaults: Hyperparameters | None = None,
+) -> Hyperparameters:
+    """Takes what the optimisation of v* or z needs, whatever the method.
+
+    Args:
+        values: Field names and values.
+        source: What to call them in an error.
+        also_known: Further names the method's file has.
+        defaults: What the file leaves out; ROME's for GPT-2 if not given.
+
+    Returns:
+        The hyper-parameters; of several layers ``layer`` is the last, where z is optimised.
+
+    Raises:
+        UserError: As in :func:`read`, but for the algorithm.
+    """
+    unused = _unused(values, source, (*KNOWN_NAMES, *also_known))
     token = values.get("fact_token", "subject_last")
     if token != "subject_last":
         raise UserError(
             f"{source} looks the fact up at {_shown(token)}: only subject_last, which all "
             "published ROME experiments use, is supported"
         )
-    defaults = Hyperparameters()
+    defaults = defaults or Hyperparameters()
     taken: dict[str, Any] = {"unused": unused}
     for published, ours in PUBLISHED_NAMES.items():
         if published in values:
             kind = type(getattr(defaults, ours))
-            taken[ours] = _as(kind, values[published], f"{published} in {source}")
+            taken[ours] = as_kind(kind, values[published], f"{published} in {source}")
     if values.get("model_name") is not None:
         taken["model_name"] = str(values["model_name"])
-    layers = values.get("layers")
-    if layers is not None:
-        if not isinstance(layers, list) or len(layers) != 1:
-            raise UserError(f"{source} edits the layers {_shown(layers)}: ROME edits one")
-        taken["layer"] = _as(int, layers[0], f"layers in {source}")
+    layers = layers_of(values, source=source)
+    if layers:
+        taken["layer"] = layers[-1]
     lengths = values.get("context_template_length_params")
     if lengths is not None:
         name = f"context_template_length_params in {source}"
         try:
             taken["context_lengths"] = tuple(
-                (_as(int, length, name), _as(int, n, name)) for length, n in lengths
+                (as_kind(int, length, name), as_kind(int, n, name)) for length, n in lengths
             )
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"{name} is {_shown(lengths)}: expected pairs of length and number"
             ) from error
-    return Hyperparameters(**taken)
+    return dataclasses.replace(defaults, **taken)
+
+
+def layers_of(values: Mapping[str, Any], *, source: str = "the file") -> tuple[int, ...]:
+    """The layers a file edits, in its order; none where it names none.
+
+    Args:
+        values: Field names and values.
+        source: What to call them in an error.
+
+    Returns:
+        The layers.
+
+    Raises:
+        UserError: If they are no list of different whole numbers in ascending order.
+    """
+    layers = values.get("layers")
+    if layers is None:
+        return ()
+    if not isinstance(layers, list) or not layers:
+        raise UserError(f"{source} edits the layers {_shown(layers)}: expected a list of layers")
+    taken = tuple(as_kind(int, layer, f"layers in {source}") for layer in layers)
+    if list(taken) != sorted(set(taken)):
+        raise UserError(f"{source} edits the layers {_shown(layers)}: expected ascending ones")
+    return taken
 
 
 def _yaml(text: str) -> Any:
@@ -229,11 +293,11 @@ def _yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
 
 
-def _unused(values: Mapping[str, Any], source: str) -> tuple[str, ...]:
+def _unused(values: Mapping[str, Any], source: str, known: Sequence[str]) -> tuple[str, ...]:
     """The names that decide nothing; one that looks like a mistyped known one is refused."""
-    unknown = [str(name) for name in values if name not in KNOWN_NAMES]
+    unknown = [str(name) for name in values if name not in known]
     for name in unknown:
-        close = difflib.get_close_matches(name, KNOWN_NAMES, n=1, cutoff=0.8)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         if close:
             raise UserError(
                 f"{source} has {_shown(name)}, which is unknown: did you mean {close[0]}?"
@@ -241,7 +305,20 @@ def _unused(values: Mapping[str, Any], source: str) -> tuple[str, ...]:
     return tuple(unknown)
 
 
-def _as(kind: type, value: Any, name: str) -> Any:
+def as_kind(kind: type, value: Any, name: str) -> Any:
+    """A value of a file as a number or a truth value.
+
+    Args:
+        kind: ``int``, ``float`` or ``bool``.
+        value: What the file has.
+        name: What to call it in an error.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: If it is none.
+    """
     if kind is bool:
         if isinstance(value, bool):
             return value
@@ -264,6 +341,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A model's or an algorithm's name, without folder, owner, case and punctuation."""
     return re.sub(r"[^a-z0-9]", "", PurePath(name).name.lower().removesuffix("-hf"))

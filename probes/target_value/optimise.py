@@ -10,8 +10,10 @@ last token on, and takes logits only where the loss reads them. Contexts that ar
 are one row that counts as many. Edits do not touch one another, so many are optimised in one
 batch, each with its own state and its own stop.
 
-Source: Meng et al. 2022, *Locating and Editing Factual Associations in GPT*, section 3.1 and its
-published code.
+MEMIT's z is the same optimisation with δ in the residual stream after its last edited block.
+
+Sources: Meng et al. 2022, *Locating and Editing Factual Associations in GPT*, section 3.1 and its
+published code; Meng et al. 2023, *Mass-Editing Memory in a Transformer*, section 4.2.
 """
 
 from __future__ import annotations
@@ -87,6 +89,7 @@ def optimise(
     *,
     batch: int = 16,
     engine: Prefer = "auto",
+    in_stream: bool = False,
 ) -> list[TargetValue]:
     """Finds the target value of each edit.
 
@@ -98,6 +101,8 @@ def optimise(
         hyperparameters: ROME's, if not given.
         batch: Most edits that are optimised together; memory grows with it.
         engine: Which engine takes the gradient.
+        in_stream: Add δ to the residual stream after the block instead of to the MLP's output:
+            MEMIT's z, whose ``initial`` is the stream in the bare prompt.
 
     Returns:
         One target value per edit, in their order.
@@ -123,7 +128,7 @@ def optimise(
     size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
     for start in range(0, len(order), size):
         chunk = order[start : start + size]
-        constants = prepare(upper, [texts[i] for i in chunk])
+        constants = prepare(upper, [texts[i] for i in chunk], in_stream=in_stream)
         objective = _Objective(upper, constants, chosen, share, fast=fast)
         results = _descend(objective, [requests[i] for i in chunk])
         values.update(zip(chunk, results, strict=True))
@@ -136,12 +141,12 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
     batch = constants
     device = batch.residual.device
     active = torch.arange(batch.edits, device=device)
-    final = torch.zeros(batch.initial.shape, device=device)
+    final = torch.zeros(batch.initial.shape, device=device, dtype=batch.weight.dtype)
     losses: list[list[float]] = [[] for _ in requests]
     probabilities = [0.0 for _ in requests]
-    delta = torch.zeros(batch.initial.shape, device=device)
+    delta = torch.zeros_like(final)
     mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
-    longest = chosen.clamp_norm_factor * constants.initial.float().norm(dim=-1)
+    longest = chosen.clamp_norm_factor * constants.initial.to(final).norm(dim=-1)
     for evaluation in range(1, chosen.evaluations + 1):
         loss, probability = objective.evaluate(delta)
         values = loss.tolist()
@@ -197,9 +202,11 @@ class _Objective:
         fast: bool,
     ) -> None:
         self.batch, self.chosen = batch, chosen
+        share = share.to(batch.weight)
         self._upper, self._share, self._fast = upper, share, fast
         self._reader = _reader(upper, batch, fast=fast)
-        self._per_norm = chosen.weight_decay / batch.initial.float().norm(dim=-1) ** 2
+        initial = batch.initial.to(batch.weight)
+        self._per_norm = chosen.weight_decay / initial.norm(dim=-1) ** 2
         contexts = torch.cat([share, torch.zeros_like(share[:1])])  # the KL prompt's row is none
         self._of_log_probs = -batch.weight * contexts[batch.read_row % batch.rows]
         self._of_moved = torch.full_like(self._per_norm, chosen.kl_factor)
@@ -216,7 +223,7 @@ class _Objective:
         batch = self.batch
         change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
         log_probs, moved = self._reader.read(change)
-        nll = torch.zeros(len(change), device=delta.device)
+        nll = delta.new_zeros(len(change))
         nll.index_add_(0, batch.read_row, -log_probs * batch.weight)
         nll = nll.view(batch.edits, batch.rows)[:, :-1]
         loss = nll @ self._share + self._of_moved * moved + self._per_norm * delta.norm(dim=-1)
@@ -276,7 +283,9 @@ class _General:
         """See :class:`Reader`."""
         batch, reads = self._batch, self._reads
         self._change = change.requires_grad_(True)
-        at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.norm_input, change)
+        at_subject = batch.residual[:, 0] + change
+        if not batch.in_stream:
+            at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.norm_input, change)
         logits = self._upper.logits(
             torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
             batch.ids,
@@ -285,7 +294,7 @@ class _General:
             position_ids=batch.position_ids,
             past=batch.past,
         )
-        log_probs = torch.log_softmax(logits.float(), dim=-1)
+        log_probs = torch.log_softmax(logits.to(batch.weight), dim=-1)
         n = len(reads.target)
         moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
         self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from reports.figures import (
+    batch,
     canvas,
     covariance,
     edit,
@@ -270,6 +271,28 @@ def of_several(
         UserError: If what it would show was not measured.
     """
     return _drawn(name, {name: lambda: several.draw(name, documents, labels)}, ax)
+
+
+def of_batch(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
+    """A figure of a batch.
+
+    Args:
+        name: ``matrix``, ``response`` or ``family``.
+        document: A ``diag.batch/1`` document.
+        ax: Axes to draw on; new ones by default.
+
+    Returns:
+        The figure.
+
+    Raises:
+        UserError: If what it would show was not measured.
+    """
+    makers = {
+        "matrix": lambda: batch.matrix(document),
+        "response": lambda: batch.response(document),
+        "family": lambda: batch.family(document),
+    }
+    return _drawn(name, makers, ax)
 
 
 def _projections(document: Document, naming: projections.Naming) -> Makers:

@@ -27,6 +27,7 @@ KINDS = {
     "probes.first_token/1": "first_token",
     "diag.covariance/1": "moments",
     "diag.sweep/1": "sweep",
+    "diag.batch/1": "batch",
 }
 
 
@@ -98,6 +99,10 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
         from reports.pages import sweep
 
         return sweep.view(shown[0], figures=figures)
+    if kinds == ["batch"]:
+        from reports.pages import batch
+
+        return batch.view(shown[0], figures=figures)
     if kinds == ["first_token"]:
         from reports.pages import first_token
 

@@ -6,6 +6,7 @@
 ``verify_list``    ``diag.verify/1`` of a list of them
 ``screen``         ``diag.screen/1``: a screened data set and its table
 ``sequence``       ``diag.sequence/1``: a list of edits made one after another
+``batch``          ``diag.batch/1``: a batch of edits; ``batch_performed`` is what it did
 ``covariance``     ``diag.covariance/1``: second moments
 ``sweep``          ``diag.sweep/1``: one edit at several blocks
 ``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``

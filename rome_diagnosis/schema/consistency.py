@@ -68,6 +68,27 @@ def _first_token(document: Document) -> Iterator[Complaint]:
             yield "patching.patches", f"has {site} of block {block} in one direction only"
 
 
+def _batch(document: Document) -> Iterator[Complaint]:
+    n, picture = len(document["edits"]), document["picture"]
+    width = len(picture["edits"])
+    for name in ("cosines", "cross_response"):
+        matrix = picture[name]
+        if matrix is not None and [len(row) for row in matrix] != [width] * width:
+            yield f"picture.{name}", "must be square, with a row for each of picture.edits"
+    if any(i >= n for i in picture["edits"]):
+        yield "picture.edits", "must be indices of edits"
+    for i, pair in enumerate(document["pairs"]):
+        if max(pair["first"], pair["second"]) >= n:
+            yield f"pairs[{i}]", "must be indices of edits"
+    for i, edit in enumerate(document["edits"]):
+        for name in ("nearest", "disturbed_by"):
+            if edit[name] is not None and edit[name]["index"] >= n:
+                yield f"edits[{i}].{name}.index", "must be the index of an edit"
+    for i, edit in enumerate((document.get("performed") or {"edits": ()})["edits"]):
+        if edit["index"] >= n:
+            yield f"performed.edits[{i}].index", "must be the index of an edit"
+
+
 def _nothing(document: Document) -> Iterator[Complaint]:
     yield from ()
 
@@ -77,5 +98,6 @@ CHECKS: Mapping[str, Callable[[Document], Iterator[Complaint]]] = {
     "diag.keys/1": _keys,
     "diag.verify/1": _verify,
     "diag.screen/1": _screen,
+    "diag.batch/1": _batch,
     "probes.first_token/1": _first_token,
 }

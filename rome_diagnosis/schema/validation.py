@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import words
+from rome_diagnosis.schema.batch import BatchDocument
 from rome_diagnosis.schema.consistency import complaints
 from rome_diagnosis.schema.covariance import CovarianceDocument
 from rome_diagnosis.schema.first_token import FirstTokenDocument
@@ -27,6 +28,7 @@ KINDS: Mapping[str, Any] = {
     "diag.verify/1": VerifyDocument,
     "diag.screen/1": AnyScreenDocument,
     "diag.sequence/1": SequenceDocument,
+    "diag.batch/1": BatchDocument,
     "diag.covariance/1": CovarianceDocument,
     "diag.sweep/1": SweepDocument,
     "probes.first_token/1": FirstTokenDocument,

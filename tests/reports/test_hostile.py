@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from reports import markdown
 from reports.document import read
 from reports.pages.page import fragment, render
-from reports.text import covariance, first_token, screen, sweep, verify
+from reports.text import batch, covariance, first_token, screen, sweep, verify
 from reports.text import keys as keys_text
 from rome_diagnosis.text import clean
 from tests.documents import FOLDER
@@ -27,7 +27,7 @@ Document = dict[str, Any]
 SHOWN = {
     "keys": keys_text.show, "keys_identity": keys_text.show, "edit": verify.show,
     "edits": verify.show, "screen": screen.show, "covariance": covariance.show,
-    "first_token": first_token.show, "sweep": sweep.show,
+    "first_token": first_token.show, "sweep": sweep.show, "batch": batch.show,
 }  # fmt: skip
 # Fields that say what kind of thing something is: a document that is valid holds one of a few.
 CLOSED = {

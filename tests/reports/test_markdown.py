@@ -30,7 +30,9 @@ def test_markdown_holds_the_argument(
         assert title.removeprefix("## ") in words(pages["keys"])
 
 
-@pytest.mark.parametrize("name", ["edits", "covariance", "first_token", "keys_identity", "sweep"])
+@pytest.mark.parametrize(
+    "name", ["edits", "covariance", "first_token", "keys_identity", "sweep", "batch"]
+)
 def test_every_kind_has_its_tables(name: str) -> None:
     text = render(sample(name))
     rows = [part for part in text.splitlines() if part.startswith("|")]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from diag.batch.result import Batch
 from diag.covariance.result import SecondMoments
 from diag.keys.result import KeyDiagnosis
 from diag.screen.result import Screening
@@ -26,6 +27,7 @@ RESULTS: dict[str, Any] = {
     "Screening": lambda: Screening(str(FOLDER / "screen.parquet"), sample("screen")),
     "SecondMoments": lambda: SecondMoments(sample("covariance")),
     "LayerSweep": lambda: LayerSweep(sample("sweep")),
+    "Batch": lambda: Batch(sample("batch")),
     "FirstTokenProbes": lambda: FirstTokenProbes(sample("first_token"), []),
 }
 

@@ -10,7 +10,7 @@ import pytest
 from reports.__main__ import main
 from reports.numbers import chance, counted, estimate, fixed, number, percent, rank, share, times
 from reports.tables.verdicts import label
-from reports.text import covariance, first_token, screen, sweep, verify
+from reports.text import batch, covariance, first_token, screen, sweep, verify
 from reports.text import keys as keys_text
 from tests.documents import FOLDER, sample
 from tests.reports.reading import printed, words
@@ -19,7 +19,7 @@ Document = dict[str, Any]
 TEXTS = {
     "keys": keys_text.show, "keys_identity": keys_text.show, "edit": verify.show,
     "edits": verify.show, "screen": screen.show, "covariance": covariance.show,
-    "first_token": first_token.show, "sweep": sweep.show,
+    "first_token": first_token.show, "sweep": sweep.show, "batch": batch.show,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ BASES = {
     "verify": ["--subject", "Apple", "--target-new", "Paris"],
     "screen": ["edits.json", "-o", "out.parquet"],
     "covariance": ["--text", "text.txt", "-o", "c.safetensors"],
+    "batch": ["edits.json"],
     "first-token": [],
 }
 NAMES = (
@@ -39,7 +41,8 @@ class Accepted(Exception):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "edits.json").write_text('[{"subject": "Apple", "prompt": "{} is"}]')
+    edit = {"subject": "Apple", "prompt": "{} is", "target_new": "Paris"}
+    (tmp_path / "edits.json").write_text(json.dumps([edit]))
     (tmp_path / "text.txt").write_text("Paris lies on the Seine.")
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.chdir(tmp_path)
@@ -90,6 +93,7 @@ def test_an_option_is_accepted_or_refused_in_one_line(name: str, folder: Path) -
         ("screen", ["-o", "screened.csv"]),
         ("screen", ["--riskiest", "risky.csv"]),
         ("covariance", ["-o", "c.npz"]),
+        ("batch", ["--html", "batch.pdf"]),
     ],
 )
 def test_a_suffix_is_honoured_or_refused(name: str, words: list[str], folder: Path) -> None:
@@ -109,6 +113,8 @@ def test_a_suffix_is_honoured_or_refused(name: str, words: list[str], folder: Pa
         ("verify", ["--texts", "text.txt", "--html", "./text.txt"]),
         ("covariance", ["--import-npz", "c.npz", "--json", "c.npz"]),
         ("covariance", ["-o", "text.txt"]),
+        ("batch", ["--json", "edits.json"]),
+        ("batch", ["--hyperparameters", "model/config.json", "--html", "model/config.json"]),
         ("first-token", ["--subjects", "text.txt", "--json", "../{folder}/text.txt"]),
     ],
 )

@@ -173,6 +173,7 @@ def test_what_is_no_document_is_refused(document: Any) -> None:
 
 
 def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
+    from diag.batch.result import Batch
     from diag.covariance.result import SecondMoments
     from diag.keys.result import KeyDiagnosis
     from diag.screen.result import Screening
@@ -188,6 +189,7 @@ def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
         "covariance": SecondMoments,
         "sweep": LayerSweep,
         "first_token": lambda document: FirstTokenProbes(document, ()),
+        "batch": Batch,
     }
     for name, make in makers.items():
         make(sample(name))

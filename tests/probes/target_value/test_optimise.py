@@ -23,8 +23,14 @@ EDITS = [
 SETTINGS = Hyperparameters(evaluations=6, learning_rate=0.1)
 
 
-def naive(directory, tokenizer, edit, prefixes, layer, chosen):
-    """ROME's optimisation without any shortcut."""
+def block(model, layer):
+    """The block itself, whose output is the residual stream after it."""
+    base = getattr(model, model.base_model_prefix)
+    return (base.h if hasattr(base, "h") else base.layers)[layer]
+
+
+def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=False):
+    """ROME's optimisation, or MEMIT's, without any shortcut."""
     model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
     model.requires_grad_(False)
     target = edit.target_new if edit.target_new[0] == " " else " " + edit.target_new
@@ -42,15 +48,17 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen):
 
     delta, place, initial = None, 0, []
 
-    def hook(module, arguments, output):
+    def hook(module, arguments, result):
+        output = result[0] if isinstance(result, tuple) else result
         if delta is None:
             initial.append(output[0, place].clone())
-            return output
+            return result
         output = output.clone()
         output[0, place] += delta
-        return output
+        return (output, *result[1:]) if isinstance(result, tuple) else output
 
-    projection(model, layer).register_forward_hook(hook)
+    hooked = block(model, layer) if in_stream else projection(model, layer)
+    hooked.register_forward_hook(hook)
     place = rows[0][1]
     model(torch.tensor([rows[0][0]]))
     place = rows[-1][1]
@@ -102,6 +110,22 @@ def test_equals_the_naive_optimisation(tiny_dir, tiny_model, name):
         assert cosine > 0.9999
         assert abs(float(ours.delta.norm() / delta.norm()) - 1) < 1e-3
         assert max(losses) - min(losses) > 1e-3  # the control: the steps do something
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_z_in_the_stream_equals_the_naive_optimisation(tiny_dir, tiny_model, name):
+    model = tiny_model(name)
+    found = optimise(model, EDITS, PREFIXES, 1, SETTINGS, in_stream=True)
+    for edit, ours in zip(EDITS, found, strict=True):
+        h, delta, losses = naive(
+            tiny_dir(name), model.tokenizer, edit, PREFIXES, 1, SETTINGS, in_stream=True
+        )
+        torch.testing.assert_close(ours.initial.float(), h, atol=1e-5, rtol=1e-4)
+        assert list(ours.losses) == pytest.approx(losses, rel=1e-3, abs=1e-3)
+        assert torch.cosine_similarity(ours.delta.float(), delta, dim=0) > 0.9999
+        assert abs(float(ours.delta.norm() / delta.norm()) - 1) < 1e-3
+    in_output = optimise(model, EDITS[:1], PREFIXES, 1, SETTINGS)[0]  # the control: another place
+    assert (in_output.initial - found[0].initial).norm() > 1e-2
 
 
 def test_alone_or_in_a_batch_is_the_same(tiny_model):

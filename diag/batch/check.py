@@ -1,0 +1,226 @@
+"""The pre-flight of a batch: the model is observed once, and every layer's update follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diag.batch.preflight import LayerCheck, Shares, check_layer, received, shares_of
+from diag.batch.settings import Workplace
+from diag.judgement import batch as judged
+from diag.judgement.findings import Finding
+from diag.judgement.limits import KEYS_ALIKE
+from diag.judgement.verdict import Verdict
+from diag.mathematics.metrics import Geometry, combined, left
+from diag.mathematics.pairs import Pair, pairs
+from probes.keys.batch import BatchObservation, observe_batch
+from probes.request.request import Request
+from rome_diagnosis.methods import METHODS, Method
+
+
+@dataclass(frozen=True)
+class InFamily:
+    """What one method of the family would do with the same batch, at the first edited layer.
+
+    Attributes:
+        geometry: The layer under the method.
+        edits: How many edits.
+        shares: φ of each edit; ``None`` where M is singular.
+        condition_number: Of M.
+        regulariser: On M's diagonal.
+    """
+
+    geometry: Geometry
+    edits: int
+    shares: Shares | None
+    condition_number: float
+    regulariser: float
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """A batch before anything is optimised.
+
+    Attributes:
+        workplace: What it is checked with.
+        requests: The edits.
+        observation: What the model gave.
+        longest: The length of each edit's z − h, or v* − v, at most.
+        layers: Each layer, ascending.
+        family: Every method at the first of them.
+    """
+
+    workplace: Workplace
+    requests: tuple[Request, ...]
+    observation: BatchObservation
+    longest: Float[Tensor, " m"]
+    layers: tuple[LayerCheck, ...]
+    family: tuple[InFamily, ...]
+
+    @cached_property
+    def bare(self) -> Float[Tensor, " m"] | None:
+        """The share of its change that each bare prompt receives over all layers."""
+        return self._received([s.bare if (s := each.shares) else None for each in self.layers])
+
+    @cached_property
+    def prefixed(self) -> Float[Tensor, " m"] | None:
+        """The same at each edit's prefixed prompts."""
+        return self._received([s.prefixed if (s := each.shares) else None for each in self.layers])
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """The pairs that disturb one another, by the keys of the first layer."""
+        return pairs(self.requests, self.layers[0].cosines, limit=KEYS_ALIKE.value)
+
+    @cached_property
+    def disturbed(self) -> tuple[int, int, float] | None:
+        """Which edit's bare prompt receives most of another's change: its index, the other's, φ."""
+        cross = self.layers[0].cross
+        if cross is None or len(cross) < 2:
+            return None
+        apart = cross.abs().fill_diagonal_(0.0)
+        i, j = divmod(int(apart.argmax()), len(cross))
+        return i, j, float(cross[i, j])
+
+    def total(self, name: str) -> float | None:
+        """A relative damage summed over layers; ``None`` if one of them has none."""
+        parts = [getattr(layer.damage, name) for layer in self.layers]
+        return None if any(part is None for part in parts) else float(sum(parts))
+
+    @property
+    def not_checked(self) -> str | None:
+        """Why damage is not known; ``None`` where it is."""
+        reasons = (layer.damage.not_checked for layer in self.layers)
+        return next(filter(None, reasons), None)
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """Everything that was held against a limit."""
+        worst = max(self.layers, key=lambda layer: layer.condition_number)
+        singular = worst.condition_number == float("inf")
+        names = self.disturbed and tuple(self.requests[i].subject for i in self.disturbed[:2])
+        bare, prefixed = (None if s is None else s.tolist() for s in (self.bare, self.prefixed))
+        found = [
+            self._weight(),
+            judged.condition(None if singular else worst.condition_number, worst.layer),
+            judged.conflicts(self.pairs, [edit.subject for edit in self.requests]),
+            judged.takes(bare, prefixed),
+            judged.disturbance(self.disturbed and self.disturbed[2], names),  # type: ignore[arg-type]
+            judged.damage(
+                self.total("relative_expected"), self.total("relative_bound"), self.not_checked
+            ),
+            judged.first_tokens(self.total("relative_first_tokens"), self.not_checked),
+        ]
+        return [finding for finding in found if finding is not None]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the batch."""
+        return judged.verdict(
+            self.total("relative_expected"), self.total("relative_bound"),
+            self.total("relative_first_tokens"),
+        )  # fmt: skip
+
+    def _weight(self) -> Finding | None:
+        """What λ leaves of the change at a key of ordinary length, kᵀC⁻¹k = d_mlp."""
+        first = self.layers[0].layer
+        value = weight_beside(self.workplace.geometries[first], len(self.requests))
+        d_mlp = self.workplace.moments[first].d_mlp
+        share = torch.tensor([d_mlp / (value + d_mlp)])
+        ordinary = received(self.workplace.method, [share] * len(self.layers))
+        median = None if self.bare is None else float(self.bare.median())
+        return judged.weight(value, d_mlp, ordinary=float(ordinary), median=median)
+
+    def _received(self, shares: Sequence[Tensor | None]) -> Tensor | None:
+        known = [share for share in shares if share is not None]
+        if len(known) < len(self.layers):
+            return None
+        return received(self.workplace.method, known)
+
+
+def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
+    """Checks a batch.
+
+    Args:
+        workplace: What with.
+        requests: The edits.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UserError: If a request cannot be looked up in one of the contexts.
+    """
+    method, model = workplace.method, workplace.model
+    observation = observe_batch(model, requests, workplace.layers, workplace.prefixes)
+    longest = _longest(workplace, observation)
+    checks: list[LayerCheck] = []
+    rest = torch.ones(len(requests), dtype=torch.float64)
+    for i, layer in enumerate(workplace.layers):
+        part = left(method.spread, len(workplace.layers), i)
+        found = check_layer(
+            observation.keys[layer], longest * part, longest * part * rest,
+            workplace.geometries[layer], workplace.streams[layer], layer=layer,
+        )  # fmt: skip
+        checks.append(found)
+        if found.shares is not None:
+            rest = rest * (1 - part * found.shares.bare).abs()
+    return Preflight(
+        workplace, tuple(requests), observation, longest, tuple(checks),
+        _family(workplace, observation),
+    )  # fmt: skip
+
+
+def _longest(workplace: Workplace, observation: BatchObservation) -> Float[Tensor, " m"]:
+    """‖z − h‖ or ‖v* − v‖ at most: ‖δ‖ is clamped, and v may lie apart from what δ is added to."""
+    clamp, method = workplace.chosen.target.clamp_norm_factor, workplace.method
+    if method.subtract is None:
+        return clamp * observation.stream.norm(dim=1)
+    (layer,) = workplace.layers
+    values = workplace.model.mlp_output(observation.keys[layer], layer)
+    bare = values[:, 0]
+    apart = (bare - combined(values, method.subtract)).norm(dim=1)
+    return clamp * bare.norm(dim=1) + apart
+
+
+def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFamily, ...]:
+    """Every method of the table at the first edited layer, with the same keys."""
+    layer = workplace.layers[0]
+    keys, stream = observation.keys[layer], workplace.streams[layer]
+    rows = []
+    for method in METHODS.values():
+        geometry = Geometry(method, workplace.moments[layer], _shared(method, workplace))
+        if method is workplace.method:
+            geometry = workplace.geometries[layer]  # its projector is known already
+        _, regulariser = geometry.weighed(len(keys))
+        shares, condition = None, float("inf")
+        try:
+            update = geometry.update(keys, torch.eye(len(keys), dtype=torch.float64))
+            shares = shares_of(update, keys, stream)
+            condition = update.condition_number if method.together else 1.0
+        except ZeroDivisionError:
+            pass
+        rows.append(InFamily(geometry, len(keys), shares, condition, regulariser))
+    return tuple(rows)
+
+
+def _shared(method: Method, workplace: Workplace) -> dict[str, float]:
+    """A method's parameters; what it publishes alike with the chosen method is the chosen one's."""
+    own = workplace.method.parameters
+    return {
+        name: workplace.geometries[workplace.layers[0]][name] if own.get(name) == value else value
+        for name, value in method.parameters.items()
+    }
+
+
+def weight_beside(geometry: Geometry, edits: int) -> float:
+    """λ as it stands beside kᵀC⁻¹k: EMMET's is μλ₀, and none for a single edit."""
+    weight = geometry["weight"]
+    if "damping" in geometry.method.parameters:
+        return weight * geometry["damping"] if edits > 1 else 0.0
+    return weight

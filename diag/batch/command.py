@@ -1,0 +1,187 @@
+"""The command line of ``python -m diag.batch``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from diag.verify.command import add_measurement
+from rome_diagnosis import command, options
+from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import METHODS, PARAMETERS
+
+if TYPE_CHECKING:
+    from diag.verify.settings import Settings
+    from probes.request.records import Edits
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = command.parser(
+        "diag.batch", "What would a batch of edits by MEMIT and its family do to the model?"
+    )
+    unset = options.UNSET
+    parser.add_argument(
+        "edits",
+        metavar="FILE",
+        nargs="?",
+        default=unset,
+        help="edits as JSON, CSV or Parquet, in any published format; or --subject for one",
+    )
+    parser.add_argument(
+        "--limit", type=options.count, default=unset, help="the batch is the first N edits"
+    )
+    options.add_request(parser, required=False)
+    _add_method(parser)
+    options.add_model(parser)
+    group = parser.add_argument_group("making the batch")
+    group.add_argument(
+        "--perform",
+        action="store_true",
+        default=unset,
+        help="write the batch, measure the model and restore it",
+    )
+    add_measurement(parser, generated=False)
+    group = options.add_output(parser)
+    group.add_argument(
+        "--save-model",
+        metavar="DIR",
+        default=unset,
+        help="make the batch and write the edited model, for Hugging Face from_pretrained",
+    )
+    options.add_fail_on(group)
+    return parser
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    unset = options.UNSET
+    group = parser.add_argument_group("method")
+    group.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default=unset,
+        help="default: the one of --hyperparameters, else memit",
+    )
+    group.add_argument(
+        "--hyperparameters",
+        metavar="FILE",
+        default=unset,
+        help="of MEMIT, EMMET, AlphaEdit, ROME (JSON) or EasyEdit (YAML); the options below have "
+        "precedence",
+    )
+    group.add_argument(
+        "--layers",
+        metavar="N[,N…]",
+        default=unset,
+        help="the edited blocks (default: those of the file, else the one published work edits)",
+    )
+    for name, symbol in PARAMETERS.items():
+        group.add_argument(f"--{name}", type=_natural, default=unset, help=symbol)
+    group.add_argument(
+        "--clamp-factor",
+        type=options.positive,
+        default=unset,
+        help="the target may move this many times the length of what it starts from (default: the "
+        "method's)",
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The command line, without the program's name.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: For anything the user can put right.
+    """
+    from diag.batch.api import choose
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parsed = build_parser().parse_args(words)
+    given = vars(parsed)
+    setup = options.setup(parsed)
+    if "layer" in given and "layers" in given:
+        raise UserError("--layer and --layers say the same: give one of them")
+    clamp = {"clamp_norm_factor": given["clamp_factor"]} if "clamp_factor" in given else {}
+    inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
+    with options.outputs(given, [*setup.inputs(), *inputs]):
+        chosen = choose(
+            given.get("method"),
+            given.get("hyperparameters"),
+            _layers(given),
+            {name: given[name] for name in PARAMETERS if name in given},
+            **clamp,
+        )
+        listed = _edits(given)
+        making = "perform" in given or "save_model" in given
+        settings = _settings(given) if making else None
+        from diag.batch.run import run
+
+        result = run(
+            listed,
+            setup,
+            chosen,
+            # The default of the option is ROME's; a method has its own.
+            n_prefixes=given["n_prefixes"] if _says(words, "--n-prefixes") else None,
+            settings=settings,
+            save_model=given.get("save_model"),
+            command_line=shlex.join(["python", "-m", "diag.batch", *words]),
+        )
+        command.deliver(result, given, text="reports.text.batch")
+    return int(options.fails(given, [result.verdict]))
+
+
+def _edits(given: dict[str, Any]) -> Edits:
+    from diag.verify.api import choose_edit
+    from probes.request.known import with_tests
+    from probes.request.records import Edits, read_edits
+
+    if ("edits" in given) == ("subject" in given):
+        raise UserError("say what to edit: either a file of edits or --subject")
+    if "edits" in given:
+        for option in ("prompt", "target_new", "target_true"):
+            if option in given:
+                flag = "--" + option.replace("_", "-")
+                raise UserError(f"{flag} is for one edit; the edits of a list bring their own")
+        return read_edits(given["edits"], limit=given.get("limit"))
+    parts = (given.get(name) for name in ("prompt", "target_new", "target_true"))
+    return Edits((with_tests(choose_edit(given["subject"], *parts)),))
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    from diag.verify.settings import Facts, Settings, Texts
+
+    facts = given.get("facts")
+    return Settings(
+        collapse_ratio=given["collapse_ratio"],
+        precision=given["precision"],
+        texts=Texts.read(given.get("texts"), limit=given.get("max_texts")),
+        facts=None if facts is None else Facts.read(facts),
+    )
+
+
+def _layers(given: dict[str, Any]) -> list[int] | None:
+    if "layers" not in given:
+        return [given["layer"]] if "layer" in given else None
+    try:
+        return sorted({int(part) for part in given["layers"].split(",")})
+    except ValueError as error:
+        raise UserError(
+            f"--layers must be numbers with commas, not {given['layers'][:40]!r}"
+        ) from error
+
+
+def _natural(text: str) -> float:
+    """Reads a parameter: a finite number, 0 or more."""
+    return 0.0 if float(text) == 0 else options.positive(text)
+
+
+def _says(words: Sequence[str], option: str) -> bool:
+    return any(word.partition("=")[0] == option for word in words)

@@ -1,0 +1,280 @@
+"""The ``diag.batch/1`` document: what a pre-flight found, and what became of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diag.batch.check import Preflight
+from diag.batch.perform import Performed
+from diag.batch.preflight import Shares
+from diag.judgement import limits
+from diag.judgement.words import capital
+from diag.mathematics.metrics import Geometry
+from probes.model.loaded import describe
+from probes.request.cases import EditCase
+from probes.request.records import Refused
+from probes.statistics import spearman
+from rome_diagnosis import envelope
+from rome_diagnosis.envelope import finite
+
+SCHEMA = "diag.batch/1"
+MOST_PICTURED = 60  # edits whose cosines are kept: more are too small to see
+MOST_PAIRS = 100
+# Findings of one status, the one a reader needs first at the beginning.
+IMPORTANCE = (
+    "damage", "condition", "takes", "first_tokens", "pairs", "weight", "cross_response",
+)  # fmt: skip
+
+
+def of_preflight(
+    found: Preflight,
+    cases: Sequence[EditCase],
+    *,
+    refused: Sequence[Refused] = (),
+    notes: Sequence[str] = (),
+    command_line: str | None = None,
+) -> dict[str, Any]:
+    """The document of a batch that was checked.
+
+    Args:
+        found: The pre-flight.
+        cases: The edits.
+        refused: Records that are none.
+        notes: What was supplied or changed in reading them.
+        command_line: What repeats it.
+
+    Returns:
+        The document.
+    """
+    workplace = found.workplace
+    chosen, first = workplace.chosen, found.layers[0]
+    return envelope.plain(
+        finite(
+            {
+                **envelope.head(SCHEMA, command_line),
+                "model": describe(workplace.model),
+                "method": {
+                    "name": chosen.method,
+                    "parameters": _parameters(workplace.geometries[first.layer]),
+                    "clamp": chosen.target.clamp_norm_factor,
+                    "spread": chosen.row.spread,
+                },
+                "contexts": {
+                    "seed": workplace.seed if workplace.sampled else None,
+                    "sampled": workplace.sampled,
+                    "n": len(workplace.prefixes),
+                    "prefixes": list(workplace.prefixes),
+                },
+                "layers": _layers(found),
+                "edits": _edits(found, cases),
+                "refused": [asdict(each) for each in refused],
+                "pairs": [asdict(pair) for pair in found.pairs[:MOST_PAIRS]],
+                "n_pairs": len(found.pairs),
+                "family": [
+                    {
+                        "name": row.geometry.method.name,
+                        "parameters": _parameters(row.geometry),
+                        "regulariser": row.regulariser,
+                        "condition_number": row.condition_number,
+                        "rank": row.geometry.rank,
+                        "response": None if row.shares is None else _medians(row.shares),
+                    }
+                    for row in found.family
+                ],
+                "picture": _picture(found),
+                "findings": [asdict(finding) for finding in found.findings],
+                "limits": limits.of_verdicts(),
+                "verdict": found.verdict,
+                "summary": summary(found),
+                "notes": [*notes, *chosen.target.notes(workplace.model.name)],
+            }
+        )
+    )
+
+
+def summary(found: Preflight) -> str:
+    """A sentence or two on a batch: the worst that was found of it, or that nothing was.
+
+    Args:
+        found: The pre-flight.
+
+    Returns:
+        The sentences.
+    """
+    order = ("fail", "warn")
+    loud = sorted(
+        (each for each in found.findings if each.status in order),
+        key=lambda each: (order.index(each.status), IMPORTANCE.index(each.id)),
+    )
+    unknown = [each for each in found.findings if each.id == "damage" and each.value is None]
+    if loud:
+        return " ".join(capital(each.message) for each in loud[:2])
+    return capital(unknown[0].message if unknown else "nothing in this batch is beyond its limit")
+
+
+def of_performed(found: Preflight, made: Performed, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """The document's ``performed``.
+
+    Args:
+        found: The pre-flight.
+        made: What was written.
+        measured: Of :meth:`diag.batch.measure.BatchBench.measure`.
+
+    Returns:
+        The object.
+    """
+    figures = dict(measured)
+    on_texts = figures.pop("damage_measured")
+    received = made.received.tolist()
+    losses = [target.losses[-1] for target in made.targets]
+    edits = [
+        {"received": received[edit["index"]], "loss": losses[edit["index"]], **edit}
+        for edit in figures["edits"]
+    ]
+    indices = [edit["index"] for edit in edits]
+    predicted = [] if found.bare is None else found.bare[indices].tolist()
+    return finite(
+        {
+            "targets": {
+                "loss": float(torch.tensor(losses).median()),
+                "clamped": sum(target.clamp_saturated for target in made.targets),
+                "n": len(losses),
+            },
+            "layers": _written(found, made, on_texts),
+            **figures,
+            "edits": edits,
+            "predicted_received": _rank(predicted, [edit["received"] for edit in edits]),
+            "received_efficacy": _rank(predicted, [edit["bare"]["p_after"] for edit in edits]),
+        }
+    )
+
+
+def _written(found: Preflight, made: Performed, on_texts: float) -> list[dict[str, Any]]:
+    rows = []
+    for i, written in enumerate(made.layers):
+        moment = found.workplace.moments[written.layer].moment
+        weight = found.workplace.model.output_weight(written.layer).double().norm()
+        norm = written.update.norm
+        own = written.update.response(written.keys[:, 0]).diagonal()
+        rows.append(
+            {
+                "layer": written.layer,
+                "update_norm": norm,
+                "relative_update_norm": norm / float(weight),
+                "residual": float(written.update.residuals.square().sum(1).mean().sqrt()),
+                "received": float(own.median()),
+                "damage": None if moment is None else written.update.damage(moment),
+                "damage_measured": on_texts if i == 0 else None,
+            }
+        )
+    return rows
+
+
+def _layers(found: Preflight) -> list[dict[str, Any]]:
+    workplace = found.workplace
+    return [
+        {
+            "layer": layer.layer,
+            "hook": workplace.model.hook(layer.layer, "key"),
+            "second_moment": workplace.moments[layer.layer].describe(workplace.model.dtype),
+            "regulariser": layer.regulariser,
+            "condition_number": layer.condition_number,
+            "rank": layer.rank,
+            "damage": asdict(layer.damage),
+        }
+        for layer in found.layers
+    ]
+
+
+def _edits(found: Preflight, cases: Sequence[EditCase]) -> list[dict[str, Any]]:
+    first = found.layers[0]
+    each_response = [None] * len(cases) if first.shares is None else _each(first.shares, len(cases))
+    rows = []
+    for i, (case, lookup) in enumerate(zip(cases, found.observation.lookups, strict=True)):
+        edit = case.request
+        rows.append(
+            {
+                "request": {
+                    "subject": edit.subject,
+                    "prompt": edit.prompt,
+                    "target_new": edit.target_new,
+                    "target_true": edit.target_true,
+                    "notes": list(edit.notes),
+                },
+                "case_id": case.case_id,
+                "token": lookup.token,
+                "token_index": lookup.index,
+                "is_first_token": lookup.is_first_token,
+                "longest": float(found.longest[i]),
+                "key_length": float(first.lengths[i]),
+                "response": each_response[i],
+                "received_bare": _at(found.bare, i),
+                "received_prefixed": _at(found.prefixed, i),
+                "nearest": _other(first.cosines, i),
+                "disturbed_by": None if first.cross is None else _other(first.cross, i),
+            }
+        )
+    return rows
+
+
+def _picture(found: Preflight) -> dict[str, Any]:
+    first = found.layers[0]
+    n = min(MOST_PICTURED, len(found.requests))
+    return {
+        "layer": first.layer,
+        "edits": list(range(n)),
+        "cosines": first.cosines[:n, :n].clamp(-1.0, 1.0).tolist(),
+        "cross_response": None if first.cross is None else first.cross[:n, :n].tolist(),
+    }
+
+
+def _each(shares: Shares, n: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "bare": float(shares.bare[i]),
+            "prefixed": _at(shares.prefixed, i),
+            "other_first_tokens": _at(shares.first_tokens, i),
+            "later_tokens": _at(shares.later_tokens, i),
+        }
+        for i in range(n)
+    ]
+
+
+def _medians(shares: Shares) -> dict[str, Any]:
+    return {
+        "bare": float(shares.bare.median()),
+        "prefixed": _median(shares.prefixed),
+        "other_first_tokens": _median(shares.first_tokens),
+        "later_tokens": _median(shares.later_tokens),
+    }
+
+
+def _parameters(geometry: Geometry) -> dict[str, float]:
+    return {name: geometry[name] for name in geometry.method.parameters}
+
+
+def _other(matrix: Tensor, i: int) -> dict[str, Any] | None:
+    """The other edit with the largest entry in a row; ``None`` in a batch of one."""
+    if len(matrix) < 2:
+        return None
+    row = matrix[i].abs().clone()
+    row[i] = -1.0
+    j = int(row.argmax())
+    return {"index": j, "value": float(matrix[i, j])}
+
+
+def _rank(one: Sequence[float], other: Sequence[float]) -> dict[str, Any]:
+    return {"rho": spearman(one, other) if len(one) > 2 else None, "n": len(one)}
+
+
+def _at(values: Tensor | None, i: int) -> float | None:
+    return None if values is None else float(values[i])
+
+
+def _median(values: Tensor | None) -> float | None:
+    return None if values is None else float(values.median())

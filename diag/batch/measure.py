@@ -1,0 +1,167 @@
+"""What became of the model after a batch: the measurements of a verification, for many edits.
+
+The tests of :class:`diag.verify.one_edit.Bench` run the model once and re-run the blocks above the
+edited one. Here the lowest edited block plays that part; the blocks above it hold their edits as
+real weights while the tests run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from diag.batch.perform import Performed, performed
+from diag.batch.settings import Workplace
+from diag.judgement import outcome
+from diag.mathematics.family import Factor
+from diag.verify.behaviour import Behaviour, Wording
+from diag.verify.one_edit import Bench
+from diag.verify.settings import Settings
+from probes.edited.weights import edited_layers
+from probes.request.cases import EditCase
+from probes.setup import Prepared
+from rome_diagnosis.envelope import finite
+
+# Behaviour is asked of at most this many edits, evenly spread: each costs a pass over its prompts.
+MOST_ASKED = 200
+WORDINGS: tuple[Wording, ...] = ("bare", "editing_prefix")
+
+
+class BatchBench:
+    """A model with everything that is measured on it, ready for batches of some edits."""
+
+    def __init__(self, workplace: Workplace, cases: Sequence[EditCase], settings: Settings) -> None:
+        """Asks the unedited model everything that is compared later.
+
+        Args:
+            workplace: The model, and what edits it.
+            cases: The edits and what tests them.
+            settings: What is measured, and on what.
+
+        Raises:
+            UserError: If texts, facts or tests cannot be used.
+        """
+        lowest = workplace.layers[0]
+        setup = Prepared(
+            model=workplace.model, layer=lowest, prefixes=workplace.prefixes,
+            sampled=workplace.sampled, seed=workplace.seed, moment=workplace.moments[lowest],
+        )  # fmt: skip
+        self.workplace, self.cases, self.settings = workplace, tuple(cases), settings
+        self.bench = Bench(setup, settings, quiet=workplace.quiet)
+        self.bench.texts.before  # noqa: B018  (runs the unedited model while it is unedited)
+        step = max(1, -(-len(cases) // MOST_ASKED))
+        self.asked = list(range(0, len(cases), step))
+        self._behaviours = {
+            i: Behaviour(workplace.model, cases[i], self.bench.wordings, lowest) for i in self.asked
+        }
+
+    @contextmanager
+    def perform(self) -> Iterator[Performed]:
+        """Writes the batch; see :func:`diag.batch.perform.performed`."""
+        with performed(self.workplace, [case.request for case in self.cases]) as made:
+            yield made
+
+    def measure(self, changes: Mapping[int, Sequence[Factor]]) -> dict[str, Any]:
+        """Measures the model with changes in several blocks; it is unedited before and after.
+
+        Args:
+            changes: The changes of each edited block, the lowest first.
+
+        Returns:
+            ``perplexity``, ``recall``, ``damage_measured``, ``edits`` (each asked edit's figures),
+            ``efficacy``, ``outcome`` and ``outcome_reasons``.
+        """
+        lowest = self.workplace.layers[0]
+        upper = {layer: factors for layer, factors in changes.items() if layer != lowest}
+        bench, own = self.bench, list(changes[lowest])
+        subjects = {case.request.subject for case in self.cases}
+        with edited_layers(self.workplace.model, upper):
+            perplexity = bench.perplexity(own)
+            recall = bench.recall.after(own, without=subjects)
+            said = {}
+            for i, behaviour in self._behaviours.items():
+                replies = behaviour.after(own)
+                said[i] = {word: behaviour.describe(word, replies) for word in WORDINGS}
+        figures = summary([each["bare"] for each in said.values()])
+        prefixed = summary([each["editing_prefix"] for each in said.values()])
+        judged = outcome.judge(
+            {"perplexity": perplexity, "recall": recall, "locality": figures["locality"]},
+            collapse_ratio=self.settings.collapse_ratio,
+        )
+        return finite(
+            {
+                "perplexity": perplexity,
+                "recall": recall,
+                "damage_measured": bench.texts.rms_change(own, perplexity["n_tokens"]),
+                "edits": [
+                    {"index": i, **{word: of_edit(said[i][word]) for word in WORDINGS}}
+                    for i in self.asked
+                ],
+                "bare": figures,
+                "editing_prefix": prefixed,
+                "outcome": judged.outcome,
+                "outcome_reasons": list(judged.reasons),
+            }
+        )
+
+
+def of_edit(said: Mapping[str, Any]) -> dict[str, Any]:
+    """One edit's figures under one wording: efficacy, and shares where there were prompts.
+
+    Args:
+        said: Of :meth:`diag.verify.behaviour.Behaviour.describe`.
+
+    Returns:
+        ``p_before``, ``p_after``, ``rank_after``, ``success``, ``generalisation``, ``locality``.
+    """
+    efficacy = said["efficacy"]
+    return {
+        **{name: efficacy[name] for name in ("p_before", "p_after", "rank_after", "success")},
+        "generalisation": _after(said["generalisation"]),
+        "locality": _after(said["locality"]),
+    }
+
+
+def summary(said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Figures of many edits under one wording.
+
+    Args:
+        said: Each edit's.
+
+    Returns:
+        Shares and mean probabilities before and after, and the neighbours' locality over all edits.
+    """
+    efficacy = [each["efficacy"] for each in said]
+    return {
+        "n": len(said),
+        "success_before": _mean([float(e["success_before"]) for e in efficacy]),
+        "success": _mean([float(e["success"]) for e in efficacy]),
+        "p_before": _mean([e["p_before"] for e in efficacy]),
+        "p_after": _mean([e["p_after"] for e in efficacy]),
+        "generalisation": _pooled([each["generalisation"] for each in said]),
+        "locality": _pooled([each["locality"] for each in said]),
+    }
+
+
+def _pooled(figures: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Shares over all prompts of all edits that have such prompts."""
+    known = [f for f in figures if f is not None and f["before"] is not None]
+    n = sum(figure["n"] for figure in known)
+    if not n:
+        return None
+    return {
+        "n": n,
+        **{
+            when: sum(figure[when] * figure["n"] for figure in known) / n
+            for when in ("before", "after")
+        },
+    }
+
+
+def _after(figure: Mapping[str, Any] | None) -> float | None:
+    return None if figure is None else figure["after"]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

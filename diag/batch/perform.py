@@ -1,0 +1,179 @@
+"""A batch, written for real: targets, then layer after layer what is left of them.
+
+As the published code does it: z of every edit is optimised on the model as it is; then at each
+layer keys and residuals are measured again, with the layers below already written, and the layer
+writes its part of what is left. The weights are restored, bit for bit, when the block ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from diag.batch.settings import Workplace
+from diag.mathematics.family import Factor, Update
+from diag.mathematics.metrics import combined, left
+from probes.edited.weights import edited, writable
+from probes.keys.batch import batch_keys, stream_at
+from probes.request.lookup import lookup
+from probes.request.request import Request
+from probes.target_value.optimise import TargetValue, optimise
+from rome_diagnosis.errors import UserError
+
+History = Mapping[int, Float[Tensor, "n d_mlp"]]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written into one layer.
+
+    Attributes:
+        layer: The block.
+        keys: The edits' keys under contexts 0…n, the layers below already written.
+        update: The update.
+    """
+
+    layer: int
+    keys: Float[Tensor, "m n_ctx d_mlp"]
+    update: Update
+
+    @cached_property
+    def factors(self) -> list[Factor]:
+        """The change as rank-one parts along orthonormal directions."""
+        return self.update.factors()
+
+
+@dataclass(frozen=True)
+class Performed:
+    """A batch that was written.
+
+    Attributes:
+        targets: The optimised target of each edit.
+        wanted: What each edit should change where its target lies, ``[m, d_model]``: z − h of the
+            stream, or v* − v of the MLP's output.
+        changed: What it did change in the residual stream there.
+        layers: What was written, layer by layer.
+        remembered: Keys to be remembered by later batches, for methods that do.
+    """
+
+    targets: tuple[TargetValue, ...]
+    wanted: Float[Tensor, "m d_model"]
+    changed: Float[Tensor, "m d_model"]
+    layers: tuple[Written, ...]
+    remembered: History
+
+    @property
+    def changes(self) -> dict[int, list[Factor]]:
+        """The changes of each block."""
+        return {written.layer: written.factors for written in self.layers}
+
+    @cached_property
+    def received(self) -> Float[Tensor, " m"]:
+        """The share of what each edit wanted that its bare prompt received, measured."""
+        squares = self.wanted.square().sum(1)
+        along = (self.changed * self.wanted).sum(1)
+        return torch.where(squares > 0, along / squares, 0.0)
+
+
+@contextmanager
+def performed(
+    workplace: Workplace,
+    requests: Sequence[Request],
+    history: History | None = None,
+    *,
+    targets: Sequence[TargetValue] | None = None,
+) -> Iterator[Performed]:
+    """Writes a batch into the model for as long as the block lasts.
+
+    Args:
+        workplace: Model, method, layers, contexts and second moments.
+        requests: The edits, each with a new object.
+        history: Keys of earlier batches by layer, for methods that remember.
+        targets: Targets that are known already; optimised if not given.
+
+    Yields:
+        What was written.
+
+    Raises:
+        UserError: If an edit cannot be looked up or optimised, M is singular, or the weights are of
+            a type that rounds edits away.
+    """
+    model, layers, method = workplace.model, workplace.layers, workplace.method
+    for layer in layers:
+        writable(model, layer)
+    if targets is None:
+        targets = target_values(workplace, requests)
+    at = [lookup(model, request) for request in requests]
+    start = stream_at(model, at, layers[-1])
+    wanted = torch.stack([target.delta for target in targets])
+    goal = start + wanted
+    with ExitStack() as stack:
+        made: list[Written] = []
+        for i, layer in enumerate(layers):
+            keys = batch_keys(model, requests, layer, workplace.prefixes)
+            if method.subtract is not None:
+                values = model.mlp_output(keys, layer)
+                wanted = wanted + values[:, 0] - combined(values, method.subtract)
+                residuals = wanted
+            else:
+                rest = goal - stream_at(model, at, layers[-1])
+                residuals = rest * left(method.spread, len(layers), i)
+            past = (history or {}).get(layer)
+            try:
+                update = workplace.geometries[layer].update(keys, residuals, past)
+            except ZeroDivisionError as error:
+                where = f"{method.short} cannot make this batch in block {layer}"
+                raise UserError(f"{where}: {error}") from error
+            made.append(Written(layer, keys, update))
+            stack.enter_context(edited(model, made[-1].factors, layer))
+        yield Performed(
+            targets=tuple(targets),
+            wanted=wanted,
+            changed=stream_at(model, at, layers[-1]) - start,
+            layers=tuple(made),
+            remembered=_remember(workplace, requests, history),
+        )
+
+
+def target_values(workplace: Workplace, requests: Sequence[Request]) -> list[TargetValue]:
+    """The targets: z in the stream after the last layer, or v* of the MLP's output.
+
+    Args:
+        workplace: As for :func:`performed`.
+        requests: The edits.
+
+    Returns:
+        The targets.
+
+    Raises:
+        UserError: If one of them cannot be optimised.
+    """
+    return optimise(
+        workplace.model,
+        requests,
+        workplace.prefixes,
+        workplace.layers[-1],
+        workplace.chosen.target,
+        in_stream=workplace.method.in_stream,
+    )
+
+
+def _remember(
+    workplace: Workplace, requests: Sequence[Request], history: History | None
+) -> dict[int, Tensor]:
+    """Earlier keys and this batch's, measured after all layers are written, as published."""
+    if not workplace.method.remembers:
+        return {}
+    kept = {}
+    for layer in workplace.layers:
+        keys = batch_keys(workplace.model, requests, layer, workplace.prefixes)
+        own = combined(keys, workplace.method.along)
+        past = (history or {}).get(layer)
+        kept[layer] = own if past is None else torch.cat([past, own])
+    return kept

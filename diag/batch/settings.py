@@ -1,0 +1,138 @@
+"""What a batch is checked and edited with: model, method, layers, their second moments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from diag.mathematics.metrics import Geometry
+from diag.mathematics.stream import Stream
+from probes.model.contribution import contribution
+from probes.model.loaded import LoadedModel
+from probes.request import prefixes
+from probes.request.prefixes import LONG
+from probes.second_moment.moment import SecondMoment
+from probes.setup import Setup
+from probes.target_value.method_file import MethodFile
+from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workplace:
+    """A loaded model, ready for batches by one method.
+
+    Attributes:
+        model: The model.
+        chosen: The method, its layers, its parameters and its target's hyper-parameters.
+        prefixes: Contexts 1…n.
+        sampled: Whether they were sampled with ``seed``.
+        seed: Seed of everything that is sampled.
+        moments: The second moment of each layer's keys.
+        quiet: Show no progress.
+    """
+
+    model: LoadedModel
+    chosen: MethodFile
+    prefixes: tuple[str, ...]
+    sampled: bool
+    seed: int
+    moments: Mapping[int, SecondMoment]
+    quiet: bool = True
+
+    @property
+    def method(self) -> Method:
+        """The method's row of the table."""
+        return self.chosen.row
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The edited layers, ascending."""
+        return self.chosen.layers
+
+    @cached_property
+    def geometries(self) -> Mapping[int, Geometry]:
+        """Each layer under the method."""
+        return {
+            layer: Geometry(self.method, moment, self.chosen.parameters)
+            for layer, moment in self.moments.items()
+        }
+
+    @cached_property
+    def streams(self) -> Mapping[int, Stream]:
+        """The residual stream after each layer."""
+        return {
+            layer: Stream(moment, contribution(self.model, layer))
+            for layer, moment in self.moments.items()
+        }
+
+
+def prepare(setup: Setup, chosen: MethodFile, *, n_prefixes: int | None = None) -> Workplace:
+    """Loads the model and finds everything else.
+
+    Args:
+        setup: Model and second moment; its layer stands for a single one, and a file of second
+            moments has ``{layer}`` in its name where there are several.
+        chosen: The method; where it names no layers, the setup's layer, or the one that published
+            work edits, is edited alone.
+        n_prefixes: How many contexts to sample; as the method's code does by default.
+
+    Returns:
+        The workplace.
+
+    Raises:
+        UserError: If a layer does not exist, or C cannot be read or belongs to another model.
+    """
+    model = setup.load()
+    layers = chosen.layers or (setup.choose_layer(model),)
+    for layer in layers:
+        model.check_layer(layer)
+    chosen = dataclasses.replace(chosen, layers=tuple(layers))
+    return Workplace(
+        model=model,
+        chosen=chosen,
+        prefixes=_contexts(setup, model, chosen.row, n_prefixes),
+        sampled=setup.prefixes is None,
+        seed=setup.seed,
+        moments=_moments(setup, model, layers, chosen),
+        quiet=setup.quiet,
+    )
+
+
+def _moments(
+    setup: Setup, model: LoadedModel, layers: Sequence[int], chosen: MethodFile
+) -> dict[int, SecondMoment]:
+    given: Any = setup.second_moment
+    if isinstance(given, SecondMoment) and len(layers) > 1:
+        raise UserError(
+            f"{len(layers)} layers need as many second moments: give a file name with {{layer}}"
+        )
+    if given == "auto" and not chosen.target.second_moment_adjustment and len(layers) == 1:
+        given = "identity"
+    if isinstance(given, str) and given not in ("auto", "identity"):
+        if len(layers) > 1 and "{layer}" not in given:
+            raise UserError(
+                f"{len(layers)} layers need as many second moments: {given} has no {{layer}} in it"
+            )
+        names = {layer: given.replace("{layer}", str(layer)) for layer in layers}
+        return {
+            layer: dataclasses.replace(setup, second_moment=name).find_moment(model, layer)
+            for layer, name in names.items()
+        }
+    here = dataclasses.replace(setup, second_moment=given)
+    return {layer: here.find_moment(model, layer) for layer in layers}
+
+
+def _contexts(setup: Setup, model: LoadedModel, method: Method, n: int | None) -> tuple[str, ...]:
+    """Contexts 1…n as the method's published code samples them, unless some are given."""
+    if setup.prefixes is not None:
+        return tuple(prefixes.given(setup.prefixes))
+    count = method.contexts if n is None else n
+    if method.in_stream:
+        texts = prefixes.sample(model, n=count, seed=setup.seed, start="words", lengths=(LONG,))
+    else:
+        texts = prefixes.sample(model, n=count, seed=setup.seed)
+    return tuple(texts)

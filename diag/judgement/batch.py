@@ -1,0 +1,227 @@
+"""What was checked of a batch of edits: each measurement held against its limit, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diag.judgement.findings import Finding
+from diag.judgement.limits import (
+    CONDITION,
+    DAMAGE_COLLAPSE,
+    DAMAGE_HARM,
+    DAMAGE_SAFE,
+    DISTURBS,
+    FIRST_TOKENS_HARM,
+    FIRST_TOKENS_SAFE,
+    KEYS_ALIKE,
+    RESPONSE_FAINT,
+    SHARE_LEFT,
+)
+from diag.judgement.verdict import Verdict
+from diag.judgement.words import number, of_norm, percent
+from diag.mathematics.pairs import Pair
+from rome_diagnosis.methods import PARAMETERS
+
+
+def weight(value: float, d_mlp: int, *, ordinary: float, median: float | None) -> Finding | None:
+    """Judges what λ leaves of the change, by reading it against the width of the model.
+
+    Args:
+        value: λ, what stands beside kᵀC⁻¹k in M; 0 for a method without it.
+        d_mlp: E[kᵀC⁻¹k] over C's own corpus, exactly.
+        ordinary: The share of the change that an ordinary key receives over all layers.
+        median: The share that the median edit's own bare prompt receives; ``None`` where it was
+            not computed.
+
+    Returns:
+        The finding ``weight``; ``None`` without λ.
+    """
+    if value == 0:
+        return None
+    read = (
+        f"{PARAMETERS['weight']} = {number(value)} against E[kᵀC⁻¹k] = d_mlp = {d_mlp:,} leaves "
+        f"an ordinary key {percent(ordinary, SHARE_LEFT.value)} of the change over all layers"
+    )
+    if median is not None:
+        read += f", and these edits' bare prompts {percent(median)} (median)"
+    if ordinary >= SHARE_LEFT.value:
+        return Finding("weight", "pass", ordinary, SHARE_LEFT.value, read)
+    like = f"15,000 was chosen for a d_mlp of 16,384; {number(float(d_mlp))} would be its like here"
+    return Finding("weight", "warn", ordinary, SHARE_LEFT.value, f"{read}: {like}")
+
+
+def condition(value: float | None, layer: int) -> Finding:
+    """Judges the condition number of M.
+
+    Args:
+        value: The largest over the layers; ``None`` where M is singular.
+        layer: The layer it is of.
+
+    Returns:
+        The finding ``condition``.
+    """
+    if value is None:
+        return Finding(
+            "condition", "fail", None, CONDITION.value,
+            f"M is singular in block {layer}: two keys are parallel, and the method has nothing on "
+            "M's diagonal; it cannot make this batch",
+        )  # fmt: skip
+    text = (
+        f"the condition number of M is {number(value)} (block {layer}, limit {CONDITION.value:g})"
+    )
+    if value < CONDITION.value:
+        return Finding("condition", "pass", value, CONDITION.value, text)
+    return Finding(
+        "condition", "warn", value, CONDITION.value,
+        f"{text}: a small disagreement of two targets is magnified as much at worst",
+    )  # fmt: skip
+
+
+def conflicts(found: Sequence[Pair], subjects: Sequence[str]) -> Finding:
+    """Judges the pairs that disturb one another.
+
+    Args:
+        found: The pairs, the worst first.
+        subjects: The subject of each edit.
+
+    Returns:
+        The finding ``pairs``.
+    """
+    if not found:
+        return Finding(
+            "pairs", "pass", 0.0, KEYS_ALIKE.value,
+            f"no two edits share a subject, and no two keys have a cosine of {KEYS_ALIKE.value:g} "
+            "or more in the metric",
+        )  # fmt: skip
+    worst = found[0]
+    contradictions = [pair for pair in found if pair.kind == "contradiction"]
+    if contradictions:
+        text = f"{subjects[worst.first]!r} is given two objects for one prompt"
+    else:
+        one, other = subjects[worst.first], subjects[worst.second]
+        names = f"{one!r} twice" if one == other else f"{one!r} and {other!r}"
+        text = (
+            f"the keys of {names} have cosine {number(worst.cosine)}: nearly one key, two changes"
+        )
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    value = abs(worst.cosine)
+    status = "fail" if contradictions else "warn"
+    return Finding("pairs", status, value, KEYS_ALIKE.value, f"{text}{more}")  # type: ignore[arg-type]
+
+
+def takes(bare: Sequence[float] | None, prefixed: Sequence[float] | None) -> Finding:
+    """Judges which edits will not take at their own bare prompt.
+
+    Args:
+        bare: The share that each edit's bare prompt receives; ``None`` where M is singular.
+        prefixed: The share that its prefixed prompts receive; ``None`` without any.
+
+    Returns:
+        The finding ``takes``; its value is the share of edits that will.
+    """
+    if bare is None:
+        return Finding("takes", "not_checked", None, RESPONSE_FAINT.value, "M is singular")
+    faint = [i for i, share in enumerate(bare) if share < RESPONSE_FAINT.value]
+    value = 1 - len(faint) / len(bare)
+    limit = f"(limit {percent(RESPONSE_FAINT.value)})"
+    if not faint:
+        text = f"every bare prompt receives {percent(min(bare))} of its change or more {limit}"
+        return Finding("takes", "pass", value, RESPONSE_FAINT.value, text)
+    text = (
+        f"{len(faint)} of {len(bare)} edits will not take at the bare prompt: it receives less "
+        f"than {percent(RESPONSE_FAINT.value)} of the change"
+    )
+    if prefixed is not None:
+        answered = sum(prefixed[i] >= RESPONSE_FAINT.value for i in faint)
+        text += f"; {answered} of them after a prefix"
+    return Finding("takes", "warn", value, RESPONSE_FAINT.value, text)
+
+
+def disturbance(largest: float | None, names: tuple[str, str] | None) -> Finding:
+    """Judges what edits do to one another.
+
+    Args:
+        largest: The largest share of one edit's change that another's bare prompt receives.
+        names: Subjects of the disturbed edit and of the other; ``None`` for a single edit.
+
+    Returns:
+        The finding ``cross_response``.
+    """
+    if largest is None or names is None:
+        reason = "there is one edit alone" if names is None else "M is singular"
+        return Finding("cross_response", "not_checked", None, DISTURBS.value, reason)
+    text = f"{names[0]!r} receives {percent(largest)} of the change meant for {names[1]!r}"
+    status = "pass" if abs(largest) < DISTURBS.value else "warn"
+    return Finding("cross_response", status, largest, DISTURBS.value, f"at most, {text}")  # type: ignore[arg-type]
+
+
+def damage(expected: float | None, bound: float | None, why_not: str | None) -> Finding:
+    """Judges the damage to ordinary tokens.
+
+    Args:
+        expected: With residuals at full length and no direction in common, in units of hidden
+            states' norm, summed over layers.
+        bound: At most.
+        why_not: Why it is not known.
+
+    Returns:
+        The finding ``damage``.
+    """
+    if expected is None or bound is None:
+        return Finding("damage", "not_checked", None, DAMAGE_COLLAPSE.value, f"{why_not}")
+    steps = ((DAMAGE_COLLAPSE, "fail"), (DAMAGE_HARM, "warn"), (DAMAGE_SAFE, "warn"))
+    limit, status = next(
+        ((limit.value, status) for limit, status in steps if expected >= limit.value),
+        (DAMAGE_SAFE.value, "pass"),
+    )
+    return Finding(
+        "damage", status, expected, limit,  # type: ignore[arg-type]
+        f"hidden states change by {of_norm(expected, limit)} (limit {percent(limit)}), and by "
+        f"{of_norm(bound)} if all targets pull the same way",
+    )  # fmt: skip
+
+
+def first_tokens(relative: float | None, why_not: str | None) -> Finding:
+    """Judges the damage to first tokens of other texts.
+
+    Args:
+        relative: In units of a hidden state's norm, summed over layers.
+        why_not: Why it is not known.
+
+    Returns:
+        The finding ``first_tokens``.
+    """
+    if relative is None:
+        text = why_not or "no sample of first tokens comes with this second moment"
+        return Finding("first_tokens", "not_checked", None, FIRST_TOKENS_HARM.value, text)
+    harm, safe = FIRST_TOKENS_HARM.value, FIRST_TOKENS_SAFE.value
+    limit = harm if relative >= harm else safe
+    status = "pass" if relative < safe else "warn"
+    return Finding(
+        "first_tokens", status, relative, limit,  # type: ignore[arg-type]
+        f"first tokens of other texts change by {of_norm(relative, limit, 'a hidden state’s')} "
+        f"(limit {percent(limit)})",
+    )  # fmt: skip
+
+
+def verdict(expected: float | None, bound: float | None, first: float | None) -> Verdict:
+    """The verdict on a batch.
+
+    Args:
+        expected: As for :func:`damage`.
+        bound: As for :func:`damage`.
+        first: As for :func:`first_tokens`.
+
+    Returns:
+        ``safe`` only where the bound is below its limit and first tokens were checked; what was
+        not measured is never called safe.
+    """
+    if expected is None or bound is None:
+        return "unclear"
+    if expected >= DAMAGE_COLLAPSE.value:
+        return "collapse_risk"
+    if expected >= DAMAGE_HARM.value or (first is not None and first >= FIRST_TOKENS_HARM.value):
+        return "damage_risk"
+    if bound < DAMAGE_SAFE.value and first is not None and first < FIRST_TOKENS_SAFE.value:
+        return "safe"
+    return "unclear"

@@ -1,0 +1,239 @@
+"""``diag.batch/1``: a batch of edits by one method, before it is made and, if asked for, after."""
+
+from typing import Annotated, Literal, NotRequired
+
+from annotated_types import Len
+from typing_extensions import TypedDict
+
+from rome_diagnosis.schema.batch_performed import Performed
+from rome_diagnosis.schema.shared import (
+    Contexts,
+    Finding,
+    Head,
+    Limits,
+    Model,
+    Request,
+    SecondMoment,
+    Verdict,
+)
+from rome_diagnosis.schema.values import Cosine, Count, Name, Number, Size
+from rome_diagnosis.schema.verify_list import Refused
+
+
+class Received(TypedDict):
+    """φ: the share of its wanted change that a key receives, 1 for all of it.
+
+    Attributes:
+        bare: At the edit's own bare prompt, signed.
+        prefixed: At its prefixed prompts, signed, mean; null without any.
+        other_first_tokens: At first tokens of ordinary text, root mean square; null without a
+            sample.
+        later_tokens: At later tokens of ordinary text, root mean square; null without a sample.
+    """
+
+    bare: Number
+    prefixed: Number | None
+    other_first_tokens: Size | None
+    later_tokens: Size | None
+
+
+class Neighbour(TypedDict):
+    """Another edit of the batch.
+
+    Attributes:
+        index: Its index among ``edits``.
+        value: Cosine of the two keys in the metric, or the share of its change that arrives here.
+    """
+
+    index: Count
+    value: Number
+
+
+class BatchEdit(TypedDict):
+    """One edit of the batch, before anything is optimised.
+
+    Attributes:
+        request: The fact.
+        case_id: The data set's name for it; null where it has none.
+        token: The token at which the bare prompt looks it up.
+        token_index: That token's index.
+        is_first_token: Whether nothing precedes it.
+        longest: The length that its z − h, or v* − v, can have at most.
+        key_length: kᵀGk at the first edited layer: what M's regulariser is read against.
+        response: φ at the first edited layer; null where M is singular.
+        received_bare: The share of its change that its bare prompt receives over all layers.
+        received_prefixed: The same at its prefixed prompts.
+        nearest: The edit with the most parallel key; null in a batch of one.
+        disturbed_by: The edit whose change arrives here most; null in a batch of one.
+    """
+
+    request: Request
+    case_id: str | None
+    token: str
+    token_index: Count
+    is_first_token: bool
+    longest: Size
+    key_length: Number
+    response: Received | None
+    received_bare: Number | None
+    received_prefixed: Number | None
+    nearest: Neighbour | None
+    disturbed_by: Neighbour | None
+
+
+class BatchDamage(TypedDict):
+    """Root mean square changes at ordinary tokens, before targets are known.
+
+    Attributes:
+        expected: Of the MLP's output, with residuals as long as they are likely to be and no
+            direction in common; null where it is not known.
+        bound: At most, whatever directions residuals have.
+        whatever_keys: The method's own bound, whatever the keys; null where it has none.
+        relative_expected: Of the residual stream, in units of its median norm.
+        relative_bound: By the smaller of the two bounds.
+        relative_first_tokens: Expected at first tokens.
+        not_checked: Why nothing relative is given; null where it is.
+    """
+
+    expected: Size | None
+    bound: Size | None
+    whatever_keys: Size | None
+    relative_expected: Size | None
+    relative_bound: Size | None
+    relative_first_tokens: Size | None
+    not_checked: str | None
+
+
+class BatchLayer(TypedDict):
+    """One edited layer.
+
+    Attributes:
+        layer: The block.
+        hook: TransformerLens' name of the activation that is the key.
+        second_moment: C of its keys.
+        regulariser: What stands on M's diagonal beside KᵀGK.
+        condition_number: Of M; null where M is singular.
+        rank: Directions left to write in, for a method that projects; null for others.
+        damage: What the batch does to ordinary tokens there.
+    """
+
+    layer: Count
+    hook: str
+    second_moment: SecondMoment
+    regulariser: Size
+    condition_number: Size | None
+    rank: Count | None
+    damage: BatchDamage
+
+
+class EditPair(TypedDict):
+    """Two edits that make M ill conditioned.
+
+    Attributes:
+        first: Index of the one.
+        second: Index of the other.
+        cosine: Of their keys, in the metric.
+        kind: ``contradiction`` for one prompt with two objects, ``same_subject``, or
+            ``parallel_keys``.
+    """
+
+    first: Count
+    second: Count
+    cosine: Cosine
+    kind: Literal["contradiction", "same_subject", "parallel_keys"]
+
+
+class FamilyRow(TypedDict):
+    """What one method of the family would do with the same batch, at the first edited layer.
+
+    Attributes:
+        name: The method.
+        parameters: Its parameters, by name.
+        regulariser: What stands on M's diagonal beside KᵀGK.
+        condition_number: Of M; null where M is singular.
+        rank: Directions left to write in, for a method that projects; null for others.
+        response: φ, the median over the edits; null where M is singular.
+    """
+
+    name: Name
+    parameters: dict[Name, Size]
+    regulariser: Size
+    condition_number: Size | None
+    rank: Count | None
+    response: Received | None
+
+
+class Picture(TypedDict):
+    """M as a picture.
+
+    Attributes:
+        layer: The block.
+        edits: Indices of the edits shown: the first ones where there are many.
+        cosines: Cosines between their keys in the metric, row by row.
+        cross_response: Row i, column j: the share of edit j's change that edit i's bare prompt
+            receives; null where M is singular.
+    """
+
+    layer: Count
+    edits: list[Count]
+    cosines: list[list[Cosine]]
+    cross_response: list[list[Number]] | None
+
+
+class ChosenMethod(TypedDict):
+    """The method of the batch.
+
+    Attributes:
+        name: Its name.
+        parameters: Its parameters, by name: ``weight`` λ, ``damping`` μ, ``ridge`` λₙ,
+            ``threshold`` τ, ``l2`` L₂.
+        clamp: ‖δ‖ is clamped to this factor of the length of what δ is added to.
+        spread: ``even`` where each layer writes its part by number, ``root`` by its square root.
+    """
+
+    name: Name
+    parameters: dict[Name, Size]
+    clamp: Size
+    spread: Literal["even", "root"]
+
+
+class BatchDocument(Head):
+    """A batch of edits by one method: what it would do, and what it did.
+
+    Attributes:
+        schema: ``diag.batch/1``.
+        model: The model.
+        method: The method.
+        contexts: The contexts keys are averaged over.
+        layers: The edited layers, ascending.
+        edits: The edits, in order.
+        refused: Records of the file that are not edits.
+        pairs: Pairs that make M ill conditioned, the worst first, at most 100.
+        n_pairs: How many there are.
+        family: Every method with the same keys, at the first layer.
+        picture: M at the first layer.
+        findings: What was checked.
+        limits: The limits of the verdict.
+        verdict: The verdict on the batch.
+        summary: A sentence or two: the worst that was found.
+        performed: What became of the model; missing where the batch was not made.
+        notes: What was supplied or changed in reading the edits.
+    """
+
+    schema: Literal["diag.batch/1"]
+    model: Model
+    method: ChosenMethod
+    contexts: Contexts
+    layers: Annotated[list[BatchLayer], Len(1)]
+    edits: Annotated[list[BatchEdit], Len(1)]
+    refused: list[Refused]
+    pairs: list[EditPair]
+    n_pairs: Count
+    family: list[FamilyRow]
+    picture: Picture
+    findings: list[Finding]
+    limits: Limits
+    verdict: Verdict
+    summary: str
+    performed: NotRequired[Performed]
+    notes: list[str]
