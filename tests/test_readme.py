@@ -55,7 +55,7 @@ def test_every_command_shown_is_understood() -> None:
         command.build_parser().parse_args(words[1:])
         understood.add(words[0])
     assert understood == {
-        "diag.apply", "diag.keys", "diag.verify", "diag.screen", "diag.sequence",
+        "diag.apply", "diag.keys", "diag.verify", "diag.screen", "diag.sequence", "diag.batch",
         "diag.covariance", "probes.first_token",
     }  # fmt: skip
 

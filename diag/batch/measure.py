@@ -31,29 +31,32 @@ WORDINGS: tuple[Wording, ...] = ("bare", "editing_prefix")
 class BatchBench:
     """A model with everything that is measured on it, ready for batches of some edits."""
 
-    def __init__(self, workplace: Workplace, cases: Sequence[EditCase], settings: Settings) -> None:
+    def __init__(
+        self,
+        workplace: Workplace,
+        cases: Sequence[EditCase],
+        settings: Settings,
+        *,
+        bench: Bench | None = None,
+    ) -> None:
         """Asks the unedited model everything that is compared later.
 
         Args:
             workplace: The model, and what edits it.
             cases: The edits and what tests them.
             settings: What is measured, and on what.
+            bench: Of another batch on the same model and lowest layer, to be used again.
 
         Raises:
             UserError: If texts, facts or tests cannot be used.
         """
-        lowest = workplace.layers[0]
-        setup = Prepared(
-            model=workplace.model, layer=lowest, prefixes=workplace.prefixes,
-            sampled=workplace.sampled, seed=workplace.seed, moment=workplace.moments[lowest],
-        )  # fmt: skip
         self.workplace, self.cases, self.settings = workplace, tuple(cases), settings
-        self.bench = Bench(setup, settings, quiet=workplace.quiet)
-        self.bench.texts.before  # noqa: B018  (runs the unedited model while it is unedited)
+        self.bench = bench or _bench(workplace, settings)
         step = max(1, -(-len(cases) // MOST_ASKED))
         self.asked = list(range(0, len(cases), step))
         self._behaviours = {
-            i: Behaviour(workplace.model, cases[i], self.bench.wordings, lowest) for i in self.asked
+            i: Behaviour(workplace.model, cases[i], self.bench.wordings, workplace.layers[0])
+            for i in self.asked
         }
 
     @contextmanager
@@ -104,6 +107,18 @@ class BatchBench:
                 "outcome_reasons": list(judged.reasons),
             }
         )
+
+
+def _bench(workplace: Workplace, settings: Settings) -> Bench:
+    """The measurements of a verification at the lowest edited layer."""
+    lowest = workplace.layers[0]
+    setup = Prepared(
+        model=workplace.model, layer=lowest, prefixes=workplace.prefixes,
+        sampled=workplace.sampled, seed=workplace.seed, moment=workplace.moments[lowest],
+    )  # fmt: skip
+    bench = Bench(setup, settings, quiet=workplace.quiet)
+    bench.texts.before  # noqa: B018  (all texts run through the model while it is unedited)
+    return bench
 
 
 def of_edit(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from reports.colours import BARE, DIM, FAIL, MEAN
+from reports.colours import BARE, DIM, FAIL, LINE, MEAN
 from reports.figures.canvas import Drawing, legend, limit
 from reports.numbers import counted, number, percent
 from reports.tables import methods
@@ -17,6 +17,13 @@ Document = Mapping[str, Any]
 # From which absolute cosine on a cell has which opacity; what is nearly one key is in red.
 SHADES = ((0.1, 0.15), (0.3, 0.3), (0.5, 0.5), (0.7, 0.75))
 ONE_KEY = 0.9
+PLACES = {
+    "bare": "bare",
+    "prefixed": "prefixed",
+    "other_first_tokens": "first tokens",
+    "later_tokens": "later tokens",
+}
+FAINTEST = 1e-4  # smaller shares are drawn here
 
 
 def matrix(document: Document) -> Drawing | None:
@@ -35,12 +42,13 @@ def matrix(document: Document) -> Drawing | None:
     red = sum(abs(cosines[i][j]) >= ONE_KEY for i in range(n) for j in range(i))
 
     def paint(axes: Axes) -> None:
+        _fill(axes, [(i, i) for i in range(n)], LINE, 1.0)
         for least, most, colour, alpha in _shades():
             cells = [
                 (j, i)
                 for i, row in enumerate(cosines)
                 for j, value in enumerate(row)
-                if least <= abs(value) < most
+                if i != j and least <= abs(value) < most
             ]
             _fill(axes, cells, colour, alpha)
         axes.set_xlim(-0.5, n - 0.5)
@@ -113,7 +121,7 @@ def family(document: Document) -> Drawing | None:
     def paint(axes: Axes) -> None:
         for row in rows:
             points = [
-                (i, value)
+                (i, max(abs(value), FAINTEST))
                 for i, place in enumerate(places)
                 if (value := row.response.get(place)) is not None
             ]
@@ -122,10 +130,10 @@ def family(document: Document) -> Drawing | None:
                 marker=row.marker, markersize=6, label=row.short,
                 linewidth=2.2 if row.is_chosen else 0.7,
             )  # fmt: skip
-        axes.set_yscale("symlog", linthresh=0.1)
-        axes.set_xticks(range(len(places)), [methods.PLACES[p].replace(" ", "\n") for p in places])
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(places)), [PLACES[place] for place in places])
         axes.set_xlabel("key")
-        axes.set_ylabel("share of the change received")
+        axes.set_ylabel("share of the change received, absolute")
         legend(axes, columns=4)
 
     return Drawing("batch-family", _told(rows), paint, size=(5.4, 4.0), top=1.0)

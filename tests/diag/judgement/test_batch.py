@@ -1,0 +1,72 @@
+"""What is said of a batch: each limit from both sides, and nothing unmeasured called safe."""
+
+from __future__ import annotations
+
+import pytest
+
+from diag.judgement import batch
+from diag.judgement.limits import CONDITION, KEYS_ALIKE, RESPONSE_FAINT, SHARE_LEFT
+from diag.mathematics.pairs import Pair
+
+
+def test_lambda_is_read_against_the_width() -> None:
+    narrow = batch.weight(15_000.0, 1536, ordinary=0.09, median=0.05)
+    wide = batch.weight(15_000.0, 16_384, ordinary=0.79, median=0.9)
+    assert narrow is not None and wide is not None
+    assert (narrow.status, wide.status) == ("warn", "pass")
+    assert "d_mlp = 1,536" in narrow.message and "1,536 would be its like" in narrow.message
+    assert narrow.limit == SHARE_LEFT.value
+    assert batch.weight(0.0, 1536, ordinary=1.0, median=None) is None
+
+
+def test_condition_and_singularity() -> None:
+    assert batch.condition(CONDITION.value - 1, 3).status == "pass"
+    assert batch.condition(CONDITION.value, 3).status == "warn"
+    singular = batch.condition(None, 3)
+    assert singular.status == "fail" and "block 3" in singular.message
+
+
+def test_pairs_name_the_subjects() -> None:
+    assert batch.conflicts([], []).status == "pass"
+    near = batch.conflicts([Pair(0, 1, 0.95, "parallel_keys")], ["Apple", "Pear"])
+    assert near.status == "warn" and "'Apple' and 'Pear'" in near.message
+    assert near.limit == KEYS_ALIKE.value
+    two = [Pair(0, 1, 1.0, "contradiction"), Pair(1, 2, 0.9, "same_subject")]
+    contradiction = batch.conflicts(two, ["Apple"] * 3)
+    assert contradiction.status == "fail" and "and 1 more" in contradiction.message
+
+
+def test_edits_that_will_not_take_are_counted() -> None:
+    limit = RESPONSE_FAINT.value
+    assert batch.takes([limit, 1.0], None).status == "pass"
+    some = batch.takes([limit - 0.01, 1.0, 0.0], [0.9, 1.0, 0.1])
+    assert some.status == "warn" and some.value == pytest.approx(1 / 3)
+    assert some.message.startswith("2 of 3 edits") and "1 of them after a prefix" in some.message
+    assert batch.takes(None, None).status == "not_checked"
+
+
+def test_disturbance_needs_two_edits() -> None:
+    assert batch.disturbance(None, None).message == "there is one edit alone"
+    assert batch.disturbance(-0.5, ("a", "b")).status == "warn"
+    assert batch.disturbance(0.1, ("a", "b")).status == "pass"
+
+
+@pytest.mark.parametrize(
+    ("expected", "bound", "first", "verdict", "status"),
+    [
+        (0.9, 1.5, 0.0, "collapse_risk", "fail"),
+        (0.3, 0.5, 0.0, "damage_risk", "warn"),
+        (0.01, 0.05, 0.3, "damage_risk", "pass"),
+        (0.01, 0.05, 0.05, "safe", "pass"),
+        (0.01, 0.5, 0.05, "unclear", "pass"),  # if all targets pull the same way it is not
+        (0.01, 0.05, None, "unclear", "pass"),  # first tokens were not checked
+        (None, None, 0.05, "unclear", "not_checked"),
+    ],
+)
+def test_verdicts(
+    expected: float | None, bound: float | None, first: float | None, verdict: str, status: str
+) -> None:
+    assert batch.verdict(expected, bound, first) == verdict
+    assert batch.damage(expected, bound, "C is the identity").status == status
+    found = batch.first_tokens(first, None)
+    assert found.status == ("not_checked" if first is None else "warn" if first > 0.1 else "pass")
