@@ -51,47 +51,26 @@ def of_preflight(
     Returns:
         The document.
     """
-    workplace = found.workplace
-    chosen, first = workplace.chosen, found.layers[0]
     return envelope.plain(
         finite(
             {
                 **envelope.head(SCHEMA, command_line),
-                "model": describe(workplace.model),
-                "method": {
-                    "name": chosen.method,
-                    "parameters": _parameters(workplace.geometries[first.layer]),
-                    "clamp": chosen.target.clamp_norm_factor,
-                    "spread": chosen.row.spread,
-                },
-                "contexts": {
-                    "seed": workplace.seed if workplace.sampled else None,
-                    "sampled": workplace.sampled,
-                    "n": len(workplace.prefixes),
-                    "prefixes": list(workplace.prefixes),
-                },
+                **_measured_with(found),
                 "layers": _layers(found),
                 "edits": _edits(found, cases),
                 "refused": [asdict(each) for each in refused],
                 "pairs": [asdict(pair) for pair in found.pairs[:MOST_PAIRS]],
                 "n_pairs": len(found.pairs),
-                "family": [
-                    {
-                        "name": row.geometry.method.name,
-                        "parameters": _parameters(row.geometry),
-                        "regulariser": row.regulariser,
-                        "condition_number": row.condition_number,
-                        "rank": row.geometry.rank,
-                        "response": None if row.shares is None else _medians(row.shares),
-                    }
-                    for row in found.family
-                ],
+                "family": _family(found),
                 "picture": _picture(found),
                 "findings": [asdict(finding) for finding in found.findings],
                 "limits": limits.of_verdicts(),
                 "verdict": found.verdict,
                 "summary": summary(found),
-                "notes": [*notes, *chosen.target.notes(workplace.model.name)],
+                "notes": [
+                    *notes,
+                    *found.workplace.chosen.target.notes(found.workplace.model.name),
+                ],
             }
         )
     )
@@ -152,6 +131,40 @@ def of_performed(found: Preflight, made: Performed, measured: Mapping[str, Any])
             "received_efficacy": _rank(predicted, [edit["bare"]["p_after"] for edit in edits]),
         }
     )
+
+
+def _measured_with(found: Preflight) -> dict[str, Any]:
+    """Model, method and contexts."""
+    workplace, chosen = found.workplace, found.workplace.chosen
+    return {
+        "model": describe(workplace.model),
+        "method": {
+            "name": chosen.method,
+            "parameters": _parameters(workplace.geometries[workplace.layers[0]]),
+            "clamp": chosen.target.clamp_norm_factor,
+            "spread": chosen.row.spread,
+        },
+        "contexts": {
+            "seed": workplace.seed if workplace.sampled else None,
+            "sampled": workplace.sampled,
+            "n": len(workplace.prefixes),
+            "prefixes": list(workplace.prefixes),
+        },
+    }
+
+
+def _family(found: Preflight) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": row.geometry.method.name,
+            "parameters": _parameters(row.geometry),
+            "regulariser": row.regulariser,
+            "condition_number": row.condition_number,
+            "rank": row.geometry.rank,
+            "response": None if row.shares is None else _medians(row.shares),
+        }
+        for row in found.family
+    ]
 
 
 def _written(found: Preflight, made: Performed, on_texts: float) -> list[dict[str, Any]]:

@@ -93,7 +93,7 @@ def test_edits_of_two_layers_are_measured_as_real_weights(tmp_path: Path) -> Non
         ids = tokenizer(text, return_tensors="pt")["input_ids"][:, :128]
         assert ids.shape[1] == len(tokenizer(text)["input_ids"])
         loss = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:])
-        losses, n = losses + float(loss) * (ids.shape[1] - 1), n + ids.shape[1] - 1
+        losses, n = losses + float(loss.detach()) * (ids.shape[1] - 1), n + ids.shape[1] - 1
     perplexity = found.document["performed"]["perplexity"]
     assert perplexity["n_tokens"] == n
     expected = float(torch.tensor(losses / n).exp())

@@ -29,10 +29,8 @@ def block(model, layer):
     return (base.h if hasattr(base, "h") else base.layers)[layer]
 
 
-def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=False):
-    """ROME's optimisation, or MEMIT's, without any shortcut."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
-    model.requires_grad_(False)
+def places(tokenizer, edit, prefixes):
+    """Ids, lookup index and wanted tokens of every context, then of the KL prompt."""
     target = edit.target_new if edit.target_new[0] == " " else " " + edit.target_new
     rows = []
     for prefix in ["", *prefixes]:
@@ -45,7 +43,14 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=Fals
     encoded = tokenizer(f"{edit.subject} is a", return_offsets_mapping=True)
     at = max(i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < len(edit.subject) <= b)
     rows.append((encoded["input_ids"], at, []))
+    return rows
 
+
+def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=False):
+    """ROME's optimisation, or MEMIT's, without any shortcut."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
+    model.requires_grad_(False)
+    rows = places(tokenizer, edit, prefixes)
     delta, place, initial = None, 0, []
 
     def hook(module, arguments, result):
@@ -62,7 +67,7 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=Fals
     place = rows[0][1]
     model(torch.tensor([rows[0][0]]))
     place = rows[-1][1]
-    held = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, at], -1)
+    held = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, place], -1)
     v_u = initial[0]
     delta = torch.zeros_like(v_u, requires_grad=True)
     adam = torch.optim.Adam([delta], lr=chosen.learning_rate)
