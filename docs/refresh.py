@@ -16,7 +16,7 @@ BLOCK = re.compile(
     re.DOTALL,
 )
 WIDTH = 100
-FILES = (ROOT / "README.md", ROOT / "docs" / "verify.md")
+FILES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("layers", "verify")))
 
 
 def output(command: str, section: str | None = None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from diag.judgement.limits import SINK_NORM
 from diag.judgement.verdict import Grounds, verdict_of
 from probes.keys.profile import LayerStatistics
-from probes.keys.sink import FirstPosition, born
+from probes.keys.sink import FirstPosition, writers
 from rome_diagnosis import envelope
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 
@@ -62,7 +62,7 @@ def sink(first: Sequence[FirstPosition], profile: Sequence[LayerStatistics]) -> 
         profile: Statistics of every block.
 
     Returns:
-        ``written_by``, the block whose MLP writes it, and a row for each block.
+        ``written_by``, the blocks that write it, and a row for each block.
     """
     ratios: list[float | None] = []
     rows = []
@@ -81,7 +81,11 @@ def sink(first: Sequence[FirstPosition], profile: Sequence[LayerStatistics]) -> 
                 "attention_to_first": statistics.attention_to_first,
             }
         )
-    return {"written_by": born(ratios, SINK_NORM.value), "limit": SINK_NORM.value, "blocks": rows}
+    return {
+        "written_by": writers(ratios, SINK_NORM.value),
+        "limit": SINK_NORM.value,
+        "blocks": rows,
+    }
 
 
 def document(
@@ -144,11 +148,10 @@ def summary(rows: Sequence[Mapping[str, Any]], sink: Mapping[str, Any]) -> str:
             f"{verdict.replace('_', ' ')} at {blocks(layers)}" for verdict, layers in groups.items()
         )
         sentences.append(f"{EDITORS[editor].label}: {said}.")
-    born = sink["written_by"]
-    if born is not None:
-        after = next(each for each in sink["blocks"] if each["layer"] == born + 1)
+    for block in sink["written_by"]:
+        after = next(each for each in sink["blocks"] if each["layer"] == block + 1)
         sentences.append(
-            f"Block {born} writes the attention sink: after it the first position's stream is "
+            f"Block {block} writes an attention sink: after it the first position's stream is "
             f"{after['norm_ratio']:.3g} times as long as a later one's, "
             f"{100 * after['coordinates_share']:.0f} % of its square in "
             f"coordinates {', '.join(map(str, after['coordinates']))}."

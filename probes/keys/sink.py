@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -89,8 +90,8 @@ class SinkRecorder:
         ]
 
 
-def born(ratios: Sequence[float | None], least: float) -> int | None:
-    """The block that writes the sink, if there is one.
+def writers(ratios: Sequence[float | None], least: float) -> list[int]:
+    """The blocks that write a sink: some models write it, erase it, and write it again.
 
     Args:
         ratios: For each block the norm of the stream that enters it at the first position, over
@@ -98,13 +99,13 @@ def born(ratios: Sequence[float | None], least: float) -> int | None:
         least: From which ratio on the first position is a sink.
 
     Returns:
-        The block before the first one that is entered by such a stream; ``None`` where none is, or
-        where already the embedding is one.
+        Each block that is entered by an ordinary stream and left by a sink's, among those whose
+        successor is given; a sink that enters the first block is the embedding's own.
     """
-    for block, ratio in enumerate(ratios):
-        if ratio is not None and ratio >= least:
-            return block - 1 if block else None
-    return None
+    is_sink = [ratio is not None and ratio >= least for ratio in ratios]
+    return [
+        block for block, (before, after) in enumerate(pairwise(is_sink)) if after and not before
+    ]
 
 
 def _stacked(rows: dict[int, Tensor]) -> Float[Tensor, "row d_model"]:

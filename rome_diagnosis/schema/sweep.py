@@ -87,13 +87,12 @@ class Sink(TypedDict):
     """The attention sink over depth.
 
     Attributes:
-        written_by: The block after which the first position's stream is a sink's; null where none
-            is, or already the embedding is one.
+        written_by: Blocks that an ordinary stream enters and a sink's leaves at the first position.
         limit: From which ratio of norms on it is one.
         blocks: A row for each block up to the last that was asked for.
     """
 
-    written_by: Count | None
+    written_by: list[Count]
     limit: Positive
     blocks: list[SinkBlock]
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from probes.forward.batches import batches
 from probes.forward.bridge import run_to
-from probes.keys.sink import SinkRecorder, born
+from probes.keys.sink import SinkRecorder, writers
 from probes.model.adopt import adopt
 from probes.model.loaded import LoadedModel
 
@@ -51,7 +51,8 @@ def test_a_planted_sink_is_seen_in_its_coordinate(tiny_dir: Callable[[str], Path
         assert at.share > 0.99
 
 
-def test_it_is_born_before_the_first_block_it_enters() -> None:
-    assert born([1.0, 1.2, 9.0, 30.0], 3.0) == 1
-    assert born([1.0, None, 2.9], 3.0) is None
-    assert born([7.0, 7.0], 3.0) is None  # the embedding's own
+def test_it_is_written_by_the_block_before_the_one_it_enters() -> None:
+    assert writers([1.0, 1.2, 9.0, 30.0], 3.0) == [1]
+    assert writers([1.0, None, 2.9], 3.0) == []
+    assert writers([7.0, 7.0], 3.0) == []  # the embedding's own
+    assert writers([1.0, 9.0, 8.0, 1.0, None, 200.0], 3.0) == [0, 4]  # erased, and written again
