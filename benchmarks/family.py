@@ -10,8 +10,8 @@ in which ordinary keys have a millionth of a millionth of their power, and round
 there.
 
 ``prediction`` performs single edits of first-token and of later subjects, then batches, and holds
-what was foretold against what came: that MEMIT does not collapse the model where ROME does, and
-fails to take at the bare prompt instead.
+what was foretold against what came: whether MEMIT does not collapse the model where ROME does,
+and fails to take at the bare prompt instead.
 """
 
 from __future__ import annotations

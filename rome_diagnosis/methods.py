@@ -153,7 +153,7 @@ METHODS: Mapping[str, Method] = {
             label="PMET's update with MEMIT's z", short="PMET", metric_formula="C⁻¹",
             matrix_formula="λI + KᵀC⁻¹K", note="spread by the root of the layers left; its own "
             "optimisation of attention and MLP apart is not performed",
-            colour="#5b7f2b", marker="h",
+            colour="#4f7322", marker="h",
         ),
         _batched(
             "alphaedit", parameters={"threshold": 0.02, "l2": 10.0}, metric="projected",
@@ -167,7 +167,7 @@ METHODS: Mapping[str, Method] = {
             remembers=True, label="ENCORE, norm constraint", short="ENCORE",
             metric_formula="(λC + λₙI + S)⁻¹", matrix_formula="I + KᵀGK",
             note="λₙ holds ‖ΔW‖ down; its early stop of z is not performed",
-            colour="#2f7f86", marker="d",
+            colour="#26757c", marker="d",
         ),
     )
 }  # fmt: skip

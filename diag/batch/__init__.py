@@ -8,7 +8,7 @@
     found.verdict, found.findings
 
 Before anything is optimised: the denominator matrix M and the pairs that make it ill conditioned,
-which edits will not take, which disturb which, what ordinary tokens suffer, and what λ means for a
+which edits may not take, which disturb which, what ordinary tokens suffer, and what λ means for a
 model of this width. With ``perform=True`` the batch is written for real, layer by layer, measured,
 and taken back bit for bit.
 """

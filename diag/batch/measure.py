@@ -14,11 +14,10 @@ from typing import Any
 from diag.batch.perform import Performed, performed
 from diag.batch.settings import Workplace
 from diag.judgement import outcome
-from diag.mathematics.family import Factor
 from diag.verify.behaviour import Behaviour, Wording
 from diag.verify.one_edit import Bench
 from diag.verify.settings import Settings
-from probes.edited.weights import edited_layers
+from probes.edited.weights import Change, edited_layers
 from probes.request.cases import EditCase
 from probes.setup import Prepared
 from rome_diagnosis.envelope import finite
@@ -65,7 +64,7 @@ class BatchBench:
         with performed(self.workplace, [case.request for case in self.cases]) as made:
             yield made
 
-    def measure(self, changes: Mapping[int, Sequence[Factor]]) -> dict[str, Any]:
+    def measure(self, changes: Mapping[int, Sequence[Change]]) -> dict[str, Any]:
         """Measures the model with changes in several blocks; it is unedited before and after.
 
         Args:

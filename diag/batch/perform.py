@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.batch.settings import Workplace
-from diag.mathematics.family import Factor, Update
+from diag.mathematics.family import Update
 from diag.mathematics.metrics import combined, left
-from probes.edited.weights import edited, writable
+from probes.edited.weights import Total, edited, writable
 from probes.keys.batch import batch_keys, stream_at
 from probes.request.lookup import lookup
 from probes.request.request import Request
@@ -44,9 +44,9 @@ class Written:
     update: Update
 
     @cached_property
-    def factors(self) -> list[Factor]:
-        """The change as rank-one parts along orthonormal directions."""
-        return self.update.factors()
+    def change(self) -> Total:
+        """The change, added up in float64: its parts may be large and nearly opposite."""
+        return Total(self.update.change())
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,9 @@ class Performed:
     remembered: History
 
     @property
-    def changes(self) -> dict[int, list[Factor]]:
-        """The changes of each block."""
-        return {written.layer: written.factors for written in self.layers}
+    def changes(self) -> dict[int, list[Total]]:
+        """The change of each block."""
+        return {written.layer: [written.change] for written in self.layers}
 
     @cached_property
     def received(self) -> Float[Tensor, " m"]:
@@ -131,7 +131,7 @@ def performed(
                 where = f"{method.short} cannot make this batch in block {layer}"
                 raise UserError(f"{where}: {error}") from error
             made.append(Written(layer, keys, update))
-            stack.enter_context(edited(model, made[-1].factors, layer))
+            stack.enter_context(edited(model, [made[-1].change], layer))
         yield Performed(
             targets=tuple(targets),
             wanted=wanted,

@@ -28,19 +28,6 @@ Metric = Callable[[Float[Tensor, "n d_mlp"]], Float[Tensor, "n d_mlp"]]
 
 
 @dataclass(frozen=True)
-class Factor:
-    """One rank-one part u ⊗ r of a change.
-
-    Attributes:
-        u: Direction in key space, ``[d_mlp]``.
-        r: Change of the output for a key with u·k = 1, ``[d_model]``.
-    """
-
-    u: Float[Tensor, " d_mlp"]
-    r: Float[Tensor, " d_model"]
-
-
-@dataclass(frozen=True)
 class Update:
     """The change that one batch of edits makes to one layer: ΔW = GK M⁻ᵀ Rᵀ, kept as factors.
 
@@ -63,20 +50,10 @@ class Update:
         """ΔW itself, materialised."""
         return self.directions.T @ self.coefficients
 
-    def factors(self) -> list[Factor]:
-        """ΔW as a sum of rank-one changes along orthonormal directions.
-
-        The directions Gk themselves may be nearly parallel, and their parts then large and nearly
-        opposite: added up in float32 they would leave little but rounding.
-        """
-        basis, mixing = torch.linalg.qr(self.directions.T)
-        parts = mixing @ self.coefficients
-        return [Factor(u, r) for u, r in zip(basis.T, parts, strict=True)]
-
     @property
     def norm(self) -> float:
         """Frobenius norm of ΔW."""
-        return sum(float(factor.r.square().sum()) for factor in self.factors()) ** 0.5
+        return float(self.change().norm())
 
     def response(self, keys: Float[Tensor, "n d_mlp"]) -> Float[Tensor, "n m"]:
         """Which share of each edit's wanted change a key receives: [M⁻¹KᵀGq]_j.

@@ -63,7 +63,7 @@ def test_the_residuals_are_those_of_the_published_procedure(workplace_of) -> Non
     with performed(workplace, REQUESTS, targets=targets) as made:
         first, second = made.layers
         torch.testing.assert_close(first.update.residuals, (goal - start) / 2, atol=1e-9, rtol=0)
-    with edited_layers(model, {low: first.factors}):
+    with edited_layers(model, {low: [first.change]}):
         between = stream_at(model, at, high)
         keys = batch_keys(model, REQUESTS, high, PREFIXES)
     torch.testing.assert_close(second.update.residuals, goal - between, atol=1e-8, rtol=1e-8)

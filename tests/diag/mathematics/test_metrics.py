@@ -179,23 +179,6 @@ def test_sensitivity_gives_the_damage_and_its_bounds() -> None:
     assert expected < most
 
 
-def test_factors_are_orthonormal_and_add_up() -> None:
-    keys, wanted = batch(4)
-    keys[3] = keys[2] + 1e-6 * keys[3]  # nearly parallel: large and opposite parts
-    geometry = Geometry(METHODS["memit"], moment(), {"weight": 1e-9})
-    update = geometry.update(keys, wanted)
-    factors = update.factors()
-    directions = torch.stack([factor.u for factor in factors])
-    torch.testing.assert_close(directions @ directions.T, torch.eye(4, dtype=torch.float64))
-    total = sum(torch.outer(factor.u, factor.r) for factor in factors)
-    assert relative(total, update.change()) < 1e-6  # type: ignore[arg-type]
-    assert float(update.change().norm()) == pytest.approx(update.norm, rel=1e-6)
-    largest = max(float(factor.r.norm()) for factor in factors)
-    assert largest <= update.norm * (1 + 1e-6)
-    parts = update.directions.norm(dim=1) * update.coefficients.norm(dim=1)
-    assert float(parts.max()) > 10 * largest  # the control: its own directions are no such sum
-
-
 def test_a_half_key_weighs_the_bare_prompt_as_much_as_all_prefixed_ones() -> None:
     keys = random(2, 6, D)
     expected = 0.5 * keys[:, 0] + 0.5 * keys[:, 1:].mean(1)
