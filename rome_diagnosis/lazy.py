@@ -48,5 +48,5 @@ def _modules(package: str) -> list[str]:
     """Subpackages and modules of a package, without those that start with an underscore."""
     import pkgutil
 
-    found = pkgutil.iter_modules(sys.modules[package].__path__)
-    return [module.name for module in found if not module.name.startswith("_")]
+    modules = pkgutil.iter_modules(sys.modules[package].__path__)
+    return [module.name for module in modules if not module.name.startswith("_")]

@@ -83,13 +83,13 @@ def choose(judgement: Judgement, method: str = AUTO) -> Choice:
     """
     if method != AUTO and method not in EDITORS:
         raise UserError(f"there is no editor {method!r}: known are auto, {', '.join(EDITORS)}")
-    found = options(judgement)
+    choices = options(judgement)
     if method != AUTO:
-        found = [choice for choice in found if choice.editor == method]
-    safe = [choice for choice in found if choice.verdict == "safe"]
+        choices = [choice for choice in choices if choice.editor == method]
+    safe = [choice for choice in choices if choice.verdict == "safe"]
     if safe:
         return safe[0]
     reasons = ", ".join(
-        f"{EDITORS[choice.editor].short} {choice.verdict.replace('_', ' ')}" for choice in found
+        f"{EDITORS[choice.editor].short} {choice.verdict.replace('_', ' ')}" for choice in choices
     )
     raise UserError(f"the edit is not made, because no way to make it is safe: {reasons}")

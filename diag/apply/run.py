@@ -152,7 +152,7 @@ def _measure(
                 "bare": asked.describe("bare", replies),
                 "prefixed": asked.describe("editing_prefix", replies),
             }
-            written["after"] = {where: found["efficacy"] for where, found in said.items()}
+            written["after"] = {where: answers["efficacy"] for where, answers in said.items()}
             written["locality"] = said["bare"]["locality"]
         edits.append(written)
     arm: Mapping[str, Any] = {

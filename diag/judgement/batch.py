@@ -77,24 +77,24 @@ def condition(value: float | None, layer: int) -> Finding:
     )  # fmt: skip
 
 
-def conflicts(found: Sequence[Pair], subjects: Sequence[str]) -> Finding:
+def conflicts(pairs: Sequence[Pair], subjects: Sequence[str]) -> Finding:
     """Judges the pairs that disturb one another.
 
     Args:
-        found: The pairs, the worst first.
+        pairs: The pairs, the worst first.
         subjects: The subject of each edit.
 
     Returns:
         The finding ``pairs``.
     """
-    if not found:
+    if not pairs:
         return Finding(
             "pairs", "pass", 0.0, KEYS_ALIKE.value,
             f"no two edits share a subject, and no two keys have a cosine of {KEYS_ALIKE.value:g} "
             "or more in the metric",
         )  # fmt: skip
-    worst = found[0]
-    contradictions = [pair for pair in found if pair.kind == "contradiction"]
+    worst = pairs[0]
+    contradictions = [pair for pair in pairs if pair.kind == "contradiction"]
     if contradictions:
         text = f"{subjects[worst.first]!r} is given two objects for one prompt"
     else:
@@ -103,7 +103,7 @@ def conflicts(found: Sequence[Pair], subjects: Sequence[str]) -> Finding:
         text = (
             f"the keys of {names} have cosine {number(worst.cosine)}: nearly one key, two changes"
         )
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
     value = abs(worst.cosine)
     status = "fail" if contradictions else "warn"
     return Finding("pairs", status, value, KEYS_ALIKE.value, f"{text}{more}")  # type: ignore[arg-type]

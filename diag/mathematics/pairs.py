@@ -56,7 +56,7 @@ def pairs(edits: Sequence[Asked], cosines: Float[Tensor, "m m"], *, limit: float
     Returns:
         Contradictions first, then the most parallel keys.
     """
-    found = []
+    disturbing = []
     near = (cosines.abs() >= limit).nonzero().tolist()
     same: dict[str, list[int]] = {}
     for i, edit in enumerate(edits):
@@ -64,8 +64,8 @@ def pairs(edits: Sequence[Asked], cosines: Float[Tensor, "m m"], *, limit: float
     close = {(i, j) for i, j in near if i < j}
     close |= {(i, j) for at in same.values() for n, i in enumerate(at) for j in at[n + 1 :]}
     for i, j in close:
-        found.append(Pair(i, j, float(cosines[i, j]), _kind(edits[i], edits[j])))
-    return sorted(found, key=lambda p: (p.kind != "contradiction", -abs(p.cosine), p.first))
+        disturbing.append(Pair(i, j, float(cosines[i, j]), _kind(edits[i], edits[j])))
+    return sorted(disturbing, key=lambda p: (p.kind != "contradiction", -abs(p.cosine), p.first))
 
 
 def _kind(one: Asked, other: Asked) -> Kind:

@@ -137,19 +137,19 @@ def _followed(prior: Prior, stream: Stream, optimiser: Optimiser) -> tuple[Tenso
     enough = float("inf")
     if scale and stream.unit is not None:
         enough = GONE * stream.unit / abs(scale)
-    found = expected(
+    expectation = expected(
         prior, asked, clamp=optimiser.clamp, reach=optimiser.reach, enough=enough
     )  # fmt: skip
     if stream.why_not or stream.unit is None:
-        return found.residuals, Curve(None, None)
+        return expectation.residuals, Curve(None, None)
     if scale is not None:
-        corpus, *others = found.damage * (abs(scale) / stream.unit)
-        return found.residuals, Curve(corpus, others[0] if others else None)
+        corpus, *others = expectation.damage * (abs(scale) / stream.unit)
+        return expectation.residuals, Curve(corpus, others[0] if others else None)
     # A norm stands behind the MLP: squares of the sampled changes add up.
-    ones = torch.ones_like(found.residuals)
-    changes = stream.changes(prior.steps, ones, found.residuals, ones)
+    ones = torch.ones_like(expectation.residuals)
+    changes = stream.changes(prior.steps, ones, expectation.residuals, ones)
     assert changes is not None
-    return found.residuals, _checked(changes.square().cumsum(1).sqrt())
+    return expectation.residuals, _checked(changes.square().cumsum(1).sqrt())
 
 
 def _checked(changes: Float[Tensor, "2 m"]) -> Curve:

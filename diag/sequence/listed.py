@@ -76,10 +76,10 @@ def read(
     keys: list[Tensor] = []
     for start in range(0, len(order), size):
         some = order[start : start + size]
-        found, both = screener.screen_with_keys([edits.cases[i].request for i in some])
-        able = [at for at, row in enumerate(found) if isinstance(row, dict)]
+        screened, both = screener.screen_with_keys([edits.cases[i].request for i in some])
+        able = [at for at, row in enumerate(screened) if isinstance(row, dict)]
         keys.append(both[able])
-        for at, row in enumerate(found):
+        for at, row in enumerate(screened):
             if isinstance(row, UserError):
                 refused.append(Refused(edits.index(some[at]), str(row), "key"))
             else:

@@ -147,7 +147,7 @@ def run(
         UserError: If not one edit of the list has a key, or it cannot be made as asked for.
     """
     outlook = foresee(asked, setup, settings, progress=progress)
-    found = {
+    written = {
         **head(asked, setup, settings, command_line),
         **document.of_outlook(outlook, asked.method),
         "checkpoints": [],
@@ -155,8 +155,8 @@ def run(
         "performance": None,
     }
     if performing is not None:
-        found |= _performed(asked, setup, settings, performing, outlook, found, progress)
-    return Trajectory(envelope.plain(found))
+        written |= _performed(asked, setup, settings, performing, outlook, written, progress)
+    return Trajectory(envelope.plain(written))
 
 
 def _performed(
@@ -165,7 +165,7 @@ def _performed(
     settings: Settings,
     performing: Performing,
     outlook: Outlook,
-    found: Mapping[str, Any],
+    written: Mapping[str, Any],
     progress: Progress,
 ) -> dict[str, Any]:
     """What making the list adds to the document."""
@@ -192,10 +192,10 @@ def _performed(
     }
     names = ("schema", "dataset", "model", "site", "contexts", "second_moment", "limits", "method",
              "order", "seed")  # fmt: skip
-    identity = {name: found[name] for name in names} | {"drawn_with": setup.seed} | measured
+    identity = {name: written[name] for name in names} | {"drawn_with": setup.seed} | measured
     with stored(performing.journal, envelope.plain(identity)) as (done, keep):
         if "created" not in done:
-            keep("created", found["created"])
+            keep("created", written["created"])
         performer = Performer(bench, outlook, asked.method)
         made = performer.run((done, keep), progress)
         told = performer.describe(made)

@@ -244,5 +244,5 @@ def _success(reply: Reply, known: bool) -> bool:
 
 
 def _share(values: Iterable[bool]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
+    flags = list(values)
+    return sum(flags) / len(flags)

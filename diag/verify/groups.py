@@ -77,17 +77,17 @@ def describe(edits: Sequence[Edit], *, seed: int = 0) -> Figure:
     }
 
 
-def _of_arm(found: Sequence[Mapping[str, Any]], broken: Sequence[bool], seed: int) -> Figure:
+def _of_arm(arms: Sequence[Mapping[str, Any]], broken: Sequence[bool], seed: int) -> Figure:
     """One arm's figures over the edits of a group."""
 
     def mean(*path: str, size: bool = False) -> Figure | None:
         read: Callable[[Any], float] = (lambda x: abs(float(x))) if size else float
-        values = [_dig(arm, path) for arm in found]
+        values = [_dig(arm, path) for arm in arms]
         return interval([read(value) for value in values if value is not None], seed=seed)
 
     def largest(name: str) -> float | None:
         """``None`` where one of them overflowed."""
-        values = [arm["perplexity"][name] for arm in found]
+        values = [arm["perplexity"][name] for arm in arms]
         return None if None in values else max(values)
 
     figures = {
@@ -109,7 +109,7 @@ def _of_arm(found: Sequence[Mapping[str, Any]], broken: Sequence[bool], seed: in
         "entropy": mean("entropy", "after"),
         "recall": mean("recall", "after"),
     }
-    if "unseen_prefix" in found[0]:
+    if "unseen_prefix" in arms[0]:
         figures["efficacy_unseen_prefix"] = mean("unseen_prefix", "efficacy", "success")
     return figures
 
@@ -146,11 +146,11 @@ def damage_against_perplexity(edits: Sequence[Edit], arms: Sequence[str] = ("rom
     rows = []
     for edit in edits:
         for arm in arms:
-            found = edit["arms"][arm]
-            if found["damage"]["relative"] is not None:
-                ratio = found["perplexity"]["ratio"]
+            figures = edit["arms"][arm]
+            if figures["damage"]["relative"] is not None:
+                ratio = figures["perplexity"]["ratio"]
                 size = float("inf") if ratio is None else ratio
-                rows.append((found["damage"]["relative"], size, edit["collapsed"][arm]))
+                rows.append((figures["damage"]["relative"], size, edit["collapsed"][arm]))
     ranked = [(damage, ratio) for damage, ratio, _ in rows if damage >= DAMAGE_NOTICEABLE.value]
     positive = [damage for damage, _, broken in rows if broken]
     negative = [damage for damage, _, broken in rows if not broken]
@@ -173,13 +173,13 @@ def interval(values: Sequence[float], *, seed: int = 0) -> Figure | None:
     Returns:
         ``mean``, ``low``, ``high`` and ``n``; ``None`` without values.
     """
-    found = estimate(values, seed=seed)
-    return None if found is None else asdict(found)
+    interval = estimate(values, seed=seed)
+    return None if interval is None else asdict(interval)
 
 
-def _dig(found: Any, path: Sequence[str]) -> Any:
+def _dig(value: Any, path: Sequence[str]) -> Any:
     for name in path:
-        if found is None:
+        if value is None:
             return None
-        found = found[name]
-    return found
+        value = value[name]
+    return value

@@ -72,14 +72,14 @@ def place(
     if len(able) < 2:
         return None
     keys = shared.capture([at for _, at in able]).of()
-    found = [
+    placed = [
         Placed(str(i), moment.ratio(own[0], own.mean(0)), own)
         for (i, _), own in zip(able, keys, strict=True)
     ]
     return {
-        "keys": asdict(projection.keys(found, seed=seed)),
-        "directions": asdict(projection.directions(found, moment, seed=seed)),
-        "drawn": len(found),
+        "keys": asdict(projection.keys(placed, seed=seed)),
+        "directions": asdict(projection.directions(placed, moment, seed=seed)),
+        "drawn": len(placed),
         "of": sum("error" not in edit for edit in edits),
     }
 

@@ -103,17 +103,17 @@ class Bench:
             UserError: If a denominator is exactly zero.
         """
         keys, values = observation.keys, observation.values
-        found: dict[str, RankOne] = {}
+        changes: dict[str, RankOne] = {}
         consistent = self.settings.c_rome_target == "consistent"
         for name, editor in EDITORS.items():
             # δ goes on top of the output as it was captured, so that δ = 0 is exactly no change.
             start = chosen(values, editor.subtract if consistent else "bare")
             try:
-                found[name] = rank_one(editor, keys, values, start + target.delta, self.moment)
+                changes[name] = rank_one(editor, keys, values, start + target.delta, self.moment)
             except ZeroDivisionError as error:
                 subject = observation.request.subject
                 raise UserError(f"the edit of {subject!r}: {error}") from error
-        return found
+        return changes
 
     def measure(self, case: EditCase, target: TargetValue) -> dict[str, Any]:
         """Performs one edit with every editor and measures the model after each.
@@ -212,21 +212,21 @@ class Bench:
         """
         settings = self.settings
 
-        def settled(found: Comparison) -> bool:
-            return found.after.n_tokens >= FEWEST_TOKENS and outcome.settled(
-                found.interval,
+        def settled(comparison: Comparison) -> bool:
+            return comparison.after.n_tokens >= FEWEST_TOKENS and outcome.settled(
+                comparison.interval,
                 collapse_ratio=settings.collapse_ratio,
                 precision=settings.precision,
             )
 
         if settings.texts.forced:
-            found = self.texts.compare(changes)
+            comparison = self.texts.compare(changes)
         else:
-            found = self.texts.compare(changes, settled=settled)
-        before, after = found.before, found.after
+            comparison = self.texts.compare(changes, settled=settled)
+        before, after = comparison.before, comparison.after
         return {
             **_compared(before.token_weighted, after.token_weighted),
-            "ratio_interval": None if found.interval is None else list(found.interval),
+            "ratio_interval": None if comparison.interval is None else list(comparison.interval),
             "text_mean": _compared(before.text_mean, after.text_mean),
             "n_tokens": before.n_tokens,
             "n_texts": before.n_texts,

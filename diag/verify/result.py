@@ -28,20 +28,20 @@ class Verification:
     @property
     def arms(self) -> Mapping[str, Any]:
         """The measurements of ``rome``, ``c_rome``, ``p_rome`` and ``c_rome_prefixed``."""
-        found: Mapping[str, Any] = self.document["arms"]
-        return found
+        stored: Mapping[str, Any] = self.document["arms"]
+        return stored
 
     @property
     def collapsed(self) -> Mapping[str, bool]:
         """Whether each arm's perplexity met the criterion of collapse."""
-        found: Mapping[str, bool] = self.document["collapsed"]
-        return found
+        stored: Mapping[str, bool] = self.document["collapsed"]
+        return stored
 
     @property
     def outcome(self) -> Mapping[str, str]:
         """What became of the model in each arm: ``collapsed``, ``damaged`` or ``intact``."""
-        found: Mapping[str, str] = self.document["outcome"]
-        return found
+        stored: Mapping[str, str] = self.document["outcome"]
+        return stored
 
     def to_json(self) -> str:
         """The document as text."""
@@ -112,20 +112,20 @@ class Comparison:
     @property
     def edits(self) -> Sequence[Mapping[str, Any]]:
         """The result of each edit, in the order of the list."""
-        found: Sequence[Mapping[str, Any]] = self.document["edits"]
-        return found
+        stored: Sequence[Mapping[str, Any]] = self.document["edits"]
+        return stored
 
     @property
     def groups(self) -> Mapping[str, Any]:
         """For each way of grouping, one row of figures for each group."""
-        found: Mapping[str, Any] = self.document["groups"]
-        return found
+        stored: Mapping[str, Any] = self.document["groups"]
+        return stored
 
     @property
     def summary(self) -> Mapping[str, Any]:
         """Figures over all edits."""
-        found: Mapping[str, Any] = self.document["summary"]
-        return found
+        stored: Mapping[str, Any] = self.document["summary"]
+        return stored
 
     def to_json(self) -> str:
         """The document as text."""
@@ -204,7 +204,7 @@ class Comparison:
 def _rows(edit: Mapping[str, Any]) -> list[dict[str, Any]]:
     request, site = edit["request"], edit["site"]
     rows = []
-    for arm, found in edit["arms"].items():
+    for arm, figures in edit["arms"].items():
         rows.append(
             {
                 "subject": request["subject"],
@@ -214,21 +214,21 @@ def _rows(edit: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "arm": arm,
                 "collapsed": edit["collapsed"][arm],
                 "outcome": edit["outcome"][arm],
-                "perplexity_before": found["perplexity"]["before"],
-                "perplexity_after": found["perplexity"]["after"],
-                "perplexity_ratio": found["perplexity"]["ratio"],
-                "relative_damage": found["damage"]["relative"],
-                "denominator": found["denominator"],
-                "relative_update_norm": found["relative_update_norm"],
-                "success": found["efficacy"]["success"],
-                "p_before": found["efficacy"]["p_before"],
-                "p_after": found["efficacy"]["p_after"],
-                "rank_after": found["efficacy"]["rank_after"],
-                "generated_success": found["efficacy"]["generated_success"],
-                "generalisation": _after(found["generalisation"]),
-                "locality": _after(found["locality"]),
-                "entropy": _after(found["entropy"]),
-                "recall": _after(found["recall"]),
+                "perplexity_before": figures["perplexity"]["before"],
+                "perplexity_after": figures["perplexity"]["after"],
+                "perplexity_ratio": figures["perplexity"]["ratio"],
+                "relative_damage": figures["damage"]["relative"],
+                "denominator": figures["denominator"],
+                "relative_update_norm": figures["relative_update_norm"],
+                "success": figures["efficacy"]["success"],
+                "p_before": figures["efficacy"]["p_before"],
+                "p_after": figures["efficacy"]["p_after"],
+                "rank_after": figures["efficacy"]["rank_after"],
+                "generated_success": figures["efficacy"]["generated_success"],
+                "generalisation": _after(figures["generalisation"]),
+                "locality": _after(figures["locality"]),
+                "entropy": _after(figures["entropy"]),
+                "recall": _after(figures["recall"]),
             }
         )
     return rows

@@ -59,9 +59,9 @@ class Run:
             UserError: If the edit cannot be performed.
         """
         (target,) = self.bench.target_values([case])
-        found = self.bench.measure(case, target)
+        measured = self.bench.measure(case, target)
         head = {**self.head, "command": command_line}
-        return Verification(envelope.plain({**head, **found}))
+        return Verification(envelope.plain({**head, **measured}))
 
     def save_model(self, case: EditCase, editor: str, directory: str) -> None:
         """Writes the model one edit makes, for Hugging Face ``from_pretrained``.
@@ -131,7 +131,7 @@ class Run:
         keep: Callable[[str, Any], None],
         progress: Callable[[int], None] | None,
     ) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
         for start in range(0, len(cases), CHUNK):
             chunk = cases[start : start + CHUNK]
             keys = [f"{start + i}:{case.digest}" for i, case in enumerate(chunk)]
@@ -139,16 +139,16 @@ class Run:
             targets = None if all(key in done for key in keys) else self._targets(chunk)
             for i, (key, case) in enumerate(zip(keys, chunk, strict=True)):
                 if progress:
-                    progress(len(found))
+                    progress(len(results))
                 if key in done:
-                    found.append(done[key])
+                    results.append(done[key])
                     continue
                 assert targets is not None
-                found.append(envelope.plain(self._measure(case, targets[i])))
-                keep(key, found[-1])
+                results.append(envelope.plain(self._measure(case, targets[i])))
+                keep(key, results[-1])
         if progress:
-            progress(len(found))
-        return found
+            progress(len(results))
+        return results
 
     def _targets(self, chunk: Sequence[EditCase]) -> list[TargetValue | UserError]:
         """v* of each, or why there is none."""

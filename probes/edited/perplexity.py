@@ -157,7 +157,7 @@ class PerplexityMeter:
         self,
         factors: Sequence[Change],
         *,
-        settled: Callable[[Comparison], bool] = lambda found: False,
+        settled: Callable[[Comparison], bool] = lambda comparison: False,
     ) -> Comparison:
         """Measures the same texts before and after an edit, as many of them as are needed.
 
@@ -176,12 +176,12 @@ class PerplexityMeter:
             portion = self._portion(i)
             before = before + portion.before
             after = after + (self._losses(portion.batches, factors) if factors else portion.before)
-            found = Comparison(
+            comparison = Comparison(
                 self._perplexity(before), self._perplexity(after), _interval(before, after)
             )
-            if settled(found):
+            if settled(comparison):
                 break
-        return found
+        return comparison
 
     @torch.no_grad()
     def rms_change(self, factors: Sequence[Change], n_tokens: int | None = None) -> float:

@@ -112,11 +112,11 @@ def stream_at(
     """
     texts, rows = distinct(lookups)
     engine = engine_for(model)
-    found: dict[int, Tensor] = {}
+    keys: dict[int, Tensor] = {}
     for batch in batches(texts, model.device):
         at = torch.arange(len(batch.rows), device=batch.last.device)
         read: list[Tensor] = []
         keep: Reader = read.append
         engine.read(batch, {(layer, "resid_post"): keep})
-        found.update(zip(batch.rows, to_float64(read[0][at, batch.last]), strict=True))
-    return torch.stack([found[row] for row in rows])
+        keys.update(zip(batch.rows, to_float64(read[0][at, batch.last]), strict=True))
+    return torch.stack([keys[row] for row in rows])

@@ -131,12 +131,12 @@ def _points(
     document: Document, name: str, scale: float, *, positive: bool = True
 ) -> tuple[list[int], list[float]] | None:
     """Where and what was measured; nothing where no checkpoint has it."""
-    found = [
+    points = [
         (point["edits"], min(scale * point[name], scale * MOST))
         for point in document["checkpoints"]
         if point[name] is not None and (point[name] > 0 or not positive)
     ]
-    return ([at for at, _ in found], [value for _, value in found]) if found else None
+    return ([at for at, _ in points], [value for _, value in points]) if points else None
 
 
 def _percents(curve: Sequence[Document], which: str) -> list[float]:

@@ -48,12 +48,12 @@ def _between(ends: list[int | None]) -> str:
 def culprit(document: Document) -> str | None:
     """Which edit broke the model; ``None`` where none did or nothing was edited."""
     made = document["performance"]
-    found = made and made["culprit"]
-    if not found:
+    culprit = made and made["culprit"]
+    if not culprit:
         return None
-    which = f"Edit {number(found['index'])} ({found['subject']})"
-    size = "" if found["damage"] is None else f"; alone it does {percent(found['damage'])}"
-    if found["alone"]:
+    which = f"Edit {number(culprit['index'])} ({culprit['subject']})"
+    size = "" if culprit["damage"] is None else f"; alone it does {percent(culprit['damage'])}"
+    if culprit["alone"]:
         return f"{which} broke it{size}, which breaks the unedited model by itself."
     return f"{which} was the last of many{size}: the list broke the model, not one edit."
 
@@ -89,10 +89,10 @@ def _reach(name: str, reach: Document, dangerous: str) -> Row:
 
 def forgetting(document: Document) -> str:
     """What later edits are expected to do to earlier ones."""
-    found = document["forecast"]["forgetting"]
+    lost = document["forecast"]["forgetting"]
     return (
-        f"Later edits are expected to add {percent(found['median'])} of what an edit wrote at its "
-        f"own key (median); {number(found['n_lost'])} of {counted(found['n'], 'edit')} receive "
+        f"Later edits are expected to add {percent(lost['median'])} of what an edit wrote at its "
+        f"own key (median); {number(lost['n_lost'])} of {counted(lost['n'], 'edit')} receive "
         "as much again or more."
     )
 
