@@ -144,7 +144,7 @@ def prediction(options: argparse.Namespace) -> dict[str, Any]:
         "later": cases(options.each, options.seed, first=False),
     }
     singly: dict[str, Any] = {}
-    for arm, chosen in arms.items():
+    for arm, chosen in arms.items() if options.each else ():
         workplace = prepare(Setup(quiet=True), chosen)
         bench: Bench | None = None
         for name, some in groups.items():
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--memit", type=Path, help="a checkout of kmeng01/memit")
     parser.add_argument("--layers", default="1,2,3")
     parser.add_argument("--edits", type=int, default=50)
-    parser.add_argument("--each", type=int, default=50)
+    parser.add_argument("--each", type=int, default=50, help="single edits of a group; 0 for none")
     parser.add_argument("--batches", default="10,50,200")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)

@@ -51,6 +51,24 @@ def test_every_prompt_receives_the_share_that_its_key_says(workplace_of, name: s
     assert float((moved - first.update.residuals.repeat_interleave(4, 0)).norm()) > 1e-3
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_damage_done_is_within_the_bounds_foretold(workplace_of, name: str) -> None:
+    """The bounds know the clamp alone; the update that is made knows its target."""
+    workplace = workplace_of(name)
+    found = check(workplace, REQUESTS).layers[0].damage
+    moment = workplace.moments[workplace.layers[0]].moment
+    assert moment is not None and found.bound is not None
+    with performed(workplace, REQUESTS) as made:
+        update = made.layers[0].update
+    done = update.damage(moment)
+    assert 0 < done <= found.bound * (1 + 1e-9)
+    if found.whatever_keys is not None:
+        assert done <= found.whatever_keys * (1 + 1e-9)
+    # The control: residuals that no clamp holds pass the bound.
+    unclamped = dataclasses.replace(update, residuals=1e4 * update.residuals)
+    assert unclamped.damage(moment) > found.bound
+
+
 def test_the_residuals_are_those_of_the_published_procedure(workplace_of) -> None:
     """z − h after each layer, over the layers left; keys in the weights as they are then."""
     workplace = workplace_of("memit")
