@@ -158,7 +158,10 @@ class Setup:
                 ``dtype``.
         """
         if self.model is None or isinstance(self.model, str | os.PathLike):
-            return self._load_by_name(self.model)
+            # Said at once: importing the libraries alone takes seconds.
+            with progress.stages("loading", quiet=self.quiet) as stage:
+                stage("the libraries and the model")
+                return self._load_by_name(self.model)
         from probes.model.adopt import adopt
 
         model = adopt(self.model, self.tokenizer, bos=self.bos)

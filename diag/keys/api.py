@@ -63,8 +63,6 @@ def diagnose(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from diag.keys import run
-    from diag.keys.compare import compare
     from probes.setup import Setup
 
     options.check_clamp(clamp)
@@ -76,6 +74,9 @@ def diagnose(
     if not edits:
         raise UserError("there is no subject: give one, or a list of them")
     prepared = Setup(**setup).prepare()
+    from diag.keys import run  # after the line that says what is waited for
+    from diag.keys.compare import compare
+
     results = [run.diagnose(edit, prepared, clamp=clamp) for edit in edits]
     return results[0] if isinstance(subject, str) else compare(results)
 

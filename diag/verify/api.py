@@ -109,11 +109,11 @@ def prepare(setup: Setup, settings: Settings) -> Run:
     Raises:
         UserError: If weights, texts, facts or contexts cannot be used.
     """
-    from diag.verify import run
-    from probes.edited.weights import writable
-
     setup = with_hyperparameters(setup, settings.hyperparameters)
     model = setup.load()
+    from diag.verify import run  # after the line that says what is waited for
+    from probes.edited.weights import writable
+
     writable(model, setup.choose_layer(model))  # said before a second moment is estimated
     return run.prepare(setup.prepare(), settings, quiet=setup.quiet)
 
