@@ -99,13 +99,13 @@ def test_figures_draw_a_fourth_editor(
 def test_an_editor_that_is_not_known_is_shown_last_under_its_name(
     documents: list[Document],
 ) -> None:
-    more = [with_editor(document, "memit") for document in documents]
+    more = [with_editor(document, "mend") for document in documents]
     for text in shown(*more):
-        assert "memit" in text
-        assert text.index("P-ROME") < text.index("memit")
+        assert "mend" in text
+        assert text.index("P-ROME") < text.index("mend")
     page = render(more[0], more[1])
     parse(page)
-    assert "of-unknown" in page and "of-memit" not in page
+    assert "of-unknown" in page and "of-mend" not in page
 
 
 @pytest.mark.parametrize("missing", ["p_rome", "c_rome", "rome"])

@@ -211,7 +211,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (["--subject", "Apple", "--device", "abacus"], "not a torch device"),
         (["--subject", "Apple", "--clamp-factor", "0"], "above 0"),
         (["--subject", "Apple", "--clamp-factor", "nan"], "above 0"),
-        (["--subject", "Apple", "--layer", "two"], "invalid int value"),
+        (["--subject", "Apple", "--layer", "two"], "is not a block"),
         (["--subject", "Apple", "--dtype", "int3"], "invalid choice"),
         (["--prompt", "{} is"], "--subject"),
         (["--subject", "river " * 400], "ends in white space"),

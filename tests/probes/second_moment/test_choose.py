@@ -86,7 +86,7 @@ def test_an_estimate_that_cannot_be_kept_is_used_all_the_same(
     variable: str, tiny_model: Callable[[str], LoadedModel], estimated: SecondMoment,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(choose, "estimate", lambda *arguments, **options: estimated)
+    monkeypatch.setattr(choose, "estimate_layers", lambda *_, **__: [(1, estimated)])
     for name in (choose.CACHE_VARIABLE, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, "/proc/nowhere")
@@ -102,7 +102,7 @@ def test_without_a_home_directory_too(
     def homeless(cls: type[Path]) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(choose, "estimate", lambda *arguments, **options: estimated)
+    monkeypatch.setattr(choose, "estimate_layers", lambda *_, **__: [(1, estimated)])
     for name in (choose.CACHE_VARIABLE, "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", classmethod(homeless))
