@@ -97,7 +97,7 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
     stream = Stream(moment, observation.contribution)
     interval = ratio_interval(keys, moment, seed=seed)
     answers = responses(keys, denominators, moment)
-    bounds = damage.bounds(keys, observation.values, denominators, stream, clamp=clamp)
+    bounds = damage.bounds(observation.values, denominators, stream, clamp=clamp)
     grounds = {
         editor: Grounds(
             denominators.split.ratio,

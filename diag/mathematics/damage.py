@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.mathematics.stream import Stream, rms_spread
-from diag.mathematics.update import Denominators, chosen, direction
+from diag.mathematics.update import Denominators, chosen
 from rome_diagnosis.editors import EDITORS, Editor
 
 
@@ -84,7 +84,6 @@ def residual_bound(
 
 
 def bounds(
-    keys: Float[Tensor, "n_ctx d_mlp"],
     values: Float[Tensor, "n_ctx d_model"],
     denominators: Denominators,
     stream: Stream,
@@ -94,9 +93,8 @@ def bounds(
     """The damage bound of each editor.
 
     Args:
-        keys: Keys under contexts 0…n.
-        values: MLP outputs under the same contexts.
-        denominators: Their denominators.
+        values: MLP outputs under contexts 0…n.
+        denominators: The denominators of the keys under the same contexts.
         stream: The residual stream of the edited layer, and its second moment.
         clamp: See :func:`residual_bound`.
 
@@ -107,7 +105,7 @@ def bounds(
     result: dict[str, DamageBound] = {}
     for name, editor in EDITORS.items():
         residual = residual_bound(editor, values, clamp=clamp)
-        u, d = direction(editor, keys, moment), denominators.raw[name]
+        u, d = denominators.direction(editor), denominators.raw[name]
         change = stream.change(u, d, residual)
         result[name] = DamageBound(
             residual,

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.mathematics.update import Denominators, direction
+from diag.mathematics.update import Denominators
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.editors import EDITORS
 
@@ -79,7 +79,7 @@ def responses(
         if d == 0.0:
             result[name] = None
             continue
-        u = direction(editor, keys, moment)
+        u = denominators.direction(editor)
         own = share(keys, u, d)
         at_first = None if first is None else share(first, u, d)
         at_later = None if later is None else share(later, u, d)

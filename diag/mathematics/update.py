@@ -53,11 +53,24 @@ class Denominators:
             divided by; signed, and possibly zero, where it is not.
         normalised: D over the length of the direction, as the reference code prints it.
         split: ρ and its factors.
+        solved: C⁻¹k of the keys that editors write along, by the key's name.
     """
 
     raw: Mapping[str, float]
     normalised: Mapping[str, float]
     split: Split
+    solved: Mapping[Key, Float[Tensor, " d_mlp"]]
+
+    def direction(self, editor: Editor) -> Float[Tensor, " d_mlp"]:
+        """The direction u = C⁻¹k that an editor writes along.
+
+        Args:
+            editor: A row of the table of editors.
+
+        Returns:
+            u, not normalised: the update does not depend on its length.
+        """
+        return self.solved[editor.along]
 
 
 @dataclass(frozen=True)
@@ -116,7 +129,8 @@ def denominators(keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment) -> De
     if bare == 0.0 or mean == 0.0:
         raise ValueError("a key is zero: the update equation has no direction")
     across = float(white["mean"] @ white["bare"])
-    lengths = {which: float(moment.solve(key).norm()) for which, key in named.items()}
+    solved = dict(zip(named, moment.solve(torch.stack([*named.values()])), strict=True))
+    lengths = {which: float(u.norm()) for which, u in solved.items()}
     raw = {
         name: float(white[editor.along] @ white[editor.divide_by])
         for name, editor in EDITORS.items()
@@ -132,6 +146,7 @@ def denominators(keys: Float[Tensor, "n_ctx d_mlp"], moment: SecondMoment) -> De
             norm_mean=mean**0.5,
             without_bare=(moment.ratio(named["bare"], keys[1:].mean(0)) if len(keys) > 1 else None),
         ),
+        solved=solved,
     )
 
 

@@ -51,7 +51,7 @@ def test_bounds_hold_for_every_value_inside_the_clamp(generator) -> None:
     keys, values, _ = edit(generator)
     clamp = 3.0
     found = update.denominators(keys, moment)
-    bounds = damage.bounds(keys, values, found, stream(moment), clamp=clamp)
+    bounds = damage.bounds(values, found, stream(moment), clamp=clamp)
     for name, editor in EDITORS.items():
         worst = 0.0
         against = update.chosen(values, editor.subtract) - values[0]
@@ -69,5 +69,5 @@ def test_bounds_hold_for_every_value_inside_the_clamp(generator) -> None:
         assert worst <= bounds[name].bound * (1 + 1e-12)
         assert worst >= bounds[name].bound * (1 - 1e-9)  # the bound is attained
         assert close(bounds[name].relative_bound, bounds[name].bound / 2.0)
-    none = damage.bounds(keys, values, found, stream(SecondMoment.identity(D_MLP)), clamp=clamp)
+    none = damage.bounds(values, found, stream(SecondMoment.identity(D_MLP)), clamp=clamp)
     assert all(bound.bound is None and bound.relative_bound is None for bound in none.values())
