@@ -187,7 +187,7 @@ def main() -> int:
         write(PAGE, table(gains))
     best: dict[tuple[str, str], float] = {}
     for gain in gains:
-        path = gain.job.split(" of ")[0], gain.engines[1]
+        path = gain.job.split(" of ")[0].split(",")[0], gain.engines[1]
         best[path] = max(best.get(path, 0.0), gain.gain)
     lost = [path for path, gained in best.items() if gained < LEAST_GAIN]
     print(f"every path gains {LEAST_GAIN}× on a model: {not lost} {lost or ''}")
