@@ -105,7 +105,7 @@ class Preflight:
         singular = worst.condition_number == float("inf")
         names = self.disturbed and tuple(self.requests[i].subject for i in self.disturbed[:2])
         bare, prefixed = (None if s is None else s.tolist() for s in (self.bare, self.prefixed))
-        found = [
+        findings = [
             self._weight(),
             judged.condition(None if singular else worst.condition_number, worst.layer),
             judged.conflicts(self.pairs, [edit.subject for edit in self.requests]),
@@ -116,7 +116,7 @@ class Preflight:
             ),
             judged.first_tokens(self.total("relative_first_tokens"), self.not_checked),
         ]
-        return [finding for finding in found if finding is not None]
+        return [finding for finding in findings if finding is not None]
 
     @property
     def verdict(self) -> Verdict:
@@ -163,13 +163,13 @@ def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
     rest = torch.ones(len(requests), dtype=torch.float64)
     for i, layer in enumerate(workplace.layers):
         part = left(method.spread, len(workplace.layers), i)
-        found = check_layer(
+        checked = check_layer(
             observation.keys[layer], longest * part, longest * part * rest,
             workplace.geometries[layer], workplace.streams[layer], layer=layer,
         )  # fmt: skip
-        checks.append(found)
-        if found.shares is not None:
-            rest = rest * (1 - part * found.shares.bare).abs()
+        checks.append(checked)
+        if checked.shares is not None:
+            rest = rest * (1 - part * checked.shares.bare).abs()
     return Preflight(
         workplace, tuple(requests), observation, longest, tuple(checks),
         _family(workplace, observation),

@@ -1,4 +1,4 @@
-"""The ``diag.batch/1`` document: what a pre-flight found, and what became of the model."""
+"""The ``diag.batch/1`` document: what a pre-flight preflight, and what became of the model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IMPORTANCE = (
 
 
 def of_preflight(
-    found: Preflight,
+    preflight: Preflight,
     cases: Sequence[EditCase],
     *,
     refused: Sequence[Refused] = (),
@@ -42,7 +42,7 @@ def of_preflight(
     """The document of a batch that was checked.
 
     Args:
-        found: The pre-flight.
+        preflight: The pre-flight.
         cases: The edits.
         refused: Records that are none.
         notes: What was supplied or changed in reading them.
@@ -55,52 +55,54 @@ def of_preflight(
         finite(
             {
                 **envelope.head(SCHEMA, command_line),
-                **_measured_with(found),
-                "layers": _layers(found),
-                "edits": _edits(found, cases),
+                **_measured_with(preflight),
+                "layers": _layers(preflight),
+                "edits": _edits(preflight, cases),
                 "refused": [asdict(each) for each in refused],
-                "pairs": [asdict(pair) for pair in found.pairs[:MOST_PAIRS]],
-                "n_pairs": len(found.pairs),
-                "family": _family(found),
-                "picture": _picture(found),
-                "findings": [asdict(finding) for finding in found.findings],
+                "pairs": [asdict(pair) for pair in preflight.pairs[:MOST_PAIRS]],
+                "n_pairs": len(preflight.pairs),
+                "family": _family(preflight),
+                "picture": _picture(preflight),
+                "findings": [asdict(finding) for finding in preflight.findings],
                 "limits": limits.of_verdicts(),
-                "verdict": found.verdict,
-                "summary": summary(found),
+                "verdict": preflight.verdict,
+                "summary": summary(preflight),
                 "notes": [
                     *notes,
-                    *found.workplace.chosen.target.notes(found.workplace.model.name),
+                    *preflight.workplace.chosen.target.notes(preflight.workplace.model.name),
                 ],
             }
         )
     )
 
 
-def summary(found: Preflight) -> str:
-    """A sentence or two on a batch: the worst that was found of it, or that nothing was.
+def summary(preflight: Preflight) -> str:
+    """A sentence or two on a batch: the worst that was preflight of it, or that nothing was.
 
     Args:
-        found: The pre-flight.
+        preflight: The pre-flight.
 
     Returns:
         The sentences.
     """
     order = ("fail", "warn")
     loud = sorted(
-        (each for each in found.findings if each.status in order),
+        (each for each in preflight.findings if each.status in order),
         key=lambda each: (order.index(each.status), IMPORTANCE.index(each.id)),
     )
-    unknown = [each for each in found.findings if each.id == "damage" and each.value is None]
+    unknown = [each for each in preflight.findings if each.id == "damage" and each.value is None]
     if loud:
         return " ".join(capital(each.message) for each in loud[:2])
     return capital(unknown[0].message if unknown else "nothing in this batch is beyond its limit")
 
 
-def of_performed(found: Preflight, made: Performed, measured: Mapping[str, Any]) -> dict[str, Any]:
+def of_performed(
+    preflight: Preflight, made: Performed, measured: Mapping[str, Any]
+) -> dict[str, Any]:
     """The document's ``performed``.
 
     Args:
-        found: The pre-flight.
+        preflight: The pre-flight.
         made: What was written.
         measured: Of :meth:`diag.batch.measure.BatchBench.measure`.
 
@@ -116,7 +118,7 @@ def of_performed(found: Preflight, made: Performed, measured: Mapping[str, Any])
         for edit in figures["edits"]
     ]
     indices = [edit["index"] for edit in edits]
-    predicted = [] if found.bare is None else found.bare[indices].tolist()
+    predicted = [] if preflight.bare is None else preflight.bare[indices].tolist()
     return finite(
         {
             "targets": {
@@ -124,7 +126,7 @@ def of_performed(found: Preflight, made: Performed, measured: Mapping[str, Any])
                 "clamped": sum(target.clamp_saturated for target in made.targets),
                 "n": len(losses),
             },
-            "layers": _written(found, made, on_texts),
+            "layers": _written(preflight, made, on_texts),
             **figures,
             "edits": edits,
             "predicted_received": _rank(predicted, [edit["received"] for edit in edits]),
@@ -133,9 +135,9 @@ def of_performed(found: Preflight, made: Performed, measured: Mapping[str, Any])
     )
 
 
-def _measured_with(found: Preflight) -> dict[str, Any]:
+def _measured_with(preflight: Preflight) -> dict[str, Any]:
     """Model, method and contexts."""
-    workplace, chosen = found.workplace, found.workplace.chosen
+    workplace, chosen = preflight.workplace, preflight.workplace.chosen
     return {
         "model": describe(workplace.model),
         "method": {
@@ -153,7 +155,7 @@ def _measured_with(found: Preflight) -> dict[str, Any]:
     }
 
 
-def _family(found: Preflight) -> list[dict[str, Any]]:
+def _family(preflight: Preflight) -> list[dict[str, Any]]:
     return [
         {
             "name": row.geometry.method.name,
@@ -163,15 +165,15 @@ def _family(found: Preflight) -> list[dict[str, Any]]:
             "rank": row.geometry.rank,
             "response": None if row.shares is None else _medians(row.shares),
         }
-        for row in found.family
+        for row in preflight.family
     ]
 
 
-def _written(found: Preflight, made: Performed, on_texts: float) -> list[dict[str, Any]]:
+def _written(preflight: Preflight, made: Performed, on_texts: float) -> list[dict[str, Any]]:
     rows = []
     for i, written in enumerate(made.layers):
-        moment = found.workplace.moments[written.layer].moment
-        weight = found.workplace.model.output_weight(written.layer).double().norm()
+        moment = preflight.workplace.moments[written.layer].moment
+        weight = preflight.workplace.model.output_weight(written.layer).double().norm()
         norm = written.update.norm
         own = written.update.response(written.keys[:, 0]).diagonal()
         rows.append(
@@ -188,8 +190,8 @@ def _written(found: Preflight, made: Performed, on_texts: float) -> list[dict[st
     return rows
 
 
-def _layers(found: Preflight) -> list[dict[str, Any]]:
-    workplace = found.workplace
+def _layers(preflight: Preflight) -> list[dict[str, Any]]:
+    workplace = preflight.workplace
     return [
         {
             "layer": layer.layer,
@@ -200,15 +202,15 @@ def _layers(found: Preflight) -> list[dict[str, Any]]:
             "rank": layer.rank,
             "damage": asdict(layer.damage),
         }
-        for layer in found.layers
+        for layer in preflight.layers
     ]
 
 
-def _edits(found: Preflight, cases: Sequence[EditCase]) -> list[dict[str, Any]]:
-    first = found.layers[0]
+def _edits(preflight: Preflight, cases: Sequence[EditCase]) -> list[dict[str, Any]]:
+    first = preflight.layers[0]
     each_response = [None] * len(cases) if first.shares is None else _each(first.shares, len(cases))
     rows = []
-    for i, (case, lookup) in enumerate(zip(cases, found.observation.lookups, strict=True)):
+    for i, (case, lookup) in enumerate(zip(cases, preflight.observation.lookups, strict=True)):
         edit = case.request
         rows.append(
             {
@@ -223,11 +225,11 @@ def _edits(found: Preflight, cases: Sequence[EditCase]) -> list[dict[str, Any]]:
                 "token": lookup.token,
                 "token_index": lookup.index,
                 "is_first_token": lookup.is_first_token,
-                "longest": float(found.longest[i]),
+                "longest": float(preflight.longest[i]),
                 "key_length": float(first.lengths[i]),
                 "response": each_response[i],
-                "received_bare": _at(found.bare, i),
-                "received_prefixed": _at(found.prefixed, i),
+                "received_bare": _at(preflight.bare, i),
+                "received_prefixed": _at(preflight.prefixed, i),
                 "nearest": _other(first.cosines, i),
                 "disturbed_by": None if first.cross is None else _other(first.cross, i),
             }
@@ -235,9 +237,9 @@ def _edits(found: Preflight, cases: Sequence[EditCase]) -> list[dict[str, Any]]:
     return rows
 
 
-def _picture(found: Preflight) -> dict[str, Any]:
-    first = found.layers[0]
-    n = min(MOST_PICTURED, len(found.requests))
+def _picture(preflight: Preflight) -> dict[str, Any]:
+    first = preflight.layers[0]
+    n = min(MOST_PICTURED, len(preflight.requests))
     return {
         "layer": first.layer,
         "edits": list(range(n)),

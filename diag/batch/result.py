@@ -33,8 +33,8 @@ class Batch:
     @property
     def findings(self) -> Sequence[Mapping[str, Any]]:
         """What was checked, each measurement with its limit."""
-        found: Sequence[Mapping[str, Any]] = self.document["findings"]
-        return found
+        stored: Sequence[Mapping[str, Any]] = self.document["findings"]
+        return stored
 
     @property
     def outcome(self) -> str | None:

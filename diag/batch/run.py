@@ -56,12 +56,12 @@ def run(
         for layer in workplace.layers:
             writable(workplace.model, layer)
     here = placeable(workplace.model, listed)
-    found = check(workplace, [case.request for case in here.cases])
+    preflight = check(workplace, [case.request for case in here.cases])
     result = document.of_preflight(
-        found, here.cases, refused=here.refused, notes=here.notes, command_line=command_line
+        preflight, here.cases, refused=here.refused, notes=here.notes, command_line=command_line
     )
     if settings is not None:
-        result["performed"] = _perform(found, here, settings, save_model)
+        result["performed"] = _perform(preflight, here, settings, save_model)
     return Batch(result)
 
 
@@ -91,12 +91,12 @@ def placeable(model: LoadedModel, listed: Edits) -> Edits:
 
 
 def _perform(
-    found: Preflight,
+    preflight: Preflight,
     listed: Edits,
     settings: Settings,
     save_model: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
-    workplace: Workplace = found.workplace
+    workplace: Workplace = preflight.workplace
     chosen = dataclasses.replace(settings, hyperparameters=workplace.chosen.target)
     bench = BatchBench(workplace, listed.cases, chosen)
     with bench.perform() as made:
@@ -105,7 +105,7 @@ def _perform(
     if save_model is not None:
         save_edited_layers(workplace.model, changes, save_model)
     return {
-        **document.of_performed(found, made, measured),
+        **document.of_performed(preflight, made, measured),
         "collapse_ratio": chosen.collapse_ratio,
         "texts": chosen.texts.source,
         "facts": bench.bench.facts.source,

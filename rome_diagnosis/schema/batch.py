@@ -215,7 +215,7 @@ class BatchDocument(Head):
         findings: What was checked.
         limits: The limits of the verdict.
         verdict: The verdict on the batch.
-        summary: A sentence or two: the worst that was found.
+        summary: A sentence or two: the worst finding.
         performed: What became of the model; missing where the batch was not made.
         notes: What was supplied or changed in reading the edits.
     """
