@@ -182,10 +182,11 @@ class Setup:
         """
         layer = self.layer
         if layer is None:
-            layer = model.default_layer()
-            if model.name == BUNDLED:
-                from probes import bundled
+            from probes import bundled
 
+            layer = model.default_layer()
+            # However it is named, its weights tell the bundled model.
+            if model.name == BUNDLED or model.fingerprint == bundled.fingerprint():
                 layer = bundled.edit_layer()
         model.check_layer(layer)
         return layer

@@ -221,6 +221,8 @@ def atomic_folder(path: StrPath) -> Iterator[Path]:
     try:
         aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:80]}."))
         yield aside
+        for part in aside.rglob("*"):  # libraries write some for their owner alone
+            part.chmod((0o777 if part.is_dir() else 0o666) & ~_umask())
         aside.chmod(0o777 & ~_umask())
         os.replace(aside, target)
     except OSError as error:

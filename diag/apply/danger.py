@@ -27,7 +27,10 @@ class DangerousEdit(UserError):
         self.diagnosis = diagnosis
         request = diagnosis.document["request"]
         text = request["prompt"].replace("{}", request["subject"])
-        super().__init__(f"{text!r}: {diagnosis.verdict}. {diagnosis.document['summary']}")
+        where = f"block {diagnosis.document['site']['layer']}"
+        super().__init__(
+            f"{text!r} at {where}: {diagnosis.verdict}. {diagnosis.document['summary']}"
+        )
 
 
 def guard(

@@ -69,13 +69,18 @@ def batch(
     from diag.batch.run import run
     from probes.request.records import Edits, read_edits
 
-    listed = read_edits(edits) if isinstance(edits, str | os.PathLike) else Edits(tuple(edits))
+    listed = (
+        read_edits(edits) if isinstance(edits, str | os.PathLike) else Edits(tuple(edits or ()))
+    )
+    if not listed.cases and not listed.refused:
+        raise UserError("the batch has no edits")
     n_prefixes = options.get("n_prefixes")
     setup, settings = split_options({**options})
+    chosen = choose(method, hyperparameters, layers, parameters)
     return run(
         listed,
         setup,
-        choose(method, hyperparameters, layers, parameters),
+        chosen,
         n_prefixes=n_prefixes,
         settings=settings if perform or save_model is not None else None,
         save_model=save_model,

@@ -20,6 +20,7 @@ from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
 from probes.keys.batch import BatchObservation, observe_batch
 from probes.request.request import Request
+from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, Method
 
 
@@ -163,10 +164,16 @@ def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
     rest = torch.ones(len(requests), dtype=torch.float64)
     for i, layer in enumerate(workplace.layers):
         part = left(method.spread, len(workplace.layers), i)
-        checked = check_layer(
-            observation.keys[layer], longest * part, longest * part * rest,
-            workplace.geometries[layer], workplace.streams[layer], layer=layer,
-        )  # fmt: skip
+        try:
+            checked = check_layer(
+                observation.keys[layer], longest * part, longest * part * rest,
+                workplace.geometries[layer], workplace.streams[layer], layer=layer,
+            )  # fmt: skip
+        except ZeroDivisionError as error:
+            raise UserError(
+                f"{method.short} has no metric with these parameters, for what it inverts is "
+                "singular: give it a larger --weight, --ridge or --l2"
+            ) from error
         checks.append(checked)
         if checked.shares is not None:
             rest = rest * (1 - part * checked.shares.bare).abs()
@@ -197,8 +204,11 @@ def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFami
         geometry = Geometry(method, workplace.moments[layer], _shared(method, workplace))
         if method is workplace.method:
             geometry = workplace.geometries[layer]  # its projector is known already
-        _, regulariser = geometry.weighed(len(keys))
         shares, condition = None, float("inf")
+        try:
+            _, regulariser = geometry.weighed(len(keys))
+        except ZeroDivisionError:
+            continue  # with the chosen parameters this method has no metric
         try:
             update = geometry.update(keys, torch.eye(len(keys), dtype=torch.float64))
             shares = shares_of(update, keys, stream)

@@ -136,7 +136,7 @@ def takes(bare: Sequence[float] | None, prefixed: Sequence[float] | None) -> Fin
     )
     if prefixed is not None:
         answered = sum(prefixed[i] >= RESPONSE_FAINT.value for i in faint)
-        text += f"; {answered} of them after a prefix"
+        text += f"; after a prefix {answered} of them receive that much"
     return Finding("takes", "warn", value, RESPONSE_FAINT.value, text)
 
 

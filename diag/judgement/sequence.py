@@ -116,9 +116,16 @@ def advice(case: Case) -> list[str]:
 def _dangerous(case: Case) -> str | None:
     if not case.dangerous:
         return None
+    if len(case.dangerous) == case.n:
+        each = "The one edit of the list is" if case.n == 1 else f"All {case.n:,} edits are"
+        return (
+            f"{each} dangerous alone: try another layer, another editor or a smaller clamp factor."
+        )
     named = ", ".join(str(i) for i in case.dangerous[:NAMED])
     more = len(case.dangerous) - NAMED
-    which = f"edits {named}" + (f" and {more:,} more" if more > 0 else "")
+    which = f"edit{'s' * (len(case.dangerous) > 1)} {named}" + (
+        f" and {more:,} more" if more > 0 else ""
+    )
     if case.method == REMEDY:
         return f"Leave out {which}: each is dangerous alone."
     remedy = EDITORS[REMEDY].short

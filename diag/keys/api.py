@@ -66,6 +66,8 @@ def diagnose(
     from probes.setup import Setup
 
     options.check_clamp(clamp)
+    if not isinstance(subject, str | list | tuple):
+        raise UserError(f"a subject is a text, or a list of texts, not {type(subject).__name__}")
     subjects = [subject] if isinstance(subject, str) else subject
     edits = [
         choose_request(each, prompt, target_new=target_new, target_true=target_true)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -98,6 +98,8 @@ def compare(results: Sequence[KeyDiagnosis]) -> Diagnoses:
     """
     from diag.keys.result import KeyDiagnosis
 
+    if isinstance(results, KeyDiagnosis) or not isinstance(results, Iterable):
+        raise UserError("compare takes a list of diagnoses")
     for result in results:
         if not isinstance(result, KeyDiagnosis):
             raise UserError(f"only diagnoses can be compared, not {type(result).__name__}")

@@ -143,9 +143,19 @@ def inverse(matrix: Float[Tensor, "d_mlp d_mlp"]) -> Metric:
 
     Returns:
         The metric.
+
+    Raises:
+        ZeroDivisionError: If the matrix is not positive definite.
     """
-    factor = torch.linalg.cholesky(matrix)
+    factor = _factor(matrix)
     return lambda keys: torch.cholesky_solve(keys.T, factor).T
+
+
+def _factor(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    try:
+        return torch.linalg.cholesky(matrix)
+    except torch.linalg.LinAlgError as error:
+        raise ZeroDivisionError("the metric has no inverse: it needs a regulariser") from error
 
 
 def projector(
@@ -183,7 +193,7 @@ def projected(
     inner = ridge * torch.eye(basis.shape[1], dtype=basis.dtype)
     if history is not None:
         inner = inner + basis.T @ history @ basis
-    factor = torch.linalg.cholesky(inner)
+    factor = _factor(inner)
     return lambda keys: (basis @ torch.cholesky_solve(basis.T @ keys.T, factor)).T
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from diag.keys.document import document
@@ -36,6 +36,8 @@ def sweep(
     model = setup.load()
     if isinstance(layers, str):
         layers = range(int(model.config.n_layers)) if layers == "all" else ()
+    elif not isinstance(layers, Iterable):
+        layers = ()
     chosen = sorted({layer for layer in layers if isinstance(layer, int)})
     if not chosen or len(chosen) < len(set(layers)):
         raise UserError('layers are block numbers, e.g. [1, 2, 5], or "all"')

@@ -96,6 +96,12 @@ def card() -> dict[str, Any]:
     return json.loads(_card_text())
 
 
+def fingerprint() -> str:
+    """The fingerprint of the model's weights, which its second moment is filed under."""
+    (path,) = (DATA / "second_moments").glob("*.safetensors")
+    return path.name.partition("-L")[0]
+
+
 def edit_layer() -> int:
     """The layer at which ROME edits this model best; the card says how it was chosen."""
     return card()["layer"]

@@ -71,6 +71,16 @@ def test_every_way_to_name_a_model_measures_the_same(
             )
 
 
+def test_the_bundled_model_is_known_by_its_weights() -> None:
+    from probes import bundled
+    from probes.setup import Setup
+
+    setup = Setup(model=plain(bundled.model_path()))
+    model = setup.load()
+    assert model.name != "bundled"
+    assert setup.choose_layer(model) == bundled.edit_layer() != model.default_layer()
+
+
 def test_a_transformers_model_is_left_as_it_was(tiny_dir: Callable[[str], Path]) -> None:
     model = plain(tiny_dir("gpt2")).train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}

@@ -208,3 +208,14 @@ def test_a_folder_is_complete_or_absent(tmp_path: Path) -> None:
     for name in ("~nosuchuser/x", "a\0b"):
         with pytest.raises(UserError):
             files.check_new_folder(name)
+
+
+def test_files_of_a_folder_follow_the_umask(tmp_path: Path) -> None:
+    with files.atomic_folder(tmp_path / "model") as aside:
+        (aside / "inner").mkdir(mode=0o700)
+        (aside / "inner" / "weights").touch(mode=0o600)
+    umask = os.umask(0)
+    os.umask(umask)
+    folder = tmp_path / "model" / "inner"
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~umask
+    assert (folder / "weights").stat().st_mode & 0o777 == 0o666 & ~umask

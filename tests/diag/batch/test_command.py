@@ -142,6 +142,12 @@ def test_a_published_file_is_read_and_options_have_precedence(tmp_path: Path) ->
     assert bare[0] > 5 * bare[1] > 0
 
 
+def test_no_edits_are_no_batch() -> None:
+    for nothing in ([], None):
+        with pytest.raises(UserError, match="the batch has no edits"):
+            batch(nothing, **QUICK)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -152,6 +158,10 @@ def test_a_published_file_is_read_and_options_have_precedence(tmp_path: Path) ->
         (["--subject", "Apple", "--layers", "1,2", "--method", "rome"], "edits one layer"),
         (["--subject", "Apple", "--l2", "3"], "memit has no parameter l2"),
         (["--subject", "Apple", "--layers", "99"], "layer 99 is out of range"),
+        (
+            ["--subject", "Apple", "--method", "alphaedit", "--l2", "0", "--target-new", "Sony"],
+            "has no metric with these parameters",
+        ),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], message: str) -> None:

@@ -60,6 +60,12 @@ def test_nothing_and_other_things_are_refused(
         compare([])
     with pytest.raises(UserError, match="only diagnoses can be compared, not str"):
         compare([several[0], "Apple"])
+    for one in (None, several[0]):
+        with pytest.raises(UserError, match="takes a list of diagnoses"):
+            compare(one)
+    for no_subject in ({"subject": "Apple"}, 3):
+        with pytest.raises(UserError, match="a subject is a text, or a list of texts, not"):
+            diagnose(no_subject)
     with pytest.raises(UserError, match="there is no subject"):
         diagnose([], model=tiny_model("gpt2"))
     with pytest.raises(UserError, match="subject"):

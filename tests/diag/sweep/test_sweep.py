@@ -93,7 +93,7 @@ def test_the_command_takes_several_blocks(tiny_dir: Callable[[str], Path], tmp_p
             command.main([*words, f"--layer={wrong}"])
 
 
-@pytest.mark.parametrize("layers", [[], "some", ["1"], [0.5]])
+@pytest.mark.parametrize("layers", [[], "some", ["1"], [0.5], 3])
 def test_what_is_no_block_is_refused(layers, tiny_model: Callable[[str], LoadedModel]) -> None:
     with pytest.raises(UserError, match="layers are block numbers"):
         sweep(**EDIT, model=tiny_model("gpt2"), layers=layers, quiet=True)
