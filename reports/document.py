@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import validate
 from rome_diagnosis.source import check_regular, opened
+from rome_diagnosis.text import line
 
 LARGEST = 1 << 28  # bytes of JSON: 20,000 performed edits
 LARGEST_TABLE = 2_000_000  # rows
@@ -53,7 +54,10 @@ def with_rows(document: Mapping[str, Any], beside: Path | None = None) -> dict[s
         UserError: If the table cannot be read, or is another one.
     """
     path = _table(document, beside)
-    rows, settings = _rows(path)
+    try:
+        rows, settings = _rows(path)
+    except UserError as error:
+        raise UserError(line(str(error))) from error  # the document may name any file
     screened = {"schema": "diag.screen/1", "table": path, "rows": rows}
     if "limits" in settings:
         screened["limits"] = settings["limits"]

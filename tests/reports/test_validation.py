@@ -259,6 +259,11 @@ def test_a_program_sees_one_line_and_exit_code_2(saved: Path) -> None:
     assert "Apple" in done.stdout
 
 
+def test_a_table_with_line_breaks_in_its_name_gets_one_line(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(json.dumps(sample("screen") | {"table": "\r\n| a |\n# b"}))
+    assert "cannot read the table" in refused(tmp_path / "t.json")
+
+
 def test_a_screened_table_whose_summary_is_null_gets_one_line(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "screen.parquet", tmp_path)
     (tmp_path / "t.json").write_text(json.dumps(sample("screen") | {"summary": None}))

@@ -41,7 +41,10 @@ def test_edits_that_will_not_take_are_counted() -> None:
     assert batch.takes([limit, 1.0], None).status == "pass"
     some = batch.takes([limit - 0.01, 1.0, 0.0], [0.9, 1.0, 0.1])
     assert some.status == "warn" and some.value == pytest.approx(1 / 3)
-    assert some.message.startswith("2 of 3 edits") and "after a prefix 1 of them receive that much" in some.message
+    assert (
+        some.message.startswith("2 of 3 edits")
+        and "after a prefix 1 of them receive that much" in some.message
+    )
     assert batch.takes(None, None).status == "not_checked"
 
 
