@@ -106,11 +106,17 @@ def advice(case: Case) -> list[str]:
             "Estimate a second moment for this block (python -m diag.covariance): without one "
             "the damage of a list cannot be forecast."
         ]
-    return [
+    sentences = [
         sentence
         for part in (_dangerous, _length, _editor, _pairs)
         if (sentence := part(case)) is not None
     ] or ["Nothing speaks against making the list as it is."]
+    remedy = EDITORS[REMEDY].short
+    if case.method == REMEDY or any(remedy in sentence for sentence in sentences):
+        sentences.append(
+            f"Prompts that begin with their subject answer {remedy} after a prefix only."
+        )
+    return sentences
 
 
 def _dangerous(case: Case) -> str | None:
