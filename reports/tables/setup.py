@@ -80,12 +80,13 @@ def _texts(document: Document) -> str | None:
         size = f"{counted(texts['n_tokens'], 'token')} of {size}"
     elif not texts.get("forced"):
         size = f"as many of {size} as settle the outcome"
-    facts = document["known_facts"]
+    measured = f"Perplexity, token-weighted, over {size} ({texts['source']})"
+    facts = document.get("known_facts")
+    if not facts:
+        return f"{measured}."
     source = f" ({facts['source']})" if facts.get("source") else ""
-    return (
-        f"Perplexity, token-weighted, over {size} ({texts['source']}); recall of "
-        f"{counted(facts['n'], 'fact')}{source} that the unedited model gives."
-    )
+    known = counted(facts["n"], "fact")
+    return f"{measured}; recall of {known}{source} that the unedited model gives."
 
 
 def _versions(document: Document) -> str:

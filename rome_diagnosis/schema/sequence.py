@@ -25,6 +25,7 @@ from rome_diagnosis.schema.values import (
     Share,
     Size,
 )
+from rome_diagnosis.schema.verify import KnownFacts, Texts
 
 
 class SequenceEdit(TypedDict):
@@ -323,6 +324,8 @@ class SequenceDocument(Head):
         collapse_at: How many edits had been made when the model met the criterion of collapse;
             null if it did not, or nothing was edited.
         collapse_ratio: The perplexity ratio that counts as collapse.
+        texts: The texts of the perplexity.
+        known_facts: The facts whose recall is measured.
         performance: How the edits were made; null where nothing was edited.
     """
 
@@ -345,4 +348,6 @@ class SequenceDocument(Head):
     checkpoints: list[Checkpoint]
     collapse_at: Count | None
     collapse_ratio: NotRequired[Positive]
+    texts: NotRequired[Texts]
+    known_facts: NotRequired[KnownFacts]
     performance: Performance | None

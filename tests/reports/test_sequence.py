@@ -32,6 +32,13 @@ def performed() -> Document:
     return sample("sequence_performed")
 
 
+def test_texts_without_facts_are_said_alone(performed: Document) -> None:
+    assert "; recall of" in words(render(performed))
+    del performed["known_facts"]
+    for form in (words(render(performed)), markdown(performed), printed(show, performed)):
+        assert "Perplexity, token" in form and "; recall of" not in form
+
+
 def test_every_form_says_the_same_of_a_forecast(forecast: Document) -> None:
     (first, *_) = forecast["forecast"]["dangerous"]
     forms = (
