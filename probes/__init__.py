@@ -15,6 +15,7 @@ Imports :mod:`rome_diagnosis` (errors, files, command line) and never :mod:`diag
 ``target_value``    v*, the optimised target value
 ``edited``          an edited model: its weights, perplexity, answers
 ``first_token``     where and why keys of first tokens differ
+``ranks``           several processes at one task, started by ``torchrun``
 ``bundled``         the small model that ships with the package
 ==================  ======================================================================
 """

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
-from rome_diagnosis import files, neighbours, progress
+from rome_diagnosis import files, lazy, progress
 from rome_diagnosis.errors import UserError
 
 # What options that take a file or a folder call it.
@@ -131,7 +131,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     _make_streams_safe()
     code = 2
     try:
-        neighbours.check()
+        lazy.check_packages()
         code = main(None)
         sys.stdout.flush()
     except UserError as error:

@@ -1,7 +1,8 @@
 """Results that survive an interruption: one JSON line each, appended as soon as it is known.
 
 A run that is killed leaves complete lines and at most one torn one, which is dropped. The first
-line says which run the others belong to.
+line says which run the others belong to. The parts of a table and the checkpoint of a sum are
+stored otherwise, and say so with the same few lines (:func:`identity`, :func:`check_same_run`).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from rome_diagnosis import files, resume
+from rome_diagnosis import files
 from rome_diagnosis.errors import UserError
 
+Settings = Mapping[str, Any]
 SCHEMA = "diag.journal/1"
 START = f'{{"schema": "{SCHEMA}", "settings": '.encode()
 
@@ -47,7 +49,7 @@ class Journal:
                 raise UserError(f"cannot use the journal {path}: it is not a regular file")
             self._held.enter_context(files.locked(path))
             try:
-                self._file = self._open(resume.identity(settings))
+                self._file = self._open(identity(settings))
             except OSError as error:
                 reason = error.strerror or error
                 raise UserError(f"cannot use the journal {self.path}: {reason}") from error
@@ -114,10 +116,43 @@ class Journal:
             self.done = {line["key"]: line["result"] for line in rest}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{self.path} is no journal: remove it or name another") from error
-        resume.check_same_run(head["settings"], settings, self.path)
+        check_same_run(head["settings"], settings, self.path)
 
 
 def _append(file: IO[bytes], line: Mapping[str, Any]) -> None:
     file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
     file.flush()
     os.fsync(file.fileno())
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """Settings as they are read back from disk: plain JSON values.
+
+    Args:
+        settings: Everything the results depend on.
+
+    Returns:
+        What to store beside the results.
+    """
+    plain: dict[str, Any] = json.loads(json.dumps(settings, allow_nan=False))
+    return plain
+
+
+def check_same_run(stored: Settings, settings: Settings, place: str | os.PathLike[str]) -> None:
+    """Refuses to continue another run.
+
+    Args:
+        stored: The identity that lies beside the results.
+        settings: This run's.
+        place: Where they lie.
+
+    Raises:
+        UserError: Naming the settings that differ.
+    """
+    own = identity(settings)
+    differing = sorted(name for name in {*stored, *own} if stored.get(name) != own.get(name))
+    if differing:
+        raise UserError(
+            f"{place} belongs to a run with other settings ({', '.join(differing)}): remove it, "
+            "or write to another file"
+        )

@@ -49,7 +49,7 @@ def second_moments(
         UserError: For anything the caller can put right.
     """
     from diag.covariance.run import Plan, measure
-    from probes.second_moment.ranks import ranks
+    from probes.ranks import ranks
     from probes.setup import Setup
 
     if layers is not None and not layers:

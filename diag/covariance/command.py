@@ -144,7 +144,7 @@ def _estimate(
 ) -> SecondMoments | None:
     """Estimates or imports; ``None`` in all processes but the first."""
     from diag.covariance.run import Plan, measure
-    from probes.second_moment.ranks import ranks
+    from probes.ranks import ranks
 
     plan = Plan(
         text=given.get("text"),

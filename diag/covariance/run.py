@@ -14,10 +14,10 @@ from rome_diagnosis.progress import Progress, note
 if TYPE_CHECKING:
     from diag.covariance.result import SecondMoments
     from probes.model.loaded import LoadedModel
+    from probes.ranks import Ranks
     from probes.second_moment.corpus_pass import Pass
     from probes.second_moment.imported import Published
     from probes.second_moment.moment import SecondMoment
-    from probes.second_moment.ranks import Ranks
     from probes.second_moment.sums import Accumulator
     from probes.text.corpus import Corpus
 

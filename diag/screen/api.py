@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from diag.screen.result import Screening
     from diag.screen.run import OnError, Plan, Scan
-    from probes.second_moment.ranks import Ranks
+    from probes.ranks import Ranks
     from probes.setup import Setup, SetupOptions
 
 
@@ -49,7 +49,7 @@ def screen(
         UserError: For anything the caller can put right.
     """
     from diag.screen.run import run, scan
-    from probes.second_moment.ranks import ranks
+    from probes.ranks import ranks
     from probes.setup import Setup
 
     chosen = Setup(**setup)

@@ -88,7 +88,7 @@ def _screen(
     """Screens, and says whether this process is the one that reports."""
     from diag.screen.api import plan
     from diag.screen.run import run, scan
-    from probes.second_moment.ranks import ranks
+    from probes.ranks import ranks
 
     # A file with mistakes should not wait for a model to load.
     scanned = scan(parsed.dataset, on_error=parsed.on_error)

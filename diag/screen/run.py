@@ -23,9 +23,9 @@ from diag.screen.result import Screening
 from diag.screen.shard import Screener, shard_size
 from diag.screen.table import FLOATS, Parts
 from probes.model.loaded import describe
+from probes.ranks import Ranks
 from probes.request import cases, records
 from probes.request.request import Request
-from probes.second_moment.ranks import Ranks
 from rome_diagnosis import envelope, files
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.version import __version__

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rome_diagnosis import envelope, files, resume
+from rome_diagnosis import envelope, files, journal
 from rome_diagnosis.errors import UserError
 
 FLOATS = (
@@ -59,7 +59,7 @@ class Parts:
             raise UserError(f"cannot write {target}: a table needs a regular file")
         self.target = Path(os.path.realpath(target))  # a link stays, what it points to is replaced
         self.folder = self.target.with_name(self.target.name + ".parts")
-        self.settings = resume.identity(settings)
+        self.settings = journal.identity(settings)
         if not first:
             return
         note = self.folder / "settings.json"
@@ -67,7 +67,7 @@ class Parts:
             self.folder.mkdir(exist_ok=True)
             if note.exists():
                 stored = dict(json.loads(note.read_text(encoding="utf-8")))
-                resume.check_same_run(stored, self.settings, self.folder)
+                journal.check_same_run(stored, self.settings, self.folder)
             else:
                 files.write_text(str(note), envelope.dumps(self.settings))
         except UserError:

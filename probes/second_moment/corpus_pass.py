@@ -22,10 +22,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from probes.model.loaded import LoadedModel
-from probes.second_moment.ranks import Ranks
+from probes.ranks import Ranks
 from probes.second_moment.sums import Accumulator, feed, token_shapes
 from probes.text import corpus
-from rome_diagnosis import files, resume
+from rome_diagnosis import files, journal
 from rome_diagnosis.errors import UserError
 
 BATCH_TOKENS = 8192
@@ -199,7 +199,7 @@ def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["checkpoint"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        resume.check_same_run(dict(header["settings"]), job.settings, job.checkpoint)
+        journal.check_same_run(dict(header["settings"]), job.settings, job.checkpoint)
         for layer, accumulator in sums.items():
             mark = f"{layer}."
             own = {name[len(mark) :]: t for name, t in tensors.items() if name.startswith(mark)}

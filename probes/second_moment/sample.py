@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from probes.second_moment.ranks import Ranks
+from probes.ranks import Ranks
 
 
 class Sample:

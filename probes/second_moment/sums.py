@@ -18,8 +18,8 @@ from torch import Tensor
 from probes.forward import activations
 from probes.forward.batches import batches, to_float64
 from probes.model.loaded import LoadedModel, Site
+from probes.ranks import Ranks
 from probes.second_moment.moment import Background
-from probes.second_moment.ranks import Ranks
 from probes.second_moment.sample import Sample
 from rome_diagnosis.errors import UserError
 

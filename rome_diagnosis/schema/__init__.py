@@ -6,14 +6,13 @@
 ``verify_list``    ``diag.verify/1`` of a list of them
 ``screen``         ``diag.screen/1``: a screened data set and its table
 ``sequence``       ``diag.sequence/1``: a list of edits made one after another
-``batch``          ``diag.batch/1``: a batch of edits; ``batch_performed`` is what it did
+``batch``          ``diag.batch/1``: a batch of edits, before it is made and after
 ``covariance``     ``diag.covariance/1``: second moments
 ``sweep``          ``diag.sweep/1``: one edit at several blocks
 ``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``
 ``shared``         what several kinds have in common
 ``values``         finite numbers, shares, names, prompts
 ``words``          types in words, for messages and ``docs/schema.md``
-``consistency``    what parts of a document say of one another
 ``validation``     :func:`validate`
 =================  ===============================================================
 
