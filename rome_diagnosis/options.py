@@ -254,17 +254,16 @@ def check_clamp(factor: float) -> float:
     return factor
 
 
-def layers(text: str) -> int | tuple[int, ...] | Literal["all"]:
-    """Reads ``5``, ``1,2,5`` or ``all``."""
+def layers(text: str) -> tuple[int, ...] | Literal["all"]:
+    """Reads ``5``, ``1,2,5`` or ``all``: the blocks in ascending order, each once."""
     if text == "all":
         return "all"
     try:
-        numbers = tuple(int(part) for part in text.split(","))
+        return tuple(sorted({int(part) for part in text.split(",")}))
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text[:40]!r} is not a block: give a number, several as 1,2,5, or all"
         ) from error
-    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def setup(options: argparse.Namespace) -> Setup:

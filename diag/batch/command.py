@@ -74,6 +74,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--layers",
+        type=options.layers,
         metavar="N[,N…]",
         default=unset,
         help="the edited blocks (default: those of the file, else the one published work edits)",
@@ -167,15 +168,13 @@ def _settings(given: dict[str, Any]) -> Settings:
     )
 
 
-def _layers(given: dict[str, Any]) -> list[int] | None:
+def _layers(given: dict[str, Any]) -> Sequence[int] | None:
     if "layers" not in given:
         return [given["layer"]] if "layer" in given else None
-    try:
-        return sorted({int(part) for part in given["layers"].split(",")})
-    except ValueError as error:
-        raise UserError(
-            f"--layers must be numbers with commas, not {given['layers'][:40]!r}"
-        ) from error
+    chosen: Sequence[int] = given["layers"]
+    if chosen == "all":
+        raise UserError("a batch is written into the blocks that --layers names, e.g. 1,2,3")
+    return chosen
 
 
 def _natural(text: str) -> float:

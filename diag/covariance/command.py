@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     group = options.add_model(parser, layer=False)
     group.add_argument(
         "--layers",
+        type=options.layers,
         metavar="N[,N…]|all",
         default=unset,
         help="the blocks, in as few passes as memory allows (default: the edited one)",
@@ -162,17 +163,8 @@ def _estimate(
     sources = plan.check()
     with ranks() as group:
         model = setup.load()
-        layers = _layers(given.get("layers"), model.n_layers)
-        result = measure(plan, sources, model, layers or [setup.choose_layer(model)], group)
+        layers = given.get("layers") or [setup.choose_layer(model)]
+        if layers == "all":
+            layers = range(model.n_layers)
+        result = measure(plan, sources, model, list(layers), group)
         return result if group.is_first else None
-
-
-def _layers(given: str | None, n_layers: int) -> list[int] | None:
-    if given is None:
-        return None
-    if given == "all":
-        return list(range(n_layers))
-    try:
-        return sorted({int(part) for part in given.split(",")})
-    except ValueError as error:
-        raise UserError(f"--layers must be numbers with commas, or all, not {given!r}") from error

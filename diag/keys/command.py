@@ -43,8 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     given = vars(parsed)
-    if not isinstance(given.get("layer", 0), int):
-        return _sweep(parsed)
+    if "layer" in given:
+        if given["layer"] == "all" or len(given["layer"]) > 1:
+            return _sweep(parsed)
+        (given["layer"],) = given["layer"]
     setup = options.setup(parsed)
     parts = {name: given[name] for name in ("prompt", "target_new", "target_true") if name in given}
     tensors = (given.get("save_tensors"), ".safetensors")

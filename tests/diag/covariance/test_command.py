@@ -81,7 +81,7 @@ def test_the_page_says_how_well_c_is_known(made: dict[int, SecondMoment], files:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (["--layers", "one"], "must be numbers"),
+        (["--layers", "one"], "is not a block"),
         (["--layers", "9"], "layer 9 is out of range"),
         (["--layers", "1,2", "-o", "c.safetensors"], r"several layers need \{layer\}"),
         (["--text", "absent.txt"], "cannot read the text"),
