@@ -70,7 +70,7 @@ def test_the_page_says_how_well_c_is_known(made: dict[int, SecondMoment], files:
         assert known in page.replace("\u00a0", " ")
         words = shlex.split(use(document, layer))
         asked = command.build_parser().parse_args(words[3:])
-        assert asked.second_moment == layer["file"] and asked.layer == layer["layer"]
+        assert asked.second_moment == layer["file"] and asked.layer == (layer["layer"],)
         assert f"## Block {layer['layer']}" in markdown(document)
     hostile = document | {"model": "<script>alert(1)</script>", "command": "</pre><b>"}
     assert "<script>alert" not in render(hostile) and "</pre><b>" not in render(hostile)
