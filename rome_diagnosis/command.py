@@ -15,9 +15,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from rome_diagnosis import files, lazy, progress
+from rome_diagnosis.envelope import Saved
 from rome_diagnosis.errors import UserError
 
 # What options that take a file or a folder call it.
@@ -29,20 +30,6 @@ SURROUNDINGS: dict[type[BaseException], str] = {
     MemoryError: "there is not enough memory: try a smaller input, or --dtype float16",
     RecursionError: "an input is nested too deeply",
 }
-
-
-class Result(Protocol):
-    """A document that can be saved and shown."""
-
-    @property
-    def document(self) -> Mapping[str, Any]:
-        """The document: plain JSON values."""
-
-    def to_json(self) -> str:
-        """The document as text."""
-
-    def to_html(self) -> str:
-        """The document as a page."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -156,7 +143,7 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     sys.exit(code)
 
 
-def deliver(result: Result, given: Mapping[str, Any], *, text: str, **shown: Any) -> None:
+def deliver(result: Saved, given: Mapping[str, Any], *, text: str, **shown: Any) -> None:
     """Writes a result where ``--json`` and ``--html`` say, and prints it unless ``--quiet``.
 
     Args:

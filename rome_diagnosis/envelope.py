@@ -1,8 +1,9 @@
-"""The head that every saved document has, and JSON as this project writes it."""
+"""The head of every saved document, JSON as this project writes it, and results around both."""
 
 from __future__ import annotations
 
 import datetime
+import importlib
 import json
 import platform
 from collections.abc import Mapping
@@ -68,3 +69,29 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(entry) for entry in value]
     return value
+
+
+class Saved:
+    """A result around its document: saved as JSON, shown as a page and in a notebook.
+
+    Attributes:
+        document: The result as it is saved: plain JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    def shown(self) -> Mapping[str, Any]:
+        """What a page of it is made from: the document, and whatever lies beside it."""
+        return self.document
+
+    def to_json(self) -> str:
+        """The document as text."""
+        return dumps(self.document)
+
+    def to_html(self) -> str:
+        """The result as a self-contained page."""
+        # By its name, as commands reach the text in a terminal: nothing here imports a renderer.
+        return str(importlib.import_module("reports.pages.page").render(self.shown()))
+
+    def _repr_html_(self) -> str:
+        return str(importlib.import_module("reports.pages.page").fragment(self.shown()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Applied:
+class Applied(envelope.Saved):
     """A model that was edited and saved.
 
     Attributes:
@@ -35,17 +36,13 @@ class Applied:
         """What became of the model: ``collapsed``, ``damaged`` or ``intact``."""
         return str(self.document["outcome"])
 
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
     def to_html(self) -> str:
-        """The record for people to read, as preformatted text."""
-        import html
-
-        from diag.apply.record import note
-
-        return f"<pre>{html.escape(note(self.document))}</pre>"
+        """The record for people to read, as a page of preformatted text."""
+        return (
+            '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<title>Edits of a model</title>\n{self._repr_html_()}\n</html>\n"
+        )
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each edit."""
@@ -72,4 +69,6 @@ class Applied:
         )
 
     def _repr_html_(self) -> str:
-        return self.to_html()
+        from diag.apply.record import note
+
+        return f'<pre style="white-space: pre-wrap">{html.escape(note(self.document))}</pre>'

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Batch:
+class Batch(envelope.Saved):
     """A batch of edits that was checked and, if asked for, made.
 
     Attributes:
@@ -42,16 +42,6 @@ class Batch:
         made = self.document.get("performed")
         return None if made is None else str(made["outcome"])
 
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
-
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each edit: what was predicted of it and, where it was made, what came."""
         import pandas as pd
@@ -73,31 +63,26 @@ class Batch:
 
     def plot_matrix(self, *, ax: Axes | None = None) -> Picture:
         """M as a picture: cosines between the edits' keys in the metric."""
-        from reports.figures.picture import of_batch
+        from reports.figures.picture import of_document
 
-        return of_batch("matrix", self.document, ax=ax)
+        return of_document("matrix", self.document, ax=ax)
 
     def plot_response(self, *, ax: Axes | None = None) -> Picture:
         """φ of every edit at its bare and prefixed prompts, and at ordinary tokens."""
-        from reports.figures.picture import of_batch
+        from reports.figures.picture import of_document
 
-        return of_batch("response", self.document, ax=ax)
+        return of_document("response", self.document, ax=ax)
 
     def plot_family(self, *, ax: Axes | None = None) -> Picture:
         """φ of every method of the family at four kinds of keys."""
-        from reports.figures.picture import of_batch
+        from reports.figures.picture import of_document
 
-        return of_batch("family", self.document, ax=ax)
+        return of_document("family", self.document, ax=ax)
 
     def __repr__(self) -> str:
         n, method = len(self.document["edits"]), self.document["method"]["name"]
         made = "" if self.outcome is None else f", made: {self.outcome}"
         return f"Batch({n} edits by {method}: {self.verdict}{made})"
-
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)
 
 
 _NONE: Mapping[str, Any] = {"edits": ()}

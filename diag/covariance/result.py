@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class SecondMoments:
+class SecondMoments(envelope.Saved):
     """Second moments of one or more layers, each in a file of its own.
 
     Attributes:
@@ -47,16 +47,6 @@ class SecondMoments:
             raise UserError(f"there is no second moment of layer {layer} here, only of {known}")
         return load(files[layer])
 
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
-
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each layer."""
         import pandas as pd
@@ -82,11 +72,6 @@ class SecondMoments:
             f"{row['layer']}: {row['n_tokens']:,} tokens" for row in self.document["layers"]
         )
         return f"SecondMoments({self.document['model']!r}, {layers})"
-
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

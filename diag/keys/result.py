@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class KeyDiagnosis:
+class KeyDiagnosis(envelope.Saved):
     """What one edit would do, and why.
 
     Attributes:
@@ -58,16 +58,6 @@ class KeyDiagnosis:
     def ratio(self) -> float:
         """ρ."""
         return float(self.denominators["ratio"])
-
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row: the numbers a table of many edits would hold (``diag.screen``'s columns)."""
@@ -136,11 +126,6 @@ class KeyDiagnosis:
             f"KeyDiagnosis({self.document['request']['subject']!r}, {self.verdict}, "
             f"ρ = {self.ratio:.3g}, damage {_short(self.document['damage']['rome'])})"
         )
-
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)
 
 
 def _short(bound: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Screening:
+class Screening(envelope.Saved):
     """A screened data set.
 
     Attributes:
@@ -33,33 +33,23 @@ class Screening:
 
         return pd.read_parquet(self.path)
 
-    def to_json(self) -> str:
-        """The summary as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The table and its summary as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self._with_rows())
-
     def plot_ratio(self, *, ax: Axes | None = None) -> Picture:
         """How ρ is distributed, with its limits."""
         from reports.figures.picture import of_many
 
-        return of_many("ratio", self._with_rows(), ax=ax)
+        return of_many("ratio", self.shown(), ax=ax)
 
     def plot_damage(self, *, ax: Axes | None = None) -> Picture:
         """How ROME's damage is distributed, with its limits."""
         from reports.figures.picture import of_many
 
-        return of_many("damage", self._with_rows(), ax=ax)
+        return of_many("damage", self.shown(), ax=ax)
 
     def plot_plane(self, *, ax: Axes | None = None) -> Picture:
         """Each edit's unprefixed key in the plane of its own two keys."""
         from reports.figures.picture import of_many
 
-        return of_many("plane", self._with_rows(), ax=ax)
+        return of_many("plane", self.shown(), ax=ax)
 
     def __repr__(self) -> str:
         summary = self.document["summary"]
@@ -69,12 +59,8 @@ class Screening:
             f"errors {summary['errors']:,})"
         )
 
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self._with_rows())
-
-    def _with_rows(self) -> dict[str, Any]:
+    def shown(self) -> dict[str, Any]:
+        """The summary with the table's rows."""
         from reports.document import with_rows
 
         return with_rows({**self.document, "table": self.path})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Trajectory:
+class Trajectory(envelope.Saved):
     """A list of edits, forecast and, where that was asked for, performed.
 
     Attributes:
@@ -43,16 +43,6 @@ class Trajectory:
         at: int | None = self.document["collapse_at"]
         return at
 
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
-
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each edit, in the order in which they are made."""
         import pandas as pd
@@ -61,21 +51,21 @@ class Trajectory:
 
     def plot_damage(self, *, ax: Axes | None = None) -> Picture:
         """Damage over edits, forecast and measured."""
-        from reports.figures.picture import of_sequence
+        from reports.figures.picture import of_document
 
-        return of_sequence("damage", self.document, ax=ax)
+        return of_document("damage", self.document, ax=ax)
 
     def plot_perplexity(self, *, ax: Axes | None = None) -> Picture:
         """Perplexity over edits, as it was measured."""
-        from reports.figures.picture import of_sequence
+        from reports.figures.picture import of_document
 
-        return of_sequence("perplexity", self.document, ax=ax)
+        return of_document("perplexity", self.document, ax=ax)
 
     def plot_efficacy(self, *, ax: Axes | None = None) -> Picture:
         """What the model still says over edits: the edits themselves and other facts."""
-        from reports.figures.picture import of_sequence
+        from reports.figures.picture import of_document
 
-        return of_sequence("efficacy", self.document, ax=ax)
+        return of_document("efficacy", self.document, ax=ax)
 
     def __repr__(self) -> str:
         document, forecast = self.document, self.document["forecast"]
@@ -86,8 +76,3 @@ class Trajectory:
             f"collapse at {forecast['collapse_at']}, {len(forecast['dangerous']):,} dangerous "
             f"alone; {told}, collapse at {document['collapse_at']})"
         )
-
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class LayerSweep:
+class LayerSweep(envelope.Saved):
     """One edit at several blocks.
 
     Attributes:
@@ -29,16 +29,6 @@ class LayerSweep:
     def verdicts(self) -> dict[int, str]:
         """The verdict on ROME as published, by block."""
         return {row["layer"]: row["verdict"] for row in self.document["layers"]}
-
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each block: ρ, each editor's figures, and the first position's stream."""
@@ -57,20 +47,15 @@ class LayerSweep:
 
     def plot_damage(self, *, ax: Axes | None = None) -> Picture:
         """Damage of each editor over depth."""
-        from reports.figures.picture import of_sweep
+        from reports.figures.picture import of_document
 
-        return of_sweep("damage", self.document, ax=ax)
+        return of_document("damage", self.document, ax=ax)
 
     def plot_stream(self, *, ax: Axes | None = None) -> Picture:
         """Norm of the residual stream over depth, at the first position and at later ones."""
-        from reports.figures.picture import of_sweep
+        from reports.figures.picture import of_document
 
-        return of_sweep("stream", self.document, ax=ax)
+        return of_document("stream", self.document, ax=ax)
 
     def __repr__(self) -> str:
         return f"LayerSweep({self.document['request']['subject']!r}, {self.verdicts})"
-
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)

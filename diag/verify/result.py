@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Verification:
+class Verification(envelope.Saved):
     """One edit, performed four ways.
 
     Attributes:
@@ -42,16 +42,6 @@ class Verification:
         """What became of the model in each arm: ``collapsed``, ``damaged`` or ``intact``."""
         stored: Mapping[str, str] = self.document["outcome"]
         return stored
-
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each arm."""
@@ -93,14 +83,9 @@ class Verification:
             f"perplexity ratio in brackets: {outcomes})"
         )
 
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)
-
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(envelope.Saved):
     """A list of edits, each performed four ways, and groups of them beside one another.
 
     Attributes:
@@ -126,16 +111,6 @@ class Comparison:
         """Figures over all edits."""
         stored: Mapping[str, Any] = self.document["summary"]
         return stored
-
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each edit and arm; edits that could not be performed are left out."""
@@ -194,11 +169,6 @@ class Comparison:
     def __repr__(self) -> str:
         broken = ", ".join(f"{arm} {n}" for arm, n in self.summary["collapsed"].items())
         return f"Comparison({self.summary['n']} edits; collapsed: {broken})"
-
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)
 
 
 def _rows(edit: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ Stage = Callable[[str], None]
 
 
 @dataclass(frozen=True, repr=False)
-class FirstTokenProbes:
+class FirstTokenProbes(envelope.Saved):
     """Where and why first-token keys differ.
 
     Attributes:
@@ -49,16 +49,6 @@ class FirstTokenProbes:
         """Each factor's mean share of Δρ."""
         shares = self.document["attribution"]["shapley"]
         return {factor: float(share["mean"]) for factor, share in shares.items()}
-
-    def to_json(self) -> str:
-        """The document as text."""
-        return envelope.dumps(self.document)
-
-    def to_html(self) -> str:
-        """The document as a self-contained page."""
-        from reports.pages.page import render
-
-        return render(self.document)
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row per subject: Δρ and each factor's share of it."""
@@ -93,11 +83,6 @@ class FirstTokenProbes:
         from reports.figures.picture import of_first_tokens
 
         return of_first_tokens(f"directions_{method}", self.document, ax=ax)
-
-    def _repr_html_(self) -> str:
-        from reports.pages.page import fragment
-
-        return fragment(self.document)
 
     def __repr__(self) -> str:
         return f"FirstTokenProbes({self.document['attribution']['words']!r})"

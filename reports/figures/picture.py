@@ -31,6 +31,15 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 Makers = Mapping[str, Callable[[], Drawing | None]]
+# Figures that are drawn from a document alone, by the document's schema.
+FIGURES: Mapping[str, Mapping[str, Callable[[Document], Drawing | None]]] = {
+    "diag.sweep/1": {"damage": sweep.damage, "stream": sweep.stream},
+    "diag.sequence/1": {
+        "damage": sequence.damage, "perplexity": sequence.perplexity,
+        "efficacy": sequence.efficacy,
+    },
+    "diag.batch/1": {"matrix": batch.matrix, "response": batch.response, "family": batch.family},
+}  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,12 +216,12 @@ def of_moments(document: Document, layer: int | None = None, *, ax: Axes | None 
     return _drawn(name, {name: lambda: covariance.convergence(rows[0]) if rows else None}, ax)
 
 
-def of_sequence(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
-    """A figure of a list of edits.
+def of_document(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
+    """A figure of a document that is a result by itself.
 
     Args:
-        name: ``damage``, ``perplexity`` or ``efficacy``.
-        document: A ``diag.sequence/1`` document.
+        name: One of its :data:`FIGURES`.
+        document: The document.
         ax: Axes to draw on; new ones by default.
 
     Returns:
@@ -221,36 +230,8 @@ def of_sequence(name: str, document: Document, *, ax: Axes | None = None) -> Pic
     Raises:
         UserError: If what it would show was not measured.
     """
-    return _drawn(
-        name,
-        {
-            "damage": lambda: sequence.damage(document),
-            "perplexity": lambda: sequence.perplexity(document),
-            "efficacy": lambda: sequence.efficacy(document),
-        },
-        ax,
-    )
-
-
-def of_sweep(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
-    """A figure of one edit over depth.
-
-    Args:
-        name: ``damage`` or ``stream``.
-        document: A ``diag.sweep/1`` document.
-        ax: Axes to draw on; new ones by default.
-
-    Returns:
-        The figure.
-
-    Raises:
-        UserError: If what it would show was not measured.
-    """
-    makers = {
-        "damage": lambda: sweep.damage(document),
-        "stream": lambda: sweep.stream(document),
-    }
-    return _drawn(name, makers, ax)
+    makers = FIGURES[document["schema"]]
+    return _drawn(name, {name: lambda: makers[name](document)}, ax)
 
 
 def of_several(
@@ -271,28 +252,6 @@ def of_several(
         UserError: If what it would show was not measured.
     """
     return _drawn(name, {name: lambda: several.draw(name, documents, labels)}, ax)
-
-
-def of_batch(name: str, document: Document, *, ax: Axes | None = None) -> Picture:
-    """A figure of a batch.
-
-    Args:
-        name: ``matrix``, ``response`` or ``family``.
-        document: A ``diag.batch/1`` document.
-        ax: Axes to draw on; new ones by default.
-
-    Returns:
-        The figure.
-
-    Raises:
-        UserError: If what it would show was not measured.
-    """
-    makers = {
-        "matrix": lambda: batch.matrix(document),
-        "response": lambda: batch.response(document),
-        "family": lambda: batch.family(document),
-    }
-    return _drawn(name, makers, ax)
 
 
 def _projections(document: Document, naming: projections.Naming) -> Makers:

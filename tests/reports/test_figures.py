@@ -144,7 +144,7 @@ EVERY = {
     "of_edit": (("terms", "split", "plane"), "keys"),
     "of_many": (("ratio", "damage", "plane", "perplexity", "closed_form", "keys_pca"), "evidence"),
     "of_first_tokens": (("shares", "recovery", "keys_tsne", "directions_pca"), "first_token"),
-    "of_sweep": (("damage", "stream"), "sweep"),
+    "of_document": (("damage", "stream"), "sweep"),
 }
 
 
