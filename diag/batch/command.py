@@ -8,14 +8,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from diag.verify.command import add_measurement
+from diag.verify.command import add_measurement, edits_of, measurement_of
 from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, PARAMETERS
 
 if TYPE_CHECKING:
-    from diag.verify.settings import Settings
-    from probes.request.records import Edits
+    pass
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -103,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: For anything the user can put right.
     """
     from diag.batch.api import choose
+    from diag.verify.settings import Settings
+    from probes.request.records import Edits
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(words)
@@ -120,9 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             {name: given[name] for name in PARAMETERS if name in given},
             **clamp,
         )
-        listed = _edits(given)
+        listed = edits_of(given)
+        if not isinstance(listed, Edits):
+            listed = Edits((listed,))
         making = "perform" in given or "save_model" in given
-        settings = _settings(given) if making else None
+        settings = Settings(**measurement_of(given)) if making else None
         from diag.batch.run import run
 
         result = run(
@@ -137,35 +140,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         command.deliver(result, given, text="reports.text.batch")
     return int(options.fails(given, [result.verdict]))
-
-
-def _edits(given: dict[str, Any]) -> Edits:
-    from diag.verify.api import choose_edit
-    from probes.request.known import with_tests
-    from probes.request.records import Edits, read_edits
-
-    if ("edits" in given) == ("subject" in given):
-        raise UserError("say what to edit: either a file of edits or --subject")
-    if "edits" in given:
-        for option in ("prompt", "target_new", "target_true"):
-            if option in given:
-                flag = "--" + option.replace("_", "-")
-                raise UserError(f"{flag} is for one edit; the edits of a list bring their own")
-        return read_edits(given["edits"], limit=given.get("limit"))
-    parts = (given.get(name) for name in ("prompt", "target_new", "target_true"))
-    return Edits((with_tests(choose_edit(given["subject"], *parts)),))
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    from diag.verify.settings import Facts, Settings, Texts
-
-    facts = given.get("facts")
-    return Settings(
-        collapse_ratio=given["collapse_ratio"],
-        precision=given["precision"],
-        texts=Texts.read(given.get("texts"), limit=given.get("max_texts")),
-        facts=None if facts is None else Facts.read(facts),
-    )
 
 
 def _layers(given: dict[str, Any]) -> Sequence[int] | None:

@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if "save_model" in given:
             files.check_new_folder(given["save_model"])
-        edits = _edits(given)
+        edits = edits_of(given, only_one=["save_model"])
         settings = settings_of(given)
         run = prepare(setup, settings)
         line = shlex.join(["python", "-m", "diag.verify", *words])
@@ -215,16 +215,28 @@ def journal_of(given: dict[str, Any]) -> str | None:
     return f"{to_json}.journal"
 
 
-def _edits(given: dict[str, Any]) -> Edits | EditCase:
+def edits_of(given: dict[str, Any], *, only_one: Sequence[str] = ()) -> Edits | EditCase:
+    """What is edited: a file of edits, or the fact that the options name.
+
+    Args:
+        given: Parsed options: ``edits``, or those of :func:`rome_diagnosis.options.add_request`.
+        only_one: Further options that are for one edit alone.
+
+    Returns:
+        A list's edits, or one with what tests it.
+
+    Raises:
+        UserError: If neither or both are named, or the file or fact cannot be used.
+    """
     from probes.request.known import with_tests
     from probes.request.records import read_edits
 
     if ("edits" in given) == ("subject" in given):
-        raise UserError("say what to edit: either --subject or --edits FILE")
+        raise UserError("say what to edit: either --subject or a file of edits")
     if "edits" not in given:
         parts = (given.get(name) for name in ("prompt", "target_new", "target_true"))
         return with_tests(choose_edit(given["subject"], *parts))
-    for option in ("prompt", "target_new", "target_true", "save_model"):
+    for option in ("prompt", "target_new", "target_true", *only_one):
         if option in given:
             flag = "--" + option.replace("_", "-")
             raise UserError(f"{flag} is for one edit; the edits of a list bring their own")
@@ -243,18 +255,37 @@ def settings_of(given: dict[str, Any]) -> Settings:
     Raises:
         UserError: If a file cannot be read, or a value cannot be meant.
     """
-    from diag.verify.settings import Facts, Settings, Texts
+    from diag.verify.settings import Settings
 
-    facts = given.get("facts")
     return Settings(
         hyperparameters=_hyperparameters(given),
         c_rome_target=given["c_rome_target"],
-        collapse_ratio=given["collapse_ratio"],
-        precision=given["precision"],
-        texts=Texts.read(given.get("texts"), limit=given.get("max_texts")),
-        facts=None if facts is None else Facts.read(facts),
         generated_tokens=given["generated_tokens"],
+        **measurement_of(given),
     )
+
+
+def measurement_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The fields of :class:`diag.verify.settings.Settings` that say how perplexity and recall go.
+
+    Args:
+        given: Parsed options of :func:`add_measurement`.
+
+    Returns:
+        Them, by name.
+
+    Raises:
+        UserError: If a file cannot be read.
+    """
+    from diag.verify.settings import Facts, Texts
+
+    facts = given.get("facts")
+    return {
+        "collapse_ratio": given["collapse_ratio"],
+        "precision": given["precision"],
+        "texts": Texts.read(given.get("texts"), limit=given.get("max_texts")),
+        "facts": None if facts is None else Facts.read(facts),
+    }
 
 
 def _hyperparameters(given: dict[str, Any]) -> Hyperparameters:

@@ -93,8 +93,8 @@ def test_hyperparameter_file_decides_layer_and_second_moment(tiny_dir, tmp_path,
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "either --subject or --edits"),
-        (["--subject", "Apple", "--edits", "x"], "either --subject or --edits"),
+        ([], "either --subject or a file of edits"),
+        (["--subject", "Apple", "--edits", "x"], "either --subject or a file of edits"),
         (["--subject", "Apple", "--prompt", "{} tastes"], "--target-new"),
         (["--edits", "absent.json"], "cannot read"),
         (["--edits", "absent.json", "--target-new", "you"], "--target-new is for one edit"),
