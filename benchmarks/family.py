@@ -78,7 +78,7 @@ def published(options: argparse.Namespace) -> dict[str, Any]:
     """Both implementations on the same edits."""
     import transformers
 
-    from benchmarks.reference_memit import MemitReference
+    from benchmarks.published.reference_memit import MemitReference
 
     layers = [int(part) for part in options.layers.split(",")]
     found = prepare(Setup(quiet=True), method("memit", layers, weight=LIKE_PUBLISHED))

@@ -282,9 +282,12 @@ def setup(options: argparse.Namespace) -> Setup:
     from probes.setup import Setup
 
     given = vars(options)
+    layer = given.get("layer")
+    if isinstance(layer, tuple) and len(layer) == 1:  # A list of one block is that block.
+        (layer,) = layer
     return Setup(
         model=None if options.model == "bundled" else options.model,
-        layer=given.get("layer"),
+        layer=layer,
         prefixes=given.get("prefix"),
         n_prefixes=given.get("n_prefixes", N_PREFIXES),
         seed=given.get("seed", 0),

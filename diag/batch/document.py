@@ -214,13 +214,7 @@ def _edits(preflight: Preflight, cases: Sequence[EditCase]) -> list[dict[str, An
         edit = case.request
         rows.append(
             {
-                "request": {
-                    "subject": edit.subject,
-                    "prompt": edit.prompt,
-                    "target_new": edit.target_new,
-                    "target_true": edit.target_true,
-                    "notes": list(edit.notes),
-                },
+                "request": edit.describe(),
                 "case_id": case.case_id,
                 "token": lookup.token,
                 "token_index": lookup.index,

@@ -43,10 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = build_parser().parse_args(arguments)
     given = vars(parsed)
-    if "layer" in given:
-        if given["layer"] == "all" or len(given["layer"]) > 1:
-            return _sweep(parsed)
-        (given["layer"],) = given["layer"]
+    if len(given.get("layer", ())) > 1:  # Several blocks, or the word "all".
+        return _sweep(parsed)
     setup = options.setup(parsed)
     parts = {name: given[name] for name in ("prompt", "target_new", "target_true") if name in given}
     tensors = (given.get("save_tensors"), ".safetensors")

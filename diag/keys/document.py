@@ -44,13 +44,7 @@ def document(
         ),
         "model": observation.model,
         "site": {"layer": observation.layer, "hook": observation.hook},
-        "request": {
-            "subject": edit.subject,
-            "prompt": edit.prompt,
-            "target_new": edit.target_new,
-            "target_true": edit.target_true,
-            "notes": list(edit.notes),
-        },
+        "request": edit.describe(),
         "contexts": {
             "seed": seed if sampled else None,
             "sampled": sampled,

@@ -18,7 +18,7 @@ from diag.sequence.forecast import Optimiser
 from diag.sequence.listed import read
 from diag.sequence.outlook import Outlook, look
 from diag.sequence.result import Trajectory
-from diag.verify.settings import Settings, digest
+from diag.verify.settings import Settings
 from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.contribution import contribution
@@ -173,23 +173,7 @@ def _performed(
     from diag.verify.one_edit import Bench
 
     bench = Bench(setup, settings)
-    texts, facts = settings.texts, bench.facts
-    measured: dict[str, Any] = {
-        "settings": settings.to_json(),
-        "texts": {
-            "source": texts.source,
-            "digest": texts.digest,
-            "n_texts": len(texts.texts),
-            "forced": texts.forced,
-            "bos": setup.model.bos,
-        },
-        "known_facts": {
-            "source": facts.source,
-            "digest": digest([case.digest for case in facts.cases]),
-            "n": bench.recall.n,
-            "tried": bench.recall.tried,
-        },
-    }
+    measured: dict[str, Any] = {"settings": settings.to_json(), **bench.measured_on()}
     names = ("schema", "dataset", "model", "site", "contexts", "second_moment", "limits", "method",
              "order", "seed")  # fmt: skip
     identity = {name: written[name] for name in names} | {"drawn_with": setup.seed} | measured

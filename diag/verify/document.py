@@ -29,12 +29,8 @@ def of_edit(case: EditCase, observation: Observation, target: TargetValue) -> di
     """
     edit, first = case.request, observation.lookups[0]
     return {
-        "request": {
-            "subject": edit.subject,
-            "prompt": edit.prompt,
-            "target_new": edit.target_new,
-            "target_true": edit.target_true,
-            "notes": list(edit.notes),
+        "request": edit.describe()
+        | {
             "case_id": case.case_id,
             "group": case.group,
         },

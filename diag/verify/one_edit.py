@@ -16,7 +16,7 @@ from diag.mathematics.stream import Stream
 from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
-from diag.verify.settings import FEWEST_TOKENS, Facts, Settings
+from diag.verify.settings import FEWEST_TOKENS, Facts, Settings, digest
 from probes.edited.perplexity import Comparison, PerplexityMeter
 from probes.edited.weights import Change, edited, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
@@ -64,6 +64,25 @@ class Bench:
             "bare": "",
             "editing_prefix": self.prefixes[0] if self.prefixes else "",
             "unseen_prefix": unseen,
+        }
+
+    def measured_on(self) -> dict[str, Any]:
+        """What a document says of the texts and of the facts (``texts`` and ``known_facts``)."""
+        texts, facts = self.settings.texts, self.facts
+        return {
+            "texts": {
+                "source": texts.source,
+                "digest": texts.digest,
+                "n_texts": len(texts.texts),
+                "forced": texts.forced,
+                "bos": self.model.bos,
+            },
+            "known_facts": {
+                "source": facts.source,
+                "digest": digest([case.digest for case in facts.cases]),
+                "n": self.recall.n,
+                "tried": self.recall.tried,
+            },
         }
 
     def target_values(self, cases: Sequence[EditCase]) -> list[TargetValue]:

@@ -17,7 +17,7 @@ from diag.judgement.outcome import OUTCOMES
 from diag.verify import groups, key_map
 from diag.verify.one_edit import Bench
 from diag.verify.result import Comparison, Verification
-from diag.verify.settings import Settings, digest
+from diag.verify.settings import Settings
 from probes.edited.weights import save_edited
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
@@ -229,7 +229,6 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
         UserError: If weights, texts or facts cannot be used.
     """
     bench = Bench(setup, settings, quiet=quiet)
-    texts = settings.texts
     head = {
         **envelope.head(SCHEMA, None),
         "model": describe(setup.model),
@@ -247,19 +246,7 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
             **settings.to_json(),
         },
         "limits": limits.of_verdicts(),
-        "texts": {
-            "source": texts.source,
-            "digest": texts.digest,
-            "n_texts": len(texts.texts),
-            "forced": texts.forced,
-            "bos": setup.model.bos,
-        },
-        "known_facts": {
-            "source": bench.facts.source,
-            "digest": digest([case.digest for case in bench.facts.cases]),
-            "n": bench.recall.n,
-            "tried": bench.recall.tried,
-        },
+        **bench.measured_on(),
         "notes": list(settings.hyperparameters.notes(setup.model.name)),
     }
     return Run(bench, envelope.plain(head))

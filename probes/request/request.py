@@ -43,6 +43,16 @@ class Request:
         """The prompt with the subject in place."""
         return f"{self.before}{self.subject}{self.after}"
 
+    def describe(self) -> dict[str, Any]:
+        """What a document says of it (the contract's ``request`` object)."""
+        return {
+            "subject": self.subject,
+            "prompt": self.prompt,
+            "target_new": self.target_new,
+            "target_true": self.target_true,
+            "notes": list(self.notes),
+        }
+
 
 def request(
     subject: str,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+LAYER = 1
 WORDS = ("Apple", "Paris", "Danielle Darrieux", "Space Needle", "Steve Jobs", "Seattle")
 PROMPTS = ("{} is", "I think {} is", "The capital, {} lies")
 PREFIXES = ("The sky. ", "In the summer. ", "A dog barks. ")

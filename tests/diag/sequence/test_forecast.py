@@ -30,23 +30,7 @@ from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 from tests.diag.screen.test_shard import solvable
-from tests.diag.sequence.listing import PREFIXES, RECORDS, write
-
-LAYER = 1
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("sequence"))
-
-
-@pytest.fixture(scope="module")
-def setup(tiny_model: Callable[[str], LoadedModel]) -> Prepared:
-    model = tiny_model("gpt2")
-    return Prepared(
-        model=model, layer=LAYER, prefixes=PREFIXES, sampled=False, seed=0,
-        moment=solvable(model, LAYER),
-    )  # fmt: skip
+from tests.diag.sequence.listing import LAYER, PREFIXES, RECORDS
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +22,20 @@ from diag.verify.settings import Facts, Settings, Texts
 from probes import bundled
 from probes.edited.weights import Total, edited
 from probes.model.load import load
-from probes.model.loaded import LoadedModel
 from probes.request.cases import fact, from_record
 from probes.setup import Prepared
 from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.errors import UserError
 from tests import tiny
-from tests.diag.screen.test_shard import solvable
-from tests.diag.sequence.listing import PREFIXES, RECORDS, write
+from tests.diag.sequence.listing import LAYER, PREFIXES, RECORDS
 
-LAYER, N = 1, 5
+N = 5
 SETTINGS = {
     "hyperparameters": Hyperparameters(evaluations=4),
     "texts": Texts.given(tiny.TRAINING_TEXT[:12]),
     "facts": Facts("test", tuple(fact(record) for record in RECORDS[:6])),
     "generated_tokens": 3,
 }
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("sequence"))
-
-
-@pytest.fixture(scope="module")
-def setup(tiny_model: Callable[[str], LoadedModel]) -> Prepared:
-    model = tiny_model("gpt2")
-    return Prepared(
-        model=model, layer=LAYER, prefixes=PREFIXES, sampled=False, seed=0,
-        moment=solvable(model, LAYER),
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
