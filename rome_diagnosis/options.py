@@ -282,7 +282,7 @@ def setup(options: argparse.Namespace) -> Setup:
     from probes.setup import Setup
 
     given = vars(options)
-    layer = given.get("layer")
+    layer: Any = given.get("layer")
     if isinstance(layer, tuple) and len(layer) == 1:  # A list of one block is that block.
         (layer,) = layer
     return Setup(

@@ -146,9 +146,13 @@ def stages(label: str, *, quiet: bool = False) -> Iterator[Callable[[str], None]
         yield lambda name: None
         return
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(stderr=True).status(label) as status:
-        yield lambda name: status.update(f"{label}: {name}")
+    from rome_diagnosis.text import line
+
+    with Console(stderr=True).status(Text(line(label))) as status:
+        # Text is no markup: a subject may hold brackets.
+        yield lambda name: status.update(Text(line(f"{label}: {name}")))
 
 
 def note(line: str) -> None:

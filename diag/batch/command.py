@@ -6,15 +6,12 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diag.verify.command import add_measurement, edits_of, measurement_of
 from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, PARAMETERS
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from diag.judgement import outcome
 from diag.mathematics.stream import Stream
 from diag.verify.behaviour import Behaviour, Wording, spread
 from diag.verify.one_edit import Bench
-from probes.edited.weights import Total, edited
+from probes.edited.weights import Total
 from probes.request.cases import EditCase
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
@@ -69,9 +69,7 @@ class Checkpoints:
         said = self._said(made, change)
         subjects = {self.cases[i].request.subject for i in made}
         recall = bench.recall.after(total, without=subjects)
-        before = bench.written(latest)
-        with edited(bench.model, total, bench.layer):
-            after = bench.written(latest)
+        before, after = bench.written(latest, [[], total])
         judged = outcome.judge(
             {
                 "perplexity": perplexity,

@@ -10,10 +10,13 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
+from diag.verify.settings import digest
 from probes.edited.answers import AnswerMeter, Question, Reply
 from probes.edited.weights import Change
+from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase
+from rome_diagnosis import cache
 
 T = TypeVar("T")
 Wording = Literal["bare", "editing_prefix", "unseen_prefix"]
@@ -151,8 +154,7 @@ class Recall:
             wordings = (case.request.text, *case.paraphrases)
             wording = wordings[i % len(wordings)]
             questions.append(Question(wording, (str(case.request.target_true),)))
-        replies = AnswerMeter(model, questions, layer).before
-        known = spread([i for i, reply in enumerate(replies) if reply.scores[0].greedy], limit)
+        known = spread(_known(model, questions, layer), limit)
         self._subjects = [tried[i].request.subject for i in known]
         self.tried = len(tried)
         self._meter = AnswerMeter(model, [questions[i] for i in known], layer)
@@ -184,6 +186,25 @@ class Recall:
             "after": _share(replies[i].scores[0].greedy for i in others),
             "n": len(others),
         }
+
+
+def _known(model: LoadedModel, questions: Sequence[Question], layer: int) -> list[int]:
+    """Which questions the model answers rightly; asked once for the same weights."""
+    settings = {
+        "fingerprint": fingerprint(model.state_dict),
+        "dtype": model.dtype,
+        "bos": model.bos,
+        "questions": digest([[question.prompt, *question.answers] for question in questions]),
+    }
+    kept = cache.read("known-facts", settings)
+    indices = range(len(questions))
+    known = None if kept is None else kept.get("known")
+    if isinstance(known, list) and all(type(i) is int and i in indices for i in known):
+        return known
+    replies = AnswerMeter(model, questions, layer).before
+    known = [i for i in indices if replies[i].scores[0].greedy]
+    cache.write("known-facts", settings, {"model": model.name, "known": known})
+    return known
 
 
 def _questions(case: EditCase, prefixes: Mapping[Wording, str]) -> list[Question]:

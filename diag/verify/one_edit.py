@@ -6,7 +6,8 @@ An arm is an editor and the way its edit is tested: bare, or with a prefix befor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diag.judgement import outcome
@@ -16,11 +17,12 @@ from diag.mathematics.stream import Stream
 from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
-from diag.verify.settings import FEWEST_TOKENS, Facts, Settings, digest
+from diag.verify.settings import FEWEST_TOKENS, Facts, Settings
 from probes.edited.perplexity import Comparison, PerplexityMeter
-from probes.edited.weights import Change, edited, relative_norm
+from probes.edited.weights import Change, edited_by_row, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
 from probes.keys.observe import Observation, observe
+from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
 from probes.request.cases import EditCase
@@ -54,10 +56,7 @@ class Bench:
         self.settings = settings
         self.facts = settings.facts or Facts.for_model(setup.model.name)
         with stages("preparing", quiet=quiet) as stage:
-            stage("tokenising the texts")
-            self.texts = PerplexityMeter(self.model, settings.texts.texts, self.layer)
-            stage("asking for known facts")
-            self.recall = Recall(self.model, self.facts.cases, self.layer)
+            self.texts, self.recall = self._unedited(stage)
             stage("sampling an unseen prefix")
             unseen = _unseen_prefix(self.model, self.prefixes, self.seed)
         self.wordings: dict[Wording, str] = {
@@ -65,6 +64,18 @@ class Bench:
             "editing_prefix": self.prefixes[0] if self.prefixes else "",
             "unseen_prefix": unseen,
         }
+
+    def _unedited(self, stage: Callable[[str], None]) -> tuple[PerplexityMeter, Recall]:
+        """The texts and facts, run through the model once for all benches on the same weights."""
+        model, texts, facts = self.model, self.settings.texts, self.facts
+        weights = fingerprint(model.state_dict)
+        key = (weights, self.layer, model.dtype, model.bos, texts.digest, facts.digest)
+        if model.kept.get("unedited", (None,))[0] != key:
+            stage("tokenising the texts")
+            meter = PerplexityMeter(model, texts.texts, self.layer)
+            stage("asking for known facts")
+            model.kept["unedited"] = (key, meter, Recall(model, facts.cases, self.layer))
+        return model.kept["unedited"][1:]
 
     def measured_on(self) -> dict[str, Any]:
         """What a document says of the texts and of the facts (``texts`` and ``known_facts``)."""
@@ -79,7 +90,7 @@ class Bench:
             },
             "known_facts": {
                 "source": facts.source,
-                "digest": digest([case.digest for case in facts.cases]),
+                "digest": facts.digest,
                 "n": self.recall.n,
                 "tried": self.recall.tried,
             },
@@ -134,12 +145,19 @@ class Bench:
                 raise UserError(f"the edit of {subject!r}: {error}") from error
         return changes
 
-    def measure(self, case: EditCase, target: TargetValue) -> dict[str, Any]:
+    def measure(
+        self,
+        case: EditCase,
+        target: TargetValue,
+        *,
+        stage: Callable[[str], None] = lambda line: None,
+    ) -> dict[str, Any]:
         """Performs one edit with every editor and measures the model after each.
 
         Args:
             case: The edit and what tests it.
             target: Its optimised value.
+            stage: Called with a line of what is known so far and what is under way.
 
         Returns:
             The contract's object for one edit, plain JSON values.
@@ -155,12 +173,23 @@ class Bench:
             seed=self.seed,
         )
         factors = self.factors(observation, target)
+        stage("what the edited models say")
         behaviour = Behaviour(self.model, case, self.wordings, self.layer)
-        before = self.written(case)
+        before, *after = self.written(case, [[], *([change] for change in factors.values())])
         arms: dict[str, Any] = {}
-        for name, change in factors.items():
-            said = self._said(case, behaviour, change, before)
+        known = ""
+        for (name, change), written in zip(factors.items(), after, strict=True):
+            replies = behaviour.after([change])
+            said = {
+                wording: _with_generation(
+                    behaviour.describe(wording, replies), wording, case, before, written
+                )
+                for wording in WORDINGS
+            }
+            stage(f"{known}{EDITORS[name].short}: perplexity and other facts")
             weights = self._of_weights(change, judgement.stream, case.request.subject)
+            ratio = weights["perplexity"]["ratio"]
+            known += f"{EDITORS[name].short} ×{math.nan if ratio is None else ratio:.3g} · "
             for arm in ARMS.values():
                 if arm.editor == name:
                     tested = self._prefixed(said) if arm.prefixed else said["bare"]
@@ -173,24 +202,6 @@ class Bench:
             **document.of_edit(case, observation, target),
             "arms": {arm: arms[arm] for arm in ARMS},
             **document.of_outcomes(judgement, judged),
-        }
-
-    def _said(
-        self,
-        case: EditCase,
-        behaviour: Behaviour,
-        change: RankOne,
-        before: Mapping[str, Any],
-    ) -> dict[Wording, dict[str, Any]]:
-        """What the edited model says under every wording, beside what the unedited one said."""
-        replies = behaviour.after([change])
-        with edited(self.model, [change], self.layer):
-            after = self.written(case)
-        return {
-            wording: _with_generation(
-                behaviour.describe(wording, replies), wording, case, before, after
-            )
-            for wording in WORDINGS
         }
 
     def _prefixed(self, said: Mapping[Wording, Mapping[str, Any]]) -> dict[str, Any]:
@@ -276,30 +287,41 @@ class Bench:
             }
         )
 
-    def written(self, case: EditCase) -> dict[str, Any]:
+    def written(self, case: EditCase, edits: Sequence[Sequence[Change]]) -> list[dict[str, Any]]:
         """Greedy answers under every wording, and sampled text for the entropy.
 
         Args:
-            case: The edit whose prompts the model continues, as its weights are now.
+            case: The edit whose prompts are continued.
+            edits: The changes of each edited model; none are those of the unedited one.
 
         Returns:
-            ``answers`` by wording, ``entropy``, and the first sampled ``text``.
+            For each edited model ``answers`` by wording, ``entropy``, and the first sampled
+            ``text``. All draw with the same seed.
         """
         greedy = [prefix + case.request.text for prefix in self.wordings.values()]
         sampled = [case.request.text, *case.paraphrases][:SAMPLED_PROMPTS]
-        texts = generate(
-            self.model,
-            [*greedy, *sampled],
-            n_tokens=self.settings.generated_tokens,
-            top_k=[1] * len(greedy) + [TOP_K] * len(sampled),
-            seed=self.seed,
-        )
-        continued = texts[len(greedy) :]
-        return {
-            "answers": dict(zip(self.wordings, texts[: len(greedy)], strict=True)),
-            "entropy": n_gram_entropy(continued),
-            "text": sampled[0] + continued[0],
-        }
+        prompts = [*greedy, *sampled]
+        with edited_by_row(self.model, edits, self.layer):
+            texts = generate(
+                self.model,
+                prompts,
+                n_tokens=self.settings.generated_tokens,
+                top_k=[1] * len(greedy) + [TOP_K] * len(sampled),
+                seed=self.seed,
+                copies=len(edits),
+            )
+        written = []
+        for start in range(0, len(texts), len(prompts)):
+            own = texts[start : start + len(prompts)]
+            continued = own[len(greedy) :]
+            written.append(
+                {
+                    "answers": dict(zip(self.wordings, own[: len(greedy)], strict=True)),
+                    "entropy": n_gram_entropy(continued),
+                    "text": sampled[0] + continued[0],
+                }
+            )
+        return written
 
 
 def _with_generation(

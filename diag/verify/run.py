@@ -28,6 +28,7 @@ from rome_diagnosis import envelope
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.journal import Journal
+from rome_diagnosis.progress import stages
 
 SCHEMA = "diag.verify/1"
 CHUNK = 16  # edits handed to the optimiser together
@@ -40,10 +41,12 @@ class Run:
     Attributes:
         bench: The model and everything that is measured on it.
         head: What every document of the run says about it.
+        quiet: Show no progress of a single edit.
     """
 
     bench: Bench
     head: Mapping[str, Any]
+    quiet: bool = True
 
     def one(self, case: EditCase, *, command_line: str | None = None) -> Verification:
         """Performs one edit.
@@ -58,8 +61,10 @@ class Run:
         Raises:
             UserError: If the edit cannot be performed.
         """
-        (target,) = self.bench.target_values([case])
-        measured = self.bench.measure(case, target)
+        with stages(f"editing {case.request.subject}", quiet=self.quiet) as stage:
+            stage("optimising its value v*")
+            (target,) = self.bench.target_values([case])
+            measured = self.bench.measure(case, target, stage=stage)
         head = {**self.head, "command": command_line}
         return Verification(envelope.plain({**head, **measured}))
 
@@ -249,4 +254,4 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
         **bench.measured_on(),
         "notes": list(settings.hyperparameters.notes(setup.model.name)),
     }
-    return Run(bench, envelope.plain(head))
+    return Run(bench, envelope.plain(head), quiet)

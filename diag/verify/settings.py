@@ -89,6 +89,11 @@ class Facts:
     source: str
     cases: tuple[EditCase, ...]
 
+    @property
+    def digest(self) -> str:
+        """Identifies the facts."""
+        return digest([case.digest for case in self.cases])
+
     @classmethod
     def for_model(cls, name: str) -> Facts:
         """The facts a model may know: the bundled world's for its own model, common ones else.

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
@@ -62,6 +63,41 @@ class Reply:
     top: int
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Some rows, as the unedited model left them, and the answers' tokens that are read there."""
+
+    recording: Recording
+    at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
+    wanted: Int[Tensor, " n"]
+    mine: list[int]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is read of each answer's token: its log-probability, its rank and the best token."""
+
+    log_probs: Float[Tensor, " token"]
+    ranks: Int[Tensor, " token"]
+    tops: Int[Tensor, " token"]
+
+    @classmethod
+    def of(cls, n: int) -> _Read:
+        return cls(
+            torch.zeros(n, dtype=torch.float64),
+            torch.zeros(n, dtype=torch.long),
+            torch.zeros(n, dtype=torch.long),
+        )
+
+    @torch.no_grad()
+    def write(self, mine: list[int], logits: Tensor, wanted: Int[Tensor, " n"]) -> None:
+        logits = logits.float()
+        own = logits.gather(1, wanted[:, None])
+        self.log_probs[mine] = (own[:, 0] - logits.logsumexp(1)).cpu().double()
+        self.ranks[mine] = 1 + (logits > own).sum(1).cpu()
+        self.tops[mine] = logits.argmax(1).cpu()
+
+
 class AnswerMeter:
     """Scores the answers to a fixed set of questions under any number of edits of one block."""
 
@@ -101,10 +137,10 @@ class AnswerMeter:
             for row, start, tokens in places
             for i, token in enumerate(tokens)
         ]
-        self._n = len(read)
         texts = list(rows)
         size = max(model.n_ctx, LARGEST_LOGITS // self.upper.vocabulary)
-        self._batches: list[tuple[Recording, tuple[Tensor, Tensor], Tensor, list[int]]] = []
+        self._batches: list[_Batch] = []
+        before = _Read.of(len(read))
         for batch in batches(texts, model.device, batch_tokens=size) if texts else ():
             here = {row: i for i, row in enumerate(batch.rows)}
             mine = [i for i, (row, _, _) in enumerate(read) if row in here]
@@ -114,8 +150,10 @@ class AnswerMeter:
             )
             wanted = torch.tensor([read[i][2] for i in mine], device=model.device)
             recording = self.upper.record([texts[row] for row in batch.rows])
-            self._batches.append((recording, at, wanted, mine))
-        self.before = self.after([])
+            before.write(mine, self.upper.unedited_logits(recording, at), wanted)
+            self._batches.append(_Batch(recording.without_final(), at, wanted, mine))
+        self._n = len(read)
+        self.before = self._replies(before)
 
     @torch.no_grad()
     def after(self, factors: Sequence[Change]) -> list[Reply]:
@@ -127,27 +165,25 @@ class AnswerMeter:
         Returns:
             One reply for each question.
         """
-        log_probs = torch.zeros(self._n, dtype=torch.float64)
-        ranks = torch.zeros(self._n, dtype=torch.long)
-        tops = torch.zeros(self._n, dtype=torch.long)
-        for recording, at, wanted, mine in self._batches:
-            logits = self.upper.edited_logits(recording, factors, at).float()
-            own = logits.gather(1, wanted[:, None])
-            log_probs[mine] = (own[:, 0] - logits.logsumexp(1)).cpu().double()
-            ranks[mine] = 1 + (logits > own).sum(1).cpu()
-            tops[mine] = logits.argmax(1).cpu()
+        after = _Read.of(self._n)
+        for batch in self._batches:
+            logits = self.upper.edited_logits(batch.recording, factors, batch.at)
+            after.write(batch.mine, logits, batch.wanted)
+        return self._replies(after)
+
+    def _replies(self, read: _Read) -> list[Reply]:
         replies, next_ = [], 0
         for places in self._places:
             scores, top = [], -1
             for _, _, tokens in places:
                 part = slice(next_, next_ + len(tokens))
                 next_ += len(tokens)
-                top = int(tops[part][0])
+                top = int(read.tops[part][0])
                 scores.append(
                     Score(
-                        probability=float(log_probs[part].mean().exp()),
-                        rank=int(ranks[part][0]),
-                        greedy=tops[part].tolist() == tokens,
+                        probability=float(read.log_probs[part].mean().exp()),
+                        rank=int(read.ranks[part][0]),
+                        greedy=read.tops[part].tolist() == tokens,
                     )
                 )
             replies.append(Reply(tuple(scores), top))

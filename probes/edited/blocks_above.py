@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -53,6 +53,11 @@ class Recording:
     keys: Float[Tensor, "row position d_mlp"]
     final: Float[Tensor, "row read d_embedding"]
     past: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def without_final(self) -> Recording:
+        """The recording without what enters the unembedding, which later edits do not need."""
+        rows, _, d_embedding = self.final.shape
+        return replace(self, final=self.final.new_empty(rows, 0, d_embedding))
 
 
 class UpperBlocks:
@@ -213,6 +218,20 @@ class UpperBlocks:
             change = change_of_output(recording.keys, factors)
             residual = self.edited_residual(residual, recording.norm_input, change)
         return self.logits(residual, recording.ids, recording.mask, at)
+
+    def unedited_logits(
+        self, recording: Recording, at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
+    ) -> Float[Tensor, "n vocabulary"]:
+        """Logits of recorded texts as the recorded model gives them: no block runs again.
+
+        Args:
+            recording: Of :meth:`record`, with ``final`` at all positions.
+            at: Rows and positions whose logits are wanted.
+
+        Returns:
+            Logits at those positions, in their order.
+        """
+        return self.head(recording.final[at])
 
     def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:
         """Logits from what enters the unembedding, soft cap included.

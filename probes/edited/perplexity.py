@@ -212,25 +212,32 @@ class PerplexityMeter:
         """Runs a portion through the unedited model, or takes what an earlier edit ran."""
         while len(self._portions) <= i:
             start, stop = self._bounds[len(self._portions)]
-            made = tuple(self._record(self._rows[start:stop]))
-            self._portions.append(_Portion(made, self._losses(made, [])))
+            recorded = tuple(self._record(self._rows[start:stop]))
+            before = self._losses(recorded, None)
+            kept = (replace(batch, recording=batch.recording.without_final()) for batch in recorded)
+            self._portions.append(_Portion(tuple(kept), before))
         return self._portions[i]
 
     def _record(self, rows: Sequence[tuple[int, list[int]]]) -> Iterator[_Batch]:
         size = max(self.model.n_ctx, LARGEST_LOGITS // int(self.upper.vocabulary))
         for batch in batches([ids for _, ids in rows], self.model.device, batch_tokens=size):
-            recording = _without_outputs(self.upper.record([rows[i][1] for i in batch.rows]))
+            recording = self.upper.record([rows[i][1] for i in batch.rows])
             row, position = recording.mask[:, 1:].nonzero(as_tuple=True)
             target = recording.ids[:, 1:][row, position]
             owner = torch.tensor([rows[i][0] for i in batch.rows], device=row.device)[row]
             yield _Batch(recording, target, (row, position), owner)
 
     @torch.no_grad()
-    def _losses(self, some: Sequence[_Batch], factors: Sequence[Change]) -> _Losses:
+    def _losses(self, some: Sequence[_Batch], factors: Sequence[Change] | None) -> _Losses:
+        """Losses after an edit, or, with ``None``, those of the recording itself."""
         sums = torch.zeros(self._n_texts, dtype=torch.float64)
         counts = torch.zeros(self._n_texts, dtype=torch.float64)
         for batch in some:
-            logits = self.upper.edited_logits(batch.recording, factors, batch.read)
+            logits = (
+                self.upper.unedited_logits(batch.recording, batch.read)
+                if factors is None
+                else self.upper.edited_logits(batch.recording, factors, batch.read)
+            )
             loss = torch.nn.functional.cross_entropy(logits.float(), batch.target, reduction="none")
             sums.index_add_(0, batch.text.cpu(), loss.cpu().double())
             counts.index_add_(0, batch.text.cpu(), torch.ones(len(loss), dtype=torch.float64))
@@ -280,12 +287,6 @@ def _interval(before: _Losses, after: _Losses) -> tuple[float, float] | None:
     reach = float(scipy.stats.t.ppf(0.975, m - 1)) * error
     low, high = float((theta - reach).exp()), float((theta + reach).exp())
     return (low, high) if math.isfinite(low) and math.isfinite(high) else None
-
-
-def _without_outputs(recording: Recording) -> Recording:
-    """Drops what only the optimisation of v* reads: the text set stays in memory."""
-    rows, _, d_model = recording.final.shape
-    return replace(recording, final=recording.final.new_empty(rows, 0, d_model))
 
 
 def _pieces(ids: Int[Any, " n"] | list[int], longest: int, bos: bool) -> list[list[int]]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from probes.forward.unhooked import plain
 from probes.model.loaded import LoadedModel
@@ -97,6 +97,42 @@ def edited(model: LoadedModel, factors: Sequence[Change], layer: int) -> Iterato
         yield
     finally:
         _restore(weight, original)
+
+
+@contextmanager
+def edited_by_row(
+    model: LoadedModel, edits: Sequence[Sequence[Change]], layer: int
+) -> Iterator[None]:
+    """Runs several edited models at once: each has an equal part of every batch's rows.
+
+    The weights stay as they are. What an edit would add to the MLP's output is added to its own
+    rows, so that the weights of all other layers are read once for all edits.
+
+    Args:
+        model: The loaded model, run by its class without hook points while the block lasts.
+        edits: The changes of each edited model; none is the unedited one.
+        layer: The edited block.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: If there is no such block, or the weights fit no class without hook points.
+    """
+    model.check_layer(layer)
+
+    def add(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        # Some architectures hand the MLP its tokens as one long row; the order is the same.
+        parts = zip(output.chunk(len(edits)), arguments[0].chunk(len(edits)), edits, strict=True)
+        return torch.cat(
+            [part + change_of_output(keys, own) if own else part for part, keys, own in parts]
+        )
+
+    handle = plain(model).output_projection(layer).register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @contextmanager

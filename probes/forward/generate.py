@@ -24,7 +24,7 @@ def continuations(
     n_tokens: int,
     *,
     top_k: int | Sequence[int],
-    generator: torch.Generator,
+    generators: Sequence[torch.Generator],
     require_finite: bool = False,
 ) -> list[list[int]]:
     """Draws the next tokens of each row, all rows in step.
@@ -35,7 +35,7 @@ def continuations(
         n_tokens: How many tokens to draw for each row.
         top_k: From how many of the most probable tokens each is drawn, for all rows or for each;
             1 takes the most probable.
-        generator: Draws, on the CPU.
+        generators: Each draws for an equal part of the rows, on the CPU.
         require_finite: Whether to refuse logits that are not finite. Otherwise NaN counts as
             impossible: an edit can break a model so thoroughly that it predicts nothing.
 
@@ -62,7 +62,8 @@ def continuations(
             )
         top = logits.nan_to_num(-1e30).topk(largest, dim=-1)
         scores = top.values.masked_fill(~allowed, -math.inf)
-        choice = torch.multinomial(scores.softmax(-1), 1, generator=generator)
+        parts = zip(scores.softmax(-1).chunk(len(generators)), generators, strict=True)
+        choice = torch.cat([torch.multinomial(part, 1, generator=own) for part, own in parts])
         drawn.append(top.indices.gather(1, choice))
         if len(drawn) == n_tokens:
             return [list(map(int, row)) for row in torch.cat(drawn, dim=1)]
@@ -76,6 +77,7 @@ def generate(
     n_tokens: int = 40,
     top_k: int | Sequence[int] = 1,
     seed: int = 0,
+    copies: int = 1,
 ) -> list[str]:
     """Continues prompts with the model's present weights.
 
@@ -85,14 +87,16 @@ def generate(
         n_tokens: Tokens to add to each; fewer where the model's context ends.
         top_k: As in :func:`continuations`.
         seed: Seed of the draws.
+        copies: How often to continue all prompts, with the same draws each time: for
+            :func:`probes.edited.weights.edited_by_row`.
 
     Returns:
-        The continuations, without the prompts.
+        The continuations, without the prompts; all of one copy before those of the next.
 
     Raises:
         UserError: If a prompt fills the model's context.
     """
-    rows = [model.tokens(prompt).ids for prompt in prompts]
+    rows = [model.tokens(prompt).ids for prompt in prompts] * copies
     width = max(len(row) for row in rows)
     if width >= model.n_ctx:
         raise UserError(
@@ -103,8 +107,8 @@ def generate(
         engine_for(model),
         rows,
         min(n_tokens, model.n_ctx - width),
-        top_k=top_k,
-        generator=torch.Generator().manual_seed(seed),
+        top_k=top_k if isinstance(top_k, int) else list(top_k) * copies,
+        generators=[torch.Generator().manual_seed(seed) for _ in range(copies)],
     )
     return [
         model.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class LoadedModel:
             had before wrapping, which saving an edited model needs.
         weights: What the weights were before they were loaded, where that is not the type they
             have now: ``"from Q4_1 …"``; ``None`` otherwise.
+        kept: What was measured on the model and may be used again for as long as it lives.
     """
 
     bridge: Any
@@ -42,6 +43,7 @@ class LoadedModel:
     fingerprint: str
     state_dict: dict[str, torch.Tensor]
     weights: str | None = None
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def config(self) -> Any:

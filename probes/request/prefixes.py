@@ -8,11 +8,9 @@ once and kept, in memory and in the user's cache.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import unicodedata
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,7 +19,7 @@ from probes.forward.engine import Engine, engine_for
 from probes.forward.generate import continuations
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
-from rome_diagnosis import cache, envelope, files
+from rome_diagnosis import cache
 from rome_diagnosis.errors import UserError
 
 Start = Literal["end_of_text", "words"]
@@ -30,7 +28,6 @@ Start = Literal["end_of_text", "words"]
 START_WORDS = ("The", "Therefore", "Because", "I", "You")
 TOP_K = 5
 SHORT, LONG = 5, 10  # tokens, the start included, as the published length parameters count
-SCHEMA = "prefixes/1"
 
 _drawn: dict[str, list[list[int]]] = {}
 
@@ -66,9 +63,8 @@ def sample(
         raise UserError(f"--n-prefixes must be 0 or more, not {n}")
     starts = _starts(model, start)
     # Weights may have been edited in memory since they were loaded.
-    weights = fingerprint(model.state_dict)
     settings = {
-        "fingerprint": weights,
+        "fingerprint": fingerprint(model.state_dict),
         "dtype": model.dtype,
         "vocabulary": len(model.tokenizer),
         "starts": starts,
@@ -77,13 +73,13 @@ def sample(
         "n": n,
         "seed": seed,
     }
-    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-    name = f"{weights}-prefixes-{digest[:16]}.json"
+    name = json.dumps(settings)
     if name not in _drawn:
-        rows = _read(name, settings)
+        rows = _kept(settings)
         if rows is None:
             rows = draw(engine_for(model), starts, n=n, seed=seed, lengths=lengths)
-            _write(name, settings, model, rows)
+            texts = [_as_prefix(model, row) for row in rows]
+            cache.write("prefixes", settings, {"model": model.name, "tokens": rows, "texts": texts})
         _drawn[name] = rows
     return [_as_prefix(model, row) for row in _drawn[name]]
 
@@ -173,7 +169,7 @@ def _grow(
             growing,
             lengths[1] - lengths[0],
             top_k=TOP_K,
-            generator=generator,
+            generators=[generator],
             require_finite=True,
         )
         for row, tokens in zip(growing, added, strict=True):
@@ -186,34 +182,15 @@ def _as_prefix(model: LoadedModel, ids: list[int]) -> str:
     return unicodedata.normalize("NFKD", text).replace("\n\n", " ") + ". "
 
 
-def _file(name: str) -> Path:
-    return cache.folder("prefixes") / name
-
-
-def _read(name: str, settings: dict[str, Any]) -> list[list[int]] | None:
+def _kept(settings: Mapping[str, Any]) -> list[list[int]] | None:
     """The tokens that an earlier run kept; ``None`` if there are none, or not these."""
+    kept = cache.read("prefixes", settings)
+    if kept is None:
+        return None
     try:
-        kept = json.loads(_file(name).read_text(encoding="utf-8"))
         rows = [[int(token) for token in row] for row in kept["tokens"]]
-        known = kept["schema"] == SCHEMA and kept["settings"] == settings
-    except (OSError, UserError, ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError):
         return None
     ids = range(settings["vocabulary"])
     fits = len(rows) == settings["n"] and all(token in ids for row in rows for token in row)
-    return rows if known and fits else None
-
-
-def _write(name: str, settings: dict[str, Any], model: LoadedModel, rows: list[list[int]]) -> None:
-    """Keeps a draw, with what it was drawn from and by which versions."""
-    document = envelope.head(SCHEMA, None) | {
-        "model": model.name,
-        "settings": settings,
-        "tokens": rows,
-        "texts": [_as_prefix(model, row) for row in rows],
-    }
-    try:
-        path = _file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(path, envelope.dumps(document))
-    except (OSError, UserError):
-        return  # a cache that cannot be written only costs the time of another draw
+    return rows if fits else None

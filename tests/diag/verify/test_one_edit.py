@@ -16,6 +16,7 @@ from diag.verify.settings import Facts, Settings, Texts
 from probes.edited.answers import AnswerMeter, Question
 from probes.edited.perplexity import PerplexityMeter
 from probes.edited.weights import edited
+from probes.model.load import load
 from probes.request.cases import EditCase, Neighbour
 from probes.request.records import Edits
 from probes.request.request import request
@@ -240,6 +241,34 @@ def test_recall_asks_only_what_the_model_knew(tiny_model):
         found = recall.after([], without="nobody")
         assert found == {"before": 1.0, "after": 1.0, "n": len(knows)}
     assert Recall(model, [unknown], 1).after([], without="nobody") is None
+
+
+def test_the_unedited_model_is_measured_once(tiny_dir, moment, monkeypatch, tmp_path):
+    """Texts and facts by the model that is loaded, which facts are known by the user's cache."""
+    monkeypatch.setenv("ROME_DIAGNOSIS_CACHE", str(tmp_path))
+    asked = []
+
+    class Counted(AnswerMeter):
+        def __init__(self, model, questions, layer):
+            asked.append(len(questions))
+            super().__init__(model, questions, layer)
+
+    monkeypatch.setattr("diag.verify.behaviour.AnswerMeter", Counted)
+    known = [EditCase(edit.request) for edit in CASES if edit.neighbourhood]
+    model = load(tiny_dir("gpt2"))
+    first, again = (run_of(model, moment, known=known).bench for _ in range(2))
+    assert again.texts is first.texts
+    assert again.recall is first.recall
+    before = first.texts.before
+    assert asked == [1, first.recall.n]
+    anew = run_of(load(tiny_dir("gpt2")), moment, known=known).bench
+    assert anew.recall.n == first.recall.n
+    assert asked == [1, first.recall.n, first.recall.n]  # the candidates were not asked again
+    with torch.no_grad():
+        model.output_weight(2).mul_(-3)
+    other = run_of(model, moment, known=known).bench
+    assert other.texts.before != before
+    assert asked[3] == 1  # the control: other weights are asked anew
 
 
 def test_weights_are_those_from_before(tiny_model, bench, result):

@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from probes.edited.answers import AnswerMeter, Question
-from probes.edited.weights import edited
+from probes.edited.weights import edited, edited_by_row
 from probes.forward.generate import generate, n_gram_entropy
 from rome_diagnosis.errors import UserError
 from tests import tiny
@@ -108,6 +108,25 @@ def test_generation_equals_hugging_faces_greedy(tiny_dir, tiny_model, name):
             ids = torch.cat([ids, following], dim=1)
         expected = model.tokenizer.decode(ids[0, -8:], skip_special_tokens=True)
         assert text == expected
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_edited_models_generate_side_by_side_as_each_does_alone(tiny_model, name):
+    """Rows of one batch, each with its own edit, against edits written to the weights."""
+    model = tiny_model(name)
+    prompts = ["Apple", "The mother tongue of Danielle Darrieux is"]
+    edits = [[], [change(model, 5)], [change(model, 7), change(model, 3)]]
+    before = model.output_weight(1).clone()
+    with edited_by_row(model, edits, 1):
+        together = generate(model, prompts, n_tokens=8, top_k=[1, 5], copies=3)
+    assert torch.equal(model.output_weight(1), before)
+    alone = []
+    for own in edits:
+        with edited(model, own, 1):
+            alone += generate(model, prompts, n_tokens=8, top_k=[1, 5])
+    assert together == alone
+    assert len(set(together)) == len(together)  # the control: edits change what is said
+    assert generate(model, prompts, n_tokens=8, top_k=[1, 5]) == alone[:2]  # no hook is left
 
 
 def test_generation_is_seeded_and_follows_edits(tiny_model):
