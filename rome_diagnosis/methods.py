@@ -37,6 +37,14 @@ PARAMETERS: Mapping[str, str] = {
 }
 
 
+# What may be done to a computed update before it is written, as documents call it. The mathematics
+# are :data:`diag.mathematics.post.POST`.
+POST: Mapping[str, str] = {
+    "rect": "RECT: only the 40 % of entries with the largest relative change",
+    "prune": "PRUNE: singular values above the weights' largest are condensed",
+}
+
+
 @dataclass(frozen=True)
 class Method:
     """One method: what it puts into the equation, and how it is shown.

@@ -39,6 +39,7 @@ def batch(
     hyperparameters: str | os.PathLike[str] | None = None,
     layers: Sequence[int] | None = None,
     parameters: Mapping[str, float] | None = None,
+    post: str | None = None,
     perform: bool = False,
     save_model: str | os.PathLike[str] | None = None,
     **options: Unpack[BatchOptions],
@@ -53,6 +54,7 @@ def batch(
         layers: The edited layers; by default those of the file, else the one published work edits.
         parameters: Values by names of :data:`rome_diagnosis.methods.PARAMETERS`, which have
             precedence over the file's.
+        post: A row of :data:`rome_diagnosis.methods.POST` that holds the update down.
         perform: Whether to make the batch; the model is afterwards what it was.
         save_model: A directory for the edited model; makes the batch.
         **options: Model, contexts and second moment (:class:`probes.setup.Setup`), and for a batch
@@ -76,7 +78,7 @@ def batch(
         raise UserError("the batch has no edits")
     n_prefixes = options.get("n_prefixes")
     setup, settings = split_options({**options})
-    chosen = choose(method, hyperparameters, layers, parameters)
+    chosen = choose(method, hyperparameters, layers, parameters, post=post)
     return run(
         listed,
         setup,
@@ -92,6 +94,8 @@ def choose(
     hyperparameters: str | os.PathLike[str] | None = None,
     layers: Sequence[int] | None = None,
     parameters: Mapping[str, float] | None = None,
+    *,
+    post: str | None = None,
     **target: Any,
 ) -> MethodFile:
     """A method with its layers and parameters, from a file and from what has precedence over it.
@@ -101,6 +105,7 @@ def choose(
         hyperparameters: As of :func:`batch`.
         layers: As of :func:`batch`.
         parameters: As of :func:`batch`.
+        post: As of :func:`batch`.
         **target: Hyper-parameters of the target's optimisation that have precedence.
 
     Returns:
@@ -125,6 +130,7 @@ def choose(
         chosen = dataclasses.replace(chosen, layers=tuple(layers))
     return dataclasses.replace(
         chosen,
+        post=post,
         parameters={**chosen.parameters, **(parameters or {})},
         target=dataclasses.replace(chosen.target, **target),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from diag.verify.command import add_measurement, edits_of, measurement_of
 from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS, PARAMETERS
+from rome_diagnosis.methods import METHODS, PARAMETERS, POST
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -75,6 +75,12 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         default=unset,
         help="the edited blocks (default: those of the file, else the one published work edits)",
     )
+    group.add_argument(
+        "--post",
+        choices=tuple(POST),
+        default=unset,
+        help="; ".join(POST.values()).replace("%", "%%"),
+    )
     for name, symbol in PARAMETERS.items():
         group.add_argument(f"--{name}", type=_natural, default=unset, help=symbol)
     group.add_argument(
@@ -116,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.get("hyperparameters"),
             _layers(given),
             {name: given[name] for name in PARAMETERS if name in given},
+            post=given.get("post"),
             **clamp,
         )
         listed = edits_of(given)

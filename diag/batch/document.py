@@ -145,6 +145,7 @@ def _measured_with(preflight: Preflight) -> dict[str, Any]:
             "parameters": _parameters(workplace.geometries[workplace.layers[0]]),
             "clamp": chosen.target.clamp_norm_factor,
             "spread": chosen.row.spread,
+            "post": chosen.post,
         },
         "contexts": {
             "seed": workplace.seed if workplace.sampled else None,
@@ -174,16 +175,14 @@ def _written(preflight: Preflight, made: Performed, on_texts: float) -> list[dic
     for i, written in enumerate(made.layers):
         moment = preflight.workplace.moments[written.layer].moment
         weight = preflight.workplace.model.output_weight(written.layer).double().norm()
-        norm = written.update.norm
-        own = written.update.response(written.keys[:, 0]).diagonal()
         rows.append(
             {
                 "layer": written.layer,
-                "update_norm": norm,
-                "relative_update_norm": norm / float(weight),
+                "update_norm": written.norm,
+                "relative_update_norm": written.norm / float(weight),
                 "residual": float(written.update.residuals.square().sum(1).mean().sqrt()),
-                "received": float(own.median()),
-                "damage": None if moment is None else written.update.damage(moment),
+                "received": float(written.received.median()),
+                "damage": None if moment is None else written.damage(moment),
                 "damage_measured": on_texts if i == 0 else None,
             }
         )

@@ -19,6 +19,7 @@ from torch import Tensor
 from diag.batch.settings import Workplace
 from diag.mathematics.family import Update
 from diag.mathematics.metrics import combined, left
+from diag.mathematics.post import POST
 from probes.edited.weights import Total, edited, writable
 from probes.keys.batch import batch_keys, stream_at
 from probes.request.lookup import lookup
@@ -37,16 +38,36 @@ class Written:
         layer: The block.
         keys: The edits' keys under contexts 0…n, the layers below already written.
         update: The update.
+        change: ΔW as it was written: added up in float64, for its parts may be large and nearly
+            opposite.
+        post: The rule of :data:`diag.mathematics.post.POST` that ΔW went through, or ``None``.
     """
 
     layer: int
     keys: Float[Tensor, "m n_ctx d_mlp"]
     update: Update
+    change: Total
+    post: str | None = None
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of ΔW as it was written."""
+        return float(self.change.matrix.norm())
+
+    def damage(self, corpus_moment: Float[Tensor, "d_mlp d_mlp"]) -> float:
+        """Root mean square change of the output over corpus tokens, √tr(ΔWᵀ C ΔW)."""
+        if self.post is None:
+            return self.update.damage(corpus_moment)
+        change = self.change.matrix
+        return float((change * (corpus_moment @ change)).sum().clamp(min=0).sqrt())
 
     @cached_property
-    def change(self) -> Total:
-        """The change, added up in float64: its parts may be large and nearly opposite."""
-        return Total(self.update.change())
+    def received(self) -> Float[Tensor, " m"]:
+        """The share of its residual that each edit's bare prompt received here."""
+        wanted = self.update.residuals
+        along = (self.keys[:, 0].double() @ self.change.matrix * wanted).sum(1)
+        squares = wanted.square().sum(1)
+        return torch.where(squares > 0, along / squares, 0.0)
 
 
 @dataclass(frozen=True)
@@ -130,7 +151,10 @@ def performed(
             except ZeroDivisionError as error:
                 where = f"{method.short} cannot make this batch in block {layer}"
                 raise UserError(f"{where}: {error}") from error
-            made.append(Written(layer, keys, update))
+            change, post = update.change(), workplace.chosen.post
+            if post is not None:
+                change = POST[post](change, model.output_weight(layer))
+            made.append(Written(layer, keys, update, Total(change), post))
             stack.enter_context(edited(model, [made[-1].change], layer))
         yield Performed(
             targets=tuple(targets),

@@ -22,7 +22,7 @@ from probes.target_value.hyperparameters import (
     plain_name,
 )
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS, PARAMETERS, Method
+from rome_diagnosis.methods import METHODS, PARAMETERS, POST, Method
 
 # The published files' names for the parameters of an update.
 PUBLISHED_NAMES: Mapping[str, str] = {
@@ -52,12 +52,14 @@ class MethodFile:
         layers: The edited layers in ascending order; empty where nobody named any.
         parameters: What tunes the update, by names of :data:`rome_diagnosis.methods.PARAMETERS`.
         target: How the target value is optimised.
+        post: A row of :data:`rome_diagnosis.methods.POST` that holds the update down, or ``None``.
     """
 
     method: str
     layers: tuple[int, ...] = ()
     parameters: Mapping[str, float] = field(default_factory=dict)
     target: Hyperparameters = field(default_factory=Hyperparameters)
+    post: str | None = None
 
     def __post_init__(self) -> None:
         """Refuses parameters with which the update means nothing.
@@ -74,6 +76,8 @@ class MethodFile:
                 raise UserError(
                     f"{name} ({PARAMETERS[name]}) is {value}: it must be from 0 to 1e12"
                 )
+        if self.post is not None and self.post not in POST:
+            raise UserError(f"nothing called {self.post!r} is done to updates: {', '.join(POST)}")
         if len(self.layers) > 1 and not METHODS[self.method].in_stream:
             raise UserError(
                 f"{self.method} edits one layer, not {', '.join(map(str, self.layers))}"

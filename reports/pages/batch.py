@@ -8,6 +8,7 @@ from typing import Any
 from reports.figures import batch as figures_of
 from reports.numbers import chance, counted, number, percent, share, times
 from reports.tables import methods, setup, verdicts
+from rome_diagnosis.methods import POST
 
 Document = Mapping[str, Any]
 LISTED = 200  # edits of the table: those that receive least
@@ -211,6 +212,11 @@ def measured_with(document: Document) -> list[str]:
     sentences = [
         f"{methods.short(str(method['name']))}{f': {tuned}' if tuned else ''}; targets clamped to "
         f"{number(method['clamp'])} times the length of what they start from.",
+        *(
+            [f"{POST[post]}: applied before writing, not foretold."]
+            if (post := method.get("post"))
+            else []
+        ),
         *(
             f"C of {block} over {number(moment['n_tokens'])} tokens ({moment['source']})."
             for block, moment in moments.items()

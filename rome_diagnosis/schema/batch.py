@@ -28,7 +28,8 @@ class WrittenLayer(TypedDict):
         update_norm: ‖ΔW‖, Frobenius.
         relative_update_norm: The same over ‖W‖.
         residual: Root mean square length of the residuals it was to write.
-        received: Median over the edits of φ at the bare prompt, with the keys as they were then.
+        received: Median over the edits of the share of its residual that the bare prompt's MLP
+            output received, with the keys as they were then.
         damage: Root mean square change of the MLP's output over the corpus, in closed form; null
             without a corpus moment.
         damage_measured: The same measured on the text set; null above the first layer, whose keys
@@ -337,12 +338,15 @@ class ChosenMethod(TypedDict):
             ``threshold`` τ, ``l2`` L₂.
         clamp: ‖δ‖ is clamped to this factor of the length of what δ is added to.
         spread: ``even`` where each layer writes its part by number, ``root`` by its square root.
+        post: What holds the computed update down before it is written, ``rect`` or ``prune``;
+            what is foretold is the update before it. ``None`` where nothing does.
     """
 
     name: Name
     parameters: dict[Name, Size]
     clamp: Size
     spread: Literal["even", "root"]
+    post: NotRequired[Literal["rect", "prune"] | None]
 
 
 class BatchDocument(Head):
