@@ -27,8 +27,8 @@ def rect(change: Matrix, weight: Matrix) -> Matrix:
         weight: W it is added to.
 
     Returns:
-        ΔW with all but :data:`RECT_SHARE` of its entries zero (Gu et al. 2024, "Model Editing Harms General
-        Abilities of Large Language Models: Regularization to the Rescue").
+        ΔW with all but :data:`RECT_SHARE` of its entries zero (Gu et al. 2024, "Model
+        Editing Harms General Abilities of Large Language Models").
     """
     relative = (change / weight.to(change)).abs().nan_to_num(0.0, posinf=torch.inf)
     n = max(1, round(RECT_SHARE * relative.numel()))
@@ -46,8 +46,8 @@ def prune(change: Matrix, weight: Matrix) -> Matrix:
         weight: W it is added to.
 
     Returns:
-        ΔW with each σ above σ₁(W) replaced by log_α σ − log_α σ₁(W) + σ₁(W) (Ma et al. 2025,
-        "Perturbation-Restrained Sequential Model Editing", the function F), and the others as they are.
+        ΔW with each σ above σ₁(W) replaced by log_α σ − log_α σ₁(W) + σ₁(W), and the others as they
+        are (Ma et al. 2025, "Perturbation-Restrained Sequential Model Editing", the function F).
     """
     largest = torch.linalg.matrix_norm(weight.to(change), 2)
     left, values, right = torch.linalg.svd(change, full_matrices=False)
