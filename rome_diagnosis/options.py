@@ -124,6 +124,36 @@ def add_seed(to: Options, help: str = "seed of everything that is sampled") -> N
     to.add_argument("--seed", type=seed, default=0, help=help)
 
 
+def add_method(to: Options) -> None:
+    """Adds ``--method``, by which a command about one fact's editors turns to another method."""
+    from rome_diagnosis.methods import METHODS
+
+    to.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default=UNSET,
+        help="rome, c_rome and p_rome are always shown together; any other goes to diag.batch, "
+        "with its options",
+    )
+
+
+def names_a_batch_method(words: Sequence[str]) -> bool:
+    """Whether a command line's ``--method`` is for ``diag.batch``.
+
+    Args:
+        words: The command line, without the program's name.
+
+    Returns:
+        Whether it names a method, and not one of the editors that are shown together.
+    """
+    from rome_diagnosis.editors import EDITORS
+
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--method", nargs="?")
+    method = reader.parse_known_args(words)[0].method
+    return method is not None and method not in EDITORS
+
+
 def add_clamp_factor(to: Options) -> None:
     """Adds ``--clamp-factor``."""
     to.add_argument(

@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=unset,
         help="edits as JSON, CSV or Parquet, in any published format; or --subject for one",
     )
+    parser.add_argument("--edits", metavar="FILE", default=unset, help=argparse.SUPPRESS)
     parser.add_argument(
         "--limit", type=options.count, default=unset, help="the batch is the first N edits"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from rome_diagnosis import command, options
@@ -15,6 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_request(parser)
     options.add_model(parser, several=True)
     options.add_clamp_factor(parser)
+    options.add_method(parser)
     group = options.add_output(parser)
     group.add_argument(
         "--save-tensors",
@@ -41,7 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: For anything the user can put right.
     """
-    parsed = build_parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if options.names_a_batch_method(words):
+        from diag.batch.command import main as check_batch
+
+        return check_batch(words)
+    parsed = build_parser().parse_args(words)
     given = vars(parsed)
     if len(given.get("layer", ())) > 1:  # Several blocks, or the word "all".
         return _sweep(parsed)

@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="results go here as they come, and an interrupted run resumes from it (default: "
         "beside --json FILE)",
     )
+    options.add_method(group)
     options.add_model(parser)
     add_optimisation(parser)
     add_measurement(parser)
@@ -164,6 +165,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: For anything the user can put right.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if options.names_a_batch_method(words):
+        from diag.batch.command import main as perform_batch
+
+        return perform_batch(["--perform", *words])
     parsed = build_parser().parse_args(words)
     given = vars(parsed)
     # Mistakes that can be seen now should not wait for a model to load.

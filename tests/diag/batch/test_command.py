@@ -12,6 +12,8 @@ import transformers
 
 from diag.batch import batch
 from diag.batch.command import main
+from diag.keys.command import main as keys
+from diag.verify.command import main as verify
 from probes import bundled
 from probes.request.cases import from_record
 from rome_diagnosis.errors import UserError
@@ -168,3 +170,21 @@ def test_no_edits_are_no_batch() -> None:
 def test_mistakes_are_one_line(words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         main([*words, "--quiet"])
+
+
+def test_commands_of_one_fact_turn_to_a_batch_for_its_methods(tmp_path: Path) -> None:
+    """``--method`` of diag.keys and diag.verify: the same document as diag.batch writes."""
+    words = ["--subject", "Apple", "--method", "emmet", "--prefix", PREFIXES[0], "--quiet"]
+    words += ["--max-texts", "2"]
+    written = {}
+    for name, command in (("keys", keys), ("verify", verify), ("batch", main)):
+        path = tmp_path / f"{name}.json"
+        command([*words, "--json", str(path)])
+        written[name] = json.loads(path.read_text())
+    assert written["keys"]["family"] == written["verify"]["family"] == written["batch"]["family"]
+    assert [name for name in written if "performed" in written[name]] == ["verify"]
+    assert written["keys"]["method"]["name"] == "emmet"
+    one_fact = tmp_path / "rome.json"
+    keys(["--subject", "Apple", "--method", "c_rome", "--prefix", PREFIXES[0], "--json",
+          str(one_fact), "--quiet"])  # fmt: skip
+    assert json.loads(one_fact.read_text())["schema"] == "diag.keys/1"
