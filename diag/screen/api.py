@@ -27,6 +27,7 @@ def screen(
     on_error: OnError = "skip",
     riskiest: str | os.PathLike[str] | None = None,
     n_riskiest: int = 100,
+    forecast: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **setup: Unpack[SetupOptions],
 ) -> Screening:
@@ -39,6 +40,7 @@ def screen(
         on_error: ``"skip"`` lists a row that is no edit as an error, ``"refuse"`` ends the run.
         riskiest: A file for the riskiest cases, as ``diag.verify --edits`` reads it.
         n_riskiest: Write at most this many of them.
+        forecast: Whether to forecast the edits one after another too; see :mod:`diag.sequence`.
         progress: Called with the rows done and all rows.
         **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
 
@@ -48,6 +50,7 @@ def screen(
     Raises:
         UserError: For anything the caller can put right.
     """
+    from diag.screen.in_order import with_forecast
     from diag.screen.run import run, scan
     from probes.ranks import ranks
     from probes.setup import Setup
@@ -65,6 +68,8 @@ def screen(
             riskiest=None if riskiest is None else os.fspath(riskiest),
             n_riskiest=n_riskiest,
         )
+        if forecast:
+            job = with_forecast(job, chosen)
         return run(job, group, progress or (lambda done, total: None))
 
 

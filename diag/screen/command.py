@@ -45,6 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--n-riskiest", type=options.natural, default=100, help="write at most this many of them"
     )
+    group.add_argument(
+        "--forecast",
+        action="store_true",
+        help="forecast the edits one after another, in this order, too",
+    )
     options.add_prefixes(group)
     options.add_clamp_factor(group)
     options.add_model(parser)
@@ -87,6 +92,7 @@ def _screen(
 ) -> tuple[Screening, bool]:
     """Screens, and says whether this process is the one that reports."""
     from diag.screen.api import plan
+    from diag.screen.in_order import with_forecast
     from diag.screen.run import run, scan
     from probes.ranks import ranks
 
@@ -105,4 +111,6 @@ def _screen(
                 n_riskiest=parsed.n_riskiest,
                 command_line=shlex.join(["python", "-m", "diag.screen", *words]),
             )
+            if parsed.forecast:
+                job = with_forecast(job, setup)
             return run(job, group, progress), group.is_first

@@ -68,6 +68,7 @@ class Plan:
         riskiest: A file for the riskiest cases, or ``None``.
         n_riskiest: How many.
         command_line: What repeats the run.
+        in_order: Forecasts the data set as a list of edits; ``None`` where that is not asked.
     """
 
     scan: Scan
@@ -77,6 +78,7 @@ class Plan:
     riskiest: str | None
     n_riskiest: int
     command_line: str | None
+    in_order: Callable[[Plan], dict[str, Any]] | None = None
 
     @property
     def shard(self) -> int:
@@ -184,6 +186,8 @@ def _run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Scre
     if group.is_first:
         parts.merge(range(n_shards), plan.scan.n_rows)
         document = _document(plan, figures, time.perf_counter() - began)
+        if plan.in_order is not None:
+            document["in_order"] = plan.in_order(plan)
     return Screening(plan.output, group.share(envelope.plain(document)))
 
 

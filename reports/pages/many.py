@@ -10,7 +10,7 @@ from typing import Any
 from reports.figures import many, projections
 from reports.numbers import counted, number, percent
 from reports.pages import edit as edit_page
-from reports.tables import arms, editors, groups, setup, verdicts
+from reports.tables import arms, editors, groups, sequence, setup, verdicts
 from reports.tables.edits import Edit, denominators, edits
 from rome_diagnosis.editors import PUBLISHED, REMEDY
 
@@ -45,6 +45,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "predictive": groups.predictive(document["summary"]) if performed else None,
         "listed": [_row(document, each) for each in listed[:LISTED]],
         "refused": refused(document),
+        "in_order": sequence.in_order(document),
         "notes": setup.notes(document),
         "first_tokens": any(each.predicted_first is not None for each in listed),
         "measured_with": setup.measured_with(document) if "model" in document else [],

@@ -15,6 +15,8 @@ HEAD = (
     "Edits", "Perplexity", "95\u00a0% interval", "Latest", "All edits", "With prefix", "Neighbours",
     "Other facts", "Damage", "On the texts", "‖ΔW‖/‖W‖", "σ₁/σ₁", "Model",
 )  # fmt: skip
+REACH_HEAD = ("", "Edits", "Dangerous alone", "Harm at edit", "Collapse at edit",
+              "Damage at the end", "At first tokens")  # fmt: skip
 
 
 def headline(document: Document) -> str:
@@ -61,10 +63,7 @@ def culprit(document: Document) -> str | None:
 def reaches(document: Document) -> list[Row]:
     """How far the list gets: with each editor, without its dangerous edits, and repaired."""
     forecast = document["forecast"]
-    rows = [
-        _reach(editors.editor(name).short, reach, number(reach["n_dangerous"]))
-        for name, reach in document["editors"].items()
-    ]
+    rows = reaches_by_editor(document)
     short = editors.editor(document["method"]).short
     if forecast["dangerous"]:
         rows.append(_reach(f"{short} without dangerous edits", forecast["without_dangerous"], "0"))
@@ -76,8 +75,32 @@ def reaches(document: Document) -> list[Row]:
     return rows
 
 
-REACH_HEAD = ("", "Edits", "Dangerous alone", "Harm at edit", "Collapse at edit",
-              "Damage at the end", "At first tokens")  # fmt: skip
+def reaches_by_editor(forecast: Document) -> list[Row]:
+    """How far a list gets with each editor: of a forecast, or of a screened data set's."""
+    return [
+        _reach(editors.editor(name).short, reach, number(reach["n_dangerous"]))
+        for name, reach in forecast["editors"].items()
+    ]
+
+
+def in_order(screened: Document) -> dict[str, Any] | None:
+    """A screened data set as a list: rows under :data:`REACH_HEAD`, and sentences.
+
+    Args:
+        screened: A ``diag.screen/1`` document.
+
+    Returns:
+        ``head``, ``rows`` and ``told``; ``None`` where the list was not forecast.
+    """
+    listed = screened.get("in_order")
+    if listed is None:
+        return None
+    why_not = listed["not_checked"]
+    return {
+        "head": REACH_HEAD,
+        "rows": reaches_by_editor(listed),
+        "told": listed["advice"] if why_not is None else [why_not],
+    }
 
 
 def _reach(name: str, reach: Document, dangerous: str) -> Row:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from reports.numbers import counted, number, percent
 from reports.pages.many import at_risk
-from reports.tables import editors, setup, verdicts
+from reports.tables import editors, sequence, setup, verdicts
 from reports.text import console as parts
 from reports.text.console import Document, quoted
 from rome_diagnosis.editors import PUBLISHED
@@ -36,7 +36,7 @@ def render(document: Document) -> RenderableType:
         Something ``rich`` prints.
     """
     summary = document["summary"]
-    riskiest = document["riskiest_file"]
+    riskiest, listed = document["riskiest_file"], sequence.in_order(document)
     return parts.page(
         at_risk(summary["verdicts"].get("collapse_risk", 0), summary["screened"],
                 document["dataset"]["name"]),
@@ -45,6 +45,12 @@ def render(document: Document) -> RenderableType:
             "Riskiest edits", _riskiest(document),
             parts.dim(f"python -m diag.verify --edits {riskiest}") if riskiest else None,
         ),
+        parts.section(
+            "One after another, in this order",
+            parts.table(("", *(f">{title.lower()}" for title in listed["head"][1:])),
+                        listed["rows"]),
+            *map(Text, listed["told"]),
+        ) if listed else None,
         parts.section("Rows that are no edits", _errors(document)) if document["errors"] else None,
         parts.section("Measured with", _measured_with(document)),
     )  # fmt: skip

@@ -5,8 +5,10 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
+from rome_diagnosis.schema.sequence import ListReach
 from rome_diagnosis.schema.shared import (
     Contexts,
+    Dataset,
     Head,
     Limits,
     Model,
@@ -18,6 +20,7 @@ from rome_diagnosis.schema.values import (
     Cosine,
     Count,
     Either,
+    Name,
     Number,
     Positive,
     Prompt,
@@ -89,20 +92,6 @@ class RefusedRow(TypedDict):
 COLUMNS: tuple[str, ...] = tuple(ScreenedRow.__annotations__)
 NEEDED: frozenset[str] = ScreenedRow.__required_keys__
 Row = Annotated[ScreenedRow | RefusedRow, Either("error")]
-
-
-class Dataset(TypedDict):
-    """The data set.
-
-    Attributes:
-        name: Name of its file.
-        digest: SHA-256 of its bytes.
-        notes: What was left out or changed in reading it.
-    """
-
-    name: str
-    digest: str
-    notes: NotRequired[list[str]]
 
 
 class VerdictCounts(TypedDict, closed=True):
@@ -187,6 +176,22 @@ class ScreenRun(TypedDict):
     peak_memory: Annotated[list[Count], Len(1)]
 
 
+class InOrder(TypedDict):
+    """What would come of the edits, made one after another in the data set's order.
+
+    Attributes:
+        edits: How many of them can be made.
+        editors: How far the list gets with each editor.
+        advice: What to do, in sentences.
+        not_checked: Why the damage of the list is not known; null where it is.
+    """
+
+    edits: Count
+    editors: dict[Name, ListReach]
+    advice: list[str]
+    not_checked: str | None
+
+
 class ScreenDocument(Head):
     """The summary of a screened data set.
 
@@ -205,6 +210,7 @@ class ScreenDocument(Head):
         riskiest: The riskiest rows.
         riskiest_file: Where the riskiest records were written; null if they were not.
         run: How the work was done.
+        in_order: What would come of the edits one after another; absent where it was not asked.
         rows: The table's rows; reports read them from the table.
     """
 
@@ -222,6 +228,7 @@ class ScreenDocument(Head):
     riskiest: list[ScreenedRow]
     riskiest_file: str | None
     run: ScreenRun
+    in_order: NotRequired[InOrder]
     rows: NotRequired[list[Row]]
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.screen import Dataset
 from rome_diagnosis.schema.shared import (
     Contexts,
+    Dataset,
     Head,
     Limits,
     Model,
@@ -151,15 +151,23 @@ class Reach(TypedDict):
     first_tokens: Size | None
 
 
-class EditorReach(Reach):
+class ListReach(Reach):
     """How far the list gets with one editor.
 
     Attributes:
         n_dangerous: How many of its edits are dangerous alone.
-        curve: Damage along the list; empty where it could not be checked.
     """
 
     n_dangerous: Count
+
+
+class EditorReach(ListReach):
+    """How far the list gets with one editor, and how damage grows.
+
+    Attributes:
+        curve: Damage along the list; empty where it could not be checked.
+    """
+
     curve: list[ForecastPoint]
 
 

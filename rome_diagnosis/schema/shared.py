@@ -239,3 +239,17 @@ class Projections(TypedDict):
 
     keys: Projection
     directions: Projection
+
+
+class Dataset(TypedDict):
+    """The data set.
+
+    Attributes:
+        name: Name of its file.
+        digest: SHA-256 of its bytes.
+        notes: What was left out or changed in reading it.
+    """
+
+    name: str
+    digest: str
+    notes: NotRequired[list[str]]

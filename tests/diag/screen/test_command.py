@@ -142,6 +142,29 @@ def test_the_riskiest_cases_are_ready_to_be_verified(screened: Path, files: Path
     assert {case.request.target_new for case in found.cases} == {"X"}
 
 
+def test_the_forecast_in_order_is_the_one_of_a_list(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from diag.sequence import sequence
+
+    summary = tmp_path / "summary.json"
+    main([*words(files, tmp_path / "t.parquet"), "--forecast", "--json", str(summary)])
+    shown = capsys.readouterr().out
+    listed = json.loads(summary.read_text())["in_order"]
+    alone = sequence(
+        files / "edits.jsonl", model=files / "model", layer=1, n_prefixes=4,
+        second_moment=str(files / "c.safetensors"), quiet=True,
+    ).document  # fmt: skip
+    assert listed["edits"] == len(alone["edits"]) > 20
+    assert listed["advice"] == alone["advice"]
+    for name, reach in listed["editors"].items():
+        assert reach == {key: alone["editors"][name][key] for key in reach}
+    assert "One after another, in this order" in shown
+    main([*words(files, tmp_path / "u.parquet"), "--json", str(other := tmp_path / "v.json")])
+    assert "in_order" not in json.loads(other.read_text())  # only where it is asked for
+    assert "One after another" not in capsys.readouterr().out
+
+
 def test_shards_and_batches_change_nothing(
     screened: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

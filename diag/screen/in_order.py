@@ -1,0 +1,64 @@
+"""What would come of a data set's edits if they were made one after another, in its order."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Any
+
+from probes.target_value.hyperparameters import Hyperparameters
+
+if TYPE_CHECKING:
+    from diag.screen.run import Plan
+    from probes.setup import Setup
+
+
+def with_forecast(plan: Plan, setup: Setup) -> Plan:
+    """A screening that forecasts its data set as a list too.
+
+    Args:
+        plan: The screening.
+        setup: What it is made with.
+
+    Returns:
+        The same with ``in_order``.
+    """
+    return dataclasses.replace(plan, in_order=functools.partial(forecast, setup=setup))
+
+
+def forecast(plan: Plan, setup: Setup) -> dict[str, Any]:
+    """Forecasts the data set as a list, with what was loaded to screen it.
+
+    Args:
+        plan: The screening.
+        setup: What it was made with.
+
+    Returns:
+        The ``in_order`` of a ``diag.screen/1`` document; see :mod:`diag.sequence`.
+
+    Raises:
+        UserError: If not one edit can be made.
+    """
+    from diag.sequence.api import sequence
+
+    screener = plan.screener
+    here = dataclasses.replace(
+        setup, model=screener.shared.model, second_moment=screener.moment,
+        prefixes=list(screener.shared.prefixes) if setup.prefixes is None else setup.prefixes,
+        quiet=True,
+    )  # fmt: skip
+    listed = sequence(
+        plan.scan.path,
+        hyperparameters=Hyperparameters(clamp_norm_factor=screener.clamp),
+        **here.options(),
+    ).document
+    reaches = {
+        name: {key: value for key, value in reach.items() if key != "curve"}
+        for name, reach in listed["editors"].items()
+    }
+    return {
+        "edits": len(listed["edits"]),
+        "editors": reaches,
+        "advice": listed["advice"],
+        "not_checked": listed["forecast"]["not_checked"],
+    }
