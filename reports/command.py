@@ -27,6 +27,7 @@ TEXTS = {
     "diag.covariance/1": "reports.text.covariance",
     "diag.sweep/1": "reports.text.sweep",
     "diag.batch/1": "reports.text.batch",
+    "diag.apply/1": "reports.text.apply",
     "probes.first_token/1": "reports.text.first_token",
 }
 

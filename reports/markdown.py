@@ -1,30 +1,19 @@
-"""Saved results as Markdown: the page's argument and numbers, without its figures.
-
-Every text is escaped where it is put into a line, table or list; only what this module itself
-marks as :class:`Marked` is Markdown.
-"""
+"""Saved results as Markdown: the page's argument and numbers, without its figures."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reports.marked import Marked, bold, bullets, code, heading, line, table
 from reports.numbers import counted, number, percent
 from reports.pages.page import view
-from rome_diagnosis.text import markdown
 
 LISTED = 50
 EQUATION = (
     "ΔW = C⁻¹k (v* − v)ᵀ / D; the MLP's output changes by ‖v* − v‖ · √(uᵀCu) / abs(D) over "
     "ordinary tokens."
 )
-
-
-class Marked(str):
-    """Text that is Markdown already."""
-
-    __slots__ = ()
 
 
 def render(*documents: Mapping[str, Any]) -> str:
@@ -45,52 +34,9 @@ def render(*documents: Mapping[str, Any]) -> str:
         "sequence": _sequence,
         "sweep": _sweep,
         "batch": _batch,
+        "apply": _apply,
     }  # fmt: skip
     return "\n".join(kinds[shown["kind"]](shown)).rstrip() + "\n"
-
-
-def line(*parts: object) -> Marked:
-    """Texts one after another on a line, escaped unless they are marked."""
-    return Marked("".join(part if isinstance(part, Marked) else _escaped(part) for part in parts))
-
-
-def bold(text: object) -> Marked:
-    """A text set in bold; nothing is bold about blanks alone."""
-    shown = markdown(text)
-    return Marked(f"**{shown}**" if shown else "")
-
-
-def code(value: str) -> list[str]:
-    """A block of code, in a fence longer than any in it."""
-    longest = max((len(run) for run in re.findall(r"`+", value)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return [fence, value, fence, ""]
-
-
-def heading(level: int, *parts: object) -> list[str]:
-    """A heading."""
-    return ["#" * level + " " + line(*parts), ""]
-
-
-def bullets(items: Iterable[object]) -> list[str]:
-    """A list."""
-    return [*("- " + line(item) for item in items), ""]
-
-
-def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
-    """A table whose first column is text and whose others are figures."""
-    lines = [head, *rows]
-    written = ["| " + " | ".join(line(cell) for cell in row) + " |" for row in lines]
-    return [written[0], "| --- |" + " ---: |" * (len(head) - 1), *written[1:], ""]
-
-
-def _escaped(part: object) -> str:
-    """An escaped text with the blanks at its ends, which separate it from its neighbours."""
-    text = str(part)
-    shown = markdown(text)
-    before = " " if shown and text[:1].isspace() else ""
-    after = " " if shown and text[-1:].isspace() else ""
-    return f"{before}{shown}{after}"
 
 
 def _edited(before: str, subject: str, after: str) -> Marked:
@@ -383,6 +329,26 @@ def _batch_performed(shown: dict[str, Any]) -> list[str]:
             shown["written"],
         ),
     ]  # fmt: skip
+
+
+def _apply(shown: dict[str, Any]) -> list[str]:
+    lines = [
+        *heading(1, shown["title"]), line(shown["headline"]), "",
+        *(bullets(shown["reasons"]) if shown["reasons"] else []),
+        *table(shown["head"], shown["rows"]),
+    ]  # fmt: skip
+    if shown["prefixed"]:
+        lines += [line(shown["prefixed"]), ""]
+    if shown["says"]:
+        lines += heading(2, "What the model says")
+        lines += table(
+            ("After", "before", "now"),
+            [(f"{prefix}{prompt} …", old, new) for _, prefix, prompt, old, new in shown["says"]],
+        )
+    lines += heading(2, "What was written") + table(("What", "Value"), shown["written"])
+    lines += heading(2, "How to take it back, bit for bit")
+    lines += [line("DIR is the model's directory."), "", *code(shown["undo"])]
+    return lines + _repeat([shown["d"]], shown)
 
 
 def _missing(command: str) -> list[str]:

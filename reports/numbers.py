@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rome_diagnosis.shares import wilson
+
 PERCENT = "\u00a0%"  # never alone on the next line
 
 
@@ -42,6 +44,14 @@ def times(value: float | None) -> str:
 def share(value: float | None) -> str:
     """A share of things that were counted, in whole per cents."""
     return "–" if value is None else f"{round(100 * value)}{PERCENT}".replace("-", "−")
+
+
+def share_of(value: float | None, n: int) -> str:
+    """A share with Wilson's 95 % interval, which says what so few can tell."""
+    if value is None or n < 1:
+        return "–"
+    low, high = (round(100 * end) for end in wilson(min(1.0, value), n))
+    return f"{share(value)} ({low} to {high})"
 
 
 def percent(value: float | None) -> str:

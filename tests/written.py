@@ -20,6 +20,7 @@ RESULTS = {
     "diag.covariance.result": ("SecondMoments",),
     "diag.sweep.result": ("LayerSweep",),
     "diag.batch.result": ("Batch",),
+    "diag.apply.result": ("Applied",),
     "probes.first_token.run": ("FirstTokenProbes",),
 }
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rome_diagnosis import files
 from rome_diagnosis.envelope import dumps
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.schema import validate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +66,7 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: it is not JSON") from error
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise UserError(f"{path} is not a record of edits ({SCHEMA})")
-    return document
+    return validate(document, source=str(path))
 
 
 def undo(directory: str | os.PathLike[str]) -> str:
@@ -86,7 +87,7 @@ def undo(directory: str | os.PathLike[str]) -> str:
 
     folder = files.expanded(directory)
     document = read(folder)
-    name = _text(document, "weight")
+    name = str(document["weight"])
     with files.locked(folder / RECORD):
         path = _file_of(folder, name)
         try:
@@ -129,36 +130,9 @@ def note(document: Mapping[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    from rome_diagnosis.text import markdown
+    from reports.markdown import render
 
-    lines = [
-        f"# {markdown(document['model']['name'])} with {len(document['edits'])} edits",
-        "",
-        f"One matrix was changed: `{document['weight']}`, by {document['relative_norm']:.3g} of "
-        "its norm.",
-        "",
-        "| edit | new object | editor | verdict before | probability after | prefix needed |",
-        "|---|---|---|---|---|---|",
-    ]
-    for edit in document["edits"]:
-        request = edit["request"]
-        said = edit.get("after")  # of a long list only the first edits are asked
-        where = "prefixed" if edit["needs_prefix"] else "bare"
-        probability = f"{said[where]['p_after']:.3g}" if said else "not asked"
-        lines.append(
-            f"| {markdown(request['prompt'].replace('{}', request['subject']))} "
-            f"| {markdown(request['target_new'])} | {edit['editor']} | {edit['verdict']} "
-            f"| {probability} | {'yes' if edit['needs_prefix'] else 'no'} |"
-        )
-    if any(edit["needs_prefix"] for edit in document["edits"]):
-        lines += [
-            "",
-            "Where a prefix is needed, the model gives the new object only when some text precedes "
-            "the prompt.",
-        ]
-    lines += ["", f"The model is {document['outcome']} by the limits in `{RECORD}`.", ""]
-    lines += ["To restore the original weights, bit for bit:", ""]
-    return "\n".join([*lines, "```bash", "python -m diag.apply --undo .", "```", ""])
+    return render(document)
 
 
 def _file_of(folder: Path, name: str) -> Path:
@@ -170,10 +144,3 @@ def _file_of(folder: Path, name: str) -> Path:
         return folder / Path(json.loads(index.read_text(encoding="utf-8"))["weight_map"][name]).name
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{index} does not say where {name} is stored") from error
-
-
-def _text(document: Mapping[str, Any], field: str) -> str:
-    value = document.get(field)
-    if not isinstance(value, str):
-        raise UserError(f"the record of edits is damaged: it has no {field}")
-    return value

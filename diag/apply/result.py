@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,14 +35,6 @@ class Applied(envelope.Saved):
         """What became of the model: ``collapsed``, ``damaged`` or ``intact``."""
         return str(self.document["outcome"])
 
-    def to_html(self) -> str:
-        """The record for people to read, as a page of preformatted text."""
-        return (
-            '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>Edits of a model</title>\n{self._repr_html_()}\n</html>\n"
-        )
-
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each edit."""
         import pandas as pd
@@ -67,8 +58,3 @@ class Applied(envelope.Saved):
         return (
             f"Applied({len(self.edits)} edits in {self.directory!r}; the model is {self.outcome})"
         )
-
-    def _repr_html_(self) -> str:
-        from diag.apply.record import note
-
-        return f'<pre style="white-space: pre-wrap">{html.escape(note(self.document))}</pre>'

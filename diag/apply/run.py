@@ -15,12 +15,13 @@ from typing import Any
 from diag.apply import record
 from diag.apply.choose import Choice, choose
 from diag.apply.result import Applied
-from diag.judgement import outcome
+from diag.judgement import limits, outcome
 from diag.keys.judge import judge
 from diag.mathematics.update import RankOne
 from diag.verify.behaviour import Behaviour
 from diag.verify.one_edit import Bench
 from probes.edited.weights import edited, save_edited
+from probes.forward.generate import generate
 from probes.forward.unhooked import plain
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
@@ -29,6 +30,8 @@ from rome_diagnosis.errors import UserError
 
 # Behaviour is asked of so many edits of a list: each costs a pass over its prompts.
 MOST_ASKED = 50
+# So many edits of a list are continued, both ways, by so many tokens.
+MOST_CONTINUED, WRITTEN_TOKENS = 10, 20
 
 
 def run(
@@ -99,6 +102,8 @@ def save(
             "relative_norm": float(difference.norm() / original.double().norm()),
             "original_digest": record.digest(original),
             "edited_digest": record.digest(changed),
+            "limits": limits.of_verdicts(),
+            "collapse_ratio": bench.settings.collapse_ratio,
             **measured,
         }
     )
@@ -155,6 +160,8 @@ def _measure(
             written["after"] = {where: answers["efficacy"] for where, answers in said.items()}
             written["locality"] = said["bare"]["locality"]
         edits.append(written)
+    for written, says in zip(edits, _written(bench, cases[:MOST_CONTINUED], changes), strict=False):
+        written["says"] = says
     arm: Mapping[str, Any] = {
         "perplexity": perplexity,
         "recall": recall,
@@ -169,3 +176,20 @@ def _measure(
         "outcome_reasons": list(judged.reasons),
         "prefix": bench.wordings["editing_prefix"],
     }
+
+
+def _written(
+    bench: Bench, cases: Sequence[EditCase], changes: Sequence[RankOne]
+) -> list[dict[str, Any]]:
+    """What the model writes after each edited prompt, bare and prefixed, before and after."""
+    texts = [case.request.text for case in cases]
+    prompts = [*texts, *(bench.wordings["editing_prefix"] + text for text in texts)]
+    before = generate(bench.model, prompts, n_tokens=WRITTEN_TOKENS)
+    with edited(bench.model, changes, bench.layer):
+        after = generate(bench.model, prompts, n_tokens=WRITTEN_TOKENS)
+    said = [{"before": a, "after": b} for a, b in zip(before, after, strict=True)]
+    n = len(cases)
+    return [
+        {"bare": bare, "prefixed": prefixed}
+        for bare, prefixed in zip(said[:n], said[n:], strict=True)
+    ]

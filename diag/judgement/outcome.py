@@ -19,6 +19,7 @@ from diag.judgement.limits import (
     RECALL_KEPT,
 )
 from diag.judgement.words import percent
+from rome_diagnosis.shares import wilson
 
 Outcome = Literal["intact", "damaged", "collapsed"]
 OUTCOMES: tuple[Outcome, ...] = ("intact", "damaged", "collapsed")
@@ -97,23 +98,6 @@ def _entropy(arm: Mapping[str, Any]) -> str | None:
     return (
         f"generated text has {percent(share)} of its entropy (limit {percent(ENTROPY_KEPT.value)})"
     )
-
-
-def wilson(share: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a share.
-
-    Args:
-        share: Observed, from 0 to 1.
-        n: Of how many; 1 or more.
-        z: Normal quantile; 95% coverage by default.
-
-    Returns:
-        Low and high end (Wilson 1927).
-    """
-    centre = share + z * z / (2 * n)
-    spread = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 def settled(

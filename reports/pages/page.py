@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,13 @@ KINDS = {
     "diag.covariance/1": "moments",
     "diag.sweep/1": "sweep",
     "diag.batch/1": "batch",
+    "diag.apply/1": "apply",
 }
+# Kinds that have a page by themselves, and the module that fills it.
+PAGES = {
+    "screen": "many", "edits": "many", "sequence": "sequence", "moments": "covariance",
+    "sweep": "sweep", "batch": "batch", "apply": "apply", "first_token": "first_token",
+}  # fmt: skip
 
 
 def render(*documents: Document) -> str:
@@ -83,30 +90,10 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
     # Harmful characters are written out here, once for everything that is shown.
     shown = [cleaned(document) for document in documents]
     kinds = [_kind(document) for document in shown]
-    if kinds in (["screen"], ["edits"]):
-        from reports.pages import many
-
-        return many.view(shown[0], figures=figures)
-    if kinds == ["sequence"]:
-        from reports.pages import sequence
-
-        return sequence.view(shown[0], figures=figures)
-    if kinds == ["moments"]:
-        from reports.pages import covariance
-
-        return covariance.view(shown[0], figures=figures)
-    if kinds == ["sweep"]:
-        from reports.pages import sweep
-
-        return sweep.view(shown[0], figures=figures)
-    if kinds == ["batch"]:
-        from reports.pages import batch
-
-        return batch.view(shown[0], figures=figures)
-    if kinds == ["first_token"]:
-        from reports.pages import first_token
-
-        return first_token.view(shown[0], figures=figures)
+    if len(kinds) == 1 and kinds[0] in PAGES:
+        module = importlib.import_module(f"reports.pages.{PAGES[kinds[0]]}")
+        filled: dict[str, Any] = module.view(shown[0], figures=figures)
+        return filled
     by_kind = dict(zip(kinds, shown, strict=True))
     of_edit = set(by_kind) & {"keys", "edit"}
     if not of_edit or len(by_kind) < len(shown) or set(by_kind) - of_edit - {"first_token"}:

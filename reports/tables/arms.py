@@ -29,8 +29,15 @@ def _perplexity(figure: Arm) -> str:
     return f"{number(figure['before'])} → {after}"
 
 
-def _ratio(arm: Arm) -> str:
-    figure = arm["perplexity"]
+def ratio(figure: Arm) -> str:
+    """A perplexity's ratio with its interval.
+
+    Args:
+        figure: An arm's ``perplexity``.
+
+    Returns:
+        E.g. ``1.02× (1.00 to 1.04)``.
+    """
     ends = figure.get("ratio_interval")
     if not ends:
         return factor(figure["ratio"])
@@ -55,7 +62,8 @@ _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
     ("D, unit direction", "", lambda arm: number(arm["denominator_normalised"]), True),
     ("‖v* − v‖", "", lambda arm: number(arm["numerator_norm"]), True),
     ("Perplexity", "of held-out text", lambda arm: _perplexity(arm["perplexity"]), False),
-    ("Perplexity ratio", "after over before, 95\u00a0% interval", _ratio, False),
+    ("Perplexity ratio", "after over before, 95\u00a0% interval",
+     lambda arm: ratio(arm["perplexity"]), False),
     ("Mean text perplexity", "", lambda arm: _perplexity(arm["perplexity"]["text_mean"]),
      True),
     ("Damage, predicted", "change of hidden states over their norm", _damage("relative"), False),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from rich.console import Console, RenderableType
 
-from reports.numbers import number, percent, times
+from reports.pages import apply as page
+from reports.tables import setup
 from reports.text import console as parts
 from reports.text.console import Document
-from rome_diagnosis.editors import EDITORS
 
 SHOWN = 20
+WIDEST = 64  # characters of what the model says
+COLUMNS = {0: "edit", 1: "made with", 4: ">P(new), bare", 5: ">after a prefix"}
 
 
 def show(document: Document, console: Console | None = None) -> None:
@@ -31,30 +33,27 @@ def render(document: Document) -> RenderableType:
     Returns:
         Something ``rich`` prints.
     """
-    rows = []
-    for edit in document["edits"][:SHOWN]:
-        request = edit["request"]
-        short = EDITORS[edit["editor"]].short if edit["editor"] in EDITORS else edit["editor"]
-        after = edit.get("after")
-        rows.append(
-            (
-                f"{request['prompt'].replace('{}', request['subject'])} … {request['target_new']}",
-                short,
-                "–" if after is None else _change(after["bare"]),
-                "–" if after is None else _change(after["prefixed"]),
-                "a prefix before the prompt" if edit["needs_prefix"] else "",
-            )
-        )
-    ratio, recall = document["perplexity"]["ratio"], document["recall"]
-    lines = [
-        f"The model is {document['outcome']}: perplexity "
-        f"{'overflowed' if ratio is None else times(ratio)} of before"
-        + (f", {percent(recall['after'])} of other facts recalled." if recall else "."),
-        f"{document['weight']} changed by {percent(document['relative_norm'])} of its norm.",
-    ]
-    head = ("edit", "editor", "P bare", f"P after {document['prefix']!r}", "needs")
-    return parts.page(*lines, parts.table(head, rows))
+    edits = document["edits"]
+    rows = [page.row(edit) for edit in edits[:SHOWN]]
+    more = len(edits) - SHOWN
+    return parts.page(
+        page.headline(document),
+        *document["outcome_reasons"],
+        parts.table([*COLUMNS.values()], [[row[i] for i in COLUMNS] for row in rows]),
+        parts.dim(f"and {more:,} more") if more > 0 else None,
+        page.PREFIXED if any(edit["needs_prefix"] for edit in edits) else None,
+        parts.section("What the model says", *_says(document)) if edits[0].get("says") else None,
+        parts.dim(f"\nto take it back: {page.UNDO}"),
+        parts.section("Measured with", *setup.measured_with(document)),
+    )
 
 
-def _change(efficacy: Document) -> str:
-    return f"{number(efficacy['p_before'])} → {number(efficacy['p_after'])}"
+def _says(document: Document) -> list[str]:
+    lines = []
+    for _, prefix, prompt, before, after in page.says(document)[:SHOWN]:
+        lines += [
+            f"{prefix}{prompt} …",
+            f"  before  {parts.shortened(before, WIDEST)}",
+            f"  now     {parts.shortened(after, WIDEST)}",
+        ]
+    return lines

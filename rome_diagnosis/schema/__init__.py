@@ -7,6 +7,7 @@
 ``screen``         ``diag.screen/1``: a screened data set and its table
 ``sequence``       ``diag.sequence/1``: a list of edits made one after another
 ``batch``          ``diag.batch/1``: a batch of edits, before it is made and after
+``apply``          ``diag.apply/1``: edits that were made to stay
 ``covariance``     ``diag.covariance/1``: second moments
 ``sweep``          ``diag.sweep/1``: one edit at several blocks
 ``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``

@@ -61,7 +61,7 @@ class PerplexityChange(Change):
     bos: bool
 
 
-class Efficacy(TypedDict):
+class AskedFact(TypedDict):
     """Whether the edited fact is given. An answer's probability is its tokens' geometric mean.
 
     Attributes:
@@ -75,9 +75,6 @@ class Efficacy(TypedDict):
         success_before: Whether the criterion held before the edit.
         success: Whether it holds after it.
         criterion: What success means.
-        generated: What the edited model generates, greedily.
-        generated_before: What the unedited model generates.
-        generated_success: Whether the generated text begins with the new object.
     """
 
     p_before: Share
@@ -90,6 +87,17 @@ class Efficacy(TypedDict):
     success_before: bool
     success: bool
     criterion: str
+
+
+class Efficacy(AskedFact):
+    """The same with what the model writes.
+
+    Attributes:
+        generated: What the edited model generates, greedily.
+        generated_before: What the unedited model generates.
+        generated_success: Whether the generated text begins with the new object.
+    """
+
     generated: str
     generated_before: str
     generated_success: bool

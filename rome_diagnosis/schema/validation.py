@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import words
+from rome_diagnosis.schema.apply import ApplyDocument
 from rome_diagnosis.schema.batch import BatchDocument
 from rome_diagnosis.schema.covariance import CovarianceDocument
 from rome_diagnosis.schema.first_token import FirstTokenDocument
@@ -34,6 +35,7 @@ KINDS: Mapping[str, Any] = {
     "diag.screen/1": AnyScreenDocument,
     "diag.sequence/1": SequenceDocument,
     "diag.batch/1": BatchDocument,
+    "diag.apply/1": ApplyDocument,
     "diag.covariance/1": CovarianceDocument,
     "diag.sweep/1": SweepDocument,
     "probes.first_token/1": FirstTokenDocument,

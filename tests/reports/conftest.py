@@ -58,7 +58,7 @@ PAGES = {
     "all": ("keys", "edit", "first_token"), "identity": ("keys_identity",),
     "first_token": ("first_token",), "group": ("evidence",), "screened": ("screen",),
     "moments": ("covariance",), "sequence": ("sequence_performed",), "sweep": ("sweep",),
-    "batch": ("batch",),
+    "batch": ("batch",), "apply": ("apply",),
 }  # fmt: skip
 
 

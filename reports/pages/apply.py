@@ -1,0 +1,108 @@
+"""The page of edits that were made to stay: what was changed, what it does, how to undo it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reports.numbers import chance, counted, number, percent, share_of
+from reports.tables import arms, editors, setup, verdicts
+from rome_diagnosis.text import line
+
+Document = Mapping[str, Any]
+LISTED = 500  # rows of the table
+HEAD = ("Edit", "Made with", "Judged", "Damage at most", "P(new), bare", "after a prefix",
+        "Neighbours kept", "Needs a prefix")  # fmt: skip
+UNDO = "python -m diag.apply --undo DIR"
+PREFIXED = (
+    "Where a prefix is needed, the model gives the new object only when some text precedes the "
+    "prompt."
+)
+
+
+def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
+    """What the page shows.
+
+    Args:
+        document: A ``diag.apply/1`` document.
+        figures: Whether to draw figures; there are none.
+
+    Returns:
+        The template's values.
+    """
+    edits = document["edits"]
+    return {
+        "kind": "apply", "d": document, "title": title(document),
+        "outcome": verdicts.label(document["outcome"]),
+        "headline": headline(document), "reasons": document["outcome_reasons"],
+        "head": HEAD, "rows": [row(edit) for edit in edits[:LISTED]], "n": len(edits),
+        "prefixed": PREFIXED if any(edit["needs_prefix"] for edit in edits) else None,
+        "says": says(document), "written": written(document), "undo": UNDO,
+        "notes": setup.notes(document), "measured_with": setup.measured_with(document),
+    }  # fmt: skip
+
+
+def title(document: Document) -> str:
+    """The edit, or how many there are."""
+    edits = document["edits"]
+    if len(edits) != 1:
+        return f"{counted(len(edits), 'edit')} made in {document['model']['name']}"
+    return edited(edits[0])
+
+
+def edited(edit: Document) -> str:
+    """A prompt and its new object."""
+    request = edit["request"]
+    return f"{request['prompt'].replace('{}', request['subject'])} → {request['target_new']}"
+
+
+def headline(document: Document) -> str:
+    """What became of the model, with intervals."""
+    ratio, recall = arms.ratio(document["perplexity"]), document["recall"]
+    text = f"The model is {document['outcome']}: perplexity {ratio} of before"
+    if recall:
+        kept = share_of(recall["after"], recall["n"])
+        text += f", {kept} of {counted(recall['n'], 'other fact')} recalled"
+    return f"{text}."
+
+
+def row(edit: Document) -> tuple[str, ...]:
+    """One edit's cells, under :data:`HEAD`."""
+    after, locality = edit.get("after"), edit.get("locality")
+    return (
+        edited(edit), editors.editor(edit["editor"]).short,
+        verdicts.label(edit["verdict"]).text.lower(), percent(edit["relative_bound"]),
+        *("not asked" if after is None else _change(after[how]) for how in ("bare", "prefixed")),
+        share_of(locality["after"], locality["n"]) if locality else "–",
+        "yes" if edit["needs_prefix"] else "no",
+    )  # fmt: skip
+
+
+def _change(asked: Document) -> str:
+    return f"{chance(asked['p_before'])} → {chance(asked['p_after'])}"
+
+
+def says(document: Document) -> list[tuple[str, str, str, str, str]]:
+    """What the model writes: where, after which text, before and after; rows of the first edits."""
+    rows = []
+    for edit in document["edits"]:
+        request = edit["request"]
+        prompt = request["prompt"].replace("{}", request["subject"])
+        style = editors.editor(edit["editor"]).style
+        for how, said in (edit.get("says") or {}).items():
+            prefix = document["prefix"] if how == "prefixed" else ""
+            rows.append((style, prefix, prompt, line(said["before"]), line(said["after"])))
+    return rows
+
+
+def written(document: Document) -> list[tuple[str, str]]:
+    """Which matrix was changed, and by how much."""
+    return [
+        ("Changed matrix", document["weight"]),
+        ("‖ΔW‖ / ‖W‖", f"{number(document['relative_norm'])}; most of it where the keys of "
+                       "ordinary text do not point, so that the damage above is small"
+         if document["relative_norm"] > 1 and document["outcome"] == "intact"
+         else number(document["relative_norm"])),
+        ("SHA-256 before", document["original_digest"]),
+        ("SHA-256 after", document["edited_digest"]),
+    ]  # fmt: skip
