@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.colours import dark, light
 from reports.numbers import counted, number, percent, rank, share, times
+from reports.pages.publish import folded, published
 from reports.pages.style import style
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.text import cleaned
@@ -51,7 +52,8 @@ def render(*documents: Document) -> str:
     Raises:
         UserError: If the documents are of a kind there is no page for.
     """
-    return _template("page.html.j2", documents)
+    shown = view(*documents)
+    return _template("page.html.j2", shown, published(_main(shown), shown["title"]))
 
 
 def fragment(*documents: Document) -> str:
@@ -66,7 +68,8 @@ def fragment(*documents: Document) -> str:
     Raises:
         UserError: If the documents are of a kind there is no page for.
     """
-    return _template("fragment.html.j2", documents)
+    shown = view(*documents)
+    return _template("fragment.html.j2", shown, folded(_main(shown)))
 
 
 def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
@@ -114,7 +117,11 @@ def _kind(document: Document) -> str:
     return "edits" if kind == "edit" and "edits" in document else kind
 
 
-def _template(name: str, documents: tuple[Document, ...]) -> str:
+def _main(shown: dict[str, Any]) -> str:
+    return _environment().get_template("main.html.j2").render(shown)
+
+
+def _template(name: str, shown: dict[str, Any], main: str) -> str:
     from markupsafe import Markup
 
     environment = _environment()
@@ -123,7 +130,8 @@ def _template(name: str, documents: tuple[Document, ...]) -> str:
     script = environment.loader.get_source(environment, "table.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(name).render(
-        view(*documents),
+        shown,
+        main=Markup(main),
         script=Markup(script),
         script_digest=f"'sha256-{digest}'",
         style=Markup(style()),
