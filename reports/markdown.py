@@ -59,13 +59,12 @@ def _edit(shown: dict[str, Any]) -> list[str]:
         line("At ", where["token"], ", index ", where["index"], f"{first}."), "",
         *heading(2, "The update equation, with its numbers"), line(EQUATION), "",
         *_terms(shown),
-        *heading(2, "The first token, block by block"), *_profile(shown),
-        *heading(2, "Why the first token's key is different"),
-        *(_why(shown) if shown["w"] else _missing(shown["commands"]["why"])),
-        *heading(2, "What the edits did"), *_arms(shown),
+        *_profile(shown),
+        *(heading(2, "Why the first token's key is different") + _why(shown) if shown["w"] else []),
+        *_arms(shown),
         *heading(2, "What to do" if shown["is_safe"] else "What to do instead"),
         *bullets(shown["advice"]),
-        *heading(2, "What was checked"), *_findings(shown),
+        *_findings(shown),
     ]  # fmt: skip
     return lines + _repeat([keys, verify], shown)
 
@@ -99,19 +98,21 @@ def _terms(shown: dict[str, Any]) -> list[str]:
 
 def _profile(shown: dict[str, Any]) -> list[str]:
     if not shown["k"]:
-        return _missing(shown["commands"]["keys"])
+        return []
     columns = ("layer", "key_norm_unprefixed", "key_norm_prefixed", "cosine",
                "residual_norm_first", "residual_norm_later", "attention_to_first")  # fmt: skip
     head = ("Block", "‖k_u‖", "‖k‖ prefixed", "cosine", "stream at first", "later",
             "attention to first")  # fmt: skip
     layers = shown["k"]["first_token"]["layers"]
-    return table(head, [[number(row[name]) for name in columns] for row in layers])
+    rows = [[number(row[name]) for name in columns] for row in layers]
+    return heading(2, "The first token, block by block") + table(head, rows)
 
 
 def _arms(shown: dict[str, Any]) -> list[str]:
     if not shown["v"]:
-        return _missing(shown["commands"]["verify"])
-    lines = table(
+        return []
+    lines = heading(2, "What the edits did")
+    lines += table(
         ("Before → after", *(arm.short for arm in shown["arms"])),
         [
             *((name, *cells) for name, _, cells in shown["arm_rows"]),
@@ -128,11 +129,11 @@ def _arms(shown: dict[str, Any]) -> list[str]:
 
 def _findings(shown: dict[str, Any]) -> list[str]:
     if not shown["k"]:
-        return _missing(shown["commands"]["keys"])
+        return []
     reasoning = [line(shown["reasoning"]), ""] if shown["reasoning"] else []
     validity = [line(shown["k"]["validity"]), ""] if shown["k"].get("validity") else []
     lines = (line(bold(f.status), f" {f.id}: ", f.message) for f in shown["findings"])
-    return [*reasoning, *bullets(lines), *validity]
+    return [*heading(2, "What was checked"), *reasoning, *bullets(lines), *validity]
 
 
 def _first_token(shown: dict[str, Any]) -> list[str]:
@@ -255,9 +256,8 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
             for pair in shown["f"]["pairs"]
         )
         lines += heading(2, "Pairs that write on each other's keys") + bullets(pairs)
-    lines += heading(2, "What was measured")
-    rows = shown["checkpoints"]
-    lines += table(shown["head"], rows) if rows else _missing(shown["perform"])
+    if rows := shown["checkpoints"]:
+        lines += heading(2, "What was measured") + table(shown["head"], rows)
     head = ("Edit", "Index", "Token", "ρ", "Damage alone", "Alone")
     made = [
         (
@@ -297,7 +297,8 @@ def _batch(shown: dict[str, Any]) -> list[str]:
     if shown["pairs"]:
         lines += heading(2, "Pairs that disturb one another")
         lines += table(("Edits", "Why", "cosine of their keys"), shown["pairs"][:LISTED])
-    lines += heading(2, "What became of the model") + _batch_performed(shown)
+    if shown["performed"] is not None:
+        lines += heading(2, "What became of the model") + _batch_performed(shown)
     lines += heading(2, "The edits that receive least")
     lines += table(
         ("Edit", "First token", "bare prompt receives", "after a prefix", "P(new), bare"),
@@ -313,8 +314,6 @@ def _batch(shown: dict[str, Any]) -> list[str]:
 
 
 def _batch_performed(shown: dict[str, Any]) -> list[str]:
-    if shown["performed"] is None:
-        return _missing(shown["command"])
     return [
         line(bold(shown["outcome"].text)), "",
         *(bullets(reasons) if (reasons := shown["made"]["outcome_reasons"]) else []),
@@ -351,12 +350,13 @@ def _apply(shown: dict[str, Any]) -> list[str]:
     return lines + _repeat([shown["d"]], shown)
 
 
-def _missing(command: str) -> list[str]:
-    return ["Not measured. This command does it:", "", *code(command)]
-
-
 def _repeat(documents: Sequence[Mapping[str, Any] | None], shown: dict[str, Any]) -> list[str]:
-    lines = heading(2, "How to repeat it")
+    lines = []
+    if missing := shown.get("unmeasured"):
+        lines += heading(2, "What was not measured")
+        for what, command in missing:
+            lines += [line(what, ". This command does it:"), "", *code(command)]
+    lines += heading(2, "How to repeat it")
     for document in documents:
         if document and document.get("command"):
             lines += code(str(document["command"]))

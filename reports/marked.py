@@ -56,6 +56,8 @@ def _escaped(part: object) -> str:
     """An escaped text with the blanks at its ends, which separate it from its neighbours."""
     text = str(part)
     shown = markdown(text)
-    before = " " if shown and text[:1].isspace() else ""
-    after = " " if shown and text[-1:].isspace() else ""
+    if not shown:
+        return text and " "
+    before = " " if text[:1].isspace() else ""
+    after = " " if text[-1:].isspace() else ""
     return f"{before}{shown}{after}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.figures import batch as figures_of
 from reports.numbers import chance, counted, number, percent, share, times
+from reports.pages.many import MADE
 from reports.tables import methods, setup, verdicts
 from rome_diagnosis.methods import POST
 
@@ -41,7 +42,9 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "performed": performed(document) if made else None,
         "outcome": verdicts.label(str(made["outcome"])) if made else None,
         "made": made, "written": written(document), "wordings": wordings(document),
-        "command": f"{document['command'] or 'python -m diag.batch FILE'} --perform",
+        "unmeasured": [] if made else [
+            (MADE, f"{document['command'] or 'python -m diag.batch FILE'} --perform")
+        ],
         "refused": [f"{each.get('place', each['index'])}: {each['reason']}"
                     for each in document["refused"]],
         "figures": {

@@ -1,7 +1,7 @@
 """The page of one edit: an argument from the verdict to what to do instead.
 
 Written from its diagnosis (``diag.keys/1``), from its verification (``diag.verify/1``), or from
-both. What was not measured is not left out: the page says so, with the command that measures it.
+both. What was not measured is not left out: the page ends with the commands that measure it.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def view(
         raise UserError("the first-token probes are about different weights or another block")
     per_editor = terms.of_edit(verify) if verify else terms.of_keys(document)
     before, after = document["request"]["prompt"].split("{}", 1)
+    commands = _commands(document)
     return {
         **(first_token.view(probes, figures=figures) if probes else {"w": None}),
         "kind": "edit", "title": _title(document), "d": document, "k": keys, "v": verify,
@@ -72,7 +73,17 @@ def view(
         "findings": verdicts.findings(keys) if keys else [],
         "reasoning": verdicts.reasoning(keys) if keys else None,
         "measured_with": setup.measured_with(verify or document),
-        "commands": _commands(document),
+        "instead": commands["instead"],
+        "unmeasured": [
+            (what, commands[name])
+            for what, name, measured in (
+                ("Where the keys lie, the first token block by block, and what is checked of them",
+                 "keys", keys),
+                ("Why the first token's key is different", "why", probes),
+                ("What the edits do", "verify", verify),
+            )
+            if not measured
+        ],
     }  # fmt: skip
 
 

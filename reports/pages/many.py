@@ -17,6 +17,7 @@ from rome_diagnosis.editors import PUBLISHED, REMEDY
 Document = Mapping[str, Any]
 LISTED = 500  # rows of the table: the riskiest; the rest is in the figures and in the saved result
 LONGEST = 160  # characters of a subject or prompt in a row of the table
+MADE = "What became of the model: the edits were not made"
 BEYOND = 1e300  # what a perplexity beyond all numbers sorts as
 
 
@@ -49,7 +50,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "notes": setup.notes(document),
         "first_tokens": any(each.predicted_first is not None for each in listed),
         "measured_with": setup.measured_with(document) if "model" in document else [],
-        "verify_command": _verify_command(document),
+        "unmeasured": [] if performed else [(MADE, _verify_command(document))],
     }  # fmt: skip
 
 

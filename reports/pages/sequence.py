@@ -8,6 +8,7 @@ from typing import Any
 
 from reports.figures import sequence as figures_of
 from reports.numbers import counted
+from reports.pages.many import MADE
 from reports.tables import editors, sequence, setup, verdicts
 
 Document = Mapping[str, Any]
@@ -51,7 +52,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "refused": [f"record {one['index']}: {one['reason']}" for one in document["refused"]],
         "notes": setup.notes(document),
         "measured_with": setup.measured_with(document),
-        "perform": perform(document),
+        "unmeasured": [] if document["checkpoints"] else [(MADE, perform(document))],
     }  # fmt: skip
 
 

@@ -25,7 +25,8 @@ def test_markdown_holds_the_argument(
     ):
         assert part in text
     assert percent(keys["damage"]["rome"]["relative_bound"]).replace("\u00a0", " ") in render(keys)
-    assert "Not measured" in render(keys)
+    assert "## What was not measured" in render(keys)
+    assert "** of their norm" in render(keys)  # a blank between bold text and its neighbour
     for title in [part for part in render(keys).splitlines() if part.startswith("## ")]:
         assert title.removeprefix("## ") in words(pages["keys"])
 
