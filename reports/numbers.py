@@ -7,6 +7,8 @@ from typing import Any
 
 from rome_diagnosis.shares import wilson
 
+COUNTED_OUT = 20  # fewer things are counted: an interval of their share says next to nothing
+FEWEST = 5  # observations from which on an interval of their mean is shown
 PERCENT = "\u00a0%"  # never alone on the next line
 
 
@@ -47,11 +49,16 @@ def share(value: float | None) -> str:
 
 
 def share_of(value: float | None, n: int) -> str:
-    """A share with Wilson's 95 % interval, which says what so few can tell."""
+    """A share of ``n`` things: with Wilson's 95 % interval, or as a count where they are few."""
     if value is None or n < 1:
         return "–"
-    low, high = (round(100 * end) for end in wilson(min(1.0, value), n))
-    return f"{share(value)} ({low} to {high})"
+    if n < COUNTED_OUT:
+        return f"{round(value * n)} of {n}"
+    return f"{share(value)} ({' to '.join(_wilson(value, n))})"
+
+
+def _wilson(value: float, n: int) -> list[str]:
+    return [str(round(100 * end)) for end in wilson(value, n)]
 
 
 def percent(value: float | None) -> str:
@@ -111,9 +118,13 @@ def estimate(
         between: What separates the ends of the interval.
 
     Returns:
-        The mean, and ``low to high`` without units, which is empty for a single observation.
+        The mean, and ``low to high`` without units, which is empty for few observations. Of shares
+        it is Wilson's: a bootstrap of edits that all succeeded knows no failure.
     """
-    if figure.get("n") == 1:
-        return write(figure["mean"]), ""
+    mean, n = figure["mean"], figure.get("n")
+    if n is not None and n < FEWEST:
+        return write(mean), ""
+    if write is share and n and 0 <= mean <= 1:
+        return write(mean), between.join(_wilson(mean, n))
     low, high = (write(figure[end]).removesuffix(PERCENT) for end in ("low", "high"))
     return write(figure["mean"]), f"{low}{between}{high}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from reports.numbers import chance, number, percent, share, times
+from reports.numbers import COUNTED_OUT, chance, number, percent, share, share_of, times
 from reports.tables import editors, verdicts
 
 Arm = Mapping[str, Any]
@@ -16,7 +16,10 @@ def change(figure: Arm | None, write: Callable[[Any], str]) -> str:
     """A figure before and after; ``not checked`` where there was nothing to measure it on."""
     if figure is None:
         return NOT_CHECKED
-    return f"{write(figure['before'])} → {write(figure['after'])}"
+    after = write(figure["after"])
+    if write is share and figure["after"] is not None and figure["n"] >= COUNTED_OUT:
+        after = share_of(figure["after"], figure["n"])
+    return f"{write(figure['before'])} → {after}"
 
 
 def factor(ratio: float | None) -> str:

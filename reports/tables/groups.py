@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reports.numbers import counted, estimate, number, percent, share
+from reports.numbers import FEWEST, counted, estimate, number, percent, share
 from reports.tables import editors
 from reports.tables.editors import Shown
 from rome_diagnosis.editors import PUBLISHED
@@ -64,10 +64,6 @@ def rows(
         if any(mean != "–" for mean, _ in cells):
             table.append((name, cells))
     return table
-
-
-# Below this many edits on either side a rank statistic says nothing.
-FEWEST = 5
 
 
 def predictive(summary: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,18 @@ from typing import Any
 import pytest
 
 from reports.__main__ import main
-from reports.numbers import chance, counted, estimate, fixed, number, percent, rank, share, times
+from reports.numbers import (
+    chance,
+    counted,
+    estimate,
+    fixed,
+    number,
+    percent,
+    rank,
+    share,
+    share_of,
+    times,
+)
 from reports.tables.verdicts import label
 from reports.text import apply, batch, covariance, first_token, screen, sweep, verify
 from reports.text import keys as keys_text
@@ -139,5 +150,9 @@ def test_one_is_no_plural_and_has_no_interval() -> None:
     assert counted(1, "process", "processes") == "1 process"
     found = {"mean": 25.1, "low": 25.1, "high": 25.1}
     assert estimate(found | {"n": 1}) == ("25.1", "")
-    assert estimate(found | {"n": 2}) == ("25.1", "25.1 to 25.1")
+    assert estimate(found | {"n": 4}) == ("25.1", "")
+    assert estimate(found | {"n": 5}) == ("25.1", "25.1 to 25.1")
+    kept = {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 44}
+    assert estimate(kept, share) == ("100\u00a0%", "92 to 100")
+    assert (share_of(0.8, 5), share_of(0.99, 100)) == ("4 of 5", "99\u00a0% (95 to 100)")
     assert estimate(found, share, between=", ") == ("2510\u00a0%", "2510, 2510")
