@@ -11,8 +11,10 @@ from rome_diagnosis.text import line
 
 Document = Mapping[str, Any]
 LISTED = 500  # rows of the table
-HEAD = ("Edit", "Made with", "Judged", "Damage at most", "P(new), bare", "after a prefix",
-        "Neighbours kept", "Needs a prefix")  # fmt: skip
+HEAD = (
+    "Edit", "Made with", "P(new), bare", "after a prefix", "Needs a prefix", "Neighbours kept",
+    "Judged", "Damage at most",
+)  # fmt: skip
 UNDO = "python -m diag.apply --undo DIR"
 PREFIXED = (
     "Where a prefix is needed, the model gives the new object only when some text precedes the "
@@ -71,10 +73,10 @@ def row(edit: Document) -> tuple[str, ...]:
     after, locality = edit.get("after"), edit.get("locality")
     return (
         edited(edit), editors.editor(edit["editor"]).short,
-        verdicts.label(edit["verdict"]).text.lower(), percent(edit["relative_bound"]),
         *("not asked" if after is None else _change(after[how]) for how in ("bare", "prefixed")),
-        share_of(locality["after"], locality["n"]) if locality else "–",
         "yes" if edit["needs_prefix"] else "no",
+        share_of(locality["after"], locality["n"]) if locality else "–",
+        verdicts.label(edit["verdict"]).text.lower(), percent(edit["relative_bound"]),
     )  # fmt: skip
 
 

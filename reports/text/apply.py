@@ -11,7 +11,7 @@ from reports.text.console import Document
 
 SHOWN = 20
 WIDEST = 64  # characters of what the model says
-COLUMNS = {0: "edit", 1: "made with", 4: ">P(new), bare", 5: ">after a prefix"}
+COLUMNS = {0: "edit", 1: "made with", 2: ">P(new), bare", 3: ">after a prefix"}
 
 
 def show(document: Document, console: Console | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,11 @@ def test_the_table_sorts_filters_and_opens(
     (perplexity,) = (i for i, head in enumerate(heads) if "Perplexity" in head)
     before = [float(x) for x in column(perplexity)]
     assert len(before) == 200 and before == sorted(before, reverse=True)
-    assert click(3) == "ascending"
-    rho = [float(x) for x in column(3)]
+    assert click(4) == "ascending"
+    rho = [float(x) for x in column(4)]
     assert rho == sorted(rho) and len(set(rho)) > 1
-    assert click(3) == "descending"
-    assert [float(x) for x in column(3)] == sorted(rho, reverse=True)
+    assert click(4) == "descending"
+    assert [float(x) for x in column(4)] == sorted(rho, reverse=True)
 
     def texts(edit: Document) -> str:
         request = edit["request"]
@@ -122,8 +123,47 @@ def test_the_table_sorts_filters_and_opens(
     status = "document.querySelector('[role=status]').textContent"
     assert tab.run(status) == f"{len(matching)} of 200 shown"
     tab.run("document.querySelector('.controls input[type=checkbox]').click()")
-    assert set(column(2)) == {"0"} and len(column(2)) == len(first)
+    assert set(column(3)) == {"0"} and len(column(3)) == len(first)
 
     tab.run("document.querySelector('.riskiest tbody tr:not([hidden]) summary').click()")
     opened = tab.run("document.querySelector('.riskiest details[open]').innerText")
     assert "Perplexity" in opened and "python -m diag.keys" in opened
+
+
+def test_a_list_of_edits_in_order_is_searched_and_its_files_are_downloaded(
+    tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(pages["sequence"], encoding="utf-8")
+    tab.open(path, 400)
+    shown = "[...document.querySelectorAll('.riskiest tbody tr')].filter(r => !r.hidden).length"
+    everything = tab.run(shown)
+    assert tab.run("document.querySelector('.controls input[type=checkbox]')") is None
+    tab.run(
+        "{ const box = document.querySelector('.controls input'); box.value = 'turkey';"
+        " box.dispatchEvent(new Event('input')); }"
+    )
+    assert tab.run(shown) == 1 < everything
+    tab.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    tab.run("document.querySelector('[download$=\".csv\"]').click()")
+    for _ in range(100):
+        if saved := list(tmp_path.glob("*.csv")):
+            break
+        time.sleep(0.1)
+    assert "Turkey" in saved[0].read_text(encoding="utf-8")
+    assert tab.complaints() == []
+
+
+def test_print_cuts_nothing_off(tab: browser.Tab, pages: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    beyond = """[...document.querySelectorAll('table, svg, pre')].filter(element =>
+      element.getBoundingClientRect().right > innerWidth + 1).length"""
+    hidden = """[...document.querySelectorAll('details')].filter(element =>
+      !element.closest('td') && element.getBoundingClientRect().height < 40).length"""
+    for name in KINDS:
+        path.write_text(pages[name], encoding="utf-8")
+        tab.open(path, 700)  # A4 less its margins
+        if name == "sequence":
+            assert tab.run(hidden)  # the control: on a screen they are closed
+        tab.send("Emulation.setEmulatedMedia", media="print", features=[])
+        assert tab.run(beyond) == tab.run(hidden) == 0, name

@@ -36,23 +36,25 @@ for (const table of document.querySelectorAll(".rome-diagnosis table.riskiest"))
     control.addEventListener("input", filter);
     return control;
   };
-  const last = heads.length - 1;
+  // What a column holds says its head: texts to search, the label to choose, a token's index.
+  const those = (what) => heads.flatMap((head, i) => (head.dataset.is === what ? [i] : []));
+  const [label] = those("label"), [index] = those("index");
   const text = add("Search", Object.assign(document.createElement("input"), { type: "search" }));
-  const verdict = add(heads[last].textContent, document.createElement("select"));
-  for (const name of ["all", ...new Set(rows.map((row) => value(row, last)))])
+  const verdict = add(heads[label].textContent, document.createElement("select"));
+  for (const name of ["all", ...new Set(rows.map((row) => value(row, label)))])
     verdict.append(new Option(name));
-  const first = add("first token only",
+  const first = index !== undefined && add("first token only",
     Object.assign(document.createElement("input"), { type: "checkbox" }), "check");
   const texts = new Map(rows.map((row) => [row,
-    [0, 1].map((i) => (row.cells[i].querySelector("summary") ?? row.cells[i]).textContent)
+    those("text").map((i) => (row.cells[i].querySelector("summary") ?? row.cells[i]).textContent)
       .join(" ").toLowerCase()]));
   function filter() {
     const wanted = text.value.toLowerCase();
     let shown = 0;
     for (const row of rows) {
       row.hidden = !(texts.get(row).includes(wanted)
-        && (verdict.value === "all" || value(row, last) === verdict.value)
-        && (!first.checked || value(row, 2) === "0"));
+        && (verdict.value === "all" || value(row, label) === verdict.value)
+        && (!first || !first.checked || value(row, index) === "0"));
       shown += !row.hidden;
     }
     status.textContent = `${shown} of ${rows.length} shown`;
