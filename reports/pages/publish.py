@@ -168,7 +168,8 @@ class _Reader(HTMLParser):
         super().__init__()
         self.rows: list[list[tuple[str, str | None]]] = []
         self.n_heads = self._depth = self._hidden = 0
-        self._columns, self._value = 1, None
+        self._columns = 1
+        self._value: str | None = None
         self._text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
