@@ -7,9 +7,11 @@ over its tokens; an edit succeeds where the new object is more probable than the
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
+from diag.mathematics.update import RankOne
 from diag.verify.settings import digest
 from probes.edited.answers import AnswerMeter, Question, Reply
 from probes.edited.weights import Change
@@ -90,6 +92,27 @@ class Behaviour:
     def after(self, factors: Sequence[Change]) -> list[Reply]:
         """The edited model's replies to all prompts under all wordings."""
         return self._meter.after(factors)
+
+    def response(self, change: RankOne) -> dict[Wording, dict[str, float | None]]:
+        """φ at the prompts that test an edit, known before it is made.
+
+        Args:
+            change: The edit.
+
+        Returns:
+            By wording ``paraphrases`` and ``neighbours``: over such prompts the median of the
+            largest φ, in size, that a token of the prompt receives; ``None`` without any.
+        """
+        shares = self._meter.response(change, change.denominator)
+        told: dict[Wording, dict[str, float | None]] = {}
+        for i, wording in enumerate(self._wordings):
+            start = self._start + i * self._n + 1
+            end = start + len(self._case.paraphrases)
+            told[wording] = {
+                "paraphrases": _median(shares[start:end]),
+                "neighbours": _median(shares[end : end + len(self._case.neighbourhood)]),
+            }
+        return told
 
     def describe(self, wording: Wording, replies: Sequence[Reply]) -> dict[str, Any]:
         """The figures under one wording, beside those of the unedited model.
@@ -262,6 +285,10 @@ def _success(reply: Reply, known: bool) -> bool:
     if known:
         return reply.scores[0].probability > reply.scores[1].probability
     return reply.scores[0].greedy
+
+
+def _median(shares: Sequence[float]) -> float | None:
+    return statistics.median(map(abs, shares)) if shares else None
 
 
 def _share(values: Iterable[bool]) -> float:

@@ -163,6 +163,24 @@ def damage_against_perplexity(edits: Sequence[Edit], arms: Sequence[str] = ("rom
     }
 
 
+def response_against_locality(edits: Sequence[Edit]) -> Figure:
+    """How well φ at the neighbours' prompts, known before editing, ranks what locality loses.
+
+    Args:
+        edits: The contract's objects, those with an ``error`` left out.
+
+    Returns:
+        ``spearman`` over the edits' arms with neighbours, pooled, and ``n`` of them.
+    """
+    rows = []
+    for edit in edits:
+        for arm in edit["arms"].values():
+            share, locality = arm["response"]["neighbours"], arm["locality"]
+            if share is not None and locality and locality["before"]:
+                rows.append((share, locality["before"] - locality["after"]))
+    return {"spearman": spearman(*zip(*rows, strict=True)) if rows else None, "n": len(rows)}
+
+
 def interval(values: Sequence[float], *, seed: int = 0) -> Figure | None:
     """A mean with its percentile bootstrap interval.
 

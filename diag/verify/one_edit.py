@@ -179,13 +179,14 @@ class Bench:
         arms: dict[str, Any] = {}
         known = ""
         for (name, change), written in zip(factors.items(), after, strict=True):
-            replies = behaviour.after([change])
+            replies, response = behaviour.after([change]), behaviour.response(change)
             said = {
                 wording: _with_generation(
-                    behaviour.describe(wording, replies), wording, case, before, written
+                    behaviour.describe(wording, replies) | {"response": response[wording]},
+                    wording, case, before, written,
                 )
                 for wording in WORDINGS
-            }
+            }  # fmt: skip
             stage(f"{known}{EDITORS[name].short}: perplexity and other facts")
             weights = self._of_weights(change, judgement.stream, case.request.subject)
             ratio = weights["perplexity"]["ratio"]

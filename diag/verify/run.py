@@ -206,6 +206,7 @@ class Run:
                 "rescue": groups.rescue(performed),
                 "damage_against_perplexity": groups.damage_against_perplexity(performed)
                 | {"pooled": groups.damage_against_perplexity(performed, tuple(EDITORS))},
+                "response_against_locality": groups.response_against_locality(performed),
             },
         }
 

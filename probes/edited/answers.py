@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
-from probes.edited.weights import Change
+from probes.edited.weights import Change, Factors
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
@@ -71,6 +71,7 @@ class _Batch:
     at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
     wanted: Int[Tensor, " n"]
     mine: list[int]
+    rows: list[int]
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class AnswerMeter:
             wanted = torch.tensor([read[i][2] for i in mine], device=model.device)
             recording = self.upper.record([texts[row] for row in batch.rows])
             before.write(mine, self.upper.unedited_logits(recording, at), wanted)
-            self._batches.append(_Batch(recording.without_final(), at, wanted, mine))
+            self._batches.append(_Batch(recording.without_final(), at, wanted, mine, batch.rows))
         self._n = len(read)
         self.before = self._replies(before)
 
@@ -170,6 +171,26 @@ class AnswerMeter:
             logits = self.upper.edited_logits(batch.recording, factors, batch.at)
             after.write(batch.mine, logits, batch.wanted)
         return self._replies(after)
+
+    @torch.no_grad()
+    def response(self, change: Factors, denominator: float) -> list[float]:
+        """φ, the share of an edit's change that each question's prompt receives, by its keys alone.
+
+        Args:
+            change: The rank-one change, with u = C⁻¹k and r = (v* − v) / D.
+            denominator: D, so that φ(q) = u·q / D.
+
+        Returns:
+            For each question the φ of largest size over the tokens of its prompt, signed.
+        """
+        direction = change.u.double() / denominator
+        shares: dict[int, list[float]] = {}
+        for batch in self._batches:
+            own = batch.recording.keys.double().cpu() @ direction
+            shares |= zip(batch.rows, own.tolist(), strict=True)
+        # All answers of a question come after the same prompt.
+        first = (places[0] for places in self._places)
+        return [max(shares[row][: start + 1], key=abs) for row, start, _ in first]
 
     def _replies(self, read: _Read) -> list[Reply]:
         replies, next_ = [], 0

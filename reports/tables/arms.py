@@ -60,6 +60,12 @@ def _damage(name: str) -> Callable[[Arm], str]:
     )
 
 
+def _response(name: str) -> Callable[[Arm], str]:
+    return lambda arm: (
+        NOT_CHECKED if (share := arm.get("response", {}).get(name)) is None else percent(share)
+    )
+
+
 # Name, meaning, reader, and whether only the longer table of a terminal shows it.
 _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
     ("D, unit direction", "", lambda arm: number(arm["denominator_normalised"]), True),
@@ -78,6 +84,8 @@ _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
     ("Rank of the new object", "", _efficacy("rank", number), False),
     ("Edit took", "P(new) > P(true)",
      lambda arm: "yes" if arm["efficacy"]["success"] else "no", False),
+    ("φ at paraphrases", "share of the change they receive", _response("paraphrases"), False),
+    ("φ at neighbours", "at most, the median prompt", _response("neighbours"), False),
     ("Generalisation", "paraphrases", lambda arm: change(arm["generalisation"], share), False),
     ("Locality", "neighbouring facts", lambda arm: change(arm["locality"], share), False),
     ("Portability", "what follows from the fact",

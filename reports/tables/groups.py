@@ -89,4 +89,11 @@ def predictive(summary: Mapping[str, Any]) -> str | None:
             f"({number(sides[0])} against {number(sides[1])})"
         )
     name = editors.editor(PUBLISHED).short
-    return f"For {name} the predicted damage {' and '.join(parts)}." if parts else None
+    told = [f"For {name} the predicted damage {' and '.join(parts)}."] if parts else []
+    locality = summary.get("response_against_locality")
+    if locality and locality["spearman"] is not None and locality["n"] >= FEWEST:
+        told.append(
+            "Over all arms the share φ that neighbours' prompts receive ranks what locality loses "
+            f"with Spearman {number(locality['spearman'])} ({number(locality['n'])} arms)."
+        )
+    return " ".join(told) or None

@@ -145,6 +145,19 @@ class Entropy(TypedDict):
     after: Number
 
 
+class TestResponse(TypedDict):
+    """φ at the prompts that test an edit: the share of its change they receive, by their keys.
+
+    Attributes:
+        paraphrases: Over the paraphrases the median of the largest |φ| at a token of the prompt;
+            null without any.
+        neighbours: The same over neighbouring facts' prompts.
+    """
+
+    paraphrases: Size | None
+    neighbours: Size | None
+
+
 class Answers(TypedDict):
     """What the model says, under one wording of the test prompts.
 
@@ -154,6 +167,7 @@ class Answers(TypedDict):
         locality: Its neighbours; null if the record has none.
         portability: Prompts whose answer follows from the new fact: the share for which greedy
             decoding gives it; null if the record has none.
+        response: What share of the change the test prompts receive, known before the edit.
         entropy: Of generated text.
         text: Sampled text after the edit, its prompt included.
     """
@@ -162,6 +176,7 @@ class Answers(TypedDict):
     generalisation: ShareChange | None
     locality: Locality | None
     portability: NotRequired[ShareChange | None]
+    response: NotRequired[TestResponse]
     entropy: Entropy | None
     text: str
 

@@ -203,6 +203,19 @@ class PooledAgreement(Agreement):
     pooled: Agreement
 
 
+class RankedLocality(TypedDict):
+    """How well φ at neighbours' prompts, known before editing, ranks what locality loses.
+
+    Attributes:
+        spearman: Rank correlation over the arms of edits with neighbours; null with fewer than
+            three.
+        n: Number of these arms.
+    """
+
+    spearman: Cosine | None
+    n: Count
+
+
 class CollapsedCounts(TypedDict, extra_items=Count):  # type: ignore[call-arg]
     """Number of edits with which each arm broke the model, under the arm's name.
 
@@ -230,6 +243,7 @@ class EditsSummary(TypedDict):
         outcomes: Number of edits of each outcome, for each arm.
         rescue: What C-ROME does where ROME breaks the model.
         damage_against_perplexity: How well predicted damage tells what happens to perplexity.
+        response_against_locality: How well φ tells what happens to neighbouring facts.
     """
 
     n: Count
@@ -239,6 +253,7 @@ class EditsSummary(TypedDict):
     outcomes: NotRequired[dict[Name, dict[Name, Count]]]
     rescue: Rescue
     damage_against_perplexity: PooledAgreement
+    response_against_locality: NotRequired[RankedLocality]
 
 
 class EditProjections(Projections):

@@ -69,6 +69,24 @@ def test_replies_before_and_after_an_edit(tiny_dir, tiny_model, name):
     assert meter.after([]) == meter.before
 
 
+def test_the_response_of_prompts_is_that_of_their_tokens_keys(tiny_dir, tiny_model):
+    """φ = u·k / D at every token of a prompt, by a hook on a model of its own; answers apart."""
+    model = tiny_model("gpt2")
+    one, denominator = change(model, 5), -2.5
+    other = transformers.AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2")).eval()
+    seen = []
+    projection(other, 1).register_forward_hook(lambda _, inputs, __: seen.append(inputs[0][0]))
+    expected = []
+    for question in QUESTIONS:
+        with torch.no_grad():
+            other(torch.tensor([model.tokens(question.prompt).ids]))
+        shares = seen[-1].double() @ one.u.double() / denominator
+        expected.append(float(shares[shares.abs().argmax()]))
+    ours = AnswerMeter(model, QUESTIONS, 1).response(one, denominator)
+    assert ours == pytest.approx(expected, rel=1e-4)
+    assert len(set(ours)) == len(ours)
+
+
 def test_greedy_answer_is_what_greedy_decoding_gives(tiny_model):
     """The control for ``greedy``: generated text, asked back, is greedy; another answer is not."""
     model = tiny_model("gpt2")
