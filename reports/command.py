@@ -28,6 +28,7 @@ TEXTS = {
     "diag.sweep/1": "reports.text.sweep",
     "diag.batch/1": "reports.text.batch",
     "diag.apply/1": "reports.text.apply",
+    "diag.hardcases/1": "reports.text.hardcases",
     "probes.first_token/1": "reports.text.first_token",
 }
 

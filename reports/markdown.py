@@ -31,10 +31,8 @@ def render(*documents: Mapping[str, Any]) -> str:
     shown = view(*documents, figures=False)
     kinds = {
         "edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments,
-        "sequence": _sequence,
-        "sweep": _sweep,
-        "batch": _batch,
-        "apply": _apply,
+        "sequence": _sequence, "sweep": _sweep, "batch": _batch, "apply": _apply,
+        "hardcases": _hardcases,
     }  # fmt: skip
     return "\n".join(kinds[shown["kind"]](shown)).rstrip() + "\n"
 
@@ -347,6 +345,14 @@ def _apply(shown: dict[str, Any]) -> list[str]:
     lines += heading(2, "What was written") + table(("What", "Value"), shown["written"])
     lines += heading(2, "How to take it back, bit for bit")
     lines += [line("DIR is the model's directory."), "", *code(shown["undo"])]
+    return lines + _repeat([shown["d"]], shown)
+
+
+def _hardcases(shown: dict[str, Any]) -> list[str]:
+    lines = [*heading(1, shown["title"]), line(shown["headline"]), "", *bullets(shown["notes"])]
+    lines += heading(2, "How it was made") + bullets(map(": ".join, shown["facts"]))
+    for title, head, rows in shown["tables"]:
+        lines += heading(2, title) + table(head, rows)
     return lines + _repeat([shown["d"]], shown)
 
 

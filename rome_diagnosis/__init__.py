@@ -15,6 +15,7 @@ Every library call by one name, imported when it is first used::
 ``compare``           several diagnoses side by side: one table, one figure
 ``sweep``             the same at several blocks: which layer is safe to edit?
 ``batch``             what a batch by MEMIT and its family would do, and what it does
+``hardcases``         a benchmark of edits that break this model, with controls and a data card
 ``screen``            the check of ``diagnose`` for every edit of a data set
 ``sequence``          which edit of a list breaks the model? before the first is made
 ``second_moments``    estimate the second moments C that edits are judged by
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from diag.apply.record import undo as undo
     from diag.batch.api import batch as batch
     from diag.covariance.api import second_moments as second_moments
+    from diag.hardcases.api import hardcases as hardcases
     from diag.keys.api import diagnose as diagnose
     from diag.keys.compare import compare as compare
     from diag.screen.api import screen as screen
@@ -61,6 +63,7 @@ _NAMES = {
     "batch": "diag.batch.api",
     "diagnose": "diag.keys.api",
     "guard": "diag.apply.danger",
+    "hardcases": "diag.hardcases.api",
     "load_model": "probes.setup",
     "probe": "probes.first_token.api",
     "render": "reports.api",

@@ -19,6 +19,7 @@ COMMANDS = {
     "screen": ("diag.screen.command", "Which edits of a data set would break the model?"),
     "sequence": ("diag.sequence.command", "Which edit of a list breaks the model, and when?"),
     "batch": ("diag.batch.command", "What would a batch by MEMIT and its family do?"),
+    "hardcases": ("diag.hardcases.command", "Edits that break this model, and easy ones beside."),
     "covariance": ("diag.covariance.command", "Second moments: estimate, merge, import."),
     "first-token": ("probes.first_token.command", "Where and why do first-token keys differ?"),
     "bundled": ("probes.bundled.command", "Where the bundled model and its data are."),

@@ -19,6 +19,7 @@ EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.g
 SAMPLES = (
     "keys", "keys_identity", "edit", "edits", "screen", "screen_identity", "covariance",
     "first_token", "sequence", "sequence_performed", "sweep", "batch", "apply",
+    "hardcases",
 )  # fmt: skip
 
 

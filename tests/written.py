@@ -21,6 +21,7 @@ RESULTS = {
     "diag.sweep.result": ("LayerSweep",),
     "diag.batch.result": ("Batch",),
     "diag.apply.result": ("Applied",),
+    "diag.hardcases.result": ("HardCases",),
     "probes.first_token.run": ("FirstTokenProbes",),
 }
 

@@ -128,8 +128,11 @@ def from_record(record: Any) -> EditCase:
         edit = replace(edit, notes=(TRAILING_SPACE,))
     return EditCase(
         request=edit,
-        paraphrases=tuple(text.replace(SLOT, edit.subject).rstrip() for text in paraphrases),
-        neighbourhood=_neighbours(neighbourhood),
+        # A record that serves two formats has the same prompts under the names of both.
+        paraphrases=tuple(
+            dict.fromkeys(text.replace(SLOT, edit.subject).rstrip() for text in paraphrases)
+        ),
+        neighbourhood=tuple(dict.fromkeys(_neighbours(neighbourhood))),
         case_id=case_id(record),
         group=_name(fields, "group"),
         portability=_neighbours(portability),
@@ -182,6 +185,13 @@ def case_id(record: Any) -> str | None:
     except UserError:
         fields = record if isinstance(record, Mapping) else {}
     return _name(fields, "case_id")
+
+
+def relation(record: Any) -> str | None:
+    """The name of the relation a record is about, where it says so."""
+    fields = _fields(record)
+    names = (fields.get("relation"), fields.get("relation_id"))
+    return next((name for name in names if isinstance(name, str) and name.strip()), None)
 
 
 def unused(record: Any) -> set[str]:

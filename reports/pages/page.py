@@ -31,11 +31,13 @@ KINDS = {
     "diag.sweep/1": "sweep",
     "diag.batch/1": "batch",
     "diag.apply/1": "apply",
+    "diag.hardcases/1": "hardcases",
 }
 # Kinds that have a page by themselves, and the module that fills it.
 PAGES = {
     "screen": "many", "edits": "many", "sequence": "sequence", "moments": "covariance",
     "sweep": "sweep", "batch": "batch", "apply": "apply", "first_token": "first_token",
+    "hardcases": "hardcases",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@
 ``apply``          ``diag.apply/1``: edits that were made to stay
 ``covariance``     ``diag.covariance/1``: second moments
 ``sweep``          ``diag.sweep/1``: one edit at several blocks
+``hardcases``      ``diag.hardcases/1``: the card of hard edits and their controls
 ``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``
 ``shared``         what several kinds have in common
 ``values``         finite numbers, shares, names, prompts

@@ -15,6 +15,7 @@ from rome_diagnosis.schema.apply import ApplyDocument
 from rome_diagnosis.schema.batch import BatchDocument
 from rome_diagnosis.schema.covariance import CovarianceDocument
 from rome_diagnosis.schema.first_token import FirstTokenDocument
+from rome_diagnosis.schema.hardcases import HardCasesDocument
 from rome_diagnosis.schema.keys import KeysDocument
 from rome_diagnosis.schema.screen import AnyScreenDocument
 from rome_diagnosis.schema.sequence import SequenceDocument
@@ -38,6 +39,7 @@ KINDS: Mapping[str, Any] = {
     "diag.apply/1": ApplyDocument,
     "diag.covariance/1": CovarianceDocument,
     "diag.sweep/1": SweepDocument,
+    "diag.hardcases/1": HardCasesDocument,
     "probes.first_token/1": FirstTokenDocument,
 }
 

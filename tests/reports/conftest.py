@@ -59,6 +59,7 @@ PAGES = {
     "first_token": ("first_token",), "group": ("evidence",), "screened": ("screen",),
     "moments": ("covariance",), "sequence": ("sequence_performed",), "sweep": ("sweep",),
     "batch": ("batch",), "apply": ("apply",),
+    "hardcases": ("hardcases",),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from reports import markdown
 from reports.document import read
 from reports.pages.page import fragment, render
-from reports.text import batch, covariance, first_token, screen, sweep, verify
+from reports.text import batch, covariance, first_token, hardcases, screen, sweep, verify
 from reports.text import keys as keys_text
 from rome_diagnosis.text import clean
 from tests.documents import FOLDER
@@ -28,11 +28,12 @@ SHOWN = {
     "keys": keys_text.show, "keys_identity": keys_text.show, "edit": verify.show,
     "edits": verify.show, "screen": screen.show, "covariance": covariance.show,
     "first_token": first_token.show, "sweep": sweep.show, "batch": batch.show,
+    "hardcases": hardcases.show,
 }  # fmt: skip
 # Fields that say what kind of thing something is: a document that is valid holds one of a few.
 CLOSED = {
     "schema", "verdict", "status", "direction", "kind", "site", "cells", "outcome", "checked",
-    "c_rome_target", "agreement", "fingerprint", "table",
+    "c_rome_target", "agreement", "fingerprint", "table", "made",
 }  # fmt: skip
 INLINE = {"text", "text_special", "strong_open", "strong_close"}
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])

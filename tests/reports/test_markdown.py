@@ -32,7 +32,7 @@ def test_markdown_holds_the_argument(
 
 
 @pytest.mark.parametrize(
-    "name", ["edits", "covariance", "first_token", "keys_identity", "sweep", "batch"]
+    "name", ["edits", "covariance", "first_token", "keys_identity", "sweep", "batch", "hardcases"]
 )
 def test_every_kind_has_its_tables(name: str) -> None:
     text = render(sample(name))

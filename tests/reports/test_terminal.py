@@ -21,7 +21,7 @@ from reports.numbers import (
     times,
 )
 from reports.tables.verdicts import label
-from reports.text import apply, batch, covariance, first_token, screen, sweep, verify
+from reports.text import apply, batch, covariance, first_token, hardcases, screen, sweep, verify
 from reports.text import keys as keys_text
 from tests.documents import FOLDER, sample
 from tests.reports.reading import printed, words
@@ -31,7 +31,7 @@ TEXTS = {
     "keys": keys_text.show, "keys_identity": keys_text.show, "edit": verify.show,
     "edits": verify.show, "screen": screen.show, "covariance": covariance.show,
     "first_token": first_token.show, "sweep": sweep.show, "batch": batch.show,
-    "apply": apply.show,
+    "apply": apply.show, "hardcases": hardcases.show,
 }  # fmt: skip
 
 

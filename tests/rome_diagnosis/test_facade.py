@@ -38,7 +38,7 @@ def test_a_package_lists_and_imports_its_subpackages(package: str) -> None:
 def test_importing_the_toolkit_imports_nothing_heavy() -> None:
     script = (
         "import sys, rome_diagnosis, diag.keys, diag.verify, diag.screen, diag.covariance\n"
-        "import diag.sequence\n"
+        "import diag.sequence, diag.hardcases\n"
         "import probes.first_token, probes.setup, reports\n"
         "dir(rome_diagnosis), dir(diag), rome_diagnosis.__version__\n"
         "assert not {'torch', 'transformers', 'numpy', 'pandas', 'rich'} & set(sys.modules)\n"

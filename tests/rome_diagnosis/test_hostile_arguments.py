@@ -23,6 +23,7 @@ BASES = {
     "screen": ["edits.json", "-o", "out.parquet"],
     "covariance": ["--text", "text.txt", "-o", "c.safetensors"],
     "batch": ["edits.json"],
+    "hardcases": ["edits.json", "-o", "hard.json"],
     "first-token": [],
 }
 NAMES = (
@@ -94,6 +95,7 @@ def test_an_option_is_accepted_or_refused_in_one_line(name: str, folder: Path) -
         ("screen", ["--riskiest", "risky.csv"]),
         ("covariance", ["-o", "c.npz"]),
         ("batch", ["--html", "batch.pdf"]),
+        ("hardcases", ["-o", "hard.csv"]),
     ],
 )
 def test_a_suffix_is_honoured_or_refused(name: str, words: list[str], folder: Path) -> None:
@@ -114,6 +116,8 @@ def test_a_suffix_is_honoured_or_refused(name: str, words: list[str], folder: Pa
         ("covariance", ["--import-npz", "c.npz", "--json", "c.npz"]),
         ("covariance", ["-o", "text.txt"]),
         ("batch", ["--json", "edits.json"]),
+        ("hardcases", ["--json", "hard.card.json"]),
+        ("hardcases", ["-o", "edits.json"]),
         ("batch", ["--hyperparameters", "model/config.json", "--html", "model/config.json"]),
         ("first-token", ["--subjects", "text.txt", "--json", "../{folder}/text.txt"]),
     ],

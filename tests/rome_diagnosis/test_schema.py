@@ -175,6 +175,7 @@ def test_what_is_no_document_is_refused(document: Any) -> None:
 def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
     from diag.batch.result import Batch
     from diag.covariance.result import SecondMoments
+    from diag.hardcases.result import HardCases
     from diag.keys.result import KeyDiagnosis
     from diag.screen.result import Screening
     from diag.sweep.result import LayerSweep
@@ -190,6 +191,7 @@ def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
         "sweep": LayerSweep,
         "first_token": lambda document: FirstTokenProbes(document, ()),
         "batch": Batch,
+        "hardcases": lambda document: HardCases("hard.json", document),
     }
     for name, make in makers.items():
         make(sample(name))

@@ -1,0 +1,34 @@
+"""Screened edits written down for tests that need no model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diag.hardcases.cases import Screened
+from diag.screen.table import FLOATS
+from probes.request.cases import EditCase
+from probes.request.request import request
+
+
+def edit(
+    subject: str = "Apple",
+    relation: str = "founder",
+    *,
+    damage: float | None = 3.0,
+    first: float | None = 0.0,
+    verdict: str = "collapse_risk",
+    rho: float = 0.01,
+    objects: tuple[str, str] = ("Jobs", "Gates"),
+) -> Screened:
+    """An edit that was never screened, with the figures a test wants."""
+    true, new = objects
+    row: dict[str, Any] = dict.fromkeys(FLOATS, 1.0)
+    row |= {"token": subject, "token_index": 0, "is_first_token": True, "rho": rho}
+    row |= {"relative_bound_rome": damage, "relative_bound_first_tokens_rome": first}
+    asked = request(subject, "{} was founded by", target_new=new, target_true=true)
+    return Screened(EditCase(asked), relation, row | {"verdict": verdict})
+
+
+def safe(subject: str, relation: str = "founder", true: str = "Jobs") -> Screened:
+    """An edit that screening calls safe."""
+    return edit(subject, relation, damage=0.01, verdict="safe", rho=1.0, objects=(true, "Somebody"))
