@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rome_diagnosis import files
@@ -70,4 +71,6 @@ def hardcases(
     )
     files.check_outputs([plan.output, plan.journal], [*plan.inputs, *setup.inputs()])
     with files.locked(plan.output):
-        return run(plan, prepare(plan, setup, settings), settings, progress=progress)
+        result = run(plan, prepare(plan, setup, settings), settings, progress=progress)
+    Path(plan.journal).unlink(missing_ok=True)  # its results are in the records
+    return result

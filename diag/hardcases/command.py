@@ -86,9 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup = options.setup(parsed)
     stem = parsed.output.removesuffix(".gz").removesuffix(".json")
     cards = {"card": (f"{stem}.card.md", ".md"), "card_json": (f"{stem}.card.json", ".json")}
+    journal = f"{parsed.output}.journal"
     inputs = [given.get(name) for name in ("wordings", "texts", "facts", "hyperparameters")]
     read = [*parsed.datasets, *inputs, *setup.inputs()]
-    with options.outputs(given, read, records=(parsed.output, ".json"), **cards):
+    with options.outputs(
+        given, read, records=(parsed.output, ".json"), journal=(journal, ""), **cards
+    ):
         from diag.hardcases.confirm import Wanted
         from diag.hardcases.run import Plan, prepare, run
 
@@ -108,5 +111,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         files.write_text(cards["card"][0], result.to_markdown())
         files.write_text(cards["card_json"][0], result.to_json())
         command.deliver(result, given, text="reports.text.hardcases")
-        Path(plan.journal).unlink(missing_ok=True)  # its results have gone to their final place
+        Path(journal).unlink(missing_ok=True)  # its results have gone to their final place
     return 0

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from diag.judgement.outcome import OUTCOMES, wilson
 from diag.verify.run import Run
@@ -18,16 +18,9 @@ from probes.request.cases import EditCase
 from rome_diagnosis import envelope
 from rome_diagnosis.editors import ARMS, PUBLISHED
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.journal import Journal
 
 AT_ONCE = 8  # edits whose v* are optimised together; an interruption costs these
-
-
-class Kept(Protocol):
-    """What earlier runs performed, and a place for more: a journal or nothing."""
-
-    @property
-    def done(self) -> Mapping[str, Any]: ...  # noqa: D102
-    def add(self, key: str, result: Any) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ def perform(
     run: Run,
     cases: Sequence[EditCase],
     wanted: Wanted,
-    kept: Kept,
+    kept: Journal,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[int, dict[str, Any]]:
     """Performs edits until enough is known.
@@ -79,13 +72,13 @@ def perform(
     return results
 
 
-def known(performed: Sequence[Mapping[str, Any]] | Any, precision: float) -> bool:
+def known(performed: Iterable[Mapping[str, Any]], precision: float) -> bool:
     """Whether the share that breaks is known to a precision."""
     told = share(performed)
     return told is not None and (told["high"] - told["low"]) / 2 <= precision
 
 
-def share(performed: Any, arm: str = PUBLISHED) -> dict[str, Any] | None:
+def share(performed: Iterable[Mapping[str, Any]], arm: str = PUBLISHED) -> dict[str, Any] | None:
     """The share of edits that collapse or damage the model.
 
     Args:
