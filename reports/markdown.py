@@ -244,22 +244,23 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
     if shown["dangerous"]:
         more = [f"and {number(shown['more_dangerous'])} more"] if shown["more_dangerous"] else []
         named = (
-            line(f"Edit {one['index']}, ", bold(one["subject"]), ": ", one["reason"])
+            line(f"Edit {one['index'] + 1}, ", bold(one["subject"]), ": ", one["reason"])
             for one in shown["dangerous"]
         )
         lines += heading(2, "Edits that are dangerous alone") + bullets([*named, *more])
+        lines += [line(shown["two_limits"] or ""), ""]
     if shown["f"]["pairs"]:
         pairs = (
-            f"Edits {pair['earlier']} and {pair['later']}: {pair['reason']}"
+            f"Edits {pair['earlier'] + 1} and {pair['later'] + 1}: {pair['reason']}"
             for pair in shown["f"]["pairs"]
         )
         lines += heading(2, "Pairs that write on each other's keys") + bullets(pairs)
     if rows := shown["checkpoints"]:
         lines += heading(2, "What was measured") + table(shown["head"], rows)
-    head = ("Edit", "Index", "Token", "ρ", "Damage alone", "Alone")
+    head = ("Prompt", "Edit", "Token", "ρ", "Damage alone", "Alone")
     made = [
         (
-            _edited(row["before"], row["subject"], row["after"]), row["edit"]["index"],
+            _edited(row["before"], row["subject"], row["after"]), row["edit"]["index"] + 1,
             row["edit"]["token"], number(row["edit"]["rho"]), percent(row["edit"]["damage"]),
             row["label"].text,
         )
@@ -314,6 +315,7 @@ def _batch(shown: dict[str, Any]) -> list[str]:
 def _batch_performed(shown: dict[str, Any]) -> list[str]:
     return [
         line(bold(shown["outcome"].text)), "",
+        *([line(shown["made"]["prediction"]), ""] if "prediction" in shown["made"] else []),
         *(bullets(reasons) if (reasons := shown["made"]["outcome_reasons"]) else []),
         *table(("What", "Value"), shown["performed"]),
         *table(

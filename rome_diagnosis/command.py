@@ -75,6 +75,14 @@ class Parser(argparse.ArgumentParser):
         return None
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names the defaults that say something: neither nothing nor a switch that is off."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        said = action.default not in (None, False)
+        return super()._get_help_string(action) if said else action.help
+
+
 class _Version(argparse.Action):
     """Prints the version; it is looked up only when asked for."""
 
@@ -95,9 +103,7 @@ def parser(prog: str, description: str) -> Parser:
     Returns:
         The parser, with ``--version`` as its only option.
     """
-    new = Parser(
-        prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    new = Parser(prog=prog, description=description, formatter_class=_Help)
     new.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return new
 

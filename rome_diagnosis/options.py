@@ -86,12 +86,15 @@ def add_model(
     return group
 
 
-def add_request(to: argparse.ArgumentParser, *, required: bool = True) -> None:
+def add_request(
+    to: argparse.ArgumentParser, *, required: bool = True, n_prefixes: str | None = None
+) -> None:
     """Adds what says which fact is edited, and in which contexts.
 
     Args:
         to: The parser.
         required: Whether ``--subject`` must be given.
+        n_prefixes: As for :func:`add_prefixes`.
     """
     group = to.add_argument_group("edit")
     group.add_argument("--subject", required=required, default=UNSET, help="e.g. 'Apple'")
@@ -103,11 +106,16 @@ def add_request(to: argparse.ArgumentParser, *, required: bool = True) -> None:
     )
     group.add_argument("--target-new", default=UNSET, help="what the edit should make it say")
     group.add_argument("--target-true", default=UNSET, help="what the model says now")
-    add_prefixes(group)
+    add_prefixes(group, n_prefixes=n_prefixes)
 
 
-def add_prefixes(to: Options) -> None:
-    """Adds the contexts a prompt is put into, and the seed they are sampled with."""
+def add_prefixes(to: Options, *, n_prefixes: str | None = None) -> None:
+    """Adds the contexts a prompt is put into, and the seed they are sampled with.
+
+    Args:
+        to: A parser, or a group of its options.
+        n_prefixes: How many are sampled by default, in words, where it is not one number.
+    """
     to.add_argument(
         "--prefix",
         metavar="TEXT",
@@ -115,7 +123,12 @@ def add_prefixes(to: Options) -> None:
         default=UNSET,
         help="a context before the prompt; repeat it for several (default: sampled)",
     )
-    to.add_argument("--n-prefixes", type=natural, default=N_PREFIXES, help="contexts to sample")
+    to.add_argument(
+        "--n-prefixes",
+        type=natural,
+        default=N_PREFIXES if n_prefixes is None else UNSET,
+        help="contexts to sample" + (f" (default: {n_prefixes})" if n_prefixes else ""),
+    )
     add_seed(to)
 
 

@@ -13,6 +13,9 @@ from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, PARAMETERS, POST
 
+# Published code samples as many for each method; rome_diagnosis.methods holds the numbers.
+_N_PREFIXES = "as the method's code: 5 for MEMIT's family, 20 for ROME's"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
@@ -31,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=options.count, default=unset, help="the batch is the first N edits"
     )
-    options.add_request(parser, required=False)
+    options.add_request(parser, required=False, n_prefixes=_N_PREFIXES)
     _add_method(parser)
     options.add_model(parser)
     group = parser.add_argument_group("making the batch")
@@ -137,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             listed,
             setup,
             chosen,
-            # The default of the option is ROME's; a method has its own.
-            n_prefixes=given["n_prefixes"] if _says(words, "--n-prefixes") else None,
+            n_prefixes=given.get("n_prefixes"),
             settings=settings,
             save_model=given.get("save_model"),
             command_line=shlex.join(["python", "-m", "diag.batch", *words]),
@@ -159,7 +161,3 @@ def _layers(given: dict[str, Any]) -> Sequence[int] | None:
 def _natural(text: str) -> float:
     """Reads a parameter: a finite number, 0 or more."""
     return 0.0 if float(text) == 0 else options.positive(text)
-
-
-def _says(words: Sequence[str], option: str) -> bool:
-    return any(word.partition("=")[0] == option for word in words)

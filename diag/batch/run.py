@@ -11,6 +11,7 @@ from diag.batch.check import Preflight, check
 from diag.batch.measure import BatchBench
 from diag.batch.result import Batch
 from diag.batch.settings import Workplace, prepare
+from diag.judgement import agreement
 from diag.verify.settings import Settings
 from probes.edited.weights import save_edited_layers, writable
 from probes.model.loaded import LoadedModel
@@ -106,6 +107,7 @@ def _perform(
         save_edited_layers(workplace.model, changes, save_model)
     return {
         **document.of_performed(preflight, made, measured),
+        "prediction": agreement.compare(preflight.verdict, measured["outcome"]).sentence,
         "collapse_ratio": chosen.collapse_ratio,
         "texts": chosen.texts.source,
         "facts": bench.bench.facts.source,

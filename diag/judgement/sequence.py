@@ -65,7 +65,7 @@ def entangled(earlier: str, later: str, share: float) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """The numbers that advice on a list rests on; places count from 0, numbers of edits from 1.
+    """The numbers that advice on a list rests on; indices count from 0, what is written from 1.
 
     Attributes:
         method: The chosen editor.
@@ -127,7 +127,7 @@ def _dangerous(case: Case) -> str | None:
         return (
             f"{each} dangerous alone: try another layer, another editor or a smaller clamp factor."
         )
-    named = ", ".join(str(i) for i in case.dangerous[:NAMED])
+    named = ", ".join(f"{i + 1:,}" for i in case.dangerous[:NAMED])
     more = len(case.dangerous) - NAMED
     which = f"edit{'s' * (len(case.dangerous) > 1)} {named}" + (
         f" and {more:,} more" if more > 0 else ""

@@ -101,6 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             limit=given.get("limit"),
             seed=setup.seed,
         )
+        if given.get("save_after", 0) > len(asked.edits.cases):
+            raise UserError(
+                f"--save-after {given['save_after']} is beyond the list, which has "
+                f"{len(asked.edits.cases)} edits"
+            )
         settings = settings_of(given)
         how = None
         if parsed.perform:

@@ -7,7 +7,12 @@ from collections.abc import Sequence
 
 from probes.first_token.api import COUNT, PAIRS
 from rome_diagnosis import command, options
-from rome_diagnosis.progress import stages
+from rome_diagnosis.progress import note, stages
+
+TAKES = (
+    "this takes about a minute on the bundled model with two cores, and longer with its size, "
+    "--n-subjects and --pairs"
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -79,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from probes.first_token.subjects import read
 
             read(subjects)  # a mistake in the file should not wait for a model to load
+        if not setup.quiet:
+            note(TAKES)
         with stages("first-token probes", quiet=setup.quiet) as stage:
             result = probe(
                 subjects=subjects,

@@ -199,7 +199,7 @@ def written(document: Document) -> list[tuple[str, ...]]:
             str(layer["layer"]),
             number(layer["residual"]),
             percent(layer["received"]),
-            percent(layer["relative_update_norm"]),
+            number(layer["relative_update_norm"]),
             number(layer["damage"]),
             number(layer["damage_measured"]),
         )

@@ -53,11 +53,24 @@ def culprit(document: Document) -> str | None:
     culprit = made and made["culprit"]
     if not culprit:
         return None
-    which = f"Edit {number(culprit['index'])} ({culprit['subject']})"
+    which = f"Edit {number(culprit['index'] + 1)} ({culprit['subject']})"
     size = "" if culprit["damage"] is None else f"; alone it does {percent(culprit['damage'])}"
     if culprit["alone"]:
         return f"{which} broke it{size}, which breaks the unedited model by itself."
     return f"{which} was the last of many{size}: the list broke the model, not one edit."
+
+
+def two_limits(document: Document) -> str | None:
+    """Why one edit is held against another limit than a list; ``None`` in older documents."""
+    limits = document["limits"]
+    if not {"damage_collapse", "sequence_collapse"} <= set(limits):
+        return None
+    one, many = (percent(limits[f"{of}_collapse"]) for of in ("damage", "sequence"))
+    return (
+        f"One edit alone is held against {one}, a list against {many}: one edit changes hidden "
+        "states in one direction, many in many, which costs more; each is where performed models "
+        "collapsed."
+    )
 
 
 def reaches(document: Document) -> list[Row]:
@@ -66,12 +79,10 @@ def reaches(document: Document) -> list[Row]:
     rows = reaches_by_editor(document)
     short = editors.editor(document["method"]).short
     if forecast["dangerous"]:
-        rows.append(_reach(f"{short} without dangerous edits", forecast["without_dangerous"], "0"))
+        rows.append(_reach(f"{short} without those", forecast["without_dangerous"], "0"))
         if forecast["with_remedy"] is not None:
             remedy = editors.editor(forecast["remedy"]).short
-            rows.append(
-                _reach(f"{short}, dangerous ones by {remedy}", forecast["with_remedy"], "–")
-            )
+            rows.append(_reach(f"{short}, those by {remedy}", forecast["with_remedy"], "–"))
     return rows
 
 
@@ -128,7 +139,7 @@ def checkpoints(document: Document) -> list[Row]:
             share(point["efficacy"]), share(point["efficacy_all"]),
             share(point["efficacy_prefixed"]), share(point["locality"]),
             share(point["recall"]), percent(point["damage_predicted"]),
-            percent(point["damage_measured"]), percent(point["weight_norm_ratio"]),
+            percent(point["damage_measured"]), number(point["weight_norm_ratio"]),
             times(point["top_singular_value"]), label(point["outcome"]).text.lower(),
         )
         for point in document["checkpoints"]

@@ -11,7 +11,7 @@ from reports.text import console as parts
 from reports.text.console import Document
 
 LISTED = 10
-PROMPT = 30  # characters of a prompt
+PROMPT = 28  # characters of a prompt
 
 
 def show(document: Document, console: Console | None = None) -> None:
@@ -65,12 +65,12 @@ def _family(document: Document) -> RenderableType:
     rows: list[tuple[RenderableType, ...]] = [
         (
             Text(row.short, style="bold" if row.is_chosen else ""),
-            row.matrix, row.parameters, row.condition, *row.shares,
+            row.parameters, row.condition, *row.shares,
         )
         for row in methods.rows(document)
     ]  # fmt: skip
     places = [f">φ {place}" for place in ("bare", "prefixed", "first", "later")]
-    return parts.table(("", "M", "with", ">cond M", *places), rows, gap=1)
+    return parts.table(("", "with", ">cond M", *places), rows, gap=1)
 
 
 def _pairs(pairs: list[tuple[str, str, str]], n: int) -> RenderableType:
@@ -95,6 +95,7 @@ def _performed(document: Document) -> list[RenderableType]:
     outcome = parts.badge(verdicts.label(str(made["outcome"])))
     return [
         outcome,
+        *([made["prediction"]] if "prediction" in made else []),
         *(Text(reason) for reason in made["outcome_reasons"]),
         parts.table(None, page.performed(document)),
         parts.table(

@@ -92,8 +92,8 @@ def _sinks(document: Document) -> RenderableType:
         values = (number(block[figure]) for figure in figures)
         rows.append((str(block["layer"]), *values, "".join(largest), "".join(others) or "none"))
     head = ("block", ">attention to 0", ">sink rate", ">stream at 0", ">later", ">massive at 0",
-            ">later", "coordinate", "other sink")  # fmt: skip
-    return parts.table(head, rows)
+            ">later", "largest", "other sink")  # fmt: skip
+    return parts.table(head, rows, gap=1)
 
 
 def _interventions(document: Document) -> RenderableType:

@@ -171,7 +171,7 @@ def _lookup(document: Document) -> RenderableType:
 def _denominators(document: Document) -> RenderableType:
     per_editor = terms.of_keys(document)
     first = any(term.relative_first is not None for term in per_editor)
-    head = ["editor", ">denominator D", "", ">normalised", ">damage at most"]
+    head = ["editor", ">D", "", ">normalised", ">damage at most"]
     rows = []
     for term in per_editor:
         normalised = document["denominators"].get(f"{term.editor.name}_normalised")

@@ -53,7 +53,7 @@ def render(document: Document) -> RenderableType:
 
 def _reaches(document: Document) -> RenderableType:
     head = [sequence.REACH_HEAD[0], *(f">{name.lower()}" for name in sequence.REACH_HEAD[1:])]
-    return parts.table(head, sequence.reaches(document))
+    return parts.table(head, sequence.reaches(document), gap=1)
 
 
 def _dangerous(document: Document) -> RenderableType:
@@ -64,7 +64,7 @@ def _dangerous(document: Document) -> RenderableType:
         edit = by_index.get(one["index"])
         rows.append(
             (
-                number(one["index"]),
+                number(one["index"] + 1),
                 parts.edited(edit) if edit else parts.shortened(one["subject"]),
                 number(edit["rho"]) if edit else "–", percent(edit["damage"]) if edit else "–",
                 verdicts.label(one["verdict"]).text.lower(),
@@ -72,14 +72,15 @@ def _dangerous(document: Document) -> RenderableType:
         )  # fmt: skip
     more = len(dangerous) - LISTED
     return parts.page(
-        parts.table((">index", "prompt", ">ρ", ">damage alone", "verdict"), rows),
+        parts.table((">edit", "prompt", ">ρ", ">damage alone", "verdict"), rows),
         parts.dim(f"and {more:,} more") if more > 0 else None,
+        parts.dim(line) if (line := sequence.two_limits(document)) else None,
     )
 
 
 def _pairs(document: Document) -> RenderableType:
     lines = [
-        f"edits {number(pair['earlier'])} and {number(pair['later'])}: {pair['reason']}"
+        f"edits {number(pair['earlier'] + 1)} and {number(pair['later'] + 1)}: {pair['reason']}"
         for pair in document["forecast"]["pairs"]
     ]
     return Text(parts.first_of(lines, LISTED))
@@ -94,7 +95,7 @@ def _measured(document: Document) -> RenderableType:
 
 
 def _refused(document: Document) -> RenderableType:
-    lines = [f"record {one['index']}: {one['reason']}" for one in document["refused"]]
+    lines = [f"record {one['index'] + 1}: {one['reason']}" for one in document["refused"]]
     return Text(parts.first_of(lines, LISTED))
 
 

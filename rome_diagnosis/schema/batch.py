@@ -145,6 +145,7 @@ class Performed(TypedDict):
         recall: Of other facts; null without any.
         outcome: ``collapsed``, ``damaged`` or ``intact``.
         outcome_reasons: A phrase for each measurement beyond its limit.
+        prediction: The verdict before the batch was made beside what came of it, as a sentence.
         collapse_ratio: The perplexity ratio from which on a model counts as collapsed.
         predicted_received: How the share predicted before anything was optimised ranks the
             measured one.
@@ -162,6 +163,7 @@ class Performed(TypedDict):
     recall: ShareChange | None
     outcome: Literal["collapsed", "damaged", "intact"]
     outcome_reasons: list[str]
+    prediction: NotRequired[str]
     collapse_ratio: Positive
     predicted_received: Rank
     received_efficacy: Rank

@@ -50,7 +50,8 @@ def test_every_form_says_the_same_of_a_forecast(forecast: Document) -> None:
         assert sequence.headline(forecast) in form
         for sentence in forecast["advice"]:
             assert sentence in form
-        assert first["subject"] in form and "record 4" in form
+        assert first["subject"] in form and "record 5" in form  # its index is 4
+        assert " ".join((sequence.two_limits(forecast) or "").split()) in form
         assert "--perform" in form
 
 
@@ -65,6 +66,7 @@ def test_every_form_names_the_culprit(performed: Document) -> None:
     ):
         assert told in form
         assert f"it broke at {performed['collapse_at']}" in form
+        assert f"Edit {performed['collapse_at']} (" in form  # in the order given: one count
     assert page.count("broke the model") == 1
     performed["performance"]["culprit"] = None
     assert sequence.culprit(performed) is None

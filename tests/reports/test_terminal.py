@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from reports.__main__ import main
+from reports.command import show
+from reports.document import read
 from reports.numbers import (
     chance,
     counted,
@@ -23,7 +28,7 @@ from reports.numbers import (
 from reports.tables.verdicts import label
 from reports.text import apply, batch, covariance, first_token, hardcases, screen, sweep, verify
 from reports.text import keys as keys_text
-from tests.documents import FOLDER, sample
+from tests.documents import FOLDER, SAMPLES, sample
 from tests.reports.reading import printed, words
 
 Document = dict[str, Any]
@@ -112,6 +117,21 @@ def test_numbers_have_one_minus_sign(name: str) -> None:
     shown, *_ = printed(TEXTS[name], document, width=300, **options).split("Measured with")
     assert not re.search(r"(?<![\w.])-\d", shown)
     assert name != "keys" or "−0.25" in shown  # the control
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_eighty_columns_break_no_word(name: str) -> None:
+    document = read(str(FOLDER / f"{name}.json.gz"))
+    wide, narrow = (Counter(words_of(width, document)) for width in (400, 80))
+    assert not [word for word in wide - narrow if len(word) > 2]
+    assert wide - Counter(words_of(16, document))  # the control
+
+
+def words_of(width: int, document: Document) -> list[str]:
+    """The words of a document's text in a terminal."""
+    written = io.StringIO()
+    show(document, Console(width=width, file=written, highlight=False), verbose=True)
+    return written.getvalue().split()
 
 
 def test_sentences_are_set_apart(pages: dict[str, str]) -> None:

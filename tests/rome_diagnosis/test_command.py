@@ -130,6 +130,7 @@ def test_help_and_version_import_nothing_heavy(module: str) -> None:
     done = process(sys.executable, "-c", script)
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.splitlines()[-1].startswith(b"rome-diagnosis ")
+    assert b"default: None" not in done.stdout and b"default: False" not in done.stdout
 
 
 def test_streams_that_are_closed_or_narrow_do_no_harm(tmp_path: Path) -> None:

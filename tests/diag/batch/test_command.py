@@ -16,6 +16,7 @@ from diag.keys.command import main as keys
 from diag.verify.command import main as verify
 from probes import bundled
 from probes.request.cases import from_record
+from reports.pages.page import render
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS
 from rome_diagnosis.schema import validate
@@ -44,6 +45,8 @@ def test_the_document_says_what_was_foretold_and_what_came(made: tuple[Path, Any
         "weight", "condition", "pairs", "takes", "cross_response", "damage", "first_tokens",
     }  # fmt: skip
     (layer,) = document["performed"]["layers"]
+    assert document["performed"]["prediction"].startswith("Before the edit")
+    assert document["performed"]["prediction"] in render(document)
     # One layer: the closed form and the text set's tokens agree as far as C is their average.
     assert layer["damage"] == pytest.approx(layer["damage_measured"], rel=0.3)
     assert layer["damage"] <= document["layers"][0]["damage"]["bound"]

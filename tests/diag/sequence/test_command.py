@@ -72,6 +72,7 @@ def test_the_edits_are_made_and_their_journal_goes(
         (["--save-after", "2"], "--save-after is for edits that are made"),
         (["--method", "memo"], "invalid choice"),
         (["--order", "sorted"], "invalid choice"),
+        (["--perform", "--save-model", "m", "--save-after", "99"], "--save-after 99 is beyond"),
         (["--limit", "0"], "must be 1 or more"),
     ],
 )
