@@ -29,6 +29,8 @@ TEXTS = {
     "diag.batch/1": "reports.text.batch",
     "diag.apply/1": "reports.text.apply",
     "diag.hardcases/1": "reports.text.hardcases",
+    "diag.tasks/1": "reports.text.sections",
+    "diag.surrogate/1": "reports.text.sections",
     "probes.first_token/1": "reports.text.first_token",
 }
 

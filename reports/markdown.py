@@ -7,6 +7,7 @@ from typing import Any
 
 from reports.marked import Marked, bold, bullets, code, heading, line, table
 from reports.numbers import counted, number, percent
+from reports.pages import sections
 from reports.pages.page import view
 
 LISTED = 50
@@ -32,7 +33,7 @@ def render(*documents: Mapping[str, Any]) -> str:
     kinds = {
         "edit": _edit, "many": _many, "first_token": _first_token, "moments": _moments,
         "sequence": _sequence, "sweep": _sweep, "batch": _batch, "apply": _apply,
-        "hardcases": _hardcases,
+        "hardcases": _hardcases, "sections": sections.markdown,
     }  # fmt: skip
     return "\n".join(kinds[shown["kind"]](shown)).rstrip() + "\n"
 
@@ -64,7 +65,7 @@ def _edit(shown: dict[str, Any]) -> list[str]:
         *bullets(shown["advice"]),
         *_findings(shown),
     ]  # fmt: skip
-    return lines + _repeat([keys, verify], shown)
+    return lines + repeat([keys, verify], shown)
 
 
 def _terms(shown: dict[str, Any]) -> list[str]:
@@ -145,7 +146,7 @@ def _first_token(shown: dict[str, Any]) -> list[str]:
         *heading(1, shown["title"]), *_why(shown), *heading(2, "Keys, block by block"),
         *table(("Cell", "Block", "Keys", "‖k‖", "Spread", "Effective rank"), rows),
     ]  # fmt: skip
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
 def _moments(shown: dict[str, Any]) -> list[str]:
@@ -153,7 +154,7 @@ def _moments(shown: dict[str, Any]) -> list[str]:
     for layer in shown["layers"]:
         lines += heading(2, "Block ", layer["layer"]) + code(str(layer["file"]))
         lines += table(("What", "Value"), layer["lines"])
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
 def _sweep(shown: dict[str, Any]) -> list[str]:
@@ -165,7 +166,7 @@ def _sweep(shown: dict[str, Any]) -> list[str]:
         *heading(2, "The first position over depth"),
         *table(shown["sink_head"], shown["sink_rows"]),
     ]  # fmt: skip
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
 def _why(shown: dict[str, Any]) -> list[str]:
@@ -207,7 +208,7 @@ def _many(shown: dict[str, Any]) -> list[str]:
         lines += [line(f"The {LISTED} riskiest of {number(shown['n'])}."), ""]
     if shown["refused"]:
         lines += heading(2, "Not measured") + bullets(shown["refused"][:LISTED])
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
 def _listed(shown: dict[str, Any]) -> list[str]:
@@ -269,7 +270,7 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
     lines += heading(2, "Edit by edit") + table(head, made)
     if shown["refused"]:
         lines += heading(2, "Not in the list") + bullets(shown["refused"][:LISTED])
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
 def _batch(shown: dict[str, Any]) -> list[str]:
@@ -309,7 +310,7 @@ def _batch(shown: dict[str, Any]) -> list[str]:
     )  # fmt: skip
     if shown["refused"]:
         lines += heading(2, "Not edits") + bullets(shown["refused"][:LISTED])
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
 def _batch_performed(shown: dict[str, Any]) -> list[str]:
@@ -347,7 +348,7 @@ def _apply(shown: dict[str, Any]) -> list[str]:
     lines += heading(2, "What was written") + table(("What", "Value"), shown["written"])
     lines += heading(2, "How to take it back, bit for bit")
     lines += [line("DIR is the model's directory."), "", *code(shown["undo"])]
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
 def _hardcases(shown: dict[str, Any]) -> list[str]:
@@ -355,10 +356,11 @@ def _hardcases(shown: dict[str, Any]) -> list[str]:
     lines += heading(2, "How it was made") + bullets(map(": ".join, shown["facts"]))
     for title, head, rows in shown["tables"]:
         lines += heading(2, title) + table(head, rows)
-    return lines + _repeat([shown["d"]], shown)
+    return lines + repeat([shown["d"]], shown)
 
 
-def _repeat(documents: Sequence[Mapping[str, Any] | None], shown: dict[str, Any]) -> list[str]:
+def repeat(documents: Sequence[Mapping[str, Any] | None], shown: dict[str, Any]) -> list[str]:
+    """The commands that measure the same again, and with what it was measured."""
     lines = []
     if missing := shown.get("unmeasured"):
         lines += heading(2, "What was not measured")

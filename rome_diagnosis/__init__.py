@@ -18,6 +18,8 @@ Every library call by one name, imported when it is first used::
 ``hardcases``         a benchmark of edits that break this model, with controls and a data card
 ``screen``            the check of ``diagnose`` for every edit of a data set
 ``sequence``          which edit of a list breaks the model? before the first is made
+``tasks``             what can a model still do? by lm-evaluation-harness
+``surrogate``         perplexity and damage of performed edits, held against tasks
 ``second_moments``    estimate the second moments C that edits are judged by
 ``probe``             where and why first-token keys differ
 ``load_model``        load a model once, for many calls
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
     from diag.keys.compare import compare as compare
     from diag.screen.api import screen as screen
     from diag.sequence.api import sequence as sequence
+    from diag.surrogate.api import surrogate as surrogate
     from diag.sweep.api import sweep as sweep
+    from diag.tasks.api import tasks as tasks
     from diag.verify.api import verify as verify
     from diag.verify.api import verify_list as verify_list
     from probes.first_token.api import probe as probe
@@ -70,7 +74,9 @@ _NAMES = {
     "screen": "diag.screen.api",
     "sequence": "diag.sequence.api",
     "second_moments": "diag.covariance.api",
+    "surrogate": "diag.surrogate.api",
     "sweep": "diag.sweep.api",
+    "tasks": "diag.tasks.api",
     "undo": "diag.apply.record",
     "verify": "diag.verify.api",
     "verify_list": "diag.verify.api",

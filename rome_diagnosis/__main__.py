@@ -20,6 +20,8 @@ COMMANDS = {
     "sequence": ("diag.sequence.command", "Which edit of a list breaks the model, and when?"),
     "batch": ("diag.batch.command", "What would a batch by MEMIT and its family do?"),
     "hardcases": ("diag.hardcases.command", "Edits that break this model, and easy ones beside."),
+    "tasks": ("diag.tasks.command", "What can the model still do? By lm-evaluation-harness."),
+    "surrogate": ("diag.surrogate.command", "Does perplexity tell what tasks lose?"),
     "covariance": ("diag.covariance.command", "Second moments: estimate, merge, import."),
     "first-token": ("probes.first_token.command", "Where and why do first-token keys differ?"),
     "bundled": ("probes.bundled.command", "Where the bundled model and its data are."),

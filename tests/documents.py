@@ -20,6 +20,7 @@ SAMPLES = (
     "keys", "keys_identity", "edit", "edits", "screen", "screen_identity", "covariance",
     "first_token", "sequence", "sequence_performed", "sweep", "batch", "apply",
     "hardcases",
+    "tasks", "surrogate",
 )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ RESULTS = {
     "diag.batch.result": ("Batch",),
     "diag.apply.result": ("Applied",),
     "diag.hardcases.result": ("HardCases",),
+    "diag.tasks.result": ("TaskScores",),
+    "diag.surrogate.result": ("Surrogate",),
     "probes.first_token.run": ("FirstTokenProbes",),
 }
 

@@ -204,6 +204,11 @@ LOCALITY_KEPT = Limit(
     "by chance: the upper end of Wilson's 95% interval is compared",
     BUNDLED,
 )
+TASKS_LOSS = Limit(
+    0.05,
+    "five points of a mean score: what an edit must take before a few hundred documents show it "
+    "beyond chance, and about what separates neighbours in a table of published models",
+)
 ENTROPY_KEPT = Limit(
     0.6,
     "generated text keeps two thirds or more of its entropy in every control; loops do not",

@@ -97,6 +97,7 @@ class Checkpoints:
                     "text": after["text"],
                     "outcome": judged.outcome,
                     "reasons": list(judged.reasons),
+                    **({} if bench.tasks is None else {"tasks": bench.tasks.after(total)}),
                 }
             )
         )
@@ -140,6 +141,7 @@ class Checkpoints:
         smallest = float(values[-1])
         return {
             "damage_predicted": None if predicted is None else predicted.corpus,
+            "damage_first_tokens": None if predicted is None else predicted.first_tokens,
             "damage_measured": measured,
             "weight_norm_ratio": float(change.norm() / weights.norm()),
             "top_singular_value": float(values[0]) / largest,

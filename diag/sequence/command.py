@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from diag.tasks.command import add_tasks, task_files
 from diag.verify.command import add_measurement, add_optimisation, journal_of, settings_of
 from rome_diagnosis import command, options
 from rome_diagnosis.editors import EDITORS, PUBLISHED
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_model(parser)
     add_optimisation(parser)
     add_measurement(parser)
+    add_tasks(parser.add_argument_group("downstream tasks"), limit="task-limit")
     group = options.add_output(parser)
     group.add_argument(
         "--save-model",
@@ -84,8 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = vars(parsed)
     setup = options.setup(parsed)
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
+    inputs += task_files(given)
     if not parsed.perform:
-        for option in ("journal", "save_model", "save_after"):
+        for option in ("journal", "save_model", "save_after", "tasks"):
             if option in given:
                 flag = "--" + option.replace("_", "-")
                 raise UserError(f"{flag} is for edits that are made: add --perform")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from probes.request.cases import EditCase
     from probes.request.request import Request
     from probes.target_value.hyperparameters import Hyperparameters
+    from probes.tasks.harness import Tasks
 
 
 class Options(SetupOptions, total=False):
@@ -31,6 +32,7 @@ class Options(SetupOptions, total=False):
     texts: Texts | Sequence[str]
     facts: Facts
     generated_tokens: int
+    tasks: Tasks | str | Sequence[str] | None
 
 
 def verify(
@@ -144,7 +146,7 @@ def split_options(options: Options) -> tuple[Setup, Settings]:
     Returns:
         The setup and the settings.
     """
-    from diag.verify.settings import Settings, Texts
+    from diag.verify.settings import Settings, Tasks, Texts
 
     given: dict[str, Any] = dict(options)
     names = {field.name for field in dataclasses.fields(Settings)}
@@ -152,6 +154,9 @@ def split_options(options: Options) -> tuple[Setup, Settings]:
     texts = measured.get("texts")
     if texts is not None and not isinstance(texts, Texts):
         measured["texts"] = Texts.given(texts)
+    tasks = measured.get("tasks")
+    if tasks is not None and not isinstance(tasks, Tasks):
+        measured["tasks"] = Tasks.read(tasks)
     return Setup(**given), Settings(**measured)
 
 

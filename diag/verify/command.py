@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diag.judgement.limits import PERPLEXITY_COLLAPSE
+from diag.tasks.command import add_tasks, names, task_files
 from diag.verify.api import choose_edit, prepare
 from rome_diagnosis import command, files, options
 from rome_diagnosis.editors import ARMS, EDITORS
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from probes.request.cases import EditCase
     from probes.request.records import Edits
     from probes.target_value.hyperparameters import Hyperparameters
+    from probes.tasks.harness import Tasks
 
 OVERRIDES: dict[str, tuple[Callable[[str], Any], str]] = {
     "evaluations": (options.count, "evaluations of the loss; one step less"),
@@ -62,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_model(parser)
     add_optimisation(parser)
     add_measurement(parser)
+    add_tasks(parser.add_argument_group("downstream tasks"), limit="task-limit")
     group = options.add_output(parser)
     group.add_argument(
         "--save-model",
@@ -175,6 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup = options.setup(parsed)
     journal = journal_of(given)
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
+    inputs += task_files(given)
     with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
         from probes.request.records import Edits
 
@@ -266,8 +270,30 @@ def settings_of(given: dict[str, Any]) -> Settings:
         hyperparameters=_hyperparameters(given),
         c_rome_target=given["c_rome_target"],
         generated_tokens=given["generated_tokens"],
+        tasks=tasks_of(given),
         **measurement_of(given),
     )
+
+
+def tasks_of(given: dict[str, Any]) -> Tasks | None:
+    """The downstream tasks that are asked after each edit.
+
+    Args:
+        given: Parsed options of :func:`diag.tasks.command.add_tasks`.
+
+    Returns:
+        Them; ``None`` if none are named.
+
+    Raises:
+        UserError: If one cannot be loaded, or a limit is given without them.
+    """
+    if "tasks" not in given:
+        if "task_limit" in given:
+            raise UserError("--task-limit is for downstream tasks: add --tasks")
+        return None
+    from probes.tasks.harness import Tasks
+
+    return Tasks.read(names(given["tasks"]), limit=given.get("task_limit"))
 
 
 def measurement_of(given: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from probes.request import prefixes
 from probes.request.cases import EditCase
 from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue, optimise
+from probes.tasks.meter import TaskMeter
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
@@ -59,6 +60,9 @@ class Bench:
             self.texts, self.recall = self._unedited(stage)
             stage("sampling an unseen prefix")
             unseen = _unseen_prefix(self.model, self.prefixes, self.seed)
+            stage("asking downstream tasks")
+            tasks = settings.tasks
+            self.tasks = None if tasks is None else TaskMeter(self.model, self.layer, tasks)
         self.wordings: dict[Wording, str] = {
             "bare": "",
             "editing_prefix": self.prefixes[0] if self.prefixes else "",
@@ -78,7 +82,7 @@ class Bench:
         return model.kept["unedited"][1:]
 
     def measured_on(self) -> dict[str, Any]:
-        """What a document says of the texts and of the facts (``texts`` and ``known_facts``)."""
+        """What a document says of the texts, of the facts and of the unedited model's tasks."""
         texts, facts = self.settings.texts, self.facts
         return {
             "texts": {
@@ -94,6 +98,7 @@ class Bench:
                 "n": self.recall.n,
                 "tried": self.recall.tried,
             },
+            **({} if self.tasks is None else {"tasks": self.tasks.describe()}),
         }
 
     def target_values(self, cases: Sequence[EditCase]) -> list[TargetValue]:
@@ -230,6 +235,7 @@ class Bench:
             "damage": self._damage(change, stream, perplexity["n_tokens"]),
             "perplexity": perplexity,
             "recall": self.recall.after([change], without=subject),
+            **({} if self.tasks is None else {"tasks": self.tasks.after([change])}),
         }
 
     def perplexity(self, changes: Sequence[Change]) -> dict[str, Any]:

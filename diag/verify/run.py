@@ -14,6 +14,8 @@ from typing import Any
 
 from diag.judgement import limits
 from diag.judgement.outcome import OUTCOMES
+from diag.surrogate.collect import points
+from diag.surrogate.run import related
 from diag.verify import groups, key_map
 from diag.verify.one_edit import Bench
 from diag.verify.result import Comparison, Verification
@@ -207,8 +209,17 @@ class Run:
                 "damage_against_perplexity": groups.damage_against_perplexity(performed)
                 | {"pooled": groups.damage_against_perplexity(performed, tuple(EDITORS))},
                 "response_against_locality": groups.response_against_locality(performed),
+                **self._surrogate(performed),
             },
         }
+
+    def _surrogate(self, performed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """How perplexity goes with downstream tasks, where they were asked."""
+        if self.bench.tasks is None:
+            return {}
+        name = self.bench.model.name
+        found = list(points({"schema": SCHEMA, "model": {"name": name}, "edits": performed}))
+        return {"surrogate": envelope.finite(related(found, seed=self.bench.seed))}
 
     def _identity(self, cases: Sequence[EditCase]) -> dict[str, Any]:
         """Everything the results depend on: a journal of another run must not be continued."""

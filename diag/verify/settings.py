@@ -15,6 +15,7 @@ from diag.judgement.limits import PERPLEXITY_COLLAPSE
 from probes import bundled
 from probes.request.cases import EditCase, fact
 from probes.target_value.hyperparameters import Hyperparameters
+from probes.tasks.harness import Tasks
 from rome_diagnosis.errors import UserError
 
 CRomeTarget = Literal["published", "consistent"]
@@ -145,6 +146,7 @@ class Settings:
         texts: Texts for perplexity.
         facts: Facts for recall; ``None`` chooses by the model.
         generated_tokens: Length of generated texts.
+        tasks: Downstream tasks; ``None`` asks none.
     """
 
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
@@ -154,6 +156,7 @@ class Settings:
     texts: Texts = field(default_factory=Texts.read)
     facts: Facts | None = None
     generated_tokens: int = GENERATED_TOKENS
+    tasks: Tasks | None = None
 
     def __post_init__(self) -> None:
         """Refuses what cannot be meant.

@@ -17,6 +17,7 @@ from reports.figures import (
     projections,
     sequence,
     several,
+    surrogate,
     sweep,
 )
 from reports.figures.canvas import Drawing
@@ -37,6 +38,10 @@ FIGURES: Mapping[str, Mapping[str, Callable[[Document], Drawing | None]]] = {
     "diag.sequence/1": {
         "damage": sequence.damage, "perplexity": sequence.perplexity,
         "efficacy": sequence.efficacy,
+    },
+    "diag.surrogate/1": {
+        "tasks": surrogate.tasks, "damage": surrogate.damage,
+        "first_tokens": surrogate.first_tokens,
     },
     "diag.batch/1": {"matrix": batch.matrix, "response": batch.response, "family": batch.family},
 }  # fmt: skip

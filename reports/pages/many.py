@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.figures import many, projections
+from reports.figures import many, projections, surrogate
 from reports.numbers import counted, number, percent
 from reports.pages import edit as edit_page
 from reports.tables import arms, editors, groups, sequence, setup, verdicts
@@ -62,10 +62,17 @@ def _figures(document: Document, listed: list[Edit], collapse: float | None) -> 
         "plane": many.plane(listed, limits),
         "perplexity": many.perplexity(listed, collapse, limits) if collapse else None,
         "closed_form": many.closed_form(listed) if collapse else None,
+        "tasks": surrogate.tasks(held) if (held := _held(document)) else None,
         "projections": projections.figures(
             document.get("projections"), projections.of_edits(document.get("edits", ()))
         ),
     }
+
+
+def _held(document: Document) -> Document | None:
+    """How perplexity goes with downstream tasks, where these were asked."""
+    held: Document | None = (document.get("summary") or {}).get("surrogate")
+    return held
 
 
 def performed_sentence(document: Document) -> str:

@@ -32,12 +32,15 @@ KINDS = {
     "diag.batch/1": "batch",
     "diag.apply/1": "apply",
     "diag.hardcases/1": "hardcases",
+    "diag.tasks/1": "tasks",
+    "diag.surrogate/1": "surrogate",
 }
 # Kinds that have a page by themselves, and the module that fills it.
 PAGES = {
     "screen": "many", "edits": "many", "sequence": "sequence", "moments": "covariance",
     "sweep": "sweep", "batch": "batch", "apply": "apply", "first_token": "first_token",
     "hardcases": "hardcases",
+    "tasks": "tasks", "surrogate": "surrogate",
 }  # fmt: skip
 
 

@@ -66,6 +66,16 @@ def _response(name: str) -> Callable[[Arm], str]:
     )
 
 
+def _tasks(tasks: Arm | None) -> str:
+    """The mean score over downstream tasks, before and after."""
+    if not tasks:
+        return NOT_CHECKED
+    before, after = (
+        sum(task[when] for task in tasks.values()) / len(tasks) for when in ("before", "after")
+    )
+    return f"{percent(before)} → {percent(after)}"
+
+
 # Name, meaning, reader, and whether only the longer table of a terminal shows it.
 _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
     ("D, unit direction", "", lambda arm: number(arm["denominator_normalised"]), True),
@@ -91,6 +101,7 @@ _ROWS: tuple[tuple[str, str, Callable[[Arm], str], bool], ...] = (
     ("Portability", "what follows from the fact",
      lambda arm: change(arm.get("portability"), share), False),
     ("Recall", "of other facts", lambda arm: change(arm["recall"], share), False),
+    ("Downstream tasks", "mean score", lambda arm: _tasks(arm.get("tasks")), False),
     ("Text entropy", "bits, of generated n-grams", lambda arm: change(arm["entropy"], number),
      False),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reports.numbers import FEWEST, counted, estimate, number, percent, share
-from reports.tables import editors
+from reports.tables import editors, surrogate
 from reports.tables.editors import Shown
 from rome_diagnosis.editors import PUBLISHED
 
@@ -67,13 +67,15 @@ def rows(
 
 
 def predictive(summary: Mapping[str, Any]) -> str | None:
-    """How well the predicted damage ranks what happened to perplexity, in a sentence.
+    """How well the predicted damage ranks what happened to perplexity, in sentences.
+
+    Where downstream tasks were asked, what perplexity says of them too.
 
     Args:
         summary: The ``summary`` of a ``diag.verify/1`` document of a list.
 
     Returns:
-        The sentence, with the numbers of edits it rests on; ``None`` where they are too few.
+        The sentences, with the numbers of edits it rests on; ``None`` where they are too few.
     """
     agreement = summary["damage_against_perplexity"]
     n, sides = agreement["n_ranked"], (agreement["n_collapsed"], agreement["n_other"])
@@ -96,4 +98,6 @@ def predictive(summary: Mapping[str, Any]) -> str | None:
             "Over all arms the share φ that neighbours' prompts receive ranks what locality loses "
             f"with Spearman {number(locality['spearman'])} ({number(locality['n'])} arms)."
         )
+    if held := summary.get("surrogate"):
+        told += [surrogate.onset(held), surrogate.silence(held)]
     return " ".join(told) or None

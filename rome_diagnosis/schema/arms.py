@@ -4,6 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from rome_diagnosis.schema.tasks import TaskChange
 from rome_diagnosis.schema.values import Count, Number, Pair, Positive, Share, Size
 
 
@@ -203,6 +204,7 @@ class Arm(Answers):
         damage: Predicted and measured.
         perplexity: Of the text set.
         recall: Facts the unedited model gives, asked again; null if it gives none.
+        tasks: What became of downstream tasks, where they were asked.
         prefix: The prefix of the test prompts, in an arm that has one.
         unseen_prefix: The same with a prefix the edit has not seen, in an arm that has one.
     """
@@ -215,6 +217,7 @@ class Arm(Answers):
     damage: ArmDamage
     perplexity: PerplexityChange
     recall: ShareChange | None
+    tasks: NotRequired[dict[str, TaskChange]]
     prefix: NotRequired[str]
     unseen_prefix: NotRequired[PrefixedAnswers]
 

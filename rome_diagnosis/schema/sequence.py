@@ -15,6 +15,7 @@ from rome_diagnosis.schema.shared import (
     Site,
     Verdict,
 )
+from rome_diagnosis.schema.tasks import TaskChange, TaskScore
 from rome_diagnosis.schema.values import (
     Count,
     Integer,
@@ -239,7 +240,8 @@ class Checkpoint(TypedDict):
         recall: Share of other facts that are still given; null where none is known.
         damage_predicted: RMS change of hidden states over the corpus, in closed form, in units of
             their norm; null where it could not be checked.
-        damage_measured: The same, measured over the texts.
+        damage_first_tokens: The same at first tokens.
+        damage_measured: ``damage_predicted``, measured over the texts.
         weight_norm_ratio: ‖ΔW‖ / ‖W‖.
         top_singular_value: Largest singular value of the edited matrix over that of the unedited.
         condition_number: Of the edited matrix; null where it is singular.
@@ -247,6 +249,7 @@ class Checkpoint(TypedDict):
         text: What the model writes after the latest edit's prompt.
         outcome: ``intact``, ``damaged`` or ``collapsed``.
         reasons: What decided the outcome.
+        tasks: What became of downstream tasks, where they were asked.
     """
 
     edits: Count
@@ -260,6 +263,7 @@ class Checkpoint(TypedDict):
     locality: Share | None
     recall: Share | None
     damage_predicted: Size | None
+    damage_first_tokens: NotRequired[Size | None]
     damage_measured: Size | None
     weight_norm_ratio: Size
     top_singular_value: Size
@@ -268,6 +272,7 @@ class Checkpoint(TypedDict):
     text: str
     outcome: Literal["intact", "damaged", "collapsed"]
     reasons: list[str]
+    tasks: NotRequired[dict[str, TaskChange]]
 
 
 class Culprit(TypedDict):
@@ -334,6 +339,7 @@ class SequenceDocument(Head):
         collapse_ratio: The perplexity ratio that counts as collapse.
         texts: The texts of the perplexity.
         known_facts: The facts whose recall is measured.
+        tasks: The unedited model's scores in downstream tasks, where they were asked.
         performance: How the edits were made; null where nothing was edited.
     """
 
@@ -358,4 +364,5 @@ class SequenceDocument(Head):
     collapse_ratio: NotRequired[Positive]
     texts: NotRequired[Texts]
     known_facts: NotRequired[KnownFacts]
+    tasks: NotRequired[dict[str, TaskScore]]
     performance: Performance | None

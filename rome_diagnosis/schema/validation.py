@@ -13,13 +13,13 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import words
 from rome_diagnosis.schema.apply import ApplyDocument
 from rome_diagnosis.schema.batch import BatchDocument
-from rome_diagnosis.schema.covariance import CovarianceDocument
+from rome_diagnosis.schema.blocks import CovarianceDocument, SweepDocument
 from rome_diagnosis.schema.first_token import FirstTokenDocument
 from rome_diagnosis.schema.hardcases import HardCasesDocument
 from rome_diagnosis.schema.keys import KeysDocument
 from rome_diagnosis.schema.screen import AnyScreenDocument
 from rome_diagnosis.schema.sequence import SequenceDocument
-from rome_diagnosis.schema.sweep import SweepDocument
+from rome_diagnosis.schema.tasks import SurrogateDocument, TasksDocument
 from rome_diagnosis.schema.verify_list import VerifyDocument
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ KINDS: Mapping[str, Any] = {
     "diag.covariance/1": CovarianceDocument,
     "diag.sweep/1": SweepDocument,
     "diag.hardcases/1": HardCasesDocument,
+    "diag.tasks/1": TasksDocument,
+    "diag.surrogate/1": SurrogateDocument,
     "probes.first_token/1": FirstTokenDocument,
 }
 
@@ -131,6 +133,9 @@ def _verify(document: Document) -> Iterator[Complaint]:
     if "edits" not in document:
         yield from _arms(document, "")
         return
+    held = document["summary"].get("surrogate")
+    if held is not None:
+        yield from ((f"summary.surrogate.{place}", what) for place, what in _surrogate(held))
     performed = set()
     for i, edit in enumerate(document["edits"]):
         if edit.get("error") is None:
@@ -191,6 +196,18 @@ def _batch(document: Document) -> Iterator[Complaint]:
             yield f"performed.edits[{i}].index", "must be the index of an edit"
 
 
+def _surrogate(document: Document) -> Iterator[Complaint]:
+    tasks, n = set(document["tasks"]), len(document["points"])
+    for i, point in enumerate(document["points"]):
+        if set(point["tasks"]) != tasks:
+            yield f"points[{i}].tasks", "must name the tasks of tasks"
+    for name, relation in document["relations"].items():
+        if isinstance(relation, Mapping) and not tasks <= set(relation.get("tasks", ())):
+            yield f"relations.{name}.tasks", "must name the tasks of tasks"
+    if any(i >= n for i in document["silent"]):
+        yield "silent", "must be indices of points"
+
+
 def _nothing(document: Document) -> Iterator[Complaint]:
     yield from ()
 
@@ -201,5 +218,6 @@ CHECKS: Mapping[str, Callable[[Document], Iterator[Complaint]]] = {
     "diag.verify/1": _verify,
     "diag.screen/1": _screen,
     "diag.batch/1": _batch,
+    "diag.surrogate/1": _surrogate,
     "probes.first_token/1": _first_token,
 }

@@ -15,6 +15,7 @@ from rome_diagnosis.schema.shared import (
     SecondMoment,
     Site,
 )
+from rome_diagnosis.schema.tasks import TaskScore
 from rome_diagnosis.schema.values import (
     LARGEST,
     Count,
@@ -205,6 +206,7 @@ class VerifyHead(Head):
         limits: The limits the verdicts of a pre-flight check rest on.
         texts: The text set.
         known_facts: The facts whose recall is measured.
+        tasks: The unedited model's scores in downstream tasks, where they were asked.
         notes: What was left out or changed in reading files, or does not fit the model.
     """
 
@@ -216,6 +218,7 @@ class VerifyHead(Head):
     limits: NotRequired[Limits]
     texts: Texts
     known_facts: KnownFacts
+    tasks: NotRequired[dict[str, TaskScore]]
     notes: NotRequired[list[str]]
 
 

@@ -6,6 +6,7 @@ from typing_extensions import TypedDict
 
 from rome_diagnosis.schema.arms import Arms
 from rome_diagnosis.schema.shared import Estimate, Projections, Site
+from rome_diagnosis.schema.tasks import HeldAgainstTasks
 from rome_diagnosis.schema.values import Cosine, Count, Either, Name, Positive, Prompt, Share, Size
 from rome_diagnosis.schema.verify import (
     Collapsed,
@@ -244,6 +245,7 @@ class EditsSummary(TypedDict):
         rescue: What C-ROME does where ROME breaks the model.
         damage_against_perplexity: How well predicted damage tells what happens to perplexity.
         response_against_locality: How well φ tells what happens to neighbouring facts.
+        surrogate: How well perplexity and damage tell what tasks lose, where they were asked.
     """
 
     n: Count
@@ -254,6 +256,7 @@ class EditsSummary(TypedDict):
     rescue: Rescue
     damage_against_perplexity: PooledAgreement
     response_against_locality: NotRequired[RankedLocality]
+    surrogate: NotRequired[HeldAgainstTasks]
 
 
 class EditProjections(Projections):

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
-from probes.statistics import auc, cosine, estimate, spearman
+from probes.statistics import (
+    auc,
+    correlation_interval,
+    cosine,
+    drawn,
+    estimate,
+    interval,
+    pearson,
+    spearman,
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=3, max_size=30))
@@ -51,6 +60,38 @@ def test_interval_covers_the_mean_about_as_often_as_it_says():
     alone = estimate([2.0])
     assert (alone.mean, alone.low, alone.high, alone.n) == (2.0, 2.0, 2.0, 1)
     assert estimate([]) is None
+
+
+@pytest.mark.parametrize(("of", "ranks"), [(spearman, True), (pearson, False)])
+def test_a_correlation_s_interval_is_that_of_rows_drawn_again(of, ranks):
+    """Weights stand for rows that are repeated, group by group."""
+    generator = np.random.default_rng(4)
+    x, y = generator.integers(0, 6, size=(2, 15)).astype(float)
+    groups = [i // 2 for i in range(15)]
+    values = []
+    for counts in drawn(groups, seed=1):
+        rows = np.repeat(np.arange(15), counts.astype(int))
+        values.append(of(x[rows].tolist(), y[rows].tolist()))
+    expected = interval(values)
+    assert correlation_interval(x, y, groups, ranks=ranks, seed=1) == pytest.approx(expected)
+    assert correlation_interval(x, y, ["one"] * 15, ranks=ranks) is None
+
+
+def test_what_is_drawn_together_is_not_counted_twice():
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=20)
+    y = x + generator.normal(size=20)
+    once = correlation_interval(x, y, range(20), ranks=False)
+    twice = np.repeat(x, 2), np.repeat(y, 2)
+    together = correlation_interval(*twice, [i // 2 for i in range(40)], ranks=False)
+    apart = correlation_interval(*twice, range(40), ranks=False)
+    assert together == pytest.approx(once)
+    assert apart[1] - apart[0] < 0.85 * (once[1] - once[0])
+
+
+def test_most_draws_must_be_defined():
+    assert interval([1.0, None, None]) is None
+    assert interval([1.0, 1.0, None]) == (1.0, 1.0)
 
 
 def test_cosine():

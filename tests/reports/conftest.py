@@ -60,6 +60,7 @@ PAGES = {
     "moments": ("covariance",), "sequence": ("sequence_performed",), "sweep": ("sweep",),
     "batch": ("batch",), "apply": ("apply",),
     "hardcases": ("hardcases",),
+    "tasks": ("tasks",), "surrogate": ("surrogate",),
 }  # fmt: skip
 
 

@@ -1,0 +1,40 @@
+"""What a model scored: a document that knows how to show itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rome_diagnosis import envelope
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, repr=False)
+class TaskScores(envelope.Saved):
+    """A model's scores in downstream tasks.
+
+    Attributes:
+        document: The result as it is saved (schema ``diag.tasks/1``): plain JSON values.
+    """
+
+    document: Mapping[str, Any]
+
+    @property
+    def tasks(self) -> Mapping[str, Mapping[str, Any]]:
+        """For each task ``score``, ``stderr``, ``metric`` and ``n``."""
+        stored: Mapping[str, Mapping[str, Any]] = self.document["tasks"]
+        return stored
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A row for each task."""
+        import pandas as pd
+
+        rows = [{"task": name} | dict(task) for name, task in self.tasks.items()]
+        return pd.DataFrame(rows).drop(columns="others").set_index("task")
+
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{name} {task['score']:.3g}" for name, task in self.tasks.items())
+        return f"TaskScores({self.document['model']['name']!r}: {scores})"

@@ -1,0 +1,5 @@
+"""Downstream tasks by EleutherAI's lm-evaluation-harness, on the model in memory.
+
+``harness`` runs them, ``files`` reads tasks from JSON Lines, ``bundled`` holds the harness's task
+files over the bundled world; ``meter`` asks a model before and after an edit.
+"""

@@ -1,0 +1,48 @@
+"""A plain page as text in a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console, RenderableType
+
+from reports.pages.page import view
+from reports.text import console as parts
+from reports.text.console import Document
+
+
+def show(document: Document, console: Console | None = None) -> None:
+    """Prints a document whose page is made of sections.
+
+    Args:
+        document: The document.
+        console: Where to; standard output by default.
+    """
+    parts.show(render, document, console)
+
+
+def render(document: Document) -> RenderableType:
+    """Lays such a document out.
+
+    Args:
+        document: The document.
+
+    Returns:
+        Something ``rich`` prints.
+    """
+    shown = view(document, figures=False)
+    return parts.page(
+        parts.indented(shown["title"]),
+        parts.indented(shown["headline"]),
+        *(
+            parts.section(
+                section.title,
+                *section.sentences,
+                parts.table(
+                    [section.head[0], *(f">{name}" for name in section.head[1:])], section.rows
+                )
+                if section.rows
+                else None,
+            )
+            for section in shown["sections"]
+        ),
+        parts.section("Measured with", *shown["measured_with"]),
+    )
