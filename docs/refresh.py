@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -16,7 +17,10 @@ BLOCK = re.compile(
     re.DOTALL,
 )
 WIDTH = 100
-FILES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("layers", "verify")))
+FILES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("layers", "pretrained", "verify")),
+)
 
 
 def output(command: str, section: str | None = None) -> str:
@@ -29,17 +33,23 @@ def output(command: str, section: str | None = None) -> str:
     Returns:
         The text.
     """
+    printed = _printed(command)
+    if section is None:
+        return printed
+    (found,) = (part for part in printed.split("\n\n") if part.startswith(f"{section}\n"))
+    return found.removesuffix("\n") + "\n"
+
+
+@cache
+def _printed(command: str) -> str:
+    """All that a command prints; one whose sections are shown apart runs once."""
     words = command.replace('"', "").split()
     done = subprocess.run(
         [sys.executable, *words],
         cwd=ROOT, check=True, capture_output=True, text=True,
         env=os.environ | {"COLUMNS": str(WIDTH), "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
-    printed = "".join(line.rstrip() + "\n" for line in done.stdout.splitlines())
-    if section is None:
-        return printed
-    (found,) = (part for part in printed.split("\n\n") if part.startswith(f"{section}\n"))
-    return found.removesuffix("\n") + "\n"
+    return "".join(line.rstrip() + "\n" for line in done.stdout.splitlines())
 
 
 def main() -> None:
