@@ -74,17 +74,18 @@ def view(
         "reasoning": verdicts.reasoning(keys) if keys else None,
         "measured_with": setup.measured_with(verify or document),
         "instead": commands["instead"],
-        "unmeasured": [
-            (what, commands[name])
-            for what, name, measured in (
-                ("Where the keys lie, the first token block by block, and what is checked of them",
-                 "keys", keys),
-                ("Why the first token's key is different", "why", probes),
-                ("What the edits do", "verify", verify),
-            )
-            if not measured
-        ],
+        "unmeasured": _unmeasured(commands, keys=keys, why=probes, verify=verify),
     }  # fmt: skip
+
+
+def _unmeasured(commands: Mapping[str, str], **measured: Document | None) -> list[tuple[str, str]]:
+    """What the page cannot show, and the command that measures it."""
+    parts = {
+        "keys": "Where the keys lie, the first token block by block, and what is checked of them",
+        "why": "Why the first token's key is different",
+        "verify": "What the edits do",
+    }
+    return [(what, commands[name]) for name, what in parts.items() if not measured[name]]
 
 
 def _responses(keys: Document | None) -> list[tuple[editors.Shown, list[float | None]]]:
