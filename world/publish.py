@@ -135,6 +135,7 @@ def write_data(world: World, tokenizer: Tokenizer, directory: Path) -> None:
 
 def save_moment(directory: Path, layer: int) -> None:
     """Estimates the second moment at the edited layer over the whole packaged corpus."""
+    from probes import bundled
     from probes.model.load import load
     from probes.second_moment.choose import file_name
     from probes.second_moment.estimate import estimate
@@ -143,7 +144,7 @@ def save_moment(directory: Path, layer: int) -> None:
 
     model = load(directory / "model", name="bundled")
     text = gzip.decompress((directory / "corpus.txt.gz").read_bytes()).decode()
-    moment = estimate(model, layer, Corpus.of("packaged text", text.splitlines()))
+    moment = estimate(model, layer, Corpus.of(bundled.CORPUS_NAME, text.splitlines()))
     moments = directory / "second_moments"
     for outdated in moments.glob("*.safetensors"):
         outdated.unlink()

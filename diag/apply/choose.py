@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diag.judgement.limits import RESPONSE_FAINT
-from diag.judgement.verdict import Grounds, Verdict, verdict
+from diag.judgement.verdict import Grounds, Verdict, margin, verdict
 from diag.keys.judge import Judgement
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
@@ -49,6 +49,7 @@ def options(judgement: Judgement) -> list[Choice]:
             judgement.denominators.split.ratio,
             bound.relative_bound,
             bound.relative_bound_first_tokens,
+            margin(judgement.stream.moment.is_foreign),
         )
         response = judgement.responses[name]
         bare = None if response is None else response.bare

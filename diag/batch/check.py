@@ -15,7 +15,7 @@ from diag.batch.settings import Workplace
 from diag.judgement import batch as judged
 from diag.judgement.findings import Finding
 from diag.judgement.limits import KEYS_ALIKE
-from diag.judgement.verdict import Verdict
+from diag.judgement.verdict import Verdict, margin
 from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
 from probes.keys.batch import BatchObservation, observe_batch
@@ -124,8 +124,13 @@ class Preflight:
         """The verdict on the batch."""
         return judged.verdict(
             self.total("relative_expected"), self.total("relative_bound"),
-            self.total("relative_first_tokens"),
+            self.total("relative_first_tokens"), margin=margin(self.rests_on_foreign_text),
         )  # fmt: skip
+
+    @property
+    def rests_on_foreign_text(self) -> bool:
+        """Whether a layer's C rests on text that is not the model's."""
+        return any(moment.is_foreign for moment in self.workplace.moments.values())
 
     def _weight(self) -> Finding | None:
         """What λ leaves of the change at a key of ordinary length, kᵀC⁻¹k = d_mlp."""

@@ -17,7 +17,7 @@ from diag.judgement.limits import (
     RESPONSE_FAINT,
     SHARE_LEFT,
 )
-from diag.judgement.verdict import Verdict
+from diag.judgement.verdict import Grounds, Verdict
 from diag.judgement.words import number, of_norm, percent
 from diag.mathematics.pairs import Pair
 from rome_diagnosis.methods import PARAMETERS
@@ -207,13 +207,16 @@ def first_tokens(relative: float | None, why_not: str | None) -> Finding:
     )  # fmt: skip
 
 
-def verdict(expected: float | None, bound: float | None, first: float | None) -> Verdict:
+def verdict(
+    expected: float | None, bound: float | None, first: float | None, *, margin: float = 1.0
+) -> Verdict:
     """The verdict on a batch.
 
     Args:
         expected: As for :func:`damage`.
         bound: As for :func:`damage`.
         first: As for :func:`first_tokens`.
+        margin: See :func:`diag.judgement.verdict.margin`.
 
     Returns:
         ``safe`` only where the bound is below its limit and first tokens were checked; what was
@@ -225,6 +228,4 @@ def verdict(expected: float | None, bound: float | None, first: float | None) ->
         return "collapse_risk"
     if expected >= DAMAGE_HARM.value or (first is not None and first >= FIRST_TOKENS_HARM.value):
         return "damage_risk"
-    if bound < DAMAGE_SAFE.value and first is not None and first < FIRST_TOKENS_SAFE.value:
-        return "safe"
-    return "unclear"
+    return "safe" if Grounds(1.0, bound, first, margin).is_safe else "unclear"

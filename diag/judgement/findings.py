@@ -13,6 +13,7 @@ from diag.judgement.limits import (
     FIRST_TOKEN_LIKENESS,
     FIRST_TOKENS_HARM,
     FIRST_TOKENS_SAFE,
+    FOREIGN_TEXT,
     RATIO_COLLAPSE,
     RATIO_SAFE,
     RESPONSE_EVERYWHERE,
@@ -340,9 +341,15 @@ def other_sink(ratio: float | None, token: str | None, index: int | None) -> Fin
 
 
 def second_moment(
-    source: str, n_tokens: int | None, d_mlp: int, ridge: float, condition: float
+    source: str,
+    n_tokens: int | None,
+    d_mlp: int,
+    ridge: float,
+    condition: float,
+    *,
+    is_foreign: bool = False,
 ) -> Finding:
-    """Judges whether C rests on enough text to be solved with.
+    """Judges whether C rests on enough text to be solved with, and on the model's.
 
     Args:
         source: Where C comes from.
@@ -350,6 +357,7 @@ def second_moment(
         d_mlp: Number of dimensions of a key.
         ridge: What the solve adds to its diagonal.
         condition: Condition number of C as it is solved with.
+        is_foreign: Whether the text is the bundled world's and the model another.
 
     Returns:
         The finding ``second_moment``.
@@ -365,7 +373,13 @@ def second_moment(
         f"C ({source}) rests on {n_tokens:,} tokens, {number(per_dimension)} for each of its "
         f"{d_mlp:,} dimensions; condition number {number(condition)}, ridge {number(ridge)}"
     )
-    status: Status = "pass" if per_dimension >= limit else "warn"
+    if is_foreign:
+        text += (
+            ". Its text is the bundled world's: damage over ordinary text can be "
+            f"{number(FOREIGN_TEXT.value)} times what it says, and only what stays below the "
+            "limits even so is called safe. python -m diag.covariance --text FILE makes a better C"
+        )
+    status: Status = "pass" if per_dimension >= limit and not is_foreign else "warn"
     return Finding("second_moment", status, per_dimension, limit, text)
 
 

@@ -72,6 +72,13 @@ FIRST_TOKENS_HARM = Limit(
 FIRST_TOKENS_SAFE = Limit(
     0.1, "of the same 108 edits each below it kept 93 of 100 other facts or more", BUNDLED
 )
+FOREIGN_TEXT = Limit(
+    5.0,
+    "C from the packaged text, which is the bundled world's, misses what ordinary text holds: on "
+    "SmolLM2 (block 8, 20 subjects of COUNTERFACT, either key) the change over ME-PPL's sentences "
+    "was 2.8 to 4.2 times what such a C says; so that many times less is asked of a safe edit",
+    ("LlamaForCausalLM",),
+)
 DAMAGE_NOTICEABLE = Limit(
     0.1,
     "below it perplexity does not move, and ranks among models that did not move mean nothing",

@@ -18,6 +18,7 @@ from diag.judgement.limits import (
     DAMAGE_SAFE,
     FIRST_TOKENS_HARM,
     FIRST_TOKENS_SAFE,
+    FOREIGN_TEXT,
     RATIO_COLLAPSE,
 )
 
@@ -35,11 +36,13 @@ class Grounds:
         relative: Damage bound over the corpus, in units of hidden states' norm; ``None`` where it
             was not checked.
         first_tokens: The same at first tokens of other texts.
+        margin: How many times larger the damage may be than it says; see :func:`margin`.
     """
 
     rho: float
     relative: float | None
     first_tokens: float | None
+    margin: float = 1.0
 
     def redrawn(self, rho: float) -> Grounds:
         """The grounds after another draw of the contexts: ROME's damage goes with 1/|ρ|.
@@ -55,7 +58,32 @@ class Grounds:
             rho,
             None if self.relative is None else self.relative * factor,
             None if self.first_tokens is None else self.first_tokens * factor,
+            self.margin,
         )
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether both kinds of damage were checked and lie below their limits."""
+        relative, first = self.relative, self.first_tokens
+        return (
+            relative is not None
+            and first is not None
+            and relative * self.margin < DAMAGE_SAFE.value
+            and first * self.margin < FIRST_TOKENS_SAFE.value
+        )
+
+
+def margin(foreign_text: bool) -> float:
+    """How many times larger damage may be than it is computed.
+
+    Args:
+        foreign_text: Whether C rests on text that is not the model's
+            (:attr:`probes.second_moment.moment.SecondMoment.is_foreign`).
+
+    Returns:
+        The factor; only ``safe`` asks for it.
+    """
+    return FOREIGN_TEXT.value if foreign_text else 1.0
 
 
 def verdict_of(grounds: Grounds) -> Verdict:
@@ -75,9 +103,7 @@ def verdict_of(grounds: Grounds) -> Verdict:
         return "collapse_risk"
     if relative >= DAMAGE_HARM.value or (first is not None and first >= FIRST_TOKENS_HARM.value):
         return "damage_risk"
-    if relative < DAMAGE_SAFE.value and first is not None and first < FIRST_TOKENS_SAFE.value:
-        return "safe"
-    return "unclear"
+    return "safe" if grounds.is_safe else "unclear"
 
 
 def range_of(grounds: Grounds, interval: Interval) -> tuple[Verdict, Verdict]:

@@ -10,7 +10,7 @@ from typing import Any
 from diag.judgement import findings
 from diag.judgement.findings import Finding
 from diag.judgement.summary import PUBLISHED, paragraph
-from diag.judgement.verdict import Grounds, Interval, Verdict, verdict
+from diag.judgement.verdict import Grounds, Interval, Verdict, margin, verdict
 from diag.mathematics import damage, population, update
 from diag.mathematics.damage import DamageBound
 from diag.mathematics.intervals import ratio_interval
@@ -98,12 +98,9 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
     interval = ratio_interval(keys, moment, seed=seed)
     answers = responses(keys, denominators, moment)
     bounds = damage.bounds(observation.values, denominators, stream, clamp=clamp)
+    rho, short_by = denominators.split.ratio, margin(moment.is_foreign)
     grounds = {
-        editor: Grounds(
-            denominators.split.ratio,
-            bound.relative_bound,
-            bound.relative_bound_first_tokens,
-        )
+        editor: Grounds(rho, bound.relative_bound, bound.relative_bound_first_tokens, short_by)
         for editor, bound in bounds.items()
     }
     _check(observation, grounds, interval)
@@ -216,6 +213,7 @@ def _of_moment(moment: SecondMoment) -> Finding:
         moment.d_mlp,
         moment.ridge,
         moment.condition_number,
+        is_foreign=moment.is_foreign,
     )
 
 

@@ -22,7 +22,7 @@ from diag.judgement.limits import (
     DAMAGE_SAFE,
     FIRST_TOKENS_SAFE,
 )
-from diag.judgement.verdict import Grounds, Interval, verdict, verdict_of
+from diag.judgement.verdict import Grounds, Interval, margin, verdict, verdict_of
 from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
 from diag.mathematics.redraws import Redraws
 from diag.mathematics.stream import Stream
@@ -170,7 +170,7 @@ class Screener:
             "token_index": at.bare.index,
             "is_first_token": at.bare.is_first_token,
             **row,
-            "verdict": verdict_of(_grounds(row)),
+            "verdict": verdict_of(self._grounds(row)),
         }
 
     def _numbers(
@@ -233,7 +233,7 @@ class Screener:
         if keys.shape[1] > FEWEST_PREFIXED:
             # Usually most are safe: computing the others too is cheaper than leaving them out.
             least = torch.full((len(results),), math.inf, dtype=torch.float64)
-            least[safe] = torch.tensor([_least_safe(results[i]) for i in safe]).to(least)
+            least[safe] = torch.tensor([self._least_safe(results[i]) for i in safe]).to(least)
             certain = self._redraws.stay_above(keys, directions, least)
             doubtful = [i for i in safe if not certain[i]]
             for i in safe:
@@ -246,17 +246,20 @@ class Screener:
         for i, interval in intervals.items():
             row = results[i]
             assert isinstance(row, dict)
-            row["verdict"] = verdict(_grounds(row), interval)
+            row["verdict"] = verdict(self._grounds(row), interval)
 
+    def _grounds(self, row: dict[str, Any]) -> Grounds:
+        return Grounds(
+            row["rho"], row["relative_bound_rome"], row["relative_bound_first_tokens_rome"],
+            margin(self.moment.is_foreign),
+        )  # fmt: skip
 
-def _grounds(row: dict[str, Any]) -> Grounds:
-    return Grounds(row["rho"], row["relative_bound_rome"], row["relative_bound_first_tokens_rome"])
-
-
-def _least_safe(row: dict[str, Any] | UserError) -> float:
-    """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""
-    assert isinstance(row, dict)
-    grounds = _grounds(row)
-    assert grounds.relative is not None and grounds.first_tokens is not None
-    over = max(grounds.relative / DAMAGE_SAFE.value, grounds.first_tokens / FIRST_TOKENS_SAFE.value)
-    return over * abs(grounds.rho)
+    def _least_safe(self, row: dict[str, Any] | UserError) -> float:
+        """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""
+        assert isinstance(row, dict)
+        grounds = self._grounds(row)
+        assert grounds.relative is not None and grounds.first_tokens is not None
+        over = max(
+            grounds.relative / DAMAGE_SAFE.value, grounds.first_tokens / FIRST_TOKENS_SAFE.value
+        )
+        return over * grounds.margin * abs(grounds.rho)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.judgement.limits import RESIDUAL_SHORT, STEP_REACH
-from diag.judgement.verdict import Grounds, Verdict, verdict_of
+from diag.judgement.verdict import Grounds, Verdict, margin, verdict_of
 from diag.mathematics.expected import Prior, expected
 from diag.mathematics.stream import Stream
 from diag.sequence.plan import Plan
@@ -100,7 +100,8 @@ def forecast(
         _, low = _followed(prior, stream, Optimiser(part * typical.clamp, part * typical.reach))
         _, high = _followed(prior, stream, optimiser)
     return Forecast(
-        plan, prior.steps, residuals, alone, _verdicts(plan, alone), curve, low, high
+        plan, prior.steps, residuals, alone,
+        _verdicts(plan, alone, margin(stream.moment.is_foreign)), curve, low, high,
     )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
     return Curve(corpus, None if bool(first.isnan().any()) else first)
 
 
-def _verdicts(plan: Plan, alone: Curve) -> tuple[Verdict, ...]:
+def _verdicts(plan: Plan, alone: Curve, short_by: float) -> tuple[Verdict, ...]:
     none = [None] * len(plan.chosen)
     grounds = zip(
         [float(plan.listed.rows[i]["rho"]) for i in plan.chosen],
@@ -165,7 +166,7 @@ def _verdicts(plan: Plan, alone: Curve) -> tuple[Verdict, ...]:
         none if alone.first_tokens is None else alone.first_tokens.tolist(),
         strict=True,
     )
-    return tuple(verdict_of(Grounds(*each)) for each in grounds)
+    return tuple(verdict_of(Grounds(*each, short_by)) for each in grounds)
 
 
 def reached(damage: Sequence[float] | Tensor | None, limit: float) -> int | None:

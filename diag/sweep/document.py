@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diag.judgement.limits import SINK_NORM
-from diag.judgement.verdict import Grounds, verdict_of
+from diag.judgement.verdict import Grounds, margin, verdict_of
 from probes.keys.profile import LayerStatistics
 from probes.keys.sink import FirstPosition, writers
 from rome_diagnosis import envelope
@@ -34,7 +34,8 @@ def row(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
         first = damage[name]["relative_bound_first_tokens"]
         answer = response[name] or {}
         # What holds for the published editor alone, another draw of the contexts, is in `verdict`.
-        grounds = Grounds(ratio if name == PUBLISHED else 1.0, relative, first)
+        rho = ratio if name == PUBLISHED else 1.0
+        grounds = Grounds(rho, relative, first, margin(diagnosis["second_moment"]["foreign_text"]))
         editors[name] = {
             "denominator": diagnosis["denominators"][name],
             "relative_bound": relative,

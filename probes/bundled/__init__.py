@@ -19,6 +19,9 @@ def model_path() -> Path:
     return DATA / "model"
 
 
+CORPUS_NAME = "packaged text"  # what results call the text of :func:`corpus`
+
+
 def facts_path() -> Path:
     """JSON Lines of every fact that the model was taught, with prompts to test an edit of it."""
     return DATA / "facts.jsonl"

@@ -265,7 +265,7 @@ def _check_norm(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
     """Holds the stream's norm against the model's, where no sampled norms lie beside it."""
     assert moment.background is not None
     length = min(256, corpus.row_length(model))
-    some = corpus.Corpus.of("packaged text", bundled.corpus().splitlines()[:NORM_DOCUMENTS])
+    some = corpus.Corpus.of(bundled.CORPUS_NAME, bundled.corpus().splitlines()[:NORM_DOCUMENTS])
     rows = list(islice(corpus.rows(model, some, length=length), 2))
     read = activations.reader(model, [layer])
     norms = [

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes import bundled
 from probes.second_moment.rounding import gain, noise_floor
 from probes.second_moment.spectrum import EPSILON, extremes
 
@@ -128,6 +129,20 @@ class SecondMoment:
     def is_identity(self) -> bool:
         """Whether C = I, which no corpus was measured for."""
         return self.moment is None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether C rests on the packaged text, which is the bundled model's, for another model.
+
+        Other models read ordinary text, which uses directions that this text hardly does: along
+        them C⁻¹ is too large, and damage over ordinary text larger than C says.
+        """
+        known = self.provenance
+        return (
+            known is not None
+            and known.corpus == bundled.CORPUS_NAME
+            and known.fingerprint != bundled.fingerprint()
+        )
 
     @property
     def ridge(self) -> float:
@@ -254,6 +269,7 @@ class SecondMoment:
             "bos": known.get("bos"),
             "corpus": known.get("corpus"),
             "corpus_digest": known.get("corpus_digest"),
+            "foreign_text": self.is_foreign,
         }
 
 

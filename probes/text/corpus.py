@@ -46,7 +46,7 @@ class Corpus:
 
 def packaged() -> Corpus:
     """The text that comes with the toolkit: the bundled world's, in English."""
-    return Corpus.of("packaged text", bundled.corpus().splitlines())
+    return Corpus.of(bundled.CORPUS_NAME, bundled.corpus().splitlines())
 
 
 def row_length(model: LoadedModel) -> int:

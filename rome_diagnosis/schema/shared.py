@@ -137,6 +137,8 @@ class Moment(TypedDict):
         bos: Whether a begin-of-sequence token began every row; null for the identity.
         corpus: Name of the corpus; null for the identity.
         corpus_digest: SHA-256 of its documents; null for the identity.
+        foreign_text: Whether its text is the bundled world's and the model another, so that damage
+            over ordinary text may be several times what it says.
     """
 
     source: str
@@ -148,6 +150,7 @@ class Moment(TypedDict):
     bos: bool | None
     corpus: str | None
     corpus_digest: str | None
+    foreign_text: NotRequired[bool]
 
 
 class SecondMoment(Moment):

@@ -7,7 +7,7 @@ from itertools import pairwise, product
 import pytest
 
 from diag.judgement import findings, limits
-from diag.judgement.verdict import VERDICTS, Grounds, range_of, verdict, verdict_of
+from diag.judgement.verdict import VERDICTS, Grounds, margin, range_of, verdict, verdict_of
 
 HARM, SAFE = limits.DAMAGE_HARM.value, limits.DAMAGE_SAFE.value
 FIRST_HARM, FIRST_SAFE = limits.FIRST_TOKENS_HARM.value, limits.FIRST_TOKENS_SAFE.value
@@ -98,3 +98,19 @@ def test_every_limit_has_a_reason_and_says_where_it_was_validated() -> None:
     assert "of this one damage_harm only" in some and "with care" in some
     other = limits.validity("GraniteForCausalLM")
     assert "not on a GraniteForCausalLM" in other and "GPT2LMHeadModel" in other
+
+
+def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
+    """The promise of ``safe`` holds even if damage is as many times larger as it was on SmolLM2."""
+    short_by = margin(foreign_text=True)
+    assert short_by > 4.2  # the largest that was measured; see the limit's reason
+    for share in (0.5, 0.99 / short_by):
+        relative, first = share * SAFE, share * FIRST_SAFE
+        assert verdict_of(Grounds(1.0, relative, first)) == "safe"
+        expected = "safe" if share * short_by < 1 else "unclear"
+        assert verdict_of(Grounds(1.0, relative, first, short_by)) == expected
+        assert verdict_of(Grounds(1.0, relative, first, short_by).redrawn(1.0)) == expected
+    # An alarm is none the less one for it, and none the more.
+    assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
+    assert verdict_of(Grounds(1.0, 0.24, 0.0, short_by)) == "unclear"
+    assert margin(foreign_text=False) == 1.0
