@@ -5,12 +5,18 @@ from __future__ import annotations
 import datetime
 import importlib
 import json
+import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from rome_diagnosis import files
 from rome_diagnosis.version import __version__
+
+if TYPE_CHECKING:
+    import pandas
 
 # JSON has no infinity. What is larger than this is as good as infinite and written as null, so that
 # the product of any two numbers of a document is finite.
@@ -92,6 +98,30 @@ class Saved:
         """The result as a self-contained page."""
         # By its name, as commands reach the text in a terminal: nothing here imports a renderer.
         return str(importlib.import_module("reports.pages.page").render(self.shown()))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The result as a table."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Saves the result in the form that the file's name ends in.
+
+        Args:
+            path: The file: ``.json`` for the document, ``.csv`` for the table, else a page
+                (``.html``), Markdown (``.md``) or text (``.txt``).
+
+        Raises:
+            UserError: If it ends in something else, or cannot be written.
+        """
+        suffix = Path(path).suffix.lower()
+        if suffix == ".json":
+            content = self.to_json()
+        elif suffix == ".csv":
+            content = self.to_pandas().to_csv(index=False)
+        else:
+            render = importlib.import_module("reports.command").renderer(path)
+            content = render([self.shown()])
+        files.write_text(os.fspath(path), content)
 
     def _repr_html_(self) -> str:
         return str(importlib.import_module("reports.pages.page").fragment(self.shown()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -13,11 +14,13 @@ from diag.batch.result import Batch
 from diag.covariance.result import SecondMoments
 from diag.keys.result import KeyDiagnosis
 from diag.screen.result import Screening
+from diag.sequence.result import Trajectory
 from diag.sweep.result import LayerSweep
 from diag.verify.result import Comparison, Verification
 from probes.first_token.run import FirstTokenProbes
 from reports.document import read
 from reports.figures.picture import Picture
+from rome_diagnosis.errors import UserError
 from tests.documents import EVIDENCE, FOLDER, sample
 
 RESULTS: dict[str, Any] = {
@@ -28,6 +31,7 @@ RESULTS: dict[str, Any] = {
     "SecondMoments": lambda: SecondMoments(sample("covariance")),
     "LayerSweep": lambda: LayerSweep(sample("sweep")),
     "Batch": lambda: Batch(sample("batch")),
+    "Trajectory": lambda: Trajectory(sample("sequence_performed")),
     "FirstTokenProbes": lambda: FirstTokenProbes(sample("first_token"), []),
 }
 
@@ -47,6 +51,22 @@ def test_every_plot_is_a_picture_on_axes(name: str, tmp_path: Path) -> None:
     own.save(str(tmp_path / "own.pdf"))
     written = (tmp_path / "own.pdf").read_bytes()
     assert written.startswith(b"%PDF") and b"<svg" not in written
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_file_is_what_its_name_says(name: str, tmp_path: Path) -> None:
+    result = RESULTS[name]()
+    for suffix, beginning in (("json", "{"), ("html", "<!DOCTYPE html>"), ("md", "# ")):
+        path = tmp_path / f"result.{suffix}"
+        result.save(path)
+        assert path.read_text(encoding="utf-8").startswith(beginning)
+    if name in ("LayerSweep", "Trajectory", "Batch", "Screening"):  # recorded as they are today
+        result.save(tmp_path / "result.csv")
+        table = pd.read_csv(tmp_path / "result.csv")
+        assert list(table.columns) == list(result.to_pandas().columns)
+        assert len(table) == len(result.to_pandas())
+    with pytest.raises(UserError, match="must end in"):
+        result.save(tmp_path / "result.docx")
 
 
 def test_a_screening_makes_the_page_of_its_saved_files(pages: dict[str, str]) -> None:
