@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.numbers import counted, number, percent, share, times
 from reports.tables import setup, verdicts
-from rome_diagnosis.editors import ARMS
+from rome_diagnosis.editors import ARMS, PUBLISHED
 
 Document = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -57,7 +57,7 @@ def headline(document: Document) -> str:
     )
     shown = []
     for name, group in groups.items():
-        rome = (group["performed"] or {}).get("rome")
+        rome = (group["performed"] or {}).get(PUBLISHED)
         if rome:
             ends = f"{share(rome['low'])} to {share(rome['high'])}"
             broken = rome["n"] - rome["outcomes"]["intact"]

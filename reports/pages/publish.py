@@ -48,7 +48,7 @@ def published(html: str, title: str) -> str:
     """
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].strip("-") or "result"
     html = _with_tables(html, name)
-    html = FIGURE.sub(lambda found: found[0] + _downloads([_svg(found[1], name)]), html)
+    html = FIGURE.sub(lambda found: found[1] + _captioned(found[2], _svg(found[1], name)), html)
     listed = "".join(
         f'<li><a href="#{anchor}">{TAGS.sub("", heading)}</a></li>\n'
         for anchor, heading in HEADING.findall(html)
@@ -131,6 +131,13 @@ def _svg(svg: str, name: str) -> str:
 def _link(text: str, name: str, kind: str, content: str) -> str:
     data = base64.b64encode(content.encode()).decode()
     return f'<a download="{name}" href="data:{kind};base64,{data}">{text}</a>'
+
+
+def _captioned(caption: str, link: str) -> str:
+    """What follows a figure, with its file at the end: a caption must stay the last element."""
+    if "</figcaption>" not in caption:
+        return caption + _downloads([link])
+    return caption.replace("</figcaption>", f' <span class="downloads">{link}</span></figcaption>')
 
 
 def _downloads(links: Sequence[str]) -> str:
