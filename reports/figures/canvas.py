@@ -192,7 +192,7 @@ def legend(axes: Axes, *, columns: int = 2, **options: Any) -> None:
 
 def _tick(axes: Axes) -> None:
     """Ticks of logarithmic axes, now that their ends are known: less than two decades need more."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
@@ -200,4 +200,4 @@ def _tick(axes: Axes) -> None:
             subs = (1.0, 2.0, 5.0) if high / low < 50 else (1.0,)
             axis.set_major_locator(LogLocator(subs=subs, numticks=6))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-            axis.set_minor_formatter(NullFormatter())
+            axis.set_minor_locator(NullLocator())  # they took two fifths of a page's time

@@ -8,6 +8,8 @@ from reports.pages.page import view
 from reports.text import console as parts
 from reports.text.console import Document
 
+LONGEST = 28  # characters of what a row is about
+
 
 def show(document: Document, console: Console | None = None) -> None:
     """Prints a document whose page is made of sections.
@@ -37,7 +39,9 @@ def render(document: Document) -> RenderableType:
                 section.title,
                 *section.sentences,
                 parts.table(
-                    [section.head[0], *(f">{name}" for name in section.head[1:])], section.rows
+                    [section.head[0], *(f">{name}" for name in section.head[1:])],
+                    [(parts.shortened(row[0], LONGEST), *row[1:]) for row in section.rows],
+                    gap=1,
                 )
                 if section.rows
                 else None,
