@@ -19,7 +19,7 @@ BLOCK = re.compile(
 WIDTH = 100
 FILES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("layers", "pretrained", "verify")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("hardcases", "layers", "pretrained", "verify")),
 )
 
 

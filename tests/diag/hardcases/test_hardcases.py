@@ -17,8 +17,10 @@ from probes.keys.many_edits import SharedPrefixes
 from probes.request.records import read_edits
 from probes.setup import Prepared, Setup
 from reports.command import markdown, page, text
+from reports.document import read
 from rome_diagnosis.errors import UserError
 
+EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "hardcases.json.gz"
 FEW: dict[str, Any] = {"n_prefixes": 3, "quiet": True}
 
 
@@ -175,3 +177,13 @@ def test_a_model_without_hard_edits_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no edit is hard for bundled at block 1: of 1 screened"):
         hardcases(tmp_path / "hard.json", datasets=[data], **FEW)
     assert not (tmp_path / "hard.json").exists()
+
+
+def test_the_evidence_is_that_hard_edits_break_the_model_and_nothing_else_does() -> None:
+    document = read(str(EVIDENCE))
+    hard, easy = (document["groups"][name] for name in ("hard", "easy"))
+    assert (hard["n"], easy["n"], easy["same_objects"]) == (1000, 1000, 1000)
+    for group, broken in ((hard, {"rome": 60, "p_rome": 60}), (easy, {})):
+        for arm, told in group["performed"].items():
+            assert told["n"] == 60
+            assert told["n"] - told["outcomes"]["intact"] == broken.get(arm, 0)
