@@ -283,4 +283,5 @@ def verdicts(
         ["intact", "damaged", "collapsed"],
     )
     counted = pd.crosstab(pd.Series(said, name=""), pd.Series(became, name=""))
-    return counted.reindex(index=rows, columns=columns, fill_value=0)
+    counted = counted.reindex(index=rows, columns=columns, fill_value=0)
+    return counted.rename_axis(index=None, columns=None)
