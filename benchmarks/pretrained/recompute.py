@@ -97,15 +97,15 @@ class Plain:
             moved = (now.exp() * (now - before)).sum()
             decay = chosen["weight_decay"] * delta.norm() / size**2
             loss = nll + chosen["kl_factor"] * moved + decay
-            if float(loss) < chosen["stop_below"] or evaluation == chosen["evaluations"] - 1:
+            if float(loss.detach()) < chosen["stop_below"] or evaluation == chosen["evaluations"] - 1:
                 break
             adam.zero_grad()
             loss.backward()
             adam.step()
             with torch.no_grad():
                 longest = chosen["clamp_norm_factor"] * size
-                delta.mul_(min(1.0, longest / float(delta.norm())))
-        return float(delta.norm()), float(loss)
+                delta.mul_(min(1.0, longest / float(delta.detach().norm())))
+        return float(delta.detach().norm()), float(loss.detach())
 
 
 def corpus_rows(plain: Plain, corpus: str, texts: str, n_tokens: int) -> Iterator[list[int]]:
