@@ -21,7 +21,7 @@ from sklearn.metrics import roc_curve
 
 from diag.judgement.limits import STEP_REACH
 from diag.judgement.outcome import wilson
-from probes.statistics import LEVEL
+from probes.statistics import drawn, interval
 from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import EDITORS
 
@@ -147,17 +147,10 @@ def resampled(
     found = statistic(value, outcome)
     if found is None:
         return None
-    names = np.asarray(subjects)
-    groups = [np.flatnonzero(names == name) for name in dict.fromkeys(subjects)]
-    generator = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(draws):
-        chosen = generator.integers(len(groups), size=len(groups))
-        rows = np.concatenate([groups[i] for i in chosen])
-        again = statistic(value[rows], outcome[rows])
-        drawn += [] if again is None else [again]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return found, float(low), float(high)
+    every = np.arange(len(value))
+    rows = [np.repeat(every, n.astype(int)) for n in drawn(subjects, draws=draws, seed=seed)]
+    ends = interval([statistic(value[again], outcome[again]) for again in rows])
+    return None if ends is None else (found, *ends)
 
 
 def separation(value: Array, happened: Array) -> float | None:
@@ -206,9 +199,9 @@ def compare(frame: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> pd.Dat
     return pd.DataFrame(rows).T
 
 
-def shown(interval: tuple[float, float, float] | None) -> str:
+def shown(found: tuple[float, float, float] | None) -> str:
     """A statistic and its interval as text."""
-    return "" if interval is None else "{:.3f} ({:.3f} to {:.3f})".format(*interval)
+    return "" if found is None else "{:.3f} ({:.3f} to {:.3f})".format(*found)
 
 
 def threshold(predictor: Predictor, frame: pd.DataFrame, outcome: str) -> float:

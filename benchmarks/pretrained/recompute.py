@@ -97,8 +97,10 @@ class Plain:
             moved = (now.exp() * (now - before)).sum()
             decay = chosen["weight_decay"] * delta.norm() / size**2
             loss = nll + chosen["kl_factor"] * moved + decay
-            is_last = evaluation == chosen["evaluations"] - 1
-            if is_last or float(loss.detach()) < chosen["stop_below"]:
+            if (
+                float(loss.detach()) < chosen["stop_below"]
+                or evaluation == chosen["evaluations"] - 1
+            ):
                 break
             adam.zero_grad()
             loss.backward()
