@@ -42,6 +42,8 @@ def matrix(document: Document) -> Drawing | None:
     red = sum(abs(cosines[i][j]) >= ONE_KEY for i in range(n) for j in range(i))
 
     def paint(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         _fill(axes, [(i, i) for i in range(n)], LINE, 1.0)
         for least, most, colour, alpha in _shades():
             cells = [
@@ -56,6 +58,9 @@ def matrix(document: Document) -> Drawing | None:
         axes.set_aspect("equal")
         axes.set_xlabel("edit")
         axes.set_ylabel("edit")
+        for axis in (axes.xaxis, axes.yaxis):  # people count from 1
+            axis.set_major_locator(MaxNLocator(integer=True))
+            axis.set_major_formatter(lambda place, _: f"{place + 1:.0f}")
 
     alt = (
         f"Cosines between the keys of {counted(n, 'edit')} in the metric, darker where keys are "

@@ -232,7 +232,7 @@ def measured_with(document: Document) -> list[str]:
 
 
 def _name(listed: Any, i: int) -> str:
-    return f"{listed[i]['request']['subject']} ({i})" if i < len(listed) else str(i)
+    return f"{listed[i]['request']['subject']} ({i + 1})" if i < len(listed) else str(i + 1)
 
 
 def _other(listed: Any, other: Document, write: Any) -> str:
