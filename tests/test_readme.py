@@ -56,7 +56,7 @@ def test_every_command_shown_is_understood() -> None:
         understood.add(words[0])
     assert understood == {
         "diag.apply", "diag.keys", "diag.verify", "diag.screen", "diag.sequence", "diag.batch",
-        "diag.covariance", "probes.first_token",
+        "diag.covariance", "diag.hardcases", "diag.tasks", "diag.surrogate", "probes.first_token",
     }  # fmt: skip
 
 

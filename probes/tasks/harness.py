@@ -10,14 +10,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.tasks import files
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.files import expanded
 from rome_diagnosis.text import line
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ OWN = Path(__file__).parent / "bundled"
 INSTALL = "pip install 'rome-diagnosis[tasks]'"
 DATA = (".jsonl", ".jsonl.gz", ".json", ".ndjson")
 TASK_FILES = (".yaml", ".yml")
+NAME = re.compile(r"[\w.,:+-]{1,100}")  # what a task of the harness may be called
 BATCH = 16
 DRAWS = 100  # of the harness's bootstrap, for metrics that are no mean
 SEED = 1234  # the harness's default for few-shot examples
@@ -102,19 +107,20 @@ class Tasks:
 
 def _load(names: Sequence[str]) -> dict[str, Any]:
     with _harness():
-        from lm_eval.tasks import TaskManager
-
         specs = [spec for name in names for spec in _specs(name)]
-        named = [spec for spec in specs if isinstance(spec, str) and not Path(spec).is_file()]
-        # Listing the thousands that come with the harness takes seconds.
-        manager = TaskManager(include_defaults=bool(named))
-        unknown = next((name for name in named if name not in manager.task_index), None)
+        named = [spec for spec in specs if isinstance(spec, str) and not os.path.isfile(spec)]
+        # What no task can be called is refused before the harness lists its thousands.
+        unknown = next((name for name in named if not NAME.fullmatch(name)), None)
+        if unknown is None:
+            known = _manager(bool(named)).task_index
+            unknown = next((name for name in named if name not in known), None)
         if unknown is not None:
             raise UserError(
                 f"there is no task {line(unknown)!r}: give {BUNDLED}, a file of JSON Lines, a "
                 "YAML task file, or a name that python -m lm_eval ls tasks lists"
             )
         loaded: dict[str, Any] = {}
+        manager = _manager(bool(named))
         for spec in specs:
             name = spec["task"] if isinstance(spec, dict) else spec
             try:
@@ -133,12 +139,20 @@ def _load(names: Sequence[str]) -> dict[str, Any]:
     return loaded
 
 
+@lru_cache(maxsize=2)
+def _manager(of_the_harness: bool) -> Any:
+    """Loads tasks, by the names that come with the harness too; listing those takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_defaults=of_the_harness)
+
+
 def _specs(name: str) -> list[str | dict[str, Any]]:
     """What the harness loads under a name: its own names, YAML files, configurations."""
     if name == BUNDLED:
         return [str(path) for path in sorted(OWN.glob("*.yaml"))]
-    path, ending = Path(name).expanduser(), name.lower()
-    if path.is_dir():
+    path, ending = expanded(name), name.lower()
+    if os.path.isdir(path):
         inside = [str(each) for each in sorted(path.iterdir())]
         inside = [each for each in inside if each.lower().endswith((*DATA, *TASK_FILES))]
         if not inside:
@@ -147,7 +161,7 @@ def _specs(name: str) -> list[str | dict[str, Any]]:
     if ending.endswith(DATA):
         return [files.read(path)]
     if ending.endswith(TASK_FILES):
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise UserError(f"there is no task file {name}")
         return [str(path.resolve())]
     return [name]

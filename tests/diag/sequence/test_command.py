@@ -44,7 +44,8 @@ def test_the_forecast_is_printed_and_saved(
     assert found["command"].startswith("python -m diag.sequence")
     printed = capsys.readouterr().out
     assert "What to do" in printed and "nothing was edited" in printed
-    assert "record 3: " in printed
+    (refused,) = found["refused"]
+    assert f"record {refused['index'] + 1}: " in printed  # people count from 1
     assert not list(folder.glob("*.journal"))
     assert "How to repeat it" in (folder / "f.html").read_text()
 
