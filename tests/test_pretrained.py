@@ -150,3 +150,19 @@ def test_damage_of_equal_residuals_goes_with_rho(evidence: Any) -> None:
             assert rome["damage"][kind] / rome["numerator_norm"] == pytest.approx(
                 expected, rel=1e-3
             )
+
+
+def test_what_readme_says_of_safe_edits_is_in_the_evidence(evidence: Any) -> None:
+    """The misses are named where the successes are: their number, and what they lost."""
+    safe = [edit for edit in evidence["edits"] if edit["prediction"]["verdict"] == "safe"]
+    recalls = [edit["arms"]["rome"]["recall"] for edit in safe
+               if edit["outcome"]["rome"] != "intact"]  # fmt: skip
+    lost = sorted(round((1 - recall["after"]) * recall["n"]) for recall in recalls)
+    (asked,) = {recall["n"] for recall in recalls}
+    readme = (EVIDENCE.parent.parent / "README.md").read_text(encoding="utf-8")
+    numbers = {2: "two", 3: "three", 4: "four"}
+    assert re.search(
+        rf"Of all {len(evidence['edits'])} edits, {numbers[len(lost)]}\s+that were called safe are "
+        rf"damaged: they lost {' and '.join(map(str, lost))} of {asked} other facts",
+        readme,
+    )
