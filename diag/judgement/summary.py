@@ -100,10 +100,17 @@ def _instead(
                 f"{percent(bare)} of the change."
             )
         return sentences
+    if outcome == "unclear":
+        sentences = [f"With {who} it is unclear too: {size}."]
+        if first.status != "pass":
+            sentences.append(capital(first.message))
+        if grounds.margin > 1:
+            sentences.append(
+                "Over ordinary text it can be several times that: C rests on the bundled world's."
+            )
+        return sentences
     if first.status in ("warn", "fail"):
         return [f"{who} does not help here, since it {first.message.removeprefix(who).lstrip()}."]
-    if outcome == "unclear":
-        return [f"With {who} it is unclear too: {size}."]
     return [f"{who} does not help here: {size} too."]
 
 

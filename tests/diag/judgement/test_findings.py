@@ -142,6 +142,13 @@ class TestParagraph:
         assert "Another layer or a smaller clamp factor" in self.text((4.0, 0.01))
         assert "Another layer" not in told
 
+    def test_what_lies_below_a_limit_is_not_said_to_be_no_help(self) -> None:
+        told = self.text((0.05, 0.15))
+        assert "With C-ROME it is unclear too: it changes hidden states by up to 5 %" in told
+        assert "15 % of a hidden state's norm (limit 20 %)" in told
+        assert "C-ROME does not help" not in told
+        assert "C-ROME does not help" in self.text((0.05, 0.25))
+
     def test_p_rome_is_advised_where_first_tokens_are_spared(self) -> None:
         assert "Instead use P-ROME" in self.text(p_rome=(0.05, 0.01))
 
