@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diag.judgement.limits import RESPONSE_FAINT
-from diag.judgement.verdict import Grounds, Verdict, margin, verdict
-from diag.keys.judge import Judgement
+from diag.judgement.verdict import Verdict, verdict
+from diag.keys.judge import Judgement, grounds_of
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
@@ -45,12 +45,8 @@ def options(judgement: Judgement) -> list[Choice]:
     choices = []
     for name in EDITORS:
         bound = judgement.damage[name]
-        grounds = Grounds(
-            judgement.denominators.split.ratio,
-            bound.relative_bound,
-            bound.relative_bound_first_tokens,
-            margin(judgement.stream.moment.is_foreign),
-        )
+        moment = judgement.stream.moment
+        grounds = grounds_of(bound, judgement.denominators.split.ratio, moment)
         response = judgement.responses[name]
         bare = None if response is None else response.bare
         # A denominator that is a squared length does not move with ρ over draws of the contexts.

@@ -121,8 +121,12 @@ def save(
 
 
 def _choose(bench: Bench, case: EditCase, method: str) -> Choice:
-    clamp = bench.settings.hyperparameters.clamp_norm_factor
-    judgement = judge(bench.observe(case), bench.moment, clamp=clamp, seed=bench.seed)
+    judgement = judge(
+        bench.observe(case),
+        bench.moment,
+        hyperparameters=bench.settings.hyperparameters,
+        seed=bench.seed,
+    )
     try:
         return choose(judgement, method)
     except UserError as error:

@@ -46,7 +46,8 @@ class Screened:
             rho = abs(self.row["rho"])
             return RATIO_COLLAPSE.value / rho if rho else math.inf
         first = self.row["relative_bound_first_tokens_rome"] or 0.0
-        return max(float(relative) / DAMAGE_HARM.value, float(first) / FIRST_TOKENS_HARM.value)
+        worst = max(float(relative) / DAMAGE_HARM.value, float(first) / FIRST_TOKENS_HARM.value)
+        return worst * float(self.row["expected_share_rome"])
 
 
 @dataclass(frozen=True)

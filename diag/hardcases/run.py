@@ -143,8 +143,9 @@ def run(
         UserError: If there are no hard edits, or a file cannot be written.
     """
     shared = SharedPrefixes(setup.model, setup.layer, setup.prefixes)
-    clamp = settings.hyperparameters.clamp_norm_factor
-    screener = Screener(shared, setup.moment, clamp=clamp, seed=setup.seed)
+    screener = Screener(
+        shared, setup.moment, hyperparameters=settings.hyperparameters, seed=setup.seed
+    )
     made = (_mined if plan.datasets else _composed)(plan, screener, progress)
     if not made.pairs:
         raise UserError(
@@ -166,7 +167,7 @@ def run(
             "n": len(setup.prefixes),
         },
         "second_moment": setup.moment.describe(setup.model.dtype),
-        "clamp_factor": clamp,
+        "clamp_factor": settings.hyperparameters.clamp_norm_factor,
         "limits": limits.of_verdicts(),
         "file": Path(plan.output).name,
         "seed": setup.seed,

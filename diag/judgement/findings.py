@@ -28,6 +28,7 @@ from diag.judgement.words import number, of_norm, percent, times
 from rome_diagnosis.editors import Editor
 
 Status = Literal["pass", "warn", "fail", "not_checked"]
+OF_ONE = "a hidden state's"
 IN_WORDS = {
     "safe": "safe", "unclear": "unclear", "damage_risk": "a risk of damage",
     "collapse_risk": "a risk of collapse",
@@ -58,36 +59,56 @@ def called(editor: Editor) -> str:
     return editor.label.split(",")[0]
 
 
-def damage(editor: Editor, relative: float | None, why_not: str | None) -> Finding:
-    """Judges the bound of the damage that one editor would do.
+def size(bound: float, expected: float, limit: float | None = None, whose: str = "their") -> str:
+    """How much is expected and possible, e.g. ``"about 40 % and up to 86 % of their norm"``.
+
+    Args:
+        bound: The most.
+        expected: What is expected; not said where it is the same.
+        limit: What one of them is held against.
+        whose: Whose norm.
+
+    Returns:
+        The phrase.
+    """
+    most = f"up to {of_norm(bound, limit, whose)}"
+    if expected == bound:
+        return most
+    likely = f"{expected:,.0f} times" if expected >= 10 else percent(expected, limit)
+    return f"about {likely} and {most}"
+
+
+def damage(editor: Editor, grounds: Grounds, why_not: str | None) -> Finding:
+    """Judges the damage that one editor would do.
 
     Args:
         editor: The editor.
-        relative: The bound in units of hidden states' norm.
-        why_not: Why there is none.
+        grounds: What a verdict on it would rest on.
+        why_not: Why there is no damage among them.
 
     Returns:
         The finding ``damage_<editor>``.
     """
     name = f"damage_{editor.name}"
-    if relative is None:
+    bound, expected = grounds.relative, grounds.expected
+    if bound is None or expected is None:
         return Finding(name, "not_checked", None, DAMAGE_COLLAPSE.value, f"{why_not}")
-    limit, status = _held_against(relative, DAMAGE_COLLAPSE, DAMAGE_HARM, DAMAGE_SAFE)
+    limit, value, status = _held_against(bound, expected, DAMAGE_COLLAPSE, DAMAGE_HARM, DAMAGE_SAFE)
     return Finding(
-        name, status, relative, limit,
-        f"{called(editor)} changes hidden states by up to {of_norm(relative, limit)} "
+        name, status, value, limit,
+        f"{called(editor)} changes hidden states by {size(bound, expected, limit)} "
         f"(limit {percent(limit)})",
     )  # fmt: skip
 
 
 def first_tokens(
-    editor: Editor, relative: float | None, share: float | None, why_not: str | None
+    editor: Editor, grounds: Grounds, share: float | None, why_not: str | None
 ) -> Finding:
-    """Judges the bound of the damage that one editor would do at first tokens of other texts.
+    """Judges the damage that one editor would do at first tokens of other texts.
 
     Args:
         editor: The editor.
-        relative: The bound in units of hidden states' norm.
+        grounds: What a verdict on it would rest on.
         share: The share of the change that first tokens receive, root mean square.
         why_not: Why it was not checked.
 
@@ -95,19 +116,21 @@ def first_tokens(
         The finding ``first_tokens_<editor>``.
     """
     name = f"first_tokens_{editor.name}"
-    if relative is None or share is None:
+    bound, expected = grounds.first_tokens, grounds.expected_first_tokens
+    if bound is None or expected is None or share is None:
         return Finding(name, "not_checked", None, FIRST_TOKENS_HARM.value, f"{why_not}")
-    limit, status = _held_against(relative, None, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE)
+    limit, value, status = _held_against(
+        bound, expected, None, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE
+    )
     reach = (
         "reaches every prompt that begins with any word: first tokens receive "
         if share >= RESPONSE_EVERYWHERE.value and status != "pass"
         else "gives the first tokens of other texts "
     )
-    size = of_norm(relative, limit, "a hidden state's")
     return Finding(
-        name, status, relative, limit,
-        f"{called(editor)} {reach}{percent(share)} of the change, up to "
-        f"{size} (limit {percent(limit)})",
+        name, status, value, limit,
+        f"{called(editor)} {reach}{percent(share)} of the change, "
+        f"{size(bound, expected, limit, OF_ONE)} (limit {percent(limit)})",
     )  # fmt: skip
 
 
@@ -384,14 +407,16 @@ def second_moment(
 
 
 def _held_against(
-    value: float, collapse: Limit | None, harm: Limit, safe: Limit
-) -> tuple[float, Status]:
-    """The limit that decides, and what it says."""
-    if collapse is not None and value >= collapse.value:
-        return collapse.value, "fail"
-    if value >= harm.value:
-        return harm.value, "fail"
-    return (harm.value, "warn") if value >= safe.value else (safe.value, "pass")
+    bound: float, expected: float, collapse: Limit | None, harm: Limit, safe: Limit
+) -> tuple[float, float, Status]:
+    """The limit that decides, what is held against it, and what it says."""
+    if collapse is not None and expected >= collapse.value:
+        return collapse.value, expected, "fail"
+    if expected >= harm.value:
+        return harm.value, expected, "fail"
+    if bound >= safe.value:
+        return harm.value, expected, "warn"
+    return safe.value, bound, "pass"
 
 
 def _share(part: float) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from diag.judgement.findings import Finding, called
+from diag.judgement.findings import Finding, called, size
 from diag.judgement.limits import RATIO_SAFE, RESPONSE_FAINT
 from diag.judgement.verdict import Grounds, Verdict, verdict_of
-from diag.judgement.words import capital, of_norm, percent, times
+from diag.judgement.words import capital, percent, times
 from rome_diagnosis.editors import EDITORS, Editor
 
 PUBLISHED, *ALTERNATIVES = EDITORS.values()
@@ -86,14 +86,14 @@ def _instead(
     editor: Editor, grounds: Grounds, by_id: Mapping[str, Finding], bare: float | None
 ) -> list[str]:
     """Whether another editor is a way out, from both kinds of damage."""
-    who, relative = called(editor), grounds.relative
-    if relative is None or bare is None:
+    who, relative, expected = called(editor), grounds.relative, grounds.expected
+    if relative is None or expected is None or bare is None:
         return []
     outcome = verdict_of(grounds)
     first = by_id[f"first_tokens_{editor.name}"]
-    size = f"it changes hidden states by up to {of_norm(relative)}"
+    changes = f"it changes hidden states by {size(relative, expected)}"
     if outcome == "safe":
-        sentences = [f"Instead use {who} ({editor.note}): {size}."]
+        sentences = [f"Instead use {who} ({editor.note}): {changes}."]
         if bare < RESPONSE_FAINT.value:
             sentences.append(
                 f"It answers only when some text precedes the prompt: the bare prompt receives "
@@ -101,7 +101,7 @@ def _instead(
             )
         return sentences
     if outcome == "unclear":
-        sentences = [f"With {who} it is unclear too: {size}."]
+        sentences = [f"With {who} it is unclear too: {changes}."]
         if first.status != "pass":
             sentences.append(capital(first.message))
         if grounds.margin > 1:
@@ -111,7 +111,7 @@ def _instead(
         return sentences
     if first.status in ("warn", "fail"):
         return [f"{who} does not help here, since it {first.message.removeprefix(who).lstrip()}."]
-    return [f"{who} does not help here: {size} too."]
+    return [f"{who} does not help here: {changes} too."]
 
 
 def _without_damage(rho: float) -> str:

@@ -1,15 +1,19 @@
 """The verdict on an edit: what it may do to hidden states, held against the limits.
 
 It rests on the closed-form damage in units of hidden states' norm, because that has a natural
-scale: near 1 an ordinary token changes by its own norm. First tokens are judged apart: they are
-too few to show in an average over a corpus, yet every prompt has one. The ratio ρ says how much of
-the damage is due to inconsistent keys; where no damage can be computed it can still give the
-alarm, but not call an edit safe: keys that agree say nothing about how large the update is.
+scale: near 1 an ordinary token changes by its own norm. ``safe`` is promised of the bound, whatever
+v* the optimisation finds; an alarm is raised of what is expected, where Adam's steps end before the
+clamp that the bound rests on (:data:`~diag.judgement.limits.STEP_REACH`).
+
+First tokens are judged apart: they are too few to show in an average over a corpus, yet every
+prompt has one. The ratio ρ says how much of the damage is due to inconsistent keys; where no damage
+can be computed it can still give the alarm, but not call an edit safe: keys that agree say nothing
+about how large the update is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from diag.judgement.limits import (
@@ -20,7 +24,10 @@ from diag.judgement.limits import (
     FIRST_TOKENS_SAFE,
     FOREIGN_TEXT,
     RATIO_COLLAPSE,
+    STEP_REACH,
 )
+from diag.mathematics.damage import Optimiser
+from probes.target_value.hyperparameters import Hyperparameters
 
 Verdict = Literal["safe", "unclear", "damage_risk", "collapse_risk"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # from good to bad
@@ -37,12 +44,14 @@ class Grounds:
             was not checked.
         first_tokens: The same at first tokens of other texts.
         margin: How many times larger the damage may be than it says; see :func:`margin`.
+        expected_share: The share of the bounds that is expected.
     """
 
     rho: float
     relative: float | None
     first_tokens: float | None
     margin: float = 1.0
+    expected_share: float = 1.0
 
     def redrawn(self, rho: float) -> Grounds:
         """The grounds after another draw of the contexts: ROME's damage goes with 1/|ρ|.
@@ -54,12 +63,22 @@ class Grounds:
             Its grounds.
         """
         factor = abs(self.rho / rho)
-        return Grounds(
-            rho,
-            None if self.relative is None else self.relative * factor,
-            None if self.first_tokens is None else self.first_tokens * factor,
-            self.margin,
+        return replace(
+            self,
+            rho=rho,
+            relative=None if self.relative is None else self.relative * factor,
+            first_tokens=None if self.first_tokens is None else self.first_tokens * factor,
         )
+
+    @property
+    def expected(self) -> float | None:
+        """The damage over the corpus that is expected."""
+        return None if self.relative is None else self.relative * self.expected_share
+
+    @property
+    def expected_first_tokens(self) -> float | None:
+        """The damage at first tokens that is expected."""
+        return None if self.first_tokens is None else self.first_tokens * self.expected_share
 
     @property
     def is_safe(self) -> bool:
@@ -86,6 +105,20 @@ def margin(foreign_text: bool) -> float:
     return FOREIGN_TEXT.value if foreign_text else 1.0
 
 
+def steps(hyperparameters: Hyperparameters, d_model: int) -> Optimiser:
+    """How long verdicts expect a δ to get.
+
+    Args:
+        hyperparameters: Of v*.
+        d_model: Length of δ.
+
+    Returns:
+        Its clamp, and how far Adam usually comes in so many steps.
+    """
+    reach = STEP_REACH.value * hyperparameters.reach(d_model)
+    return Optimiser(hyperparameters.clamp_norm_factor, reach)
+
+
 def verdict_of(grounds: Grounds) -> Verdict:
     """The verdict that one draw of the contexts gives.
 
@@ -96,7 +129,7 @@ def verdict_of(grounds: Grounds) -> Verdict:
         ``safe`` needs both kinds of damage below their limits. Without a damage bound a small ρ
         is a risk of collapse, but no ρ is a proof of safety.
     """
-    relative, first = grounds.relative, grounds.first_tokens
+    relative, first = grounds.expected, grounds.expected_first_tokens
     if relative is None:
         return "collapse_risk" if abs(grounds.rho) <= RATIO_COLLAPSE.value else "unclear"
     if relative >= DAMAGE_COLLAPSE.value:

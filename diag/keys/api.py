@@ -78,8 +78,10 @@ def diagnose(
     prepared = Setup(**setup).prepare()
     from diag.keys import run  # after the line that says what is waited for
     from diag.keys.compare import compare
+    from probes.target_value.hyperparameters import Hyperparameters
 
-    results = [run.diagnose(edit, prepared, clamp=clamp) for edit in edits]
+    chosen = Hyperparameters(clamp_norm_factor=clamp)
+    results = [run.diagnose(edit, prepared, hyperparameters=chosen) for edit in edits]
     return results[0] if isinstance(subject, str) else compare(results)
 
 

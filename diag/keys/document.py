@@ -40,7 +40,14 @@ def document(
     edit = observation.request
     written = {
         **envelope.head(
-            SCHEMA, _command(observation, moment, judgement.clamp, seed=seed, sampled=sampled)
+            SCHEMA,
+            _command(
+                observation,
+                moment,
+                judgement.hyperparameters.clamp_norm_factor,
+                seed=seed,
+                sampled=sampled,
+            ),
         ),
         "model": observation.model,
         "site": {"layer": observation.layer, "hook": observation.hook},
@@ -115,7 +122,7 @@ def _damage(judgement: Judgement) -> dict[str, Any]:
     stream = judgement.stream
     return {
         **{name: asdict(bound) for name, bound in judgement.damage.items()},
-        "clamp_norm_factor": judgement.clamp,
+        "clamp_norm_factor": judgement.hyperparameters.clamp_norm_factor,
         "residual_norm": stream.unit,
         "checked": None if stream.why_not else stream.how,
         "not_checked": stream.why_not,

@@ -10,7 +10,7 @@ from typing import Any
 from diag.judgement import findings
 from diag.judgement.findings import Finding
 from diag.judgement.summary import PUBLISHED, paragraph
-from diag.judgement.verdict import Grounds, Interval, Verdict, margin, verdict
+from diag.judgement.verdict import Grounds, Interval, Verdict, margin, steps, verdict
 from diag.mathematics import damage, population, update
 from diag.mathematics.damage import DamageBound
 from diag.mathematics.intervals import ratio_interval
@@ -20,6 +20,7 @@ from diag.mathematics.stream import Stream
 from diag.mathematics.update import Denominators
 from probes.keys.observe import Observation
 from probes.second_moment.moment import SecondMoment
+from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
@@ -48,7 +49,7 @@ class Judgement:
     """What an observation means.
 
     Attributes:
-        clamp: The clamp factor that bounds the damage.
+        hyperparameters: Of v*, whose clamp bounds the damage.
         denominators: Of every editor, and ρ.
         interval: Of ρ over draws of the contexts; ``None`` with too few.
         responses: Who else receives the edit, by editor.
@@ -61,7 +62,7 @@ class Judgement:
         summary: Why, and what to do instead.
     """
 
-    clamp: float
+    hyperparameters: Hyperparameters
     denominators: Denominators
     interval: Interval | None
     responses: Mapping[str, Response | None]
@@ -74,13 +75,15 @@ class Judgement:
     summary: str
 
 
-def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed: int) -> Judgement:
+def judge(
+    observation: Observation, moment: SecondMoment, *, hyperparameters: Hyperparameters, seed: int
+) -> Judgement:
     """Judges one edit.
 
     Args:
         observation: What the model gives in each of its contexts.
         moment: Second moment of the edited layer's keys.
-        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        hyperparameters: Of v*: how long its δ gets.
         seed: Seed of the bootstrap over contexts.
 
     Returns:
@@ -97,23 +100,21 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
     stream = Stream(moment, observation.contribution)
     interval = ratio_interval(keys, moment, seed=seed)
     answers = responses(keys, denominators, moment)
-    bounds = damage.bounds(observation.values, denominators, stream, clamp=clamp)
-    rho, short_by = denominators.split.ratio, margin(moment.is_foreign)
-    grounds = {
-        editor: Grounds(rho, bound.relative_bound, bound.relative_bound_first_tokens, short_by)
-        for editor, bound in bounds.items()
-    }
+    optimiser = steps(hyperparameters, observation.values.shape[1])
+    bounds = damage.bounds(observation.values, denominators, stream, optimiser)
+    rho = denominators.split.ratio
+    grounds = {name: grounds_of(bound, rho, moment) for name, bound in bounds.items()}
     _check(observation, grounds, interval)
     first_tokens = _first_tokens(observation, moment)
     checked = (
-        *_of_editors(denominators, stream, bounds, answers),
+        *_of_editors(denominators, stream, grounds, answers),
         *_of_the_edit(observation, denominators, grounds[PUBLISHED.name], interval),
         *_of_first_tokens(first_tokens),
         _of_moment(moment),
     )
     outcome = verdict(grounds[PUBLISHED.name], interval)
     return Judgement(
-        clamp=clamp,
+        hyperparameters=hyperparameters,
         denominators=denominators,
         interval=interval,
         responses=answers,
@@ -133,6 +134,26 @@ def judge(observation: Observation, moment: SecondMoment, *, clamp: float, seed:
     )
 
 
+def grounds_of(bound: DamageBound, rho: float, moment: SecondMoment) -> Grounds:
+    """What a verdict on one editor rests on.
+
+    Args:
+        bound: The damage it would do.
+        rho: ρ of the edit.
+        moment: The second moment that both rest on.
+
+    Returns:
+        The grounds.
+    """
+    return Grounds(
+        rho,
+        bound.relative_bound,
+        bound.relative_bound_first_tokens,
+        margin(moment.is_foreign),
+        bound.expected_share,
+    )
+
+
 def _check(
     observation: Observation, grounds: Mapping[str, Grounds], interval: Interval | None
 ) -> None:
@@ -149,7 +170,7 @@ def _check(
 def _of_editors(
     denominators: Denominators,
     stream: Stream,
-    bounds: Mapping[str, DamageBound],
+    grounds: Mapping[str, Grounds],
     answers: Mapping[str, Response | None],
 ) -> list[Finding]:
     """What each editor would do, and who would receive it."""
@@ -158,12 +179,12 @@ def _of_editors(
         why_not = stream.why_not
         if why_not is None and denominators.raw[name] == 0.0:
             why_not = "the denominator is exactly zero, so the update has no size"
-        bound, answer = bounds[name], answers[name]
-        result.append(findings.damage(editor, bound.relative_bound, why_not))
+        answer = answers[name]
+        result.append(findings.damage(editor, grounds[name], why_not))
         result.append(
             findings.first_tokens(
                 editor,
-                bound.relative_bound_first_tokens,
+                grounds[name],
                 answer.other_first_tokens if answer else None,
                 why_not or "no sample of first-token keys comes with this second moment",
             )
@@ -185,7 +206,7 @@ def _of_the_edit(
     bare, *prefixed = observation.lookups
     split = denominators.split
     return [
-        findings.ratio(split.ratio, split.length_ratio, split.cosine, published.relative),
+        findings.ratio(split.ratio, split.length_ratio, split.cosine, published.expected),
         findings.contexts(published, interval),
         findings.first_token(bare.token, bare.index),
         findings.token_form(bare.token, [at.token for at in prefixed]),

@@ -79,6 +79,7 @@ class KeyDiagnosis(envelope.Saved):
             "bound_c_rome": damage["c_rome"]["bound"],
             "relative_bound_rome": damage["rome"]["relative_bound"],
             "relative_bound_first_tokens_rome": damage["rome"]["relative_bound_first_tokens"],
+            "expected_share_rome": damage["rome"]["expected_share"],
             "verdict": self.verdict,
         }
         return pd.DataFrame([row])

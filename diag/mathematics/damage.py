@@ -6,7 +6,8 @@ norm of the residual stream that the output is added to, it reads: hidden states
 of their norm.
 
 The optimised value is clamped to ‖δ‖ ≤ clamp·‖v_u‖, so ‖v* − v‖ is bounded before anything is
-optimised: that bound is the pre-flight check.
+optimised: that bound is the pre-flight check. Where ‖v_u‖ is large, Adam's steps end long before
+the clamp, and what is to be expected is less than the bound.
 """
 
 from __future__ import annotations
@@ -23,11 +24,25 @@ from rome_diagnosis.editors import EDITORS, Editor
 
 
 @dataclass(frozen=True)
+class Optimiser:
+    """How long a δ gets.
+
+    Attributes:
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        reach: How far its steps come where they are not clamped.
+    """
+
+    clamp: float
+    reach: float
+
+
+@dataclass(frozen=True)
 class DamageBound:
     """The most one edit can do to the corpus' tokens, whatever v* the optimisation finds.
 
     Attributes:
         residual: Upper bound of ‖v* − v‖.
+        expected_share: The share of it, and of the other bounds, that is expected; at most 1.
         bound: Upper bound of the RMS change of the MLP's output over corpus tokens; ``None``
             where no corpus moment is known.
         relative_bound: Upper bound of the RMS change of the residual stream, in units of its
@@ -36,6 +51,7 @@ class DamageBound:
     """
 
     residual: float
+    expected_share: float
     bound: float | None
     relative_bound: float | None
     relative_bound_first_tokens: float | None
@@ -62,10 +78,10 @@ def rms_change(
     return residual * spread / abs(denominator) if denominator else float("inf")
 
 
-def residual_bound(
-    editor: Editor, values: Float[Tensor, "n_ctx d_model"], *, clamp: float
-) -> float:
-    """Upper bound of ‖v* − v‖ before v* is optimised.
+def residuals(
+    editor: Editor, values: Float[Tensor, "n_ctx d_model"], optimiser: Optimiser
+) -> tuple[float, float]:
+    """‖v* − v‖ before v* is optimised: its upper bound, and what is expected.
 
     Every editor writes v* = v_u + δ, so where it subtracts another value than v_u the distance of
     the two adds to the clamped ‖δ‖.
@@ -73,22 +89,22 @@ def residual_bound(
     Args:
         editor: A row of the table of editors.
         values: MLP outputs at the lookup token under contexts 0…n; row 0 is the bare prompt's.
-        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        optimiser: How long a δ gets.
 
     Returns:
-        The bound.
+        Both.
     """
     unprefixed = values[0]
     apart = float((unprefixed - chosen(values, editor.subtract)).norm())
-    return clamp * float(unprefixed.norm()) + apart
+    longest = optimiser.clamp * float(unprefixed.norm())
+    return longest + apart, min(longest, optimiser.reach) + apart
 
 
 def bounds(
     values: Float[Tensor, "n_ctx d_model"],
     denominators: Denominators,
     stream: Stream,
-    *,
-    clamp: float,
+    optimiser: Optimiser,
 ) -> Mapping[str, DamageBound]:
     """The damage bound of each editor.
 
@@ -96,7 +112,7 @@ def bounds(
         values: MLP outputs under contexts 0…n.
         denominators: The denominators of the keys under the same contexts.
         stream: The residual stream of the edited layer, and its second moment.
-        clamp: See :func:`residual_bound`.
+        optimiser: How long a δ gets.
 
     Returns:
         A bound for each editor, by name.
@@ -104,11 +120,12 @@ def bounds(
     moment = stream.moment
     result: dict[str, DamageBound] = {}
     for name, editor in EDITORS.items():
-        residual = residual_bound(editor, values, clamp=clamp)
+        residual, expected = residuals(editor, values, optimiser)
         u, d = denominators.direction(editor), denominators.raw[name]
         change = stream.change(u, d, residual)
         result[name] = DamageBound(
             residual,
+            expected / residual if residual else 1.0,
             None if moment.moment is None else rms_change(residual, u, d, moment.moment),
             change.corpus if change else None,
             change.first_tokens if change else None,

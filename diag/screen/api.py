@@ -105,6 +105,7 @@ def plan(
     from diag.screen.run import Plan
     from diag.screen.shard import Screener
     from probes.keys.many_edits import SharedPrefixes
+    from probes.target_value.hyperparameters import Hyperparameters
 
     options.check_clamp(clamp)
     if n_riskiest < 0:
@@ -122,7 +123,12 @@ def plan(
     return Plan(
         scanned,
         output,
-        Screener(SharedPrefixes(model, layer, texts), moment, clamp=clamp, seed=setup.seed),
+        Screener(
+            SharedPrefixes(model, layer, texts),
+            moment,
+            hyperparameters=Hyperparameters(clamp_norm_factor=clamp),
+            seed=setup.seed,
+        ),
         sampled=setup.prefixes is None,
         riskiest=riskiest,
         n_riskiest=n_riskiest,

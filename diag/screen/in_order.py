@@ -6,8 +6,6 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any
 
-from probes.target_value.hyperparameters import Hyperparameters
-
 if TYPE_CHECKING:
     from diag.screen.run import Plan
     from probes.setup import Setup
@@ -49,7 +47,7 @@ def forecast(plan: Plan, setup: Setup) -> dict[str, Any]:
     )  # fmt: skip
     listed = sequence(
         plan.scan.path,
-        hyperparameters=Hyperparameters(clamp_norm_factor=screener.clamp),
+        hyperparameters=screener.hyperparameters,
         **here.options(),
     ).document
     reaches = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,11 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.judgement.limits import (
-    CLAMP_NORM_FACTOR,
     DAMAGE_SAFE,
     FIRST_TOKENS_SAFE,
 )
-from diag.judgement.verdict import Grounds, Interval, margin, verdict, verdict_of
+from diag.judgement.verdict import Grounds, Interval, margin, steps, verdict, verdict_of
 from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
 from diag.mathematics.redraws import Redraws
 from diag.mathematics.stream import Stream
@@ -30,6 +29,7 @@ from probes.keys.many_edits import Placed, SharedPrefixes
 from probes.model.contribution import contribution
 from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment
+from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.errors import UserError
 
 # What the keys of a shard may take: contexts × requests × d_mlp numbers are held at once.
@@ -41,7 +41,7 @@ JUDGED_AT_ONCE = 64  # whose keys are float64 at the same time: few stay in the 
 MEASURED = (
     "token", "token_index", "is_first_token", "d_rome", "d_c_rome", "d_p_rome", "rho",
     "length_ratio", "whitened_cosine", "bound_rome", "bound_c_rome", "relative_bound_rome",
-    "relative_bound_first_tokens_rome", "verdict",
+    "relative_bound_first_tokens_rome", "expected_share_rome", "verdict",
 )  # fmt: skip
 
 BOUNDS = (
@@ -70,13 +70,13 @@ class Screener:
     Attributes:
         shared: Model, layer and contexts.
         moment: The second moment of the layer's keys.
-        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        hyperparameters: Of v*: how long its δ gets.
         seed: Seed of the bootstrap over contexts.
     """
 
     shared: SharedPrefixes
     moment: SecondMoment
-    clamp: float = CLAMP_NORM_FACTOR.value
+    hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     seed: int = 0
 
     @cached_property
@@ -200,24 +200,30 @@ class Screener:
         bare, mean = white.unbind(1)
         rome, c_rome, u = (bare * mean).sum(1), (mean * mean).sum(1), directions[:, 1]
         unknown = torch.full_like(rome, math.nan)
+        outputs = self.shared.model.mlp_output(bare_and_mean, self.shared.layer)
+        optimiser = steps(self.hyperparameters, outputs.shape[-1])
+        residual = optimiser.clamp * outputs[:, 0].norm(dim=1)
+        share = {"expected_share_rome": (optimiser.reach / residual).clamp(max=1.0)}
         if self.moment.moment is None:
-            return dict.fromkeys(BOUNDS, unknown)
+            return dict.fromkeys(BOUNDS, unknown) | share
         # uᵀCu, with u solved by C + ridge and C the corpus moment itself.
         spread = c_rome
         if self.moment.ridge:
             spread = ((u @ self.moment.moment) * u).sum(1).clamp(min=0)
-        outputs = self.shared.model.mlp_output(bare_and_mean, self.shared.layer)
-        residual = self.clamp * outputs[:, 0].norm(dim=1)
         apart = (outputs[:, 0] - outputs[:, 1]).norm(dim=1)
         bounds = {
             "bound_rome": residual * spread.sqrt() / rome.abs(),
             "bound_c_rome": (residual + apart) * spread.sqrt() / c_rome,
         }
         changes = self._stream.changes(u, rome, residual, bounds["bound_rome"])
-        return bounds | {
-            "relative_bound_rome": unknown if changes is None else changes[0],
-            "relative_bound_first_tokens_rome": unknown if changes is None else changes[1],
-        }
+        return (
+            bounds
+            | share
+            | {
+                "relative_bound_rome": unknown if changes is None else changes[0],
+                "relative_bound_first_tokens_rome": unknown if changes is None else changes[1],
+            }
+        )
 
     def _soften(
         self,
@@ -249,9 +255,10 @@ class Screener:
             row["verdict"] = verdict(self._grounds(row), interval)
 
     def _grounds(self, row: dict[str, Any]) -> Grounds:
+        share = row["expected_share_rome"]
         return Grounds(
             row["rho"], row["relative_bound_rome"], row["relative_bound_first_tokens_rome"],
-            margin(self.moment.is_foreign),
+            margin(self.moment.is_foreign), 1.0 if share is None else share,
         )  # fmt: skip
 
     def _least_safe(self, row: dict[str, Any] | UserError) -> float:

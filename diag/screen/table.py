@@ -22,6 +22,7 @@ from rome_diagnosis.errors import UserError
 FLOATS = (
     "d_rome", "d_c_rome", "d_p_rome", "rho", "length_ratio", "whitened_cosine", "bound_rome",
     "bound_c_rome", "relative_bound_rome", "relative_bound_first_tokens_rome",
+    "expected_share_rome",
 )  # fmt: skip
 COLUMNS = pa.schema(
     [

@@ -1,9 +1,9 @@
 """What a list of edits will do, before the first is made.
 
-v* is not known yet. Each edit by itself is judged as ``diag.screen`` judges it, with ‖δ‖ at its
-clamp. Along the list the present value's length grows, and the clamp with it, until Adam's steps
-are the shorter bound (:mod:`diag.mathematics.expected`). The low end of an interval is every δ half
-as long; the high end is every δ as long as it can be.
+v* is not known yet. Each edit by itself is judged as ``diag.screen`` judges it. Along the list the
+present value's length grows, and the clamp with it, until Adam's steps are the shorter bound
+(:mod:`diag.mathematics.expected`). The low end of an interval is every δ half as long; the high end
+is every δ as long as it can be.
 """
 
 from __future__ import annotations
@@ -17,24 +17,12 @@ from torch import Tensor
 
 from diag.judgement.limits import RESIDUAL_SHORT, STEP_REACH
 from diag.judgement.verdict import Grounds, Verdict, margin, verdict_of
+from diag.mathematics.damage import Optimiser
 from diag.mathematics.expected import Prior, expected
 from diag.mathematics.stream import Stream
 from diag.sequence.plan import Plan
 
 GONE = 10.0  # a change of hidden states, over their norm, after which nothing is left to forecast
-
-
-@dataclass(frozen=True)
-class Optimiser:
-    """How long a δ can be.
-
-    Attributes:
-        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
-        reach: The longest δ that its steps can make.
-    """
-
-    clamp: float
-    reach: float
 
 
 @dataclass(frozen=True)
@@ -90,9 +78,11 @@ def forecast(
         The forecast.
     """
     prior = _prior(plan)
-    bounds = optimiser.clamp * prior.values + prior.apart
-    alone = _alone(prior.steps, bounds, stream)
     typical = Optimiser(optimiser.clamp, STEP_REACH.value * optimiser.reach)
+    longest = optimiser.clamp * prior.values
+    bounds = longest + prior.apart
+    alone = _alone(prior.steps, bounds, stream)
+    shares = (longest.clamp(max=typical.reach) + prior.apart) / bounds
     residuals, curve = _followed(prior, stream, typical)
     low = high = None
     if interval:
@@ -101,7 +91,7 @@ def forecast(
         _, high = _followed(prior, stream, optimiser)
     return Forecast(
         plan, prior.steps, residuals, alone,
-        _verdicts(plan, alone, margin(stream.moment.is_foreign)), curve, low, high,
+        _verdicts(plan, alone, shares, margin(stream.moment.is_foreign)), curve, low, high,
     )  # fmt: skip
 
 
@@ -158,15 +148,19 @@ def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
     return Curve(corpus, None if bool(first.isnan().any()) else first)
 
 
-def _verdicts(plan: Plan, alone: Curve, short_by: float) -> tuple[Verdict, ...]:
+def _verdicts(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple[Verdict, ...]:
     none = [None] * len(plan.chosen)
     grounds = zip(
         [float(plan.listed.rows[i]["rho"]) for i in plan.chosen],
         none if alone.corpus is None else alone.corpus.tolist(),
         none if alone.first_tokens is None else alone.first_tokens.tolist(),
+        shares.nan_to_num(nan=1.0).tolist(),
         strict=True,
     )
-    return tuple(verdict_of(Grounds(*each, short_by)) for each in grounds)
+    return tuple(
+        verdict_of(Grounds(rho, relative, first, short_by, share))
+        for rho, relative, first, share in grounds
+    )
 
 
 def reached(damage: Sequence[float] | Tensor | None, limit: float) -> int | None:

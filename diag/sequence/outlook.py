@@ -16,8 +16,9 @@ from diag.judgement.limits import (
 )
 from diag.judgement.sequence import MOST_PAIRS
 from diag.mathematics import sequence
+from diag.mathematics.damage import Optimiser
 from diag.mathematics.stream import Stream
-from diag.sequence.forecast import Forecast, Optimiser, forecast, reached
+from diag.sequence.forecast import Forecast, forecast, reached
 from diag.sequence.listed import Listed
 from diag.sequence.plan import Plan
 from rome_diagnosis.editors import EDITORS, REMEDY

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diag.mathematics.damage import Optimiser
 from diag.mathematics.stream import Stream
 from diag.screen.shard import Screener
 from diag.sequence import document
 from diag.sequence.api import Order
-from diag.sequence.forecast import Optimiser
 from diag.sequence.listed import read
 from diag.sequence.outlook import Outlook, look
 from diag.sequence.result import Trajectory
@@ -223,7 +223,7 @@ def foresee(
     """Reads the keys of a list and forecasts it; arguments as of :func:`run`."""
     model, layer, chosen = setup.model, setup.layer, settings.hyperparameters
     shared = SharedPrefixes(model, layer, setup.prefixes)
-    screener = Screener(shared, setup.moment, clamp=chosen.clamp_norm_factor, seed=setup.seed)
+    screener = Screener(shared, setup.moment, hyperparameters=chosen, seed=setup.seed)
     listed = read(asked.edits, asked.places, screener, progress)
     optimiser = Optimiser(chosen.clamp_norm_factor, chosen.reach(int(model.config.d_model)))
     stream = Stream(setup.moment, contribution(model, layer))

@@ -46,8 +46,10 @@ def sweep(
     from diag.keys.api import choose_request
     from diag.sweep import run
     from probes.setup import Setup
+    from probes.target_value.hyperparameters import Hyperparameters
 
     if setup.get("layer") is not None:
         raise UserError("a sweep takes layers=[…], not layer=…")
     edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
-    return run.sweep(edit, Setup(**setup), layers, clamp=options.check_clamp(clamp))
+    chosen = Hyperparameters(clamp_norm_factor=options.check_clamp(clamp))
+    return run.sweep(edit, Setup(**setup), layers, hyperparameters=chosen)

@@ -35,11 +35,15 @@ def row(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
         answer = response[name] or {}
         # What holds for the published editor alone, another draw of the contexts, is in `verdict`.
         rho = ratio if name == PUBLISHED else 1.0
-        grounds = Grounds(rho, relative, first, margin(diagnosis["second_moment"]["foreign_text"]))
+        grounds = Grounds(
+            rho, relative, first, margin(diagnosis["second_moment"]["foreign_text"]),
+            damage[name]["expected_share"],
+        )  # fmt: skip
         editors[name] = {
             "denominator": diagnosis["denominators"][name],
             "relative_bound": relative,
             "relative_bound_first_tokens": first,
+            "expected_share": damage[name]["expected_share"],
             "bare": answer.get("bare"),
             "prefixed": answer.get("prefixed"),
             "verdict": diagnosis["verdict"] if name == PUBLISHED else verdict_of(grounds),

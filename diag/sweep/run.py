@@ -13,11 +13,16 @@ from probes.keys.observe import observe_layers
 from probes.keys.sink import SinkRecorder
 from probes.request.request import Request
 from probes.setup import Setup
+from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.errors import UserError
 
 
 def sweep(
-    edit: Request, setup: Setup, layers: Sequence[int] | Literal["all"], *, clamp: float
+    edit: Request,
+    setup: Setup,
+    layers: Sequence[int] | Literal["all"],
+    *,
+    hyperparameters: Hyperparameters,
 ) -> LayerSweep:
     """Diagnoses one edit at several blocks.
 
@@ -25,7 +30,7 @@ def sweep(
         edit: The fact and its prompt.
         setup: Model, contexts and second moments.
         layers: The blocks, or ``"all"``.
-        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
+        hyperparameters: Of v*: how long its δ gets.
 
     Returns:
         The sweep.
@@ -50,7 +55,7 @@ def sweep(
         observations, setup.find_moments(model, chosen), strict=True
     ):
         assert observation.layer == layer
-        judgement = judge(observation, moment, clamp=clamp, seed=setup.seed)
+        judgement = judge(observation, moment, hyperparameters=hyperparameters, seed=setup.seed)
         notes = document(observation, judgement, moment, seed=setup.seed, sampled=sampled)
         rows.append(written.row(notes))
     assert notes is not None

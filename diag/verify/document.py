@@ -69,6 +69,7 @@ def of_outcomes(judgement: Judgement, judged: Mapping[str, Judged]) -> dict[str,
         "prediction": {
             "verdict": judgement.verdict,
             "relative_bound": finite(judgement.damage[published].relative_bound),
+            "expected_share": judgement.damage[published].expected_share,
             **asdict(compared),
         },
         "collapsed": {arm: judgement.outcome == "collapsed" for arm, judgement in judged.items()},

@@ -174,7 +174,7 @@ class Bench:
         judgement = judge(
             observation,
             self.moment,
-            clamp=self.settings.hyperparameters.clamp_norm_factor,
+            hyperparameters=self.settings.hyperparameters,
             seed=self.seed,
         )
         factors = self.factors(observation, target)

@@ -112,6 +112,7 @@ class SweptEditor(TypedDict):
         relative_bound: Upper bound of the RMS change of the residual stream over corpus tokens, in
             units of its median norm after the block; null where it was not checked.
         relative_bound_first_tokens: The same over first tokens.
+        expected_share: The share of these bounds that is expected.
         bare: Share of the change that the bare prompt receives, signed; null where unknown.
         prefixed: The same at prefixed prompts.
         verdict: The verdict; on the published editor over draws of the contexts.
@@ -120,6 +121,7 @@ class SweptEditor(TypedDict):
     denominator: Number
     relative_bound: Size | None
     relative_bound_first_tokens: Size | None
+    expected_share: NotRequired[Share]
     bare: Number | None
     prefixed: Number | None
     verdict: Verdict

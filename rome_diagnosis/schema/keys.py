@@ -126,6 +126,9 @@ class Bound(TypedDict):
 
     Attributes:
         residual: Upper bound of ‖v* − v‖, in units of the MLP's output.
+        expected_share: The share of this and of the other bounds that is expected, below 1 where
+            Adam's steps usually end before the clamp; alarms are raised of what is expected, and
+            only what is safe at its bound is called safe.
         bound: Upper bound of the root-mean-square change of the MLP's output over corpus tokens;
             null without a corpus moment or where D is 0.
         relative_bound: The same for the residual stream, in units of its median norm after the
@@ -136,6 +139,7 @@ class Bound(TypedDict):
     """
 
     residual: Size
+    expected_share: NotRequired[Share]
     bound: Size | None
     relative_bound: Size | None
     relative_bound_first_tokens: NotRequired[Size | None]

@@ -24,6 +24,7 @@ from rome_diagnosis.schema.values import (
     Number,
     Positive,
     Prompt,
+    Share,
     Size,
 )
 
@@ -51,6 +52,7 @@ class ScreenedRow(TypedDict):
         relative_bound_rome: ROME's bound for the residual stream, in units of its median norm;
             null where it could not be checked.
         relative_bound_first_tokens_rome: The same over the first tokens of texts.
+        expected_share_rome: The share of ROME's bounds that is expected; null without any.
         verdict: On ROME as published.
         error: Null.
     """
@@ -72,6 +74,7 @@ class ScreenedRow(TypedDict):
     bound_c_rome: Size | None
     relative_bound_rome: Size | None
     relative_bound_first_tokens_rome: NotRequired[Size | None]
+    expected_share_rome: NotRequired[Share | None]
     verdict: Verdict
     error: None
 

@@ -228,12 +228,14 @@ class Prediction(TypedDict):
     Attributes:
         verdict: The verdict of ``diag.keys``.
         relative_bound: The damage bound it rests on; null where none was computed.
+        expected_share: The share of the bound that was expected.
         agreement: How the outcome compares with it.
         sentence: The same in words.
     """
 
     verdict: Literal["collapse_risk", "damage_risk", "safe", "unclear"]
     relative_bound: Size | None
+    expected_share: NotRequired[Share]
     agreement: Literal["as predicted", "milder", "worse", "open"]
     sentence: str
 

@@ -15,6 +15,7 @@ from probes.request.request import request
 from probes.second_moment import choose, stored
 from probes.second_moment.estimate import estimate
 from probes.second_moment.moment import SecondMoment
+from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
 from tests.probes.second_moment.mutations import mutants
@@ -31,7 +32,10 @@ def test_2000_mutated_files_change_no_verdict(tmp_path: Path) -> None:
 
     def verdicts(moment: SecondMoment) -> list[str]:
         choose.check(moment, model, layer)
-        return [judge(seen, moment, clamp=4.0, seed=0).verdict for seen in observations]
+        chosen = Hyperparameters()
+        return [
+            judge(seen, moment, hyperparameters=chosen, seed=0).verdict for seen in observations
+        ]
 
     good, mutant = tmp_path / "good.safetensors", tmp_path / "mutant.safetensors"
     stored.save(estimate(model, layer, corpus.packaged(), max_tokens=60_000), good)

@@ -52,26 +52,41 @@ def test_damage_is_held_against_the_limit_that_decides(
     relative: float, status: str, limit: limits.Limit
 ) -> None:
     for editor in EDITORS.values():
-        finding = findings.damage(editor, relative, None)
+        finding = findings.damage(editor, Grounds(0.5, relative, None), None)
         assert (finding.id, finding.status) == (f"damage_{editor.name}", status)
         assert (finding.value, finding.limit) == (relative, limit.value)
         assert percent(relative) in finding.message
         assert f"(limit {percent(limit.value)})" in finding.message
-    unchecked = findings.damage(ROME, None, "no corpus")
+    unchecked = findings.damage(ROME, Grounds(0.5, None, None), "no corpus")
     assert (unchecked.status, unchecked.message) == ("not_checked", "no corpus")
 
 
+def test_an_alarm_rests_on_what_is_expected_and_safe_on_what_is_possible() -> None:
+    def checked(bound: float, share: float) -> findings.Finding:
+        return findings.damage(ROME, Grounds(0.5, bound, None, 1.0, share), None)
+
+    alarm = checked(1.2, 0.4)
+    assert (alarm.status, alarm.limit) == ("fail", limits.DAMAGE_HARM.value)
+    assert alarm.value == pytest.approx(0.48)
+    assert "about 48 % and up to 120 % of their norm (limit 25 %)" in alarm.message
+    assert checked(1.2, 0.1).status == "warn"  # little is expected, and more is possible
+    assert checked(0.09, 0.1).status == "pass"
+    first = findings.first_tokens(P_ROME, Grounds(0.5, None, 0.6, 1.0, 0.5), 0.9, None)
+    assert "about 30 % and up to 60 % of a hidden state's norm" in first.message
+
+
 def test_first_tokens_are_a_finding_of_their_own() -> None:
-    reached = findings.first_tokens(P_ROME, 0.62, 0.93, None)
+    reached = findings.first_tokens(P_ROME, Grounds(0.5, None, 0.62), 0.93, None)
     assert reached.status == "fail"
     assert reached.message.startswith("P-ROME reaches every prompt that begins with any word")
     assert "93 % of the change" in reached.message and "62 %" in reached.message
-    spared = findings.first_tokens(C_ROME, 0.013, 0.02, None)
+    spared = findings.first_tokens(C_ROME, Grounds(0.5, None, 0.013), 0.02, None)
     assert spared.status == "pass"
     assert "every prompt" not in spared.message
     # A change so small that it does no harm wherever it arrives is no alarm.
-    assert findings.first_tokens(P_ROME, 0.01, 0.93, None).status == "pass"
-    assert findings.first_tokens(ROME, None, None, "no sample").status == "not_checked"
+    small, unknown = Grounds(0.5, None, 0.01), Grounds(0.5, None, None)
+    assert findings.first_tokens(P_ROME, small, 0.93, None).status == "pass"
+    assert findings.first_tokens(ROME, unknown, None, "no sample").status == "not_checked"
 
 
 def test_response_says_which_prompt_will_not_answer() -> None:
@@ -127,8 +142,8 @@ class TestParagraph:
         ]
         for name, editor in EDITORS.items():
             found = grounds[name]
-            checked.append(findings.damage(editor, found.relative, "C is the identity"))
-            checked.append(findings.first_tokens(editor, found.first_tokens, 0.93, "no sample"))
+            checked.append(findings.damage(editor, found, "C is the identity"))
+            checked.append(findings.first_tokens(editor, found, 0.93, "no sample"))
         bare = {"rome": 1.0, "c_rome": rho, "p_rome": 1.0}
         return paragraph(outcome, checked, grounds, bare=bare, is_first_token=first)
 

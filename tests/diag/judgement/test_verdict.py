@@ -114,3 +114,18 @@ def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
     assert verdict_of(Grounds(1.0, 0.24, 0.0, short_by)) == "unclear"
     assert margin(foreign_text=False) == 1.0
+
+
+def test_fewer_steps_soften_an_alarm_and_make_nothing_safe() -> None:
+    sizes = [0.05, 0.15, 0.3, 0.9, 2.0]
+    for relative in sizes:
+        for first in sizes:
+            full = verdict_of(Grounds(0.5, relative, first))
+            for share in (0.0, 0.3, 0.9):
+                softer = Grounds(0.5, relative, first, 1.0, share)
+                assert VERDICTS.index(verdict_of(softer)) <= VERDICTS.index(full)
+                assert (verdict_of(softer) == "safe") == (full == "safe")
+    assert verdict_of(Grounds(0.5, 2.0, 0.05, 1.0, 0.4)) == "damage_risk"
+    assert verdict_of(Grounds(0.5, 2.0, 0.05, 1.0, 0.1)) == "unclear"
+    # The share stays what it is when the contexts are drawn again.
+    assert verdict_of(Grounds(0.5, 2.0, 0.05, 1.0, 0.4).redrawn(0.2)) == "collapse_risk"

@@ -19,10 +19,9 @@ from probes.request import prefixes
 from probes.request.request import request
 from probes.second_moment.choose import for_model
 from probes.second_moment.moment import SecondMoment
+from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
-
-CLAMP = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def apple(model: LoadedModel) -> Observation:
 
 
 def judged(observation: Observation, moment: SecondMoment, seed: int = 0) -> Judgement:
-    return judge(observation, moment, clamp=CLAMP, seed=seed)
+    return judge(observation, moment, hyperparameters=Hyperparameters(), seed=seed)
 
 
 def written(observation: Observation, moment: SecondMoment) -> dict[str, object]:
@@ -70,7 +69,7 @@ def test_damage_and_response_are_formulas_of_keys_and_values(
     background = moment.background
     first, unit = background.first_keys.double(), background.residual_norm
     gap = float((apple.values[0] - apple.values.mean(0)).norm())
-    length = CLAMP * float(apple.values[0].norm())
+    length = 4.0 * float(apple.values[0].norm())
     for name, along, divided, longest in (
         ("rome", mean, bare, length),
         ("c_rome", mean, mean, length + gap),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from diag.mathematics import damage, update
+from diag.mathematics.damage import Optimiser
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.editors import EDITORS
 from tests.diag.mathematics.drawn import D_MLP, D_MODEL, close, corpus_moment, draw, edit, stream
@@ -50,8 +52,9 @@ def test_bounds_hold_for_every_value_inside_the_clamp(generator) -> None:
     _, moment = corpus_moment(generator)
     keys, values, _ = edit(generator)
     clamp = 3.0
+    optimiser = Optimiser(clamp, math.inf)
     found = update.denominators(keys, moment)
-    bounds = damage.bounds(values, found, stream(moment), clamp=clamp)
+    bounds = damage.bounds(values, found, stream(moment), optimiser)
     for name, editor in EDITORS.items():
         worst = 0.0
         against = update.chosen(values, editor.subtract) - values[0]
@@ -69,5 +72,23 @@ def test_bounds_hold_for_every_value_inside_the_clamp(generator) -> None:
         assert worst <= bounds[name].bound * (1 + 1e-12)
         assert worst >= bounds[name].bound * (1 - 1e-9)  # the bound is attained
         assert close(bounds[name].relative_bound, bounds[name].bound / 2.0)
-    none = damage.bounds(values, found, stream(SecondMoment.identity(D_MLP)), clamp=clamp)
+    none = damage.bounds(values, found, stream(SecondMoment.identity(D_MLP)), optimiser)
     assert all(bound.bound is None and bound.relative_bound is None for bound in none.values())
+
+
+def test_where_steps_end_before_the_clamp_less_is_expected_than_is_possible(generator) -> None:
+    _, moment = corpus_moment(generator)
+    keys, values, _ = edit(generator)
+    found, length = update.denominators(keys, moment), float(values[0].norm())
+    longest = damage.bounds(values, found, stream(moment), Optimiser(3.0, math.inf))
+    for reach in (0.5 * length, 2.0 * length, 3.0 * length):
+        bounds = damage.bounds(values, found, stream(moment), Optimiser(3.0, reach))
+        for name, editor in EDITORS.items():
+            # The bounds promise, so they know nothing of the steps; what is expected is the damage
+            # of a δ that is as long as these come.
+            assert replace(bounds[name], expected_share=1.0) == longest[name]
+            apart = float((values[0] - update.chosen(values, editor.subtract)).norm())
+            u, d = found.direction(editor), found.raw[name]
+            expected = damage.rms_change(reach + apart, u, d, moment.moment)
+            assert close(bounds[name].bound * bounds[name].expected_share, expected)
+    assert all(bound.expected_share == 1.0 for bound in longest.values())

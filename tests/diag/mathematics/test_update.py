@@ -162,7 +162,7 @@ def test_a_fourth_editor_is_one_row(generator, monkeypatch: pytest.MonkeyPatch) 
     found = update.denominators(keys, moment)
     bare, mean = keys[0], keys.mean(0)
     assert close(found.raw["other"], moment.inner(bare, mean))
-    bound = damage.bounds(values, found, stream(moment), clamp=4.0)["other"]
+    bound = damage.bounds(values, found, stream(moment), damage.Optimiser(4.0, 1e9))["other"]
     change = update.rank_one(row, keys, values, target, moment)
     assert close(change.denominator, found.raw["other"])
     residual = 4 * float(values[0].norm()) + float((values[0] - values.mean(0)).norm())

@@ -20,9 +20,13 @@ from probes.second_moment import estimate
 from probes.second_moment import moment as second_moment
 from probes.second_moment.moment import SecondMoment, of_moment
 from probes.setup import Prepared
+from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
 from tests import tiny
 from tests.probes.keys.test_many_edits import EDITS, PREFIXES
+
+# A small clamp factor makes every bound small, so that only the contexts can speak against.
+SHORT = Hyperparameters(clamp_norm_factor=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def test_a_row_is_what_the_diagnosis_of_that_one_edit_says(
     found = Screener(SharedPrefixes(model, 2, PREFIXES), chosen).screen(EDITS)
     for edit, row in zip(EDITS, found, strict=True):
         assert isinstance(row, dict)
-        alone = diagnose(edit, at(model, chosen), clamp=4.0)
+        alone = diagnose(edit, at(model, chosen), hyperparameters=Hyperparameters())
         for name, value in alone.to_pandas().iloc[0].to_dict().items():
             if name in ("subject", "prompt"):
                 continue
@@ -77,16 +81,34 @@ def test_the_verdict_is_softened_as_for_one_edit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(shard, "JUDGED_AT_ONCE", 3)
-    # A small clamp factor makes every bound small, so that only the contexts can speak against.
     model = tiny_model("gpt2")
-    screener = Screener(SharedPrefixes(model, 2, PREFIXES), moment, clamp=1e-3)
+    screener = Screener(SharedPrefixes(model, 2, PREFIXES), moment, hyperparameters=SHORT)
     verdicts = set()
     for edit, row in zip(EDITS, screener.screen(EDITS), strict=True):
-        alone = diagnose(edit, at(model, moment), clamp=1e-3)
+        alone = diagnose(edit, at(model, moment), hyperparameters=SHORT)
         assert isinstance(row, dict)
         assert row["verdict"] == alone.verdict
         verdicts.add(row["verdict"])
     assert "safe" in verdicts
+
+
+def test_few_steps_soften_alarms_as_for_one_edit(
+    tiny_model: Callable[[str], LoadedModel], moment: SecondMoment
+) -> None:
+    model, shared = tiny_model("gpt2"), SharedPrefixes(tiny_model("gpt2"), 2, PREFIXES)
+    full = Screener(shared, moment).screen(EDITS)
+    slow = Hyperparameters(learning_rate=1e-4)
+    softened = 0
+    rows = Screener(shared, moment, hyperparameters=slow).screen(EDITS)
+    for edit, row, before in zip(EDITS, rows, full, strict=True):
+        alone = diagnose(edit, at(model, moment), hyperparameters=slow)
+        assert isinstance(row, dict) and isinstance(before, dict)
+        share = alone.document["damage"]["rome"]["expected_share"]
+        assert row["expected_share_rome"] == pytest.approx(share, rel=1e-4) and share < 1
+        assert row["relative_bound_rome"] == before["relative_bound_rome"]
+        assert row["verdict"] == alone.verdict
+        softened += row["verdict"] != before["verdict"]
+    assert softened
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
@@ -94,9 +116,11 @@ def test_few_contexts_are_judged_as_for_one_edit(
     n: int, tiny_model: Callable[[str], LoadedModel], moment: SecondMoment
 ) -> None:
     model = tiny_model("gpt2")
-    few = Screener(SharedPrefixes(model, 2, PREFIXES[:n]), moment, clamp=1e-3).screen(EDITS)
+    shared = SharedPrefixes(model, 2, PREFIXES[:n])
+    few = Screener(shared, moment, hyperparameters=SHORT).screen(EDITS)
     for edit, row in zip(EDITS, few, strict=True):
-        alone = diagnose(edit, replace(at(model, moment), prefixes=tuple(PREFIXES[:n])), clamp=1e-3)
+        prepared = replace(at(model, moment), prefixes=tuple(PREFIXES[:n]))
+        alone = diagnose(edit, prepared, hyperparameters=SHORT)
         assert isinstance(row, dict)
         assert row["verdict"] == alone.verdict
         assert row["verdict"] != "safe" or n == 2
@@ -109,7 +133,7 @@ def test_through_a_norm_a_row_is_what_the_diagnosis_says(
     beside = solvable(model, 2)
     rows = Screener(SharedPrefixes(model, 2, PREFIXES), beside).screen(EDITS[:3])
     for edit, row in zip(EDITS, rows, strict=False):
-        alone = diagnose(edit, at(model, beside), clamp=4.0)
+        alone = diagnose(edit, at(model, beside), hyperparameters=Hyperparameters())
         assert isinstance(row, dict)
         assert alone.document["damage"]["checked"] == "sampled"
         bounds = alone.document["damage"]["rome"]

@@ -12,10 +12,11 @@ import torch
 
 from diag.judgement.limits import SEQUENCE_COLLAPSE
 from diag.keys.run import diagnose
+from diag.mathematics.damage import Optimiser
 from diag.mathematics.stream import Stream
 from diag.sequence import sequence
 from diag.sequence.api import Order
-from diag.sequence.forecast import Optimiser, forecast, reached
+from diag.sequence.forecast import forecast, reached
 from diag.sequence.listed import Listed
 from diag.sequence.outlook import places
 from diag.sequence.plan import Plan
@@ -58,7 +59,9 @@ def test_an_edit_alone_is_what_its_diagnosis_says(
     found = forecast(Plan.all_by(listed, method), stream, Optimiser(4.0, 100.0))
     assert found.alone.corpus is not None and found.alone.first_tokens is not None
     for i, case in enumerate(listed.cases):
-        bound = diagnose(case.request, setup, clamp=4.0).document["damage"][method]
+        bound = diagnose(case.request, setup, hyperparameters=Hyperparameters()).document["damage"][
+            method
+        ]
         assert float(found.alone.corpus[i]) == pytest.approx(bound["relative_bound"], rel=1e-4)
         assert float(found.alone.first_tokens[i]) == pytest.approx(
             bound["relative_bound_first_tokens"], rel=1e-4
