@@ -24,14 +24,13 @@ from diag.judgement.limits import (
     Limit,
 )
 from diag.judgement.verdict import Grounds, Interval, range_of, verdict_of
-from diag.judgement.words import number, of_norm, percent, times
+from diag.judgement.words import number, percent, sizes, times
 from rome_diagnosis.editors import Editor
 
 Status = Literal["pass", "warn", "fail", "not_checked"]
-OF_ONE = "a hidden state's"
 IN_WORDS = {
-    "safe": "safe", "unclear": "unclear", "damage_risk": "a risk of damage",
-    "collapse_risk": "a risk of collapse",
+    "safe": "safe", "unclear": "unclear",
+    "damage_risk": "a risk of damage", "collapse_risk": "a risk of collapse",
 }  # fmt: skip
 
 
@@ -59,25 +58,6 @@ def called(editor: Editor) -> str:
     return editor.label.split(",")[0]
 
 
-def size(bound: float, expected: float, limit: float | None = None, whose: str = "their") -> str:
-    """How much is expected and possible, e.g. ``"about 40 % and up to 86 % of their norm"``.
-
-    Args:
-        bound: The most.
-        expected: What is expected; not said where it is the same.
-        limit: What one of them is held against.
-        whose: Whose norm.
-
-    Returns:
-        The phrase.
-    """
-    most = f"up to {of_norm(bound, limit, whose)}"
-    if expected == bound:
-        return most
-    likely = f"{expected:,.0f} times" if expected >= 10 else percent(expected, limit)
-    return f"about {likely} and {most}"
-
-
 def damage(editor: Editor, grounds: Grounds, why_not: str | None) -> Finding:
     """Judges the damage that one editor would do.
 
@@ -96,7 +76,7 @@ def damage(editor: Editor, grounds: Grounds, why_not: str | None) -> Finding:
     limit, value, status = _held_against(bound, expected, DAMAGE_COLLAPSE, DAMAGE_HARM, DAMAGE_SAFE)
     return Finding(
         name, status, value, limit,
-        f"{called(editor)} changes hidden states by {size(bound, expected, limit)} "
+        f"{called(editor)} changes hidden states by {sizes(bound, expected, limit)} "
         f"(limit {percent(limit)})",
     )  # fmt: skip
 
@@ -119,9 +99,9 @@ def first_tokens(
     bound, expected = grounds.first_tokens, grounds.expected_first_tokens
     if bound is None or expected is None or share is None:
         return Finding(name, "not_checked", None, FIRST_TOKENS_HARM.value, f"{why_not}")
-    limit, value, status = _held_against(
-        bound, expected, None, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE
-    )
+    limits = None, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE
+    limit, value, status = _held_against(bound, expected, *limits)
+    size = sizes(bound, expected, limit, "a hidden state's")
     reach = (
         "reaches every prompt that begins with any word: first tokens receive "
         if share >= RESPONSE_EVERYWHERE.value and status != "pass"
@@ -129,8 +109,7 @@ def first_tokens(
     )
     return Finding(
         name, status, value, limit,
-        f"{called(editor)} {reach}{percent(share)} of the change, "
-        f"{size(bound, expected, limit, OF_ONE)} (limit {percent(limit)})",
+        f"{called(editor)} {reach}{percent(share)} of the change, {size} (limit {percent(limit)})",
     )  # fmt: skip
 
 
@@ -253,9 +232,8 @@ def contexts(grounds: Grounds, interval: Interval | None) -> Finding:
     if best != plain:
         changes.append(f"soften the verdict to {IN_WORDS[best]}")
     if changes:
-        return Finding(
-            "contexts", "warn", smallest, None, f"{text}: another draw can {' or '.join(changes)}"
-        )
+        message = f"{text}: another draw can {' or '.join(changes)}"
+        return Finding("contexts", "warn", smallest, None, message)
     return Finding("contexts", "pass", smallest, None, f"{text}: no draw changes the verdict")
 
 
@@ -357,9 +335,8 @@ def other_sink(ratio: float | None, token: str | None, index: int | None) -> Fin
     text = f"the longest residual stream after the first token is {times(ratio)} the median"
     where = f"at {token!r}, index {index}"
     if ratio >= limit:
-        return Finding(
-            "other_sink", "warn", ratio, limit, f"{text}, {where}: it may act as a sink too"
-        )
+        message = f"{text}, {where}: it may act as a sink too"
+        return Finding("other_sink", "warn", ratio, limit, message)
     return Finding("other_sink", "pass", ratio, limit, f"{text}, {where}: no second sink")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from diag.judgement.findings import Finding, called, size
+from diag.judgement.findings import Finding, called
 from diag.judgement.limits import RATIO_SAFE, RESPONSE_FAINT
 from diag.judgement.verdict import Grounds, Verdict, verdict_of
-from diag.judgement.words import capital, percent, times
+from diag.judgement.words import capital, percent, sizes, times
 from rome_diagnosis.editors import EDITORS, Editor
 
 PUBLISHED, *ALTERNATIVES = EDITORS.values()
@@ -91,7 +91,7 @@ def _instead(
         return []
     outcome = verdict_of(grounds)
     first = by_id[f"first_tokens_{editor.name}"]
-    changes = f"it changes hidden states by {size(relative, expected)}"
+    changes = f"it changes hidden states by {sizes(relative, expected)}"
     if outcome == "safe":
         sentences = [f"Instead use {who} ({editor.note}): {changes}."]
         if bare < RESPONSE_FAINT.value:

@@ -47,6 +47,25 @@ def of_norm(size: float, limit: float | None = None, whose: str = "their") -> st
     return f"{part} {whose} norm"
 
 
+def sizes(bound: float, expected: float, limit: float | None = None, whose: str = "their") -> str:
+    """How much is expected and possible, e.g. ``"about 40 % and up to 86 % of their norm"``.
+
+    Args:
+        bound: The most.
+        expected: What is expected; not said where it is the same.
+        limit: What one of them is held against.
+        whose: Whose norm.
+
+    Returns:
+        The phrase.
+    """
+    most = f"up to {of_norm(bound, limit, whose)}"
+    if expected == bound:
+        return most
+    likely = f"{expected:,.0f} times" if expected >= 10 else percent(expected, limit)
+    return f"about {likely} and {most}"
+
+
 def number(value: float) -> str:
     """A number with three digits, e.g. ``−0.0046``; thousands are written out."""
     text = f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
