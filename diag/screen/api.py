@@ -120,15 +120,11 @@ def plan(
         moment = dataclasses.replace(setup, quiet=True).find_moment(model, layer)
     group.wait()
     texts = group.share(list(setup.choose_prefixes(model)))
+    chosen = Hyperparameters(clamp_norm_factor=clamp)
     return Plan(
         scanned,
         output,
-        Screener(
-            SharedPrefixes(model, layer, texts),
-            moment,
-            hyperparameters=Hyperparameters(clamp_norm_factor=clamp),
-            seed=setup.seed,
-        ),
+        Screener(SharedPrefixes(model, layer, texts), moment, chosen, setup.seed),
         sampled=setup.prefixes is None,
         riskiest=riskiest,
         n_riskiest=n_riskiest,
