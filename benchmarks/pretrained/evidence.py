@@ -35,10 +35,10 @@ ARM = (
 EFFICACY = ("p_before", "p_after", "p_true_after", "rank_after", "success", "success_before")
 
 
-def parts(folder: Path) -> Iterator[dict[str, Any]]:
-    """The documents of the parts that are complete, in order."""
+def parts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The parts that are complete, in order: their names and documents."""
     for path in sorted(folder.glob("part-*.json")):
-        yield json.loads(path.read_text(encoding="utf-8"))
+        yield path.stem.removeprefix("part-"), json.loads(path.read_text(encoding="utf-8"))
 
 
 def slim(edit: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,8 @@ def collect(folder: Path) -> dict[str, Any]:
     Returns:
         What the runs have in common, and every edit that was performed.
     """
-    documents = list(parts(folder))
+    complete = dict(parts(folder))
+    documents = list(complete.values())
     head = documents[0]
     name = head["model"]["name"]
     model = Setup(model=name, quiet=True).load()
@@ -126,13 +127,13 @@ def collect(folder: Path) -> dict[str, Any]:
     layers = sorted({document["site"]["layer"] for document in documents})
     moments = {at: for_model(model, at, str(folder / f"c-{at}.safetensors")) for at in layers}
     edits = []
-    for document in documents:
+    for part, document in complete.items():
         at = document["site"]["layer"]
         share = document["second_moment"]["position0_share"]
         for edit in document["edits"]:
             if "error" not in edit:
                 keys = of_keys(model, moments[at], edit, document["settings"])
-                edits.append({**slim(edit), **keys, "position0_share": share})
+                edits.append({"part": part, **slim(edit), **keys, "position0_share": share})
     weights = {at: model.output_weight(at).double() for at in layers}
     return {
         "schema": "benchmarks.pretrained/1",

@@ -87,6 +87,7 @@ def _row(document: Mapping[str, Any], edit: Mapping[str, Any], arm: str) -> dict
         "subject": edit["request"]["subject"],
         "kind": "later" if site["index"] and not edit["request"]["prompt"].startswith("{}")
         else "first, several tokens" if site["index"] else "first, one token",
+        "part": edit.get("part"),
         "arm": arm,
         **{name: said[name] for name in AS_THEY_ARE},
         "rho": rho,

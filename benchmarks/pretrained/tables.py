@@ -43,6 +43,8 @@ from rome_diagnosis.editors import EDITORS
 Document = Mapping[str, Any]
 SHORT = {"first, one token": "first", "first, several tokens": "several", "later": "later"}
 NOTICEABLE = 0.05  # damage from which on ranks mean something
+# What a verdict rests on, a typical δ for alarms, was chosen when these parts had been seen.
+SEEN = ("00-L5", "01-L5", "00-L8", "01-L8", "00-L12")
 RESCUED = 1.05  # the largest perplexity ratio of C-ROME where ROME collapses
 
 
@@ -129,8 +131,7 @@ def claims(document: Document, frame: pd.DataFrame) -> Iterator[tuple[str, str]]
     Yields:
         A claim and a figure.
     """
-    rome = frame[frame["arm"] == "rome"]
-    _, new = halves(rome)
+    _, new = halves(frame[frame["arm"] == "rome"])
     broken = new[new["collapsed"]]
     safe = int((broken["verdict"] == "safe").sum())
     yield "edits that multiply perplexity by ten and were called safe", f"{safe} of {len(broken)}"
@@ -213,6 +214,8 @@ def sections(own: Document, other: Document) -> Iterator[Section]:
     yield "Calibration of collapse", lambda: calibration(both, new, "collapsed")
     yield "Calibration of harm", lambda: calibration(both, new, "harmed")
     yield "Claims", lambda: _listed(claims(own, frame))
+    later = rome[~rome["part"].isin(SEEN)].reset_index(drop=True)
+    yield "Performed after the number was chosen", partial(verdicts, later, "typical", **present)
 
 
 def _both_ways(bundled: pd.DataFrame, pretrained: pd.DataFrame, outcome: str) -> pd.DataFrame:

@@ -42,22 +42,24 @@ DAMAGE_COLLAPSE = Limit(
     0.85,
     "near the natural scale of 1, where hidden states change by their own norm; of 200 edits of "
     "the bundled model (docs/evidence) all 41 that multiplied perplexity by ten lay above it, and "
-    "15 of the other 159, which more than tripled it",
-    BUNDLED,
+    "15 of the other 159, which more than tripled it; of 160 edits of SmolLM2 23 of 25, and 2 of "
+    "the other 135; its other two were expected to change hidden states by 62 and 84 %",
+    BOTH,
 )
 DAMAGE_HARM = Limit(
     0.25,
     "of 108 edits with ROME of 12 first-token subjects of the bundled model, their targets scaled "
     "from a tenth to the full change, each with at least this damage lost 30 of 100 other facts or "
-    "more, long before perplexity doubled; on SmolLM2 (block 8, six subjects) each of seven lost a "
-    "third of 15 facts or more",
+    "more, long before perplexity doubled; on SmolLM2 (docs/evidence) each of 78 with at least "
+    "this expected damage lost 18 % of the facts or more",
     BOTH,
 )
 DAMAGE_SAFE = Limit(
     0.1,
     "of the same 108 edits each below it kept 89 of 100 other facts or more, and perplexity within "
-    "3 %; between 0.1 and 0.2 up to a third of the facts were lost",
-    BUNDLED,
+    "3 %; between 0.1 and 0.2 up to a third of the facts were lost. On SmolLM2 77 of 79 edits "
+    "below it left the model intact, and two lost 16 and 20 % of the facts at unchanged perplexity",
+    BOTH,
 )
 FIRST_TOKENS_HARM = Limit(
     0.2,
@@ -65,12 +67,15 @@ FIRST_TOKENS_HARM = Limit(
     "12 first-token subjects of the bundled model, their targets scaled as above, each that "
     "changed first tokens by at least a fifth of a hidden state's norm lost 21 of 100 other facts "
     "or more, at a perplexity at most 13 % higher; of the 100 recorded ones (docs/evidence) each "
-    "lost 37 or more. On SmolLM2 first tokens cost less: changed by half their norm or more, 15 "
-    "facts lost one to four",
+    "lost 37 or more. On SmolLM2 first tokens cost less: of 31 of P-ROME's edits that changed "
+    "them by half their norm or more 16 damaged the model",
     BUNDLED,
 )
 FIRST_TOKENS_SAFE = Limit(
-    0.1, "of the same 108 edits each below it kept 93 of 100 other facts or more", BUNDLED
+    0.1,
+    "of the same 108 edits each below it kept 93 of 100 other facts or more; of 112 of P-ROME's on "
+    "SmolLM2 110 left the model intact",
+    BOTH,
 )
 FOREIGN_TEXT = Limit(
     5.0,
