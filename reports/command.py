@@ -26,6 +26,7 @@ TEXTS = {
     "diag.sequence/1": "reports.text.sequence",
     "diag.covariance/1": "reports.text.covariance",
     "diag.sweep/1": "reports.text.sweep",
+    "diag.compare/1": "reports.text.sections",
     "diag.batch/1": "reports.text.batch",
     "diag.apply/1": "reports.text.apply",
     "diag.hardcases/1": "reports.text.hardcases",

@@ -17,7 +17,6 @@ def test_every_figure_named_is_a_method_of_a_result() -> None:
     named = set(re.findall(r"`(plot_\w+)`", (DOCS / "papers.md").read_text(encoding="utf-8")))
     results = [getattr(import_module(module), name) for module, names in RESULTS.items()
                for name in names]  # fmt: skip
-    results.append(import_module("diag.keys.compare").Diagnoses)
     known = {name for result in results for name in dir(result) if name.startswith("plot_")}
     assert named and named <= known
     # Every figure but that of second moments is named.

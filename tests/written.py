@@ -14,6 +14,7 @@ from rome_diagnosis.schema import validate
 
 RESULTS = {
     "diag.keys.result": ("KeyDiagnosis",),
+    "diag.keys.compare": ("Diagnoses",),
     "diag.verify.result": ("Verification", "Comparison"),
     "diag.screen.result": ("Screening",),
     "diag.sequence.result": ("Trajectory",),

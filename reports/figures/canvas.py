@@ -82,7 +82,7 @@ class Drawing:
     def on(self, axes: Axes) -> None:
         """Draws the figure on axes, whose own style stays."""
         self.paint(axes)
-        _tick(axes)
+        tick(axes)
 
     def figure(self) -> Figure:
         """The figure, drawn on a canvas of its own."""
@@ -190,14 +190,19 @@ def legend(axes: Axes, *, columns: int = 2, **options: Any) -> None:
     axes.legend(**{**place, "ncols": columns, **options})
 
 
-def _tick(axes: Axes) -> None:
-    """Ticks of logarithmic axes, now that their ends are known: less than two decades need more."""
+def tick(axes: Axes, *, n: int = 6) -> None:
+    """Ticks of logarithmic axes, now that their ends are known: less than two decades need more.
+
+    Args:
+        axes: Where.
+        n: About how many an axis has room for.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
             low, high = axis.get_view_interval()
             subs = (1.0, 2.0, 5.0) if high / low < 50 else (1.0,)
-            axis.set_major_locator(LogLocator(subs=subs, numticks=6))
+            axis.set_major_locator(LogLocator(subs=subs, numticks=n))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             axis.set_minor_locator(NullLocator())  # they took two fifths of a page's time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -42,6 +42,9 @@ FIGURES: Mapping[str, Mapping[str, Callable[[Document], Drawing | None]]] = {
     "diag.surrogate/1": {
         "tasks": surrogate.tasks, "damage": surrogate.damage,
         "first_tokens": surrogate.first_tokens,
+    },
+    "diag.compare/1": {
+        "panels": several.panels, "damage": several.damage, "first_tokens": several.first_tokens,
     },
     "diag.batch/1": {"matrix": batch.matrix, "response": batch.response, "family": batch.family},
 }  # fmt: skip
@@ -237,26 +240,6 @@ def of_document(name: str, document: Document, *, ax: Axes | None = None) -> Pic
     """
     makers = FIGURES[document["schema"]]
     return _drawn(name, {name: lambda: makers[name](document)}, ax)
-
-
-def of_several(
-    name: str, documents: Sequence[Document], labels: Sequence[str], *, ax: Axes | None = None
-) -> Picture:
-    """A figure of several diagnoses side by side.
-
-    Args:
-        name: ``damage`` or ``first_tokens``.
-        documents: ``diag.keys/1`` documents.
-        labels: What each is called.
-        ax: Axes to draw on; new ones by default.
-
-    Returns:
-        The figure.
-
-    Raises:
-        UserError: If what it would show was not measured.
-    """
-    return _drawn(name, {name: lambda: several.draw(name, documents, labels)}, ax)
 
 
 def _projections(document: Document, naming: projections.Naming) -> Makers:

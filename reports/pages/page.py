@@ -29,6 +29,7 @@ KINDS = {
     "probes.first_token/1": "first_token",
     "diag.covariance/1": "moments",
     "diag.sweep/1": "sweep",
+    "diag.compare/1": "compare",
     "diag.batch/1": "batch",
     "diag.apply/1": "apply",
     "diag.hardcases/1": "hardcases",
@@ -39,7 +40,7 @@ KINDS = {
 PAGES = {
     "screen": "many", "edits": "many", "sequence": "sequence", "moments": "covariance",
     "sweep": "sweep", "batch": "batch", "apply": "apply", "first_token": "first_token",
-    "hardcases": "hardcases",
+    "hardcases": "hardcases", "compare": "compare",
     "tasks": "tasks", "surrogate": "surrogate",
 }  # fmt: skip
 

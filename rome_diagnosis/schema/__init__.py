@@ -8,7 +8,8 @@
 ``sequence``       ``diag.sequence/1``: a list of edits made one after another
 ``batch``          ``diag.batch/1``: a batch of edits, before it is made and after
 ``apply``          ``diag.apply/1``: edits that were made to stay
-``blocks``         ``diag.covariance/1``: second moments; ``diag.sweep/1``: one edit at blocks
+``blocks``         ``diag.covariance/1``: second moments; ``diag.sweep/1``: one edit at blocks;
+                   ``diag.compare/1``: several diagnoses
 ``hardcases``      ``diag.hardcases/1``: the card of hard edits and their controls
 ``tasks``          ``diag.tasks/1``: downstream tasks; ``diag.surrogate/1``
 ``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``

@@ -1,4 +1,4 @@
-"""``diag.covariance/1``, second moments of blocks; ``diag.sweep/1``, one edit at several blocks."""
+"""Of several blocks or settings: ``diag.covariance/1``, ``diag.sweep/1``, ``diag.compare/1``."""
 
 from typing import Annotated, Literal, NotRequired
 
@@ -228,4 +228,40 @@ class SweepDocument(Head):
     validity: NotRequired[str]
     layers: list[SweptLayer]
     sink: Sink
+    summary: str
+
+
+class ComparedDiagnosis(SweptLayer):
+    """One of several diagnoses.
+
+    Attributes:
+        label: What tells it from the others.
+        model: The model.
+        request: The fact that is edited.
+        contexts: The contexts the prompt is put into.
+        clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
+    """
+
+    label: str
+    model: Model
+    request: Request
+    contexts: Contexts
+    clamp_norm_factor: Positive
+
+
+class CompareDocument(Head):
+    """Several diagnoses side by side.
+
+    Attributes:
+        schema: ``diag.compare/1``.
+        differ: The settings in which they differ.
+        limits: The limits the verdicts rest on.
+        rows: The diagnoses.
+        summary: In what they differ, and what the verdicts are.
+    """
+
+    schema: Literal["diag.compare/1"]
+    differ: list[Name]
+    limits: Limits
+    rows: Annotated[list[ComparedDiagnosis], Len(1)]
     summary: str

@@ -13,7 +13,7 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import words
 from rome_diagnosis.schema.apply import ApplyDocument
 from rome_diagnosis.schema.batch import BatchDocument
-from rome_diagnosis.schema.blocks import CovarianceDocument, SweepDocument
+from rome_diagnosis.schema.blocks import CompareDocument, CovarianceDocument, SweepDocument
 from rome_diagnosis.schema.first_token import FirstTokenDocument
 from rome_diagnosis.schema.hardcases import HardCasesDocument
 from rome_diagnosis.schema.keys import KeysDocument
@@ -39,6 +39,7 @@ KINDS: Mapping[str, Any] = {
     "diag.apply/1": ApplyDocument,
     "diag.covariance/1": CovarianceDocument,
     "diag.sweep/1": SweepDocument,
+    "diag.compare/1": CompareDocument,
     "diag.hardcases/1": HardCasesDocument,
     "diag.tasks/1": TasksDocument,
     "diag.surrogate/1": SurrogateDocument,

@@ -58,6 +58,7 @@ PAGES = {
     "all": ("keys", "edit", "first_token"), "identity": ("keys_identity",),
     "first_token": ("first_token",), "group": ("evidence",), "screened": ("screen",),
     "moments": ("covariance",), "sequence": ("sequence_performed",), "sweep": ("sweep",),
+    "compare": ("compare",),
     "batch": ("batch",), "apply": ("apply",),
     "hardcases": ("hardcases",),
     "tasks": ("tasks",), "surrogate": ("surrogate",),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from diag.keys import diagnose
 from diag.keys.compare import Diagnoses, compare
 from probes.model.loaded import LoadedModel
+from reports.command import main
 from rome_diagnosis.errors import UserError
 
 COMMON = {"prompt": "{} was", "layer": 1, "quiet": True}
@@ -35,8 +37,34 @@ def test_they_are_one_table_and_figures(several: Diagnoses) -> None:
     assert list(table["subject"]) == ["Apple", "Paris"]
     assert list(table["rho"]) == [result.ratio for result in several]
     assert set(table["layer"]) == {1} and "<table" in several._repr_html_()
-    for plot in (several.plot_damage, several.plot_first_tokens):
+    rows = several.document["rows"]
+    for name in ("rome", "c_rome", "p_rome"):
+        own = [result.document["damage"][name]["relative_bound"] for result in several]
+        assert list(table[f"relative_bound_{name}"]) == own
+        assert [row["editors"][name]["relative_bound"] for row in rows] == own
+    for plot in (several.plot_panels, several.plot_damage, several.plot_first_tokens):
         assert "Apple" in repr(plot()) and "Paris" in repr(plot())
+
+
+def test_the_small_multiples_show_every_diagnosis_on_every_panel(several: Diagnoses) -> None:
+    panels = several.plot_panels().axes.child_axes
+    checked = any(row["editors"]["rome"]["relative_bound"] for row in several.document["rows"])
+    assert len(panels) == (4 if checked else 2)
+    (ratio, *others) = panels
+    drawn = [line.get_xdata()[0] for line in ratio.lines if line.get_marker() == "o"]
+    assert drawn == [result.ratio for result in several]
+    shares = {line.get_label(): list(line.get_xdata()) for line in others[-1].lines}
+    assert shares["C-ROME"] == [result.response["c_rome"]["bare"] for result in several]
+    assert [text.get_text() for text in ratio.get_yticklabels()] == several.labels()
+
+
+def test_the_comparison_is_a_page_and_a_document(several: Diagnoses, tmp_path: Path) -> None:
+    page = several.to_html()
+    assert "2 diagnoses side by side" in page and "differ in subject." in page
+    several.save(tmp_path / "both.json")
+    assert main([str(tmp_path / "both.json"), "-o", str(tmp_path / "both.html")]) == 0
+    assert (tmp_path / "both.html").read_text(encoding="utf-8") == page
+    assert several.document["differ"] == ["subject"]
 
 
 def test_what_differs_names_them(
@@ -51,6 +79,9 @@ def test_what_differs_names_them(
         "Paris, seed 0",
     ]
     assert compare(seeds[:1]).labels() == ["Apple"]
+    other = diagnose("Apple", "{} is", model=tiny_model("gpt2"), layer=1, quiet=True)
+    assert compare([several[0], other]).labels() == ["{} was", "{} is"]
+    assert compare([several[1], other]).labels() == ["Paris", "Apple"]  # the subject says enough
 
 
 def test_nothing_and_other_things_are_refused(
