@@ -1,4 +1,4 @@
-"""The command ``python -m reports``: saved results as text, as a page or as Markdown."""
+"""The command ``python -m reports``: saved results as text, as a page, Markdown or figures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--output",
         metavar="FILE",
         default=None,
-        help="write a self-contained page (.html), Markdown (.md) or text (.txt)",
+        help="write a page by itself (.html), Markdown (.md), text (.txt) or the figures (.pdf)",
     )
     parser.add_argument(
         "--verbose", action="store_true", help="print everything a diagnosis measured, not 15 lines"
@@ -77,11 +77,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 show(document, verbose=options.verbose)
             return 0
         content = render(documents)
-    files.write_text(options.output, content)
+    write(options.output, content)
     return 0
 
 
-def renderer(output: str | os.PathLike[str]) -> Callable[[Documents], str]:
+def write(output: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes what a renderer made.
+
+    Args:
+        output: The file.
+        content: Its content.
+
+    Raises:
+        UserError: If it cannot be written.
+    """
+    if isinstance(content, str):
+        files.write_text(output, content)
+    else:
+        with files.atomic(output) as part:
+            part.write_bytes(content)
+
+
+def renderer(output: str | os.PathLike[str]) -> Callable[[Documents], str | bytes]:
     """What a file is rendered by, as its name says.
 
     Args:
@@ -152,10 +169,18 @@ def show(
     importlib.import_module(TEXTS[document["schema"]]).show(document, console, **options)
 
 
-SUFFIXES: Mapping[str, Callable[[Documents], str]] = {
+def figures(documents: Documents) -> bytes:
+    """The figures of documents as PDF; see :func:`reports.figures.pdf.render`."""
+    from reports.figures.pdf import render
+
+    return render(*documents)
+
+
+SUFFIXES: Mapping[str, Callable[[Documents], str | bytes]] = {
     ".html": page,
     ".md": markdown,
     ".txt": text,
+    ".pdf": figures,
 }
 
 

@@ -108,7 +108,7 @@ class Saved:
 
         Args:
             path: The file: ``.json`` for the document, ``.csv`` for the table, else a page
-                (``.html``), Markdown (``.md``) or text (``.txt``).
+                (``.html``), Markdown (``.md``), text (``.txt``) or every figure (``.pdf``).
 
         Raises:
             UserError: If it ends in something else, or cannot be written.
@@ -119,8 +119,9 @@ class Saved:
         elif suffix == ".csv":
             content = self.to_pandas().to_csv(index=False)
         else:
-            render = importlib.import_module("reports.command").renderer(path)
-            content = render([self.shown()])
+            reports = importlib.import_module("reports.command")
+            reports.write(path, reports.renderer(path)([self.shown()]))
+            return
         files.write_text(os.fspath(path), content)
 
     def _repr_html_(self) -> str:

@@ -59,7 +59,7 @@ def render(*documents: Document) -> str:
         UserError: If the documents are of a kind there is no page for.
     """
     shown = view(*documents)
-    return _template("page.html.j2", shown, published(_main(shown), shown["title"]))
+    return _template("page.html.j2", shown, published(content(shown), shown["title"]))
 
 
 def fragment(*documents: Document) -> str:
@@ -75,7 +75,7 @@ def fragment(*documents: Document) -> str:
         UserError: If the documents are of a kind there is no page for.
     """
     shown = view(*documents)
-    return _template("fragment.html.j2", shown, folded(_main(shown)))
+    return _template("fragment.html.j2", shown, folded(content(shown)))
 
 
 def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
@@ -123,7 +123,15 @@ def _kind(document: Document) -> str:
     return "edits" if kind == "edit" and "edits" in document else kind
 
 
-def _main(shown: dict[str, Any]) -> str:
+def content(shown: dict[str, Any]) -> str:
+    """The main part of a page.
+
+    Args:
+        shown: Of :func:`view`.
+
+    Returns:
+        HTML.
+    """
     return _environment().get_template("main.html.j2").render(shown)
 
 
@@ -133,7 +141,7 @@ def _template(name: str, shown: dict[str, Any], main: str) -> str:
     environment = _environment()
     assert environment.loader is not None
     # The one script a page may run; its digest is in the page, so that no other does.
-    script = environment.loader.get_source(environment, "table.js")[0]
+    script = environment.loader.get_source(environment, "page.js")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template(name).render(
         shown,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,73 @@ def test_a_list_of_edits_in_order_is_searched_and_its_files_are_downloaded(
         time.sleep(0.1)
     assert "Turkey" in saved[0].read_text(encoding="utf-8")
     assert tab.complaints() == []
+
+
+def test_every_table_of_things_sorts_as_its_numbers_are_written(
+    tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    cells = ("1,237\u00a0%", "−6.51\u00a0%", "–", "2.5e−5", "118\u00a0%", "")
+    rows = "".join(
+        f"<tr><th>{'abcdef'[i]}</th><td>{cell}</td></tr>" for i, cell in enumerate(cells)
+    )
+    table = (
+        "<table class='sortable'><thead><tr><th>name</th><th>share</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )
+    path.write_text(pages["tasks"].replace("</main>", f"{table}</main>"), encoding="utf-8")
+    tab.open(path, 1000)
+    order = (
+        "[...document.querySelectorAll('main > table tbody th')].map(c => c.textContent).join('')"
+    )
+    click = "document.querySelectorAll('main > table thead button')[{}].click()"
+    assert tab.run(order) == "abcdef"
+    tab.run(click.format(1))
+    assert tab.run(order) == "bdeacf"  # what was not measured stays at the end
+    tab.run(click.format(1))
+    assert tab.run(order) == "aedbcf"
+    tab.run(click.format(0))
+    assert tab.run(order) == "abcdef"
+    assert tab.complaints() == []
+
+
+def test_commands_and_tables_are_copied(
+    tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(pages["keys"], encoding="utf-8")
+    tab.open(path, 1000)
+    tab.send("Emulation.setFocusEmulationEnabled", enabled=True)
+    tab.run("window.taken = []; navigator.clipboard.writeText = async t => { taken.push(t); }")
+    commands = tab.run("[...document.querySelectorAll('pre code')].map(c => c.textContent)")
+    assert any("diag.keys" in command for command in commands)
+    tab.run("document.querySelectorAll('.copy').forEach(button => button.click())")
+    copied = tab.run("taken")
+    tables = re.findall(r'download="[^"]+\.(?:csv|tex)" href="data:[^,]+,([^"]+)"', pages["keys"])
+    texts = [base64.b64decode(data).decode() for data in tables]
+    assert sorted(copied) == sorted([*commands, *texts]) and any("␣Apple" in t for t in texts)
+    assert tab.run("document.querySelector('.copy').textContent") == "Copied"
+    assert tab.complaints() == []
+
+
+def test_a_page_is_read_without_its_script(
+    tab: browser.Tab, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(pages["group"], encoding="utf-8")
+    text = "document.querySelector('main').innerText.length"
+    tab.open(path, 1000)
+    with_script = tab.run(text)
+    assert tab.run("document.querySelectorAll('button').length") > 10
+    tab.send("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        tab.open(path, 1000)
+        assert tab.run("document.querySelectorAll('button').length") == 0
+        assert tab.run("document.querySelectorAll('.riskiest > tbody > tr').length") == 200
+        assert tab.run(text) > 0.9 * with_script
+        assert tab.complaints() == [] == tab.requests()
+    finally:
+        tab.send("Emulation.setScriptExecutionDisabled", value=False)
 
 
 def test_print_cuts_nothing_off(tab: browser.Tab, pages: dict[str, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 import sys
@@ -13,14 +14,17 @@ from matplotlib.figure import Figure
 
 from diag.judgement import limits
 from reports import colours
-from reports.figures import many
+from reports.command import main
+from reports.document import read
+from reports.figures import many, pdf
 from reports.figures import picture as pictures
 from reports.figures.canvas import Drawing
 from reports.pages.style import style
 from reports.tables import editors, terms
 from reports.tables.edits import edits
 from rome_diagnosis.errors import UserError
-from tests.documents import FOLDER, sample
+from tests.documents import EVIDENCE, FOLDER, sample
+from tests.reports.conftest import PAGES
 
 ROOT = Path(__file__).parents[2]
 Document = dict[str, Any]
@@ -178,3 +182,23 @@ def test_rendering_needs_no_torch_and_gives_the_same_bytes(
     assert done.returncode == 0, done.stderr
     for name, page in pairs:
         assert (tmp_path / f"{name}.html").read_text(encoding="utf-8") == pages[page]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_figure_of_a_page_is_a_page_of_one_pdf(
+    name: str, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "figures.pdf"
+    sources = [str(EVIDENCE if part == "evidence" else FOLDER / f"{part}.json.gz")
+               for part in PAGES[name]]  # fmt: skip
+    shown = re.findall(r'-alt">([^<]+)</title>', pages[name])
+    drawn = pdf.of_page(*(read(path) for path in sources))
+    assert [html.escape(drawing.alt) for drawing in drawn] == shown  # in the page's order
+    if not shown:
+        with pytest.raises(UserError, match="there is no figure"):
+            main([*sources, "-o", str(path)])
+        return
+    assert main([*sources, "-o", str(path)]) == 0
+    content = path.read_bytes()
+    assert content.startswith(b"%PDF") and b"CreationDate" not in content
+    assert len(re.findall(rb"/Type /Page\b", content)) == len(shown)

@@ -58,7 +58,7 @@ def test_five_thousand_screened_edits_fit_and_the_riskiest_stand_first(
     said = words(page)
     assert "4,999 edits" in said
     assert "row 17: line 18: no subject" in said
-    body = page.split('<table class="riskiest">', 1)[1].split("<tbody>", 1)[1]
+    body = page.split('<table class="riskiest sortable">', 1)[1].split("<tbody>", 1)[1]
     shown = [
         float(x)
         for x in re.findall(r'data-v="[^"]*">[^<]*</td>\n<td class="n" data-v="([^"]+)">', body)

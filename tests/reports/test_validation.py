@@ -67,9 +67,9 @@ def test_a_table_alone_makes_a_page(tmp_path: Path) -> None:
 
 
 def test_what_a_file_is_called_says_what_it_becomes(saved: Path) -> None:
-    for name in ("page.pdf", "page", "page.html.gz", "page.json", ".html"):
+    for name in ("page.docx", "page", "page.html.gz", "page.json", ".html"):
         message = refused(saved, "-o", str(saved.with_name(name)))
-        assert "its name must end in .html, .md, .txt" in message
+        assert "its name must end in .html, .md, .txt, .pdf" in message
         assert not saved.with_name(name).exists()
     assert command.main([str(saved), "-o", str(saved.with_name("PAGE.HTML"))]) == 0
 

@@ -1,30 +1,42 @@
 "use strict";
-// Sorting and filtering for the table of edits; without this script it is simply a table.
-for (const table of document.querySelectorAll(".rome-diagnosis table.riskiest")) {
-  const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.rows[0].cells];
-  const value = (row, i) => row.cells[i].dataset.v ?? row.cells[i].textContent.trim();
+// Sorting, filtering and copying; without this script the page is read as it is.
+const page = document.querySelector(".rome-diagnosis");
+const button = (...content) => {
+  const made = Object.assign(document.createElement("button"), { type: "button" });
+  made.append(...content);
+  return made;
+};
+const value = (row, i) => row.cells[i].dataset.v ?? row.cells[i].textContent.trim();
+// Numbers as a page writes them: a true minus sign, commas, units after them.
+const figure = (text) => parseFloat(text.replaceAll("−", "-").replaceAll(",", ""));
+const unknown = (text) => text === "" || text === "–";
+
+for (const table of page.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0], rows = [...body.rows], heads = [...table.tHead.lastElementChild.cells];
+  if (rows.length < 2) continue;
   heads.forEach((head, i) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
-    button.addEventListener("click", () => {
+    const sort = button(...head.childNodes);
+    head.append(sort);
+    sort.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
       for (const other of heads) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      const numeric = head.classList.contains("n");
       const keys = new Map(rows.map((row) => [row, value(row, i)]));
+      const numeric = [...keys.values()].every((key) => unknown(key) || !isNaN(figure(key)));
       rows.sort((a, b) => {
         const [x, y] = [keys.get(a), keys.get(b)];
         // What was not measured stays at the end either way.
-        if (numeric && (x === "" || y === "")) return (x === "") - (y === "");
-        const order = numeric ? x - y : x < y ? -1 : x > y ? 1 : 0;
+        if (unknown(x) || unknown(y)) return unknown(x) - unknown(y);
+        const order = numeric ? figure(x) - figure(y) : x.localeCompare(y);
         return down ? -order : order;
       });
       body.append(...rows);
     });
   });
+}
 
+for (const table of page.querySelectorAll("table.riskiest")) {
+  const rows = [...table.tBodies[0].rows], heads = [...table.tHead.rows[0].cells];
   const controls = document.createElement("div"), status = document.createElement("p");
   controls.className = "controls";
   status.setAttribute("role", "status");
@@ -61,4 +73,23 @@ for (const table of document.querySelectorAll(".rome-diagnosis table.riskiest"))
   }
   table.parentElement.before(controls, status);
   filter();
+}
+
+const copying = (what, read) => {
+  const copy = button(what);
+  copy.className = "copy";
+  copy.addEventListener("click", async () => {
+    copy.textContent = await navigator.clipboard.writeText(read()).then(() => "Copied", () => "Refused");
+    setTimeout(() => { copy.textContent = what; }, 1500);
+  });
+  return copy;
+};
+const decoded = (link) => new TextDecoder().decode(
+  Uint8Array.from(atob(link.href.split(",")[1]), (character) => character.charCodeAt(0)));
+// Browsers offer the clipboard to pages from a file or over HTTPS alone.
+if (navigator.clipboard) {
+  for (const code of page.querySelectorAll("pre code"))
+    code.before(copying("Copy", () => code.textContent));
+  for (const link of page.querySelectorAll(".downloads a:is([download$='.csv'], [download$='.tex'])"))
+    link.parentElement.append(copying(`Copy ${link.textContent}`, () => decoded(link)));
 }
