@@ -19,7 +19,7 @@ from probes.model.exact_gelu import replace_gelus
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.model.messages import short_message
-from probes.model.sound import refuse_logits, refuse_not_finite
+from probes.model.sound import refuse_logits, refuse_not_finite, refuse_spread_out
 from probes.model.tokens import prepends_bos
 from rome_diagnosis.errors import UserError
 
@@ -65,6 +65,7 @@ def wrap(
             "subject's last token cannot be located reliably: install its fast version"
         )
     state_dict = dict(model.state_dict())
+    refuse_spread_out(state_dict, name)
     refuse_not_finite(state_dict, name)
     model.eval().requires_grad_(False)
     probe = probe_tokens(tokenizer, model.config)
@@ -142,6 +143,7 @@ def from_bridge(
         )
     if state_dict is None:
         state_dict = dict(bridge.original_model.state_dict())
+        refuse_spread_out(state_dict, name)
         refuse_not_finite(state_dict, name)
     return LoadedModel(
         bridge=bridge,

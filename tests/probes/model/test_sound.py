@@ -131,3 +131,19 @@ def test_a_model_in_memory_is_examined_too(tiny_dir: Callable[[str], Path]) -> N
         model.transformer.h[3].mlp.c_proj.weight[0, 0] = torch.nan
     with pytest.raises(UserError, match=r"h\.3\.mlp\.c_proj\.weight holds 1 value"):
         wrap(model, tokenizer, name="mine", path=str(path))
+
+
+def test_a_model_that_is_partly_offloaded_is_refused_in_a_line(
+    tiny_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tiny_dir("gpt2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+
+    def adopted(**where: str) -> str:
+        load = transformers.AutoModelForCausalLM.from_pretrained
+        model = load(folder, device_map={"": "cpu", **where}, offload_folder=tmp_path)
+        return wrap(model, tokenizer, name="split", path=str(folder)).fingerprint
+
+    assert adopted()  # a map that leaves everything in memory is no fault
+    with pytest.raises(UserError, match=r"lie on cpu and off the devices .*device_map"):
+        adopted(**{"transformer.h.1": "disk"})
