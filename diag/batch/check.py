@@ -21,7 +21,7 @@ from diag.mathematics.pairs import Pair, pairs
 from probes.keys.batch import BatchObservation, observe_batch
 from probes.request.request import Request
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS, Method
+from rome_diagnosis.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,9 @@ class Preflight:
     def _weight(self) -> Finding | None:
         """What λ leaves of the change at a key of ordinary length, kᵀC⁻¹k = d_mlp."""
         first = self.layers[0].layer
-        value = weight_beside(self.workplace.geometries[first], len(self.requests))
-        d_mlp = self.workplace.moments[first].d_mlp
-        share = torch.tensor([d_mlp / (value + d_mlp)])
-        ordinary = received(self.workplace.method, [share] * len(self.layers))
-        median = None if self.bare is None else float(self.bare.median())
-        return judged.weight(value, d_mlp, ordinary=float(ordinary), median=median)
+        return weight(
+            self.workplace.geometries[first], len(self.requests), self.bare, layers=len(self.layers)
+        )  # fmt: skip
 
     def _received(self, shares: Sequence[Tensor | None]) -> Tensor | None:
         known = [share for share in shares if share is not None]
@@ -206,9 +203,7 @@ def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFami
     keys, stream = observation.keys[layer], workplace.streams[layer]
     rows = []
     for method in METHODS.values():
-        geometry = Geometry(method, workplace.moments[layer], _shared(method, workplace))
-        if method is workplace.method:
-            geometry = workplace.geometries[layer]  # its projector is known already
+        geometry = workplace.under(method)
         shares, condition = None, float("inf")
         try:
             _, regulariser = geometry.weighed(len(keys))
@@ -224,13 +219,25 @@ def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFami
     return tuple(rows)
 
 
-def _shared(method: Method, workplace: Workplace) -> dict[str, float]:
-    """A method's parameters; what it publishes alike with the chosen method is the chosen one's."""
-    own = workplace.method.parameters
-    return {
-        name: workplace.geometries[workplace.layers[0]][name] if own.get(name) == value else value
-        for name, value in method.parameters.items()
-    }
+def weight(
+    geometry: Geometry, edits: int, bare: Float[Tensor, " m"] | None, *, layers: int = 1
+) -> Finding | None:
+    """What λ leaves of the change at a key of ordinary length, kᵀC⁻¹k = d_mlp.
+
+    Args:
+        geometry: The layer under the method.
+        edits: How many edits are made together.
+        bare: The share of its change that each bare prompt receives; ``None`` where M is singular.
+        layers: How many layers there are, all alike.
+
+    Returns:
+        The finding ``weight``; ``None`` for a method without λ.
+    """
+    value, d_mlp = weight_beside(geometry, edits), geometry.moment.d_mlp
+    share = torch.tensor([d_mlp / (value + d_mlp)])
+    ordinary = float(received(geometry.method, [share] * layers))
+    median = None if bare is None else float(bare.median())
+    return judged.weight(value, d_mlp, ordinary=ordinary, median=median)
 
 
 def weight_beside(geometry: Geometry, edits: int) -> float:

@@ -14,7 +14,7 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, PARAMETERS, POST
 
 # Published code samples as many for each method; rome_diagnosis.methods holds the numbers.
-_N_PREFIXES = "as the method's code: 5 for MEMIT's family, 20 for ROME's"
+N_PREFIXES = "as the method's code: 5 for MEMIT's family, 20 for ROME's"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit", type=options.count, default=unset, help="the batch is the first N edits"
     )
-    options.add_request(parser, required=False, n_prefixes=_N_PREFIXES)
+    options.add_request(parser, required=False, n_prefixes=N_PREFIXES)
     _add_method(parser)
     options.add_model(parser)
     group = parser.add_argument_group("making the batch")
@@ -85,8 +85,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         default=unset,
         help="; ".join(POST.values()).replace("%", "%%"),
     )
-    for name, symbol in PARAMETERS.items():
-        group.add_argument(f"--{name}", type=_natural, default=unset, help=symbol)
+    add_parameters(group)
     group.add_argument(
         "--clamp-factor",
         type=options.positive,
@@ -94,6 +93,12 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="the target may move this many times the length of what it starts from (default: the "
         "method's)",
     )
+
+
+def add_parameters(group: argparse._ArgumentGroup) -> None:
+    """Adds what methods are tuned with."""
+    for name, symbol in PARAMETERS.items():
+        group.add_argument(f"--{name}", type=_natural, default=options.UNSET, help=symbol)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

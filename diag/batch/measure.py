@@ -19,7 +19,6 @@ from diag.verify.one_edit import Bench
 from diag.verify.settings import Settings
 from probes.edited.weights import Change, edited_layers
 from probes.request.cases import EditCase
-from probes.setup import Prepared
 from rome_diagnosis.envelope import finite
 
 # Behaviour is asked of at most this many edits, evenly spread: each costs a pass over its prompts.
@@ -110,12 +109,7 @@ class BatchBench:
 
 def _bench(workplace: Workplace, settings: Settings) -> Bench:
     """The measurements of a verification at the lowest edited layer."""
-    lowest = workplace.layers[0]
-    setup = Prepared(
-        model=workplace.model, layer=lowest, prefixes=workplace.prefixes,
-        sampled=workplace.sampled, seed=workplace.seed, moment=workplace.moments[lowest],
-    )  # fmt: skip
-    bench = Bench(setup, settings, quiet=workplace.quiet)
+    bench = Bench(workplace.prepared, settings, quiet=workplace.quiet)
     bench.texts.before  # noqa: B018  (all texts run through the model while it is unedited)
     return bench
 

@@ -140,7 +140,8 @@ def performed(
             keys = batch_keys(model, requests, layer, workplace.prefixes)
             if method.subtract is not None:
                 values = model.mlp_output(keys, layer)
-                wanted = wanted + values[:, 0] - combined(values, method.subtract)
+                if not workplace.consistent:
+                    wanted = wanted + values[:, 0] - combined(values, method.subtract)
                 residuals = wanted
             else:
                 rest = goal - stream_at(model, at, layers[-1])

@@ -15,7 +15,7 @@ from probes.model.loaded import LoadedModel
 from probes.request import prefixes
 from probes.request.prefixes import LONG
 from probes.second_moment.moment import SecondMoment
-from probes.setup import Setup
+from probes.setup import Prepared, Setup
 from probes.target_value.method_file import MethodFile
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import Method
@@ -33,6 +33,8 @@ class Workplace:
         seed: Seed of everything that is sampled.
         moments: The second moment of each layer's keys.
         quiet: Show no progress.
+        consistent: Whether what is subtracted from a target v* is also what δ was added to, so that
+            δ = 0 edits nothing; as published, δ is added to the bare prompt's value.
     """
 
     model: LoadedModel
@@ -42,6 +44,7 @@ class Workplace:
     seed: int
     moments: Mapping[int, SecondMoment]
     quiet: bool = True
+    consistent: bool = False
 
     @property
     def method(self) -> Method:
@@ -60,6 +63,35 @@ class Workplace:
             layer: Geometry(self.method, moment, self.chosen.parameters)
             for layer, moment in self.moments.items()
         }
+
+    def under(self, method: Method) -> Geometry:
+        """The lowest layer under another method of the family.
+
+        Args:
+            method: The method; parameters that it publishes alike with the chosen one are the
+                chosen one's.
+
+        Returns:
+            The layer; the chosen method's own, whose projector may be known, for that.
+        """
+        layer = self.layers[0]
+        own = self.geometries[layer]
+        if method is self.method:
+            return own
+        alike = {
+            name: own[name] if self.method.parameters.get(name) == value else value
+            for name, value in method.parameters.items()
+        }
+        return Geometry(method, self.moments[layer], alike)
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """What a measurement at the lowest edited layer needs."""
+        lowest = self.layers[0]
+        return Prepared(
+            model=self.model, layer=lowest, prefixes=self.prefixes, sampled=self.sampled,
+            seed=self.seed, moment=self.moments[lowest],
+        )  # fmt: skip
 
     @cached_property
     def streams(self) -> Mapping[int, Stream]:

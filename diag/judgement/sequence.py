@@ -12,32 +12,34 @@ from diag.judgement.limits import (
     RATIO_COLLAPSE,
     SEQUENCE_COLLAPSE,
 )
-from diag.judgement.words import number, of_norm, percent
+from diag.judgement.words import capital, number, of_norm, percent
 from rome_diagnosis.editors import EDITORS, REMEDY
+from rome_diagnosis.methods import METHODS
 
 NAMED = 5  # edits that a sentence names
 MOST_PAIRS = 20  # of which more are not listed
 
 
-def danger(rho: float, damage: float | None, first_tokens: float | None) -> str:
+def danger(rho: float | None, damage: float | None, first_tokens: float | None) -> str:
     """Why an edit is dangerous alone.
 
     Args:
-        rho: ρ of its keys.
+        rho: ρ of its keys; ``None`` where the method's two keys are one.
         damage: Over corpus tokens, in units of hidden states' norm; ``None`` if not checked.
         first_tokens: The same at first tokens.
 
     Returns:
         A phrase with what was measured and its limit.
     """
+    inconsistent = "" if rho is None else f"; ρ is {number(rho)}"
     if damage is None:
         limit = RATIO_COLLAPSE.value
-        return f"its keys are inconsistent: ρ is {number(rho)} (limit {limit:g})"
+        return f"its keys are inconsistent{inconsistent} (limit {limit:g})"
     for limit in (DAMAGE_COLLAPSE.value, DAMAGE_HARM.value):
         if damage >= limit:
             return (
                 f"it alone may change hidden states by {of_norm(damage, limit)} "
-                f"(limit {percent(limit)}); ρ is {number(rho)}"
+                f"(limit {percent(limit)}){inconsistent}"
             )
     limit = FIRST_TOKENS_HARM.value
     return (
@@ -68,28 +70,31 @@ class Case:
     """The numbers that advice on a list rests on; indices count from 0, what is written from 1.
 
     Attributes:
-        method: The chosen editor.
+        method: The chosen method.
         n: How many edits there are.
         checked: Whether damage could be checked.
         dangerous: Indices of edits that are dangerous alone, as the list was given.
-        repaired: How many of them the remedy makes safe.
+        repaired: How many of them the remedy makes safe; ``None`` where it cannot take the
+            method's place.
         harm_at: Number of edits after which the list harms the model without these.
         collapse_at: The same of collapse.
-        farthest: The editor with which the list gets farthest.
+        farthest: The method with which the list gets farthest.
         lost: How many edits are expected to be forgotten.
         pairs: How many pairs disturb each other.
+        weak: A sentence on a λ that leaves little of the change, if it does.
     """
 
     method: str
     n: int
     checked: bool
     dangerous: Sequence[int]
-    repaired: int
+    repaired: int | None
     harm_at: int | None
     collapse_at: int | None
     farthest: str
     lost: int
     pairs: int
+    weak: str | None = None
 
 
 def advice(case: Case) -> list[str]:
@@ -108,7 +113,7 @@ def advice(case: Case) -> list[str]:
         ]
     sentences = [
         sentence
-        for part in (_dangerous, _length, _editor, _pairs)
+        for part in (_weak, _dangerous, _length, _editor, _pairs)
         if (sentence := part(case)) is not None
     ] or ["Nothing speaks against making the list as it is."]
     remedy = EDITORS[REMEDY].short
@@ -119,20 +124,24 @@ def advice(case: Case) -> list[str]:
     return sentences
 
 
+def _weak(case: Case) -> str | None:
+    return case.weak and f"{capital(case.weak).rstrip('.')}."
+
+
 def _dangerous(case: Case) -> str | None:
     if not case.dangerous:
         return None
     if len(case.dangerous) == case.n:
         each = "The one edit of the list is" if case.n == 1 else f"All {case.n:,} edits are"
         return (
-            f"{each} dangerous alone: try another layer, another editor or a smaller clamp factor."
+            f"{each} dangerous alone: try another layer, another method or a smaller clamp factor."
         )
     named = ", ".join(f"{i + 1:,}" for i in case.dangerous[:NAMED])
     more = len(case.dangerous) - NAMED
     which = f"edit{'s' * (len(case.dangerous) > 1)} {named}" + (
         f" and {more:,} more" if more > 0 else ""
     )
-    if case.method == REMEDY:
+    if case.method == REMEDY or case.repaired is None:
         return f"Leave out {which}: each is dangerous alone."
     remedy = EDITORS[REMEDY].short
     rest = len(case.dangerous) - case.repaired
@@ -160,7 +169,7 @@ def _length(case: Case) -> str | None:
 def _editor(case: Case) -> str | None:
     if case.farthest == case.method or case.collapse_at is None:
         return None
-    return f"Of the editors {EDITORS[case.farthest].short} takes the list farthest."
+    return f"{METHODS[case.farthest].short} takes the list farthest of its kin."
 
 
 def _pairs(case: Case) -> str | None:

@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diag.mathematics.steps import batches
+
 CHUNK = 256  # edits between two updates of S, which is as large as C
 # A square beyond which the model is long gone: it keeps the sums finite.
 LARGEST_SQUARE = 1e100
@@ -69,6 +71,7 @@ def expected(
     clamp: float,
     reach: float = float("inf"),
     enough: float = float("inf"),
+    batch: int = 1,
 ) -> Expected:
     """Follows a list of edits in expectation.
 
@@ -79,6 +82,8 @@ def expected(
         reach: The longest δ that the optimiser can make.
         enough: Damage over the first of the moments from which on the model is gone: later edits
             are taken as unrelated to the earlier ones.
+        batch: How many edits are made together: each is optimised on the model as it was before
+            the first of them.
 
     Returns:
         Residuals and damage.
@@ -88,11 +93,10 @@ def expected(
     residuals: list[Tensor] = []
     added: list[Tensor] = []
     total = 0.0
-    for start in range(0, len(prior.steps), CHUNK):
-        own = slice(start, start + CHUNK)
+    for own in batches(len(prior.steps), max(1, CHUNK // batch) * batch):
         steps = prior.steps[own]
         if total < enough**2:
-            taken, squares = _chunk(prior, own, spread, clamp=clamp, reach=reach)
+            taken, squares = _chunk(prior, own, spread, clamp=clamp, reach=reach, batch=batch)
         else:
             least = float(residuals[-1].max()) ** 0.5
             longest = (clamp * prior.values[own]).clamp(min=least).clamp(max=reach)
@@ -115,7 +119,7 @@ def expected(
 
 
 def _chunk(
-    prior: Prior, own: slice, spread: Tensor, *, clamp: float, reach: float
+    prior: Prior, own: slice, spread: Tensor, *, clamp: float, reach: float, batch: int
 ) -> tuple[Float[Tensor, "c d_mlp"], Float[Tensor, " c"]]:
     """X and E‖r‖² of some edits, S being known before the first of them."""
     steps, keys, apart_keys = prior.steps[own], prior.keys[own], prior.apart_keys[own]
@@ -126,12 +130,13 @@ def _chunk(
     taken = apart_keys @ spread
     squares = torch.zeros_like(values)
     for t in range(len(steps)):
-        x, share, g = taken[:t], at_key[t, :t], squares[:t]
+        made = t - t % batch  # edits of the chunk that were made before this one's batch
+        x, share, g = taken[:made], at_key[t, :made], squares[:made]
         grown = before[t] + g @ share.square()
         if subtracts:
             grown = grown + 2 * share @ (x @ keys[t])
-            weights = x @ apart_keys[t] + g * at_apart[t, :t]
-            taken[t] += at_apart[t, :t] @ x + weights @ steps[:t]
+            weights = x @ apart_keys[t] + g * at_apart[t, :made]
+            taken[t] += at_apart[t, :made] @ x + weights @ steps[:made]
         delta = (clamp**2 * (values[t] + grown.clamp(min=0.0))).clamp(max=reach**2)
         square = delta + apart[t] + (taken[t] @ apart_keys[t]).clamp(min=0.0)
         squares[t] = square.nan_to_num(nan=LARGEST_SQUARE).clamp(0.0, LARGEST_SQUARE)

@@ -46,6 +46,11 @@ class Update:
         """M⁻ᵀRᵀ: what a unit of each direction adds to the output."""
         return torch.linalg.solve(self.matrix.T, self.residuals)
 
+    @cached_property
+    def steps(self) -> Float[Tensor, "m d_mlp"]:
+        """M⁻¹KᵀG, a row w for each edit: ΔW is Σ w ⊗ r, and w·q is the share that q receives."""
+        return torch.linalg.solve(self.matrix, self.directions)
+
     def change(self) -> Float[Tensor, "d_mlp d_model"]:
         """ΔW itself, materialised."""
         return self.directions.T @ self.coefficients
@@ -91,8 +96,7 @@ class Update:
         Returns:
             A, symmetric.
         """
-        shares = torch.linalg.solve(self.matrix, self.directions)
-        return shares @ corpus_moment @ shares.T
+        return self.steps @ corpus_moment @ self.steps.T
 
     @property
     def condition_number(self) -> float:

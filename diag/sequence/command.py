@@ -8,11 +8,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from diag.batch.command import N_PREFIXES, add_parameters
 from diag.tasks.command import add_tasks, task_files
-from diag.verify.command import add_measurement, add_optimisation, journal_of, settings_of
+from diag.verify.command import (
+    OVERRIDES,
+    add_measurement,
+    add_optimisation,
+    journal_of,
+    settings_of,
+)
 from rome_diagnosis import command, options
-from rome_diagnosis.editors import EDITORS, PUBLISHED
+from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import METHODS, PARAMETERS
 from rome_diagnosis.progress import Progress
 
 
@@ -27,8 +35,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("list of edits")
     group.add_argument(
-        "--method", choices=tuple(EDITORS), default=PUBLISHED, help="the editor of every edit"
+        "--method",
+        choices=tuple(METHODS),
+        default=unset,
+        help="what makes every edit (default: the method of --hyperparameters, else rome)",
     )
+    group.add_argument("--batch", type=options.count, default=1, help="make the edits N at a time")
+    add_parameters(group)
     group.add_argument(
         "--order",
         choices=("given", "shuffled"),
@@ -48,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="what --perform does goes here as it comes, and an interrupted run resumes from it "
         "(default: beside --json FILE)",
     )
-    options.add_prefixes(group)
+    options.add_prefixes(group, n_prefixes=N_PREFIXES)
     options.add_model(parser)
     add_optimisation(parser)
     add_measurement(parser)
@@ -94,12 +107,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(f"{flag} is for edits that are made: add --perform")
     journal = journal_of(given) if parsed.perform else None
     with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
+        from diag.batch.api import choose
         from diag.sequence.run import Asked, Performing, prepare, run
 
         # A file with mistakes should not wait for a model to load.
+        chosen = choose(
+            given.get("method", None if "hyperparameters" in given else PUBLISHED),
+            given.get("hyperparameters"),
+            [given["layer"]] if "layer" in given else None,
+            {name: given[name] for name in PARAMETERS if name in given},
+            **{name: given[name] for name in OVERRIDES if name in given},
+        )
         asked = Asked.of(
             parsed.edits,
-            method=parsed.method,
+            chosen,
+            batch=parsed.batch,
             order=parsed.order,
             limit=given.get("limit"),
             seed=setup.seed,
@@ -109,17 +131,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--save-after {given['save_after']} is beyond the list, which has "
                 f"{len(asked.edits.cases)} edits"
             )
-        settings = settings_of(given)
+        settings = settings_of(given, chosen.target)
         how = None
         if parsed.perform:
             how = Performing(journal, given.get("save_model"), given.get("save_after"))
-        prepared = prepare(setup, settings, how)
+        n_prefixes = given.get("n_prefixes")
+        workplace = prepare(setup, chosen, settings, how, n_prefixes=n_prefixes)
         line = shlex.join(["python", "-m", "diag.sequence", *words])
         total = len(asked.edits.cases)
         with Progress(total, quiet=setup.quiet) as progress:
             result = run(
                 asked,
-                prepared,
+                workplace,
                 settings,
                 performing=how,
                 progress=progress,

@@ -29,12 +29,13 @@ def of_limits() -> dict[str, float]:
     return limits.of_verdicts() | {name: limit.value for name, limit in own.items()}
 
 
-def of_outlook(outlook: Outlook, method: str) -> dict[str, Any]:
+def of_outlook(outlook: Outlook, method: str, *, weak: str | None = None) -> dict[str, Any]:
     """What a document says before anything is edited.
 
     Args:
         outlook: What is known of the list.
-        method: The chosen editor.
+        method: The chosen method.
+        weak: A sentence on a λ that leaves little of the change, if it does.
 
     Returns:
         ``edits``, ``refused``, ``forecast``, ``editors`` and ``advice``.
@@ -47,7 +48,7 @@ def of_outlook(outlook: Outlook, method: str) -> dict[str, Any]:
             "refused": [{"index": one.index, "reason": one.reason} for one in refused],
             "forecast": _forecast(outlook),
             "editors": {name: _editor(outlook, of) for name, of in outlook.editors.items()},
-            "advice": advice(_case(outlook, method)),
+            "advice": advice(_case(outlook, method, weak)),
         }
     )
 
@@ -55,6 +56,7 @@ def of_outlook(outlook: Outlook, method: str) -> dict[str, Any]:
 def _edits(outlook: Outlook) -> list[dict[str, Any]]:
     listed, chosen = outlook.listed, outlook.chosen
     damage, first = _values(chosen.alone.corpus), _values(chosen.alone.first_tokens)
+    rho, response = listed.rho.tolist(), outlook.response.tolist()
     forgetting = outlook.forgetting.tolist()
     return [
         {
@@ -62,15 +64,16 @@ def _edits(outlook: Outlook) -> list[dict[str, Any]]:
             "case_id": case.case_id,
             "subject": case.request.subject,
             "prompt": case.request.prompt,
-            "token": row["token"],
-            "is_first_token": row["is_first_token"],
-            "rho": row["rho"],
+            "token": at.token,
+            "is_first_token": at.is_first_token,
+            "rho": rho[i],
             "damage": damage[i] if damage else None,
             "first_tokens": first[i] if first else None,
             "verdict": chosen.verdicts[i],
+            "response": response[i],
             "forgetting": forgetting[i],
         }
-        for i, (case, row) in enumerate(zip(listed.cases, listed.rows, strict=True))
+        for i, (case, at) in enumerate(zip(listed.cases, listed.lookups, strict=True))
     ]
 
 
@@ -90,7 +93,7 @@ def _forecast(outlook: Outlook) -> dict[str, Any]:
                 "index": listed.indices[i],
                 "subject": subjects[i],
                 "reason": danger(
-                    listed.rows[i]["rho"],
+                    None if chosen.plan.geometry.method.in_stream else float(listed.rho[i]),
                     damage[i] if damage else None,
                     first[i] if first else None,
                 ),
@@ -170,16 +173,17 @@ def _at(of: Forecast, at: int, where: str) -> Mapping[str, float]:
     }
 
 
-def _case(outlook: Outlook, method: str) -> Case:
-    without = outlook.without
+def _case(outlook: Outlook, method: str, weak: str | None) -> Case:
+    without, remedied = outlook.without, outlook.editors.get(REMEDY)
     safe = {"safe", "unclear"}
-    repaired = outlook.editors[REMEDY].verdicts
     return Case(
         method=method,
         n=len(outlook.listed),
         checked=outlook.not_checked is None,
         dangerous=[outlook.listed.indices[i] for i in outlook.dangerous],
-        repaired=sum(repaired[i] in safe for i in outlook.dangerous),
+        repaired=None
+        if remedied is None
+        else sum(remedied.verdicts[i] in safe for i in outlook.dangerous),
         harm_at=None if without is None else looks.harm_at(without),
         collapse_at=None if without is None else looks.collapse_at(without),
         farthest=max(
@@ -187,6 +191,7 @@ def _case(outlook: Outlook, method: str) -> Case:
         ),
         lost=int((outlook.forgetting >= 1.0).sum()),
         pairs=len(outlook.pairs),
+        weak=weak,
     )
 
 

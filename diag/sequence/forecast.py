@@ -43,9 +43,9 @@ class Forecast:
     """What a list will do.
 
     Attributes:
-        plan: The edits and their editors.
-        steps: w = u/D of each edit, ``[m, d_mlp]``.
-        residuals: Expected ‖v* − v‖ of each, ``[m]``.
+        plan: The edits and what makes them.
+        steps: w of each edit, ``[m, d_mlp]``; for an editor of one fact u/D.
+        residuals: Expected ‖v* − v‖ of each, or ‖z − h‖, ``[m]``.
         alone: Damage bound of each by itself.
         verdicts: On each by itself.
         curve: Expected damage along the list.
@@ -69,41 +69,52 @@ def forecast(
     """Forecasts a list of edits.
 
     Args:
-        plan: The edits and their editors.
+        plan: The edits and what makes them.
         stream: The residual stream of the edited layer, with its second moment.
         optimiser: How long a δ can be.
         interval: Whether to forecast the ends of the interval as well.
 
     Returns:
         The forecast.
+
+    Raises:
+        ZeroDivisionError: If a batch's M is singular.
     """
-    prior = _prior(plan)
+    prior = _prior(plan, stream)
     typical = Optimiser(optimiser.clamp, STEP_REACH.value * optimiser.reach)
     longest = optimiser.clamp * prior.values
     bounds = longest + prior.apart
-    alone = _alone(prior.steps, bounds, stream)
+    alone = _alone(plan.alone, bounds, stream)
     shares = (longest.clamp(max=typical.reach) + prior.apart) / bounds
-    residuals, curve = _followed(prior, stream, typical)
+    residuals, curve = _followed(prior, stream, typical, plan.batch)
     low = high = None
     if interval:
         part = RESIDUAL_SHORT.value
-        _, low = _followed(prior, stream, Optimiser(part * typical.clamp, part * typical.reach))
-        _, high = _followed(prior, stream, optimiser)
+        short = Optimiser(part * typical.clamp, part * typical.reach)
+        _, low = _followed(prior, stream, short, plan.batch)
+        _, high = _followed(prior, stream, optimiser, plan.batch)
     return Forecast(
         plan, prior.steps, residuals, alone,
         _verdicts(plan, alone, shares, margin(stream.moment.is_foreign)), curve, low, high,
     )  # fmt: skip
 
 
-def _prior(plan: Plan) -> Prior:
-    directions, listed = plan.rows(plan.listed.directions, "along"), plan.listed
-    denominators = (directions * plan.rows(listed.keys, "divide_by")).sum(1)
-    # Exactly zero is no edit, and as good as one that destroys the model.
-    smallest = torch.finfo(torch.float64).tiny ** 0.25
-    denominators = torch.where(denominators == 0, smallest, denominators)
-    keys, values = plan.bare(listed.keys), plan.bare(listed.values)
+def _prior(plan: Plan, stream: Stream) -> Prior:
+    listed, keys = plan.listed, plan.bare(plan.listed.keys)
+    if plan.geometry.method.in_stream:
+        # z starts at the stream, which moves by the output's change times its scale.
+        assert listed.streams is not None
+        nothing = torch.zeros(len(keys), dtype=keys.dtype)
+        return Prior(
+            steps=plan.steps,
+            keys=abs(stream.contribution.scale or 1.0) * keys,
+            apart_keys=torch.zeros_like(keys),
+            values=listed.streams[torch.tensor(plan.chosen)],
+            apart=nothing,
+        )
+    values = plan.bare(listed.values)
     return Prior(
-        steps=directions / denominators[:, None],
+        steps=plan.steps,
         keys=keys,
         apart_keys=keys - plan.rows(listed.keys, "subtract"),
         values=values.norm(dim=1),
@@ -121,7 +132,9 @@ def _alone(steps: Tensor, bounds: Tensor, stream: Stream) -> Curve:
     return Curve(None, None) if changes is None else _checked(changes)
 
 
-def _followed(prior: Prior, stream: Stream, optimiser: Optimiser) -> tuple[Tensor, Curve]:
+def _followed(
+    prior: Prior, stream: Stream, optimiser: Optimiser, batch: int
+) -> tuple[Tensor, Curve]:
     """Expected residuals, and the damage they do."""
     first, moment, scale = stream.first_moment, stream.moment.moment, stream.contribution.scale
     asked = [of for of in (moment, first) if of is not None and scale is not None]
@@ -129,8 +142,8 @@ def _followed(prior: Prior, stream: Stream, optimiser: Optimiser) -> tuple[Tenso
     if scale and stream.unit is not None:
         enough = GONE * stream.unit / abs(scale)
     expectation = expected(
-        prior, asked, clamp=optimiser.clamp, reach=optimiser.reach, enough=enough
-    )  # fmt: skip
+        prior, asked, clamp=optimiser.clamp, reach=optimiser.reach, enough=enough, batch=batch
+    )
     if stream.why_not or stream.unit is None:
         return expectation.residuals, Curve(None, None)
     if scale is not None:
@@ -150,8 +163,10 @@ def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
 
 def _verdicts(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple[Verdict, ...]:
     none = [None] * len(plan.chosen)
+    # ρ is about an editor of one fact whose two keys disagree.
+    rho = plan.listed.rho.tolist()
     grounds = zip(
-        [float(plan.listed.rows[i]["rho"]) for i in plan.chosen],
+        [1.0 if plan.geometry.method.in_stream else rho[i] for i in plan.chosen],
         none if alone.corpus is None else alone.corpus.tolist(),
         none if alone.first_tokens is None else alone.first_tokens.tolist(),
         shares.nan_to_num(nan=1.0).tolist(),

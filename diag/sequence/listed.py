@@ -1,4 +1,4 @@
-"""The keys of a list of edits, read as ``diag.screen`` reads them.
+"""The keys of a list of edits.
 
 Keys at the edited layer do not depend on what earlier edits wrote there, so they are read once,
 from the unedited model, before anything is forecast.
@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.screen.shard import Screener, shard_size
+from diag.screen.shard import JUDGED_AT_ONCE, shard_size
+from probes.keys.batch import stream_at
+from probes.keys.many_edits import Placed, SharedPrefixes
 from probes.request.cases import EditCase
+from probes.request.lookup import Lookup
 from probes.request.records import Edits, Refused
-from rome_diagnosis.editors import Key
+from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import MethodKey
 
 
 @dataclass(frozen=True)
@@ -28,19 +31,22 @@ class Listed:
     Attributes:
         cases: The edits.
         indices: Where each stands in the list as it was given, from 0.
-        rows: What ``diag.screen`` says of each.
-        keys: By name, ``bare`` and ``mean``, ``[m, d_mlp]``.
-        directions: C⁻¹k of these.
-        values: The MLP's outputs at them, ``[m, d_model]``.
+        lookups: Where each is looked up in its bare prompt.
+        rho: ρ of each, ``[m]``.
+        keys: By name, ``bare``, ``mean`` and ``half``, ``[m, d_mlp]``.
+        values: The MLP's outputs at ``bare`` and ``mean``, ``[m, d_model]``.
+        streams: ‖h‖ of the residual stream after the block, at the bare key; ``None`` where no
+            method asked for it.
         refused: Records of the list that are no edits or have no key.
     """
 
     cases: tuple[EditCase, ...]
     indices: tuple[int, ...]
-    rows: tuple[dict[str, Any], ...]
-    keys: dict[Key, Float[Tensor, "m d_mlp"]]
-    directions: dict[Key, Float[Tensor, "m d_mlp"]]
-    values: dict[Key, Float[Tensor, "m d_model"]]
+    lookups: tuple[Lookup, ...]
+    rho: Float[Tensor, " m"]
+    keys: dict[MethodKey, Float[Tensor, "m d_mlp"]]
+    values: dict[MethodKey, Float[Tensor, "m d_model"]]
+    streams: Float[Tensor, " m"] | None
     refused: tuple[Refused, ...]
 
     def __len__(self) -> int:
@@ -51,7 +57,10 @@ class Listed:
 def read(
     edits: Edits,
     order: Sequence[int],
-    screener: Screener,
+    shared: SharedPrefixes,
+    moment: SecondMoment,
+    *,
+    in_stream: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Listed:
     """Reads the keys of a list.
@@ -59,7 +68,9 @@ def read(
     Args:
         edits: The edits.
         order: The order in which they are made: indices of ``edits.cases``.
-        screener: Reads keys.
+        shared: Model, layer and contexts.
+        moment: The second moment of the layer's keys.
+        in_stream: Whether to read the residual stream too.
         progress: Called with the edits read and all of them.
 
     Returns:
@@ -68,35 +79,66 @@ def read(
     Raises:
         UserError: If none has.
     """
-    shared = screener.shared
-    size = shard_size(len(shared.prefixes), int(shared.model.config.d_mlp))
-    kept: list[int] = []
-    rows: list[dict[str, Any]] = []
+    model, contexts = shared.model, len(shared.prefixes) + 1
+    size = shard_size(len(shared.prefixes), int(model.config.d_mlp))
+    places: list[int] = []
+    lookups: list[Lookup] = []
     refused = list(edits.refused)
-    keys: list[Tensor] = []
+    both: list[Tensor] = []
     for start in range(0, len(order), size):
         some = order[start : start + size]
-        screened, both = screener.screen_with_keys([edits.cases[i].request for i in some])
-        able = [at for at, row in enumerate(screened) if isinstance(row, dict)]
-        keys.append(both[able])
-        for at, row in enumerate(screened):
-            if isinstance(row, UserError):
-                refused.append(Refused(edits.index(some[at]), str(row), "key"))
+        for i, at, keys in _keys(shared, edits, some):
+            if isinstance(at, Placed) and keys is not None:
+                places.append(i)
+                lookups.append(at.bare)
+                both.append(keys)
             else:
-                rows.append(row)
-                kept.append(some[at])
+                refused.append(Refused(edits.index(i), str(at), "key"))
         progress(min(start + size, len(order)), len(order))
-    if not kept:
+    if not places:
         raise UserError(f"not one edit of the list has a key: {refused[0].reason}")
-    bare, mean = torch.cat(keys).unbind(1)
-    named: dict[Key, Tensor] = {"bare": bare.contiguous(), "mean": mean.contiguous()}
-    moment = screener.moment
+    bare, mean = torch.stack(both).unbind(1)
+    prefixed = (mean * contexts - bare) / (contexts - 1) if contexts > 1 else bare
+    named: dict[MethodKey, Tensor] = {
+        "bare": bare.contiguous(), "mean": mean.contiguous(), "half": (bare + prefixed) / 2
+    }  # fmt: skip
+    white = moment.whiten(mean)
+    rho = (white * moment.whiten(bare)).sum(1) / white.square().sum(1)
+    streams = stream_at(model, lookups, shared.layer).norm(dim=1) if in_stream else None
     return Listed(
-        cases=tuple(edits.cases[i] for i in kept),
-        indices=tuple(edits.index(i) for i in kept),
-        rows=tuple(rows),
+        cases=tuple(edits.cases[i] for i in places),
+        indices=tuple(edits.index(i) for i in places),
+        lookups=tuple(lookups),
+        rho=rho,
         keys=named,
-        directions={name: moment.solve(key) for name, key in named.items()},
-        values={name: shared.model.mlp_output(key, shared.layer) for name, key in named.items()},
+        values={name: model.mlp_output(named[name], shared.layer) for name in ("bare", "mean")},
+        streams=streams,
         refused=tuple(refused),
     )
+
+
+def _keys(
+    shared: SharedPrefixes, edits: Edits, some: Sequence[int]
+) -> list[tuple[int, Placed | str, Tensor | None]]:
+    """The bare and the mean key of some edits, or why one has none."""
+    placed = shared.place([edits.cases[i].request for i in some])
+    able = [at for at in placed if isinstance(at, Placed)]
+    captured = shared.capture(able)
+    keys: list[Tensor] = []
+    for start in range(0, len(able), JUDGED_AT_ONCE):  # few stay in the caches
+        in_contexts = captured.of(slice(start, start + JUDGED_AT_ONCE))
+        keys += torch.stack([in_contexts[:, 0], in_contexts.mean(1)], dim=1)
+    own = iter(keys)
+    read: list[tuple[int, Placed | str, Tensor | None]] = []
+    for i, at in zip(some, placed, strict=True):
+        if isinstance(at, UserError):
+            read.append((i, str(at), None))
+            continue
+        key = next(own)
+        why_not = None
+        if not key.isfinite().all():
+            why_not = f"its keys are not finite in {shared.model.dtype}: use float32"
+        elif not key.any(1).all():
+            why_not = f"its key in layer {shared.layer} is zero: there is no direction"
+        read.append((i, why_not or at, None if why_not else key))
+    return read

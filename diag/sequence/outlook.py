@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +19,13 @@ from diag.judgement.limits import (
 from diag.judgement.sequence import MOST_PAIRS
 from diag.mathematics import sequence
 from diag.mathematics.damage import Optimiser
+from diag.mathematics.metrics import Geometry
 from diag.mathematics.stream import Stream
 from diag.sequence.forecast import Forecast, forecast, reached
 from diag.sequence.listed import Listed
 from diag.sequence.plan import Plan
-from rome_diagnosis.editors import EDITORS, REMEDY
+from rome_diagnosis.editors import REMEDY
+from rome_diagnosis.errors import UserError
 
 DANGEROUS = ("collapse_risk", "damage_risk")
 PLACES = 120  # along a list at which its curve is given with an interval
@@ -48,13 +52,14 @@ class Outlook:
 
     Attributes:
         listed: The list.
-        chosen: Its forecast with the chosen editor.
-        editors: The same with every editor, by name.
+        chosen: Its forecast with the chosen method.
+        editors: The same with every method that could take its place, by name.
         dangerous: Places of edits that are dangerous alone.
         without: The forecast without these; ``None`` where nothing is left.
         remedied: The forecast with :data:`rome_diagnosis.editors.REMEDY` for these; ``None``
-            without any.
+            without any, and where the method is none whose edits are solved by themselves.
         pairs: Pairs of the others that disturb each other, the worst first.
+        response: The share of its change that each edit's bare prompt receives, ``[m]``.
         forgetting: What later edits add at each edit's key, over what it wrote there.
         not_checked: Why damage could not be checked; ``None`` where it was.
     """
@@ -66,42 +71,74 @@ class Outlook:
     without: Forecast | None
     remedied: Forecast | None
     pairs: tuple[Pair, ...]
+    response: Float[Tensor, " m"]
     forgetting: Float[Tensor, " m"]
     not_checked: str | None
 
 
-def look(listed: Listed, method: str, stream: Stream, optimiser: Optimiser) -> Outlook:
-    """Forecasts a list with every editor, and takes the chosen one apart.
+def look(
+    listed: Listed,
+    kin: Mapping[str, Geometry],
+    method: str,
+    stream: Stream,
+    optimiser: Optimiser,
+    *,
+    batch: int = 1,
+) -> Outlook:
+    """Forecasts a list with a method and its kin, and takes the chosen one apart.
 
     Args:
         listed: The list.
-        method: The chosen editor's name.
+        kin: The edited layer under each method, by name.
+        method: The chosen one.
         stream: The residual stream of the edited layer, with its second moment.
         optimiser: How long a δ can be.
+        batch: How many edits are made together.
 
     Returns:
         The outlook.
+
+    Raises:
+        UserError: If the method cannot make a batch of the list.
     """
-    plan = Plan.all_by(listed, method)
-    chosen = forecast(plan, stream, optimiser, interval=True)
-    editors = {
-        name: chosen if name == method else forecast(Plan.all_by(listed, name), stream, optimiser)
-        for name in EDITORS
-    }
+    plan = Plan.all_by(listed, kin[method], batch)
+    try:
+        chosen = forecast(plan, stream, optimiser, interval=True)
+    except ZeroDivisionError as error:
+        short = plan.geometry.method.short
+        raise UserError(f"{short} cannot make this list {batch} at a time: {error}") from error
+    editors = {}
+    for name, geometry in kin.items():
+        with contextlib.suppress(ZeroDivisionError):  # with these parameters it makes no such list
+            editors[name] = (
+                chosen
+                if name == method
+                else forecast(Plan.all_by(listed, geometry, batch), stream, optimiser)
+            )
     dangerous = tuple(i for i, of in enumerate(chosen.verdicts) if of in DANGEROUS)
-    rest, repaired = plan.without(set(dangerous)), plan.with_editor(REMEDY, set(dangerous))
     without: Forecast | None = chosen
+    remedied: Forecast | None = None
     if dangerous:
+        rest = plan.without(set(dangerous))
         without = forecast(rest, stream, optimiser) if rest.chosen else None
+        if REMEDY in kin:
+            remedied = forecast(
+                plan.with_method(kin[REMEDY], set(dangerous)), stream, optimiser
+            )  # fmt: skip
+    response = (chosen.steps * listed.keys["bare"]).sum(1)
+    forgetting = sequence.forgetting(listed.keys["bare"], chosen.steps, chosen.residuals)
+    if plan.geometry.method.in_stream:  # which writes a share only
+        forgetting = forgetting / response.abs()
     return Outlook(
         listed=listed,
         chosen=chosen,
         editors=editors,
         dangerous=dangerous,
         without=without,
-        remedied=forecast(repaired, stream, optimiser) if dangerous else None,
+        remedied=remedied,
         pairs=() if without is None else _pairs(without),
-        forgetting=sequence.forgetting(listed.keys["bare"], chosen.steps, chosen.residuals),
+        response=response,
+        forgetting=forgetting,
         not_checked=stream.why_not,
     )
 

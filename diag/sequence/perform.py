@@ -1,15 +1,17 @@
-"""The edits of a list, made one after another until the model collapses; then, which one did it.
+"""The batches of a list, made one after another until the model collapses; then, which one did it.
 
-Each v* is optimised on the model as the earlier edits left it, as the published code does. The
-weights are the unedited matrix plus one sum of updates; the factors of each update are kept, so
-that any earlier state of the model is a sum away and the culprit is found without an edit being
-made twice. What is known goes to a journal at once: a run that was killed resumes where it stopped
-and ends with the same bits.
+Each target is optimised on the model as the earlier batches left it, as the published code does,
+and a batch is written as :mod:`diag.batch.perform` writes any. The weights are the unedited matrix
+plus one sum of updates; the factors of each update are kept, so that any earlier state of the model
+is a sum away and the culprit is found without an edit being made twice. What is known goes to a
+journal at once: a run that was killed resumes where it stopped and ends with the same bits.
 """
 
 from __future__ import annotations
 
 import base64
+import bisect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diag.batch.perform import performed
+from diag.batch.settings import Workplace
+from diag.mathematics.steps import batches
 from diag.mathematics.update import RankOne
 from diag.sequence.checkpoints import Checkpoints
 from diag.sequence.listed import Listed
@@ -27,134 +32,177 @@ from probes.request.records import Refused
 from rome_diagnosis.errors import UserError
 
 
+@dataclass(frozen=True)
+class Written:
+    """One batch that was made: ΔW = Σ w ⊗ r.
+
+    Attributes:
+        places: Places in the list of its edits.
+        steps: w of each, ``[m, d_mlp]``.
+        residuals: r of each, ``[m, d_model]``.
+    """
+
+    places: tuple[int, ...]
+    steps: Float[Tensor, "m d_mlp"]
+    residuals: Float[Tensor, "m d_model"]
+
+    def matrix(self) -> Float[Tensor, "d_mlp d_model"]:
+        """ΔW itself, materialised."""
+        return self.steps.T @ self.residuals
+
+
 @dataclass
 class Made:
     """What has been done so far.
 
     Attributes:
         total: ΔW.
-        places: Places in the list of the edits that were made.
-        changes: Their updates.
+        written: The batches, in order.
         failed: Edits that could not be made.
         checkpoints: What was measured.
         collapse_at: How many edits had been made when the model collapsed; ``None`` if it did not.
     """
 
     total: Float[Tensor, "d_mlp d_model"]
-    places: list[int] = field(default_factory=list)
-    changes: list[RankOne] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
     failed: list[Refused] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     collapse_at: int | None = None
 
-    def add(self, place: int, change: RankOne) -> None:
-        """Makes one more edit."""
-        self.places.append(place)
-        self.changes.append(change)
-        self.total = self.total + change.matrix()
+    @property
+    def places(self) -> list[int]:
+        """Places in the list of the edits that were made."""
+        return [i for one in self.written for i in one.places]
+
+    @property
+    def changes(self) -> list[RankOne]:
+        """The update of each of these edits."""
+        return [
+            RankOne(step, residual, 1.0)
+            for one in self.written
+            for step, residual in zip(one.steps, one.residuals, strict=True)
+        ]
+
+    @property
+    def ends(self) -> list[int]:
+        """How many edits had been made after each batch."""
+        return list(itertools.accumulate(len(one.places) for one in self.written))
+
+    def add(self, one: Written) -> None:
+        """Makes one more batch."""
+        self.written.append(one)
+        self.total = self.total + one.matrix()
 
     def after(self, n: int) -> Float[Tensor, "d_mlp d_model"]:
-        """ΔW after the first edits, added up in the same order."""
+        """ΔW after the batches of the first n edits, added up in the same order."""
         total = torch.zeros_like(self.total)
-        for change in self.changes[:n]:
-            total = total + change.matrix()
+        for one, end in zip(self.written, self.ends, strict=True):
+            if end <= n:
+                total = total + one.matrix()
         return total
 
 
 def perform(
     listed: Listed,
-    method: str,
+    workplace: Workplace,
     measured: Checkpoints,
     places: Sequence[int],
     *,
-    done: Mapping[str, Any],
-    keep: Callable[[str, Any], None],
+    batch: int,
+    store: tuple[Mapping[str, Any], Callable[[str, Any], None]],
     progress: Callable[[int, int], None],
 ) -> Made:
     """Makes the edits of a list until the model collapses.
 
     Args:
         listed: The list.
-        method: The editor's name.
+        workplace: The model, and what edits it.
         measured: Measures the model.
-        places: After which edits, counted from 1, it is measured.
-        done: What an earlier run did, by key.
-        keep: Takes what was done, by key.
+        places: After which edits, counted from 1, it is measured; at the end of their batches.
+        batch: How many edits are made together.
+        store: What an earlier run did, by key, and what takes what this one does.
         progress: Called with the edits made and all of them.
 
     Returns:
         What was done.
     """
-    bench = measured.bench
-    weights = bench.model.output_weight(bench.layer)
+    done, keep = store
+    weights = workplace.model.output_weight(workplace.layers[0])
     made = Made(torch.zeros(*weights.shape, dtype=torch.float64))
     wanted = {*places, len(listed)}
-    for i, case in enumerate(listed.cases):
-        progress(i, len(listed))
-        key = f"{i}:{case.digest}"
+    for own in batches(len(listed), batch):
+        progress(own.start, len(listed))
+        key = f"{own.start}:{listed.cases[own.start].digest}"
         if key not in done:
-            keep(key, _edit(listed, i, method, measured, made.total))
-        if "error" in done[key]:
-            made.failed.append(Refused(listed.indices[i], done[key]["error"], "edit"))
-        else:
-            made.add(i, _unpacked(done[key]))
-        if i + 1 not in wanted or not made.places:
+            keep(key, _batch(listed, range(own.start, own.stop), workplace, made))
+        for i, reason in done[key]["failed"]:
+            made.failed.append(Refused(listed.indices[i], reason, "edit"))
+        if done[key]["places"]:
+            made.add(_unpacked(done[key]))
+        if wanted.isdisjoint(range(own.start + 1, own.stop + 1)) or not made.written:
             continue
-        key = f"checkpoint:{i}"
+        key = f"checkpoint:{own.stop - 1}"
         if key not in done:
             keep(key, measured.measure(made.places, made.total))
         made.checkpoints.append(done[key])
         if done[key]["outcome"] == "collapsed":
+            made.collapse_at = _first_collapsed(made, measured)
             break
-    if made.checkpoints and made.checkpoints[-1]["outcome"] == "collapsed":
-        made.collapse_at = _first_collapsed(made, measured)
     progress(len(listed), len(listed))
     return made
 
 
-def _edit(
-    listed: Listed, i: int, method: str, measured: Checkpoints, total: Tensor
+def _batch(
+    listed: Listed, places: Sequence[int], workplace: Workplace, made: Made
 ) -> dict[str, Any]:
-    """One edit on the model as the earlier ones left it: its factors, or why there are none."""
-    bench, case = measured.bench, listed.cases[i]
+    """One batch on the model as the earlier ones left it: its factors, or why there are none."""
+    (layer,), method = workplace.layers, workplace.method
+    able = [i for i in places if listed.cases[i].request.target_new is not None]
+    failed = [(i, "it has no new object") for i in places if i not in able]
+    nothing = {"failed": failed, "places": []}
+    if not able:
+        return nothing
+    history = {layer: listed.keys[method.along][made.places]} if method.remembers else None
+    requests = [listed.cases[i].request for i in able]
     try:
-        with edited(bench.model, [Total(total)], bench.layer):
-            (target,) = bench.target_values([case])
-            change = bench.factors(bench.observe(case), target)[method]
+        with (
+            edited(workplace.model, [Total(made.total)], layer),
+            performed(workplace, requests, history) as batch,
+        ):
+            update = batch.layers[0].update
     except UserError as error:
-        return {"error": str(error)}
-    if not (change.u.isfinite().all() and change.r.isfinite().all()):
-        return {"error": "its update is not finite: the model is gone"}
+        return nothing | {"failed": [*failed, *((i, str(error)) for i in able)]}
+    if not (update.steps.isfinite().all() and update.residuals.isfinite().all()):
+        gone = "its update is not finite: the model is gone"
+        return nothing | {"failed": [*failed, *((i, gone) for i in able)]}
     return {
-        "u": _packed(change.u),
-        "r": _packed(change.r),
-        "denominator": change.denominator,
-        "steps": target.steps,
-        "clamp_saturated": target.clamp_saturated,
+        "failed": failed,
+        "places": able,
+        "w": _packed(update.steps),
+        "r": _packed(update.residuals),
+        "steps": [target.steps for target in batch.targets],
+        "clamp_saturated": [target.clamp_saturated for target in batch.targets],
     }
 
 
 def _first_collapsed(made: Made, measured: Checkpoints) -> int:
     """The number of edits with which the model collapsed, between the last two checkpoints."""
     sound = made.checkpoints[-2]["edits"] if len(made.checkpoints) > 1 else 0
-    broken = made.checkpoints[-1]["edits"]
-    while broken - sound > 1:
-        middle = (sound + broken) // 2
-        if measured.collapsed(made.after(middle)):
-            broken = middle
-        else:
-            sound = middle
-    return int(broken)
+    broken = int(made.checkpoints[-1]["edits"])
+    between = [end for end in made.ends if sound < end < broken]
+    first = bisect.bisect_left(between, True, key=lambda end: measured.collapsed(made.after(end)))
+    return [*between, broken][first]
 
 
-def _packed(vector: Tensor) -> str:
-    """A vector as text, every bit of it."""
-    return base64.b64encode(vector.numpy().astype("<f8").tobytes()).decode("ascii")
+def _packed(rows: Tensor) -> str:
+    """Vectors as text, every bit of them."""
+    return base64.b64encode(rows.numpy().astype("<f8").tobytes()).decode("ascii")
 
 
-def _unpacked(kept: Mapping[str, Any]) -> RankOne:
-    u, r = (
+def _unpacked(kept: Mapping[str, Any]) -> Written:
+    places = tuple(kept["places"])
+    steps, residuals = (
         torch.from_numpy(np.frombuffer(base64.b64decode(kept[name]), dtype="<f8").copy())
-        for name in ("u", "r")
+        for name in ("w", "r")
     )
-    return RankOne(u, r, float(kept["denominator"]))
+    return Written(places, steps.view(len(places), -1), residuals.view(len(places), -1))

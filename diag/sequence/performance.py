@@ -11,13 +11,12 @@ import torch
 
 from diag.apply.choose import Choice
 from diag.apply.run import save
+from diag.batch.settings import Workplace
 from diag.judgement.limits import RESPONSE_FAINT
-from diag.mathematics.stream import Stream
 from diag.sequence.checkpoints import Checkpoints
 from diag.sequence.outlook import Outlook, places
 from diag.sequence.perform import Made, perform
 from diag.verify.one_edit import Bench
-from probes.model.contribution import contribution
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.journal import Journal
@@ -29,16 +28,16 @@ Store = tuple[Mapping[str, Any], Callable[[str, Any], None]]
 class Performer:
     """Makes the edits of a forecast list on one model."""
 
-    def __init__(self, bench: Bench, outlook: Outlook, method: str) -> None:
+    def __init__(self, bench: Bench, outlook: Outlook, workplace: Workplace) -> None:
         """Asks the unedited model.
 
         Args:
             bench: The model and what is measured on it.
             outlook: The forecast of the list.
-            method: The editor's name.
+            workplace: What edits it.
         """
-        self.bench, self.outlook, self.method = bench, outlook, method
-        stream = Stream(bench.moment, contribution(bench.model, bench.layer))
+        self.bench, self.outlook, self.workplace = bench, outlook, workplace
+        stream = workplace.streams[bench.layer]
         self.measured = Checkpoints(bench, outlook.listed.cases, stream)
 
     def run(
@@ -53,14 +52,13 @@ class Performer:
         Returns:
             What was done.
         """
-        done, keep = store
         return perform(
             self.outlook.listed,
-            self.method,
+            self.workplace,
             self.measured,
             places(self.outlook, CHECKPOINTS),
-            done=done,
-            keep=keep,
+            batch=self.outlook.chosen.plan.batch,
+            store=store,
             progress=progress,
         )
 
@@ -95,22 +93,25 @@ class Performer:
         )
 
     def save(self, made: Made, n: int | None, output: str | os.PathLike[str]) -> None:
-        """Saves the model after some of the edits, with the record that takes them back.
+        """Saves the model after some of the batches, with the record that takes them back.
 
         Args:
             made: What was done.
-            n: After how many; by default the last before it collapsed.
+            n: After how many edits; by default the last batch before it collapsed.
             output: Where to.
 
         Raises:
-            UserError: If so many were not made, or it cannot be written.
+            UserError: If no batch ended there, or it cannot be written.
         """
-        sound = len(made.places) if made.collapse_at is None else made.collapse_at - 1
-        n = sound if n is None else n
-        if not 0 < n <= len(made.places):
+        broken = made.collapse_at
+        sound = [end for end in made.ends if broken is None or end < broken]
+        n = max(sound, default=0) if n is None else n
+        if n not in made.ends:
+            batch = self.outlook.chosen.plan.batch
             raise UserError(
                 f"there is no model after {n} edits to save: {len(made.places)} were made"
-                + ("" if made.collapse_at is None else f", and {made.collapse_at} broke the model")
+                + ("" if batch == 1 else f", {batch} at a time")
+                + ("" if broken is None else f", and {broken} broke the model")
             )
         some = made.places[:n]
         cases = [self.outlook.listed.cases[i] for i in some]
@@ -120,12 +121,17 @@ class Performer:
     def _culprit(self, made: Made) -> dict[str, Any] | None:
         if made.collapse_at is None:
             return None
-        at = made.collapse_at - 1
-        listed, change = self.outlook.listed, made.changes[at].matrix()
+        batch = made.written[made.ends.index(made.collapse_at)]
+        moment = self.bench.moment.moment
+        spread = batch.steps if moment is None else batch.steps @ moment
+        alone_sizes = (spread * batch.steps).sum(1) * batch.residuals.square().sum(1)
+        worst = int(alone_sizes.argmax())
+        change = torch.outer(batch.steps[worst], batch.residuals[worst])
+        listed, place = self.outlook.listed, batch.places[worst]
         alone = self.measured.stream.of_matrix(change)
         return {
-            "index": listed.indices[made.places[at]],
-            "subject": listed.cases[made.places[at]].request.subject,
+            "index": listed.indices[place],
+            "subject": listed.cases[place].request.subject,
             "damage": None if alone is None else alone.corpus,
             "alone": self.measured.collapsed(change),
         }
@@ -134,7 +140,7 @@ class Performer:
         """How long v* − v were, over what was expected, and how much they agreed."""
         if not made.places:
             return {"residuals": None, "agreement": None}
-        residuals = torch.stack([change.r * change.denominator for change in made.changes])
+        residuals = torch.cat([one.residuals for one in made.written])
         lengths = residuals.norm(dim=1)
         expected = self.outlook.chosen.residuals[torch.tensor(made.places)]
         directions = residuals[lengths > 0] / lengths[lengths > 0, None]
@@ -146,11 +152,10 @@ class Performer:
         }
 
     def _choice(self, i: int) -> Choice:
-        chosen = self.outlook.chosen
-        bare = float(chosen.steps[i] @ self.outlook.listed.keys["bare"][i])
+        chosen, bare = self.outlook.chosen, float(self.outlook.response[i])
         corpus = chosen.alone.corpus
         return Choice(
-            self.method,
+            self.workplace.chosen.method,
             chosen.verdicts[i],
             None if corpus is None else float(corpus[i]),
             bare,

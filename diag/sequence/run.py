@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import random
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diag.batch import settings as batch_settings
+from diag.batch.check import weight
+from diag.batch.settings import Workplace
 from diag.mathematics.damage import Optimiser
-from diag.mathematics.stream import Stream
-from diag.screen.shard import Screener
 from diag.sequence import document
 from diag.sequence.api import Order
 from diag.sequence.listed import read
@@ -21,14 +23,15 @@ from diag.sequence.result import Trajectory
 from diag.verify.settings import Settings
 from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
-from probes.model.contribution import contribution
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
 from probes.request.records import Edits, read_edits
-from probes.setup import Prepared, Setup
+from probes.setup import Setup
+from probes.target_value.method_file import MethodFile
 from rome_diagnosis import envelope, files
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import METHODS
 
 SCHEMA = "diag.sequence/1"
 Progress = Callable[[int, int], None]
@@ -41,14 +44,16 @@ class Asked:
     Attributes:
         name: What results call the list.
         edits: Its edits.
-        method: The editor's name.
+        chosen: The method, its parameters and its target's hyper-parameters.
+        batch: How many edits are made together.
         order: ``given`` or ``shuffled``.
         seed: Seed of a drawn order.
     """
 
     name: str
     edits: Edits
-    method: str
+    chosen: MethodFile
+    batch: int
     order: Order
     seed: int
 
@@ -56,17 +61,19 @@ class Asked:
     def of(
         cls,
         edits: Sequence[EditCase] | str | os.PathLike[str],
+        chosen: MethodFile,
         *,
-        method: str,
-        order: Order,
-        limit: int | None,
-        seed: int,
+        batch: int = 1,
+        order: Order = "given",
+        limit: int | None = None,
+        seed: int = 0,
     ) -> Asked:
         """Reads a list.
 
         Args:
             edits: A file, or cases.
-            method: The editor's name.
+            chosen: The method.
+            batch: How many edits are made together.
             order: ``given`` or ``shuffled``.
             limit: Process only the first N edits.
             seed: Seed of a drawn order.
@@ -75,19 +82,26 @@ class Asked:
             The list.
 
         Raises:
-            UserError: If it cannot be read, has no edits, or there is no such editor or order.
+            UserError: If it cannot be read, has no edits, or cannot be made like that.
         """
-        if method not in EDITORS:
-            raise UserError(f"there is no editor {method!r}: known are {', '.join(EDITORS)}")
+        if batch < 1:
+            raise UserError(f"a batch has 1 edit or more, not {batch}")
+        if len(chosen.layers) > 1:
+            blocks = ", ".join(map(str, chosen.layers))
+            raise UserError(
+                f"a list is followed in one block, for above it keys move with every batch; the "
+                f"hyper-parameters name {blocks}: choose one of them with --layer"
+            )
         if order not in ("given", "shuffled"):
             raise UserError(f"the order is given or shuffled, not {order!r}")
         if limit is not None and limit < 1:
             raise UserError(f"the number of edits must be 1 or more, not {limit}")
         if isinstance(edits, str | os.PathLike):
-            return cls(Path(edits).name, read_edits(edits, limit=limit), method, order, seed)
+            listed = read_edits(edits, limit=limit)
+            return cls(Path(edits).name, listed, chosen, batch, order, seed)
         if not edits:
             raise UserError("the list has no edits")
-        return cls("the list", Edits(tuple(edits)[:limit]), method, order, seed)
+        return cls("the list", Edits(tuple(edits)[:limit]), chosen, batch, order, seed)
 
     @property
     def places(self) -> list[int]:
@@ -122,7 +136,7 @@ class Performing:
 
 def run(
     asked: Asked,
-    setup: Prepared,
+    workplace: Workplace,
     settings: Settings,
     *,
     performing: Performing | None = None,
@@ -133,8 +147,8 @@ def run(
 
     Args:
         asked: The list.
-        setup: Model, layer, contexts and second moment.
-        settings: How v* is optimised, and what is measured.
+        workplace: Model, method, layer, contexts and second moment.
+        settings: What is measured.
         performing: How the list is made; ``None`` edits nothing.
         progress: Called with the edits done and all of them: first those whose keys are read, then
             those that are made.
@@ -146,22 +160,26 @@ def run(
     Raises:
         UserError: If not one edit of the list has a key, or it cannot be made as asked for.
     """
-    outlook = foresee(asked, setup, settings, progress=progress)
+    outlook = foresee(asked, workplace, progress=progress)
+    weak = weight(outlook.chosen.plan.geometry, asked.batch, outlook.response)
     written = {
-        **head(asked, setup, settings, command_line),
-        **document.of_outlook(outlook, asked.method),
+        **head(asked, workplace, command_line),
+        **document.of_outlook(
+            outlook,
+            asked.chosen.method,
+            weak=weak.message if weak is not None and weak.status == "warn" else None,
+        ),
         "checkpoints": [],
         "collapse_at": None,
         "performance": None,
     }
     if performing is not None:
-        written |= _performed(asked, setup, settings, performing, outlook, written, progress)
+        written |= _performed(workplace, settings, performing, outlook, written, progress)
     return Trajectory(envelope.plain(written))
 
 
 def _performed(
-    asked: Asked,
-    setup: Prepared,
+    workplace: Workplace,
     settings: Settings,
     performing: Performing,
     outlook: Outlook,
@@ -172,15 +190,16 @@ def _performed(
     from diag.sequence.performance import Performer, stored
     from diag.verify.one_edit import Bench
 
-    bench = Bench(setup, settings)
+    settings = dataclasses.replace(settings, hyperparameters=workplace.chosen.target)
+    bench = Bench(workplace.prepared, settings)
     measured: dict[str, Any] = {"settings": settings.to_json(), **bench.measured_on()}
     names = ("schema", "dataset", "model", "site", "contexts", "second_moment", "limits", "method",
-             "order", "seed")  # fmt: skip
-    identity = {name: written[name] for name in names} | {"drawn_with": setup.seed} | measured
+             "parameters", "batch", "order", "seed")  # fmt: skip
+    identity = {name: written[name] for name in names} | {"drawn_with": workplace.seed} | measured
     with stored(performing.journal, envelope.plain(identity)) as (done, keep):
         if "created" not in done:
             keep("created", written["created"])
-        performer = Performer(bench, outlook, asked.method)
+        performer = Performer(bench, outlook, workplace)
         made = performer.run((done, keep), progress)
         told = performer.describe(made)
         if performing.save_model is not None:
@@ -188,16 +207,25 @@ def _performed(
         return {"created": done["created"], **measured, **told}
 
 
-def prepare(setup: Setup, settings: Settings, performing: Performing | None) -> Prepared:
+def prepare(
+    setup: Setup,
+    chosen: MethodFile,
+    settings: Settings,
+    performing: Performing | None = None,
+    *,
+    n_prefixes: int | None = None,
+) -> Workplace:
     """Loads the model and finds everything else.
 
     Args:
-        setup: What to measure with.
-        settings: Whose hyper-parameters choose what the setup leaves open.
+        setup: What to measure with; its layer has precedence over the method's.
+        chosen: The method.
+        settings: What is measured.
         performing: How the list is made; ``None`` edits nothing.
+        n_prefixes: How many contexts to sample; as the method's code does by default.
 
     Returns:
-        Model, layer, contexts and second moment.
+        Model, method, layer, contexts and second moment.
 
     Raises:
         UserError: If something cannot be loaded, or the model's weights cannot be edited.
@@ -206,54 +234,70 @@ def prepare(setup: Setup, settings: Settings, performing: Performing | None) -> 
 
     if performing is not None and performing.save_model is not None:
         files.check_new_folder(performing.save_model)
-    setup = with_hyperparameters(setup, settings.hyperparameters)
+    setup = with_hyperparameters(setup, chosen.target)
     if performing is not None:
         model = setup.load()
         writable(model, setup.choose_layer(model))  # said before a second moment is estimated
-    return setup.prepare()
+    workplace = batch_settings.prepare(setup, chosen, n_prefixes=n_prefixes)
+    return dataclasses.replace(workplace, consistent=settings.c_rome_target == "consistent")
 
 
 def foresee(
     asked: Asked,
-    setup: Prepared,
-    settings: Settings,
+    workplace: Workplace,
     *,
     progress: Progress = lambda done, total: None,
 ) -> Outlook:
     """Reads the keys of a list and forecasts it; arguments as of :func:`run`."""
-    model, layer, chosen = setup.model, setup.layer, settings.hyperparameters
-    shared = SharedPrefixes(model, layer, setup.prefixes)
-    screener = Screener(shared, setup.moment, hyperparameters=chosen, seed=setup.seed)
-    listed = read(asked.edits, asked.places, screener, progress)
-    optimiser = Optimiser(chosen.clamp_norm_factor, chosen.reach(int(model.config.d_model)))
-    stream = Stream(setup.moment, contribution(model, layer))
-    return look(listed, asked.method, stream, optimiser)
+    model, (layer,) = workplace.model, workplace.layers
+    target, method = workplace.chosen.target, workplace.method
+    listed = read(
+        asked.edits,
+        asked.places,
+        SharedPrefixes(model, layer, workplace.prefixes),
+        workplace.moments[layer],
+        in_stream=method.in_stream,
+        progress=progress,
+    )
+    optimiser = Optimiser(target.clamp_norm_factor, target.reach(int(model.config.d_model)))
+    # Methods whose targets lie in the same place can be tried on the same keys.
+    kin = [row for row in METHODS.values() if method.in_stream and row.in_stream]
+    kin = kin or [METHODS[name] for name in {**EDITORS, method.name: None}]
+    return look(
+        listed,
+        {row.name: workplace.under(row) for row in kin},
+        method.name,
+        workplace.streams[layer],
+        optimiser,
+        batch=asked.batch,
+    )
 
 
-def head(
-    asked: Asked, setup: Prepared, settings: Settings, command_line: str | None
-) -> dict[str, Any]:
+def head(asked: Asked, workplace: Workplace, command_line: str | None) -> dict[str, Any]:
     """What a document says of the list and of what it is measured with."""
-    model, layer = setup.model, setup.layer
+    model, (layer,) = workplace.model, workplace.layers
+    geometry, target = workplace.geometries[layer], workplace.chosen.target
     return {
         **envelope.head(SCHEMA, command_line),
         "dataset": {
             "name": asked.name,
             "digest": asked.digest,
-            "notes": [*asked.edits.notes, *settings.hyperparameters.notes(model.name)],
+            "notes": [*asked.edits.notes, *target.notes(model.name)],
         },
         "model": describe(model),
         "site": {"layer": layer, "hook": model.hook(layer, "key")},
         "contexts": {
-            "seed": setup.seed if setup.sampled else None,
-            "sampled": setup.sampled,
-            "n": len(setup.prefixes),
-            "prefixes": list(setup.prefixes),
+            "seed": workplace.seed if workplace.sampled else None,
+            "sampled": workplace.sampled,
+            "n": len(workplace.prefixes),
+            "prefixes": list(workplace.prefixes),
         },
-        "second_moment": setup.moment.describe(model.dtype),
-        "clamp_factor": settings.hyperparameters.clamp_norm_factor,
+        "second_moment": workplace.moments[layer].describe(model.dtype),
+        "clamp_factor": target.clamp_norm_factor,
         "limits": document.of_limits(),
-        "method": asked.method,
+        "method": asked.chosen.method,
+        "parameters": {name: geometry[name] for name in geometry.method.parameters},
+        "batch": asked.batch,
         "order": asked.order,
         "seed": asked.seed if asked.order == "shuffled" else None,
     }

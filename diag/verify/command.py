@@ -252,11 +252,12 @@ def edits_of(given: dict[str, Any], *, only_one: Sequence[str] = ()) -> Edits | 
     return read_edits(given["edits"], limit=given.get("limit"))
 
 
-def settings_of(given: dict[str, Any]) -> Settings:
+def settings_of(given: dict[str, Any], hyperparameters: Hyperparameters | None = None) -> Settings:
     """What is measured, and on what.
 
     Args:
         given: Parsed options of :func:`add_optimisation` and :func:`add_measurement`.
+        hyperparameters: Of the target, where they have been read already.
 
     Returns:
         The settings.
@@ -267,7 +268,7 @@ def settings_of(given: dict[str, Any]) -> Settings:
     from diag.verify.settings import Settings
 
     return Settings(
-        hyperparameters=_hyperparameters(given),
+        hyperparameters=hyperparameters or _hyperparameters(given),
         c_rome_target=given["c_rome_target"],
         generated_tokens=given["generated_tokens"],
         tasks=tasks_of(given),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reports.colours import BARE, DIM, FAIL, FOURTH, INK, MEAN, THIRD, WARN
 from reports.figures.canvas import Drawing, legend, limit
 from reports.numbers import PERCENT, counted, number
-from reports.tables import editors
+from reports.tables.sequence import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,10 +36,10 @@ def damage(document: Document) -> Drawing | None:
     curve = document["forecast"]["curve"]
     if not curve:
         return None
-    method, limits = editors.editor(document["method"]), document["limits"]
+    method, limits = shown(document["method"]), document["limits"]
     measured = _points(document, "damage_measured", 100)
     others = [
-        (editors.editor(name), reach["curve"])
+        (shown(name), reach["curve"])
         for name, reach in document["editors"].items()
         if name != document["method"] and reach["curve"]
     ]

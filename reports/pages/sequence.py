@@ -9,7 +9,7 @@ from typing import Any
 from reports.figures import sequence as figures_of
 from reports.numbers import counted
 from reports.pages.many import MADE
-from reports.tables import editors, sequence, setup, verdicts
+from reports.tables import sequence, setup, verdicts
 
 Document = Mapping[str, Any]
 LISTED = 500  # rows of the table of edits
@@ -31,10 +31,10 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
     culprit = (document["performance"] or {}).get("culprit")
     return {
         "kind": "sequence", "d": document, "f": forecast,
-        "title": f"{counted(len(edits), 'edit')} one after another",
+        "title": f"{counted(len(edits), 'edit')} {sequence.pace(document)}",
         "headline": sequence.headline(document),
         "culprit": sequence.culprit(document),
-        "method": editors.editor(document["method"]),
+        "method": sequence.shown(document["method"]),
         "figures": {
             "damage": figures_of.damage(document),
             "perplexity": figures_of.perplexity(document),
@@ -62,7 +62,12 @@ def perform(document: Document) -> str:
     if document["command"]:
         return f"{document['command']} --perform"
     words = ["python", "-m", "diag.sequence", document["dataset"]["name"], "--perform"]
-    return shlex.join([*words, "--method", document["method"], "--order", document["order"]])
+    words += ["--method", document["method"], "--order", document["order"]]
+    if document.get("batch", 1) > 1:
+        words += ["--batch", str(document["batch"])]
+    for name, value in document.get("parameters", {}).items():
+        words += [f"--{name}", f"{value:g}"]
+    return shlex.join(words)
 
 
 def _row(edit: Document, place: int, culprit: Document | None) -> dict[str, Any]:

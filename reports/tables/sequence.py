@@ -7,7 +7,9 @@ from typing import Any
 
 from reports.numbers import counted, number, percent, share, times
 from reports.tables import editors
+from reports.tables.methods import parameters
 from reports.tables.verdicts import label
+from rome_diagnosis.methods import METHODS, Method
 
 Document = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -19,11 +21,25 @@ REACH_HEAD = ("", "Edits", "Dangerous alone", "Harm at edit", "Collapse at edit"
               "Damage at the end", "At first tokens")  # fmt: skip
 
 
+def shown(name: str) -> Method | editors.Shown:
+    """How a method is shown, whatever a document calls it."""
+    return METHODS.get(name) or editors.editor(name)
+
+
+def pace(document: Document) -> str:
+    """How many edits are made together, in words."""
+    batch = document.get("batch", 1)
+    return "one after another" if batch == 1 else f"{number(batch)} at a time"
+
+
 def headline(document: Document) -> str:
     """What the list will do, or did."""
-    n, method = len(document["edits"]), editors.editor(document["method"])
+    n, method = len(document["edits"]), shown(document["method"])
     forecast, made = document["forecast"], document["performance"]
-    told = f"{counted(n, 'edit')} of {document['dataset']['name']} with {method.label}: "
+    tuned = parameters(document.get("parameters", {}))
+    told = f"{counted(n, 'edit')} of {document['dataset']['name']} with {method.label}"
+    told += f" ({tuned})" if tuned else ""
+    told += f", {pace(document)}: " if tuned or document.get("batch", 1) > 1 else ": "
     if forecast["not_checked"] is not None:
         told += "the damage of the list could not be forecast"
     elif forecast["collapse_at"] is None:
@@ -77,7 +93,7 @@ def reaches(document: Document) -> list[Row]:
     """How far the list gets: with each editor, without its dangerous edits, and repaired."""
     forecast = document["forecast"]
     rows = reaches_by_editor(document)
-    short = editors.editor(document["method"]).short
+    short = shown(document["method"]).short
     if forecast["dangerous"]:
         rows.append(_reach(f"{short} without those", forecast["without_dangerous"], "0"))
         if forecast["with_remedy"] is not None:
@@ -89,7 +105,7 @@ def reaches(document: Document) -> list[Row]:
 def reaches_by_editor(forecast: Document) -> list[Row]:
     """How far a list gets with each editor: of a forecast, or of a screened data set's."""
     return [
-        _reach(editors.editor(name).short, reach, number(reach["n_dangerous"]))
+        _reach(shown(name).short, reach, number(reach["n_dangerous"]))
         for name, reach in forecast["editors"].items()
     ]
 

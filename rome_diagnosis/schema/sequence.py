@@ -43,7 +43,8 @@ class SequenceEdit(TypedDict):
         damage: What it does alone to hidden states of corpus tokens, in units of their norm; null
             where it could not be checked.
         first_tokens: The same at first tokens.
-        verdict: On the edit alone, with the editor it is forecast for.
+        verdict: On the edit alone, with the method it is forecast for.
+        response: Share of its change that its bare prompt receives, signed.
         forgetting: What later edits are expected to add at its key, over what it wrote there.
     """
 
@@ -57,6 +58,7 @@ class SequenceEdit(TypedDict):
     damage: Size | None
     first_tokens: Size | None
     verdict: Verdict
+    response: NotRequired[Number]
     forgetting: Size | None
 
 
@@ -73,7 +75,7 @@ class RefusedEdit(TypedDict):
 
 
 class Expected(TypedDict):
-    """A forecast figure, with its interval for the chosen editor.
+    """A forecast figure, with its interval for the chosen method.
 
     Attributes:
         expected: With δ of unrelated directions, each at its clamp or as far as Adam comes.
@@ -153,7 +155,7 @@ class Reach(TypedDict):
 
 
 class ListReach(Reach):
-    """How far the list gets with one editor.
+    """How far the list gets with one method.
 
     Attributes:
         n_dangerous: How many of its edits are dangerous alone.
@@ -163,7 +165,7 @@ class ListReach(Reach):
 
 
 class EditorReach(ListReach):
-    """How far the list gets with one editor, and how damage grows.
+    """How far the list gets with one method, and how damage grows.
 
     Attributes:
         curve: Damage along the list; empty where it could not be checked.
@@ -188,7 +190,7 @@ class Forgetting(TypedDict):
 
 
 class SequenceForecast(TypedDict):
-    """What the list will do with the chosen editor.
+    """What the list will do with the chosen method.
 
     Attributes:
         collapse_at: Number of edits after which the expected damage reaches the limit of collapse;
@@ -202,7 +204,7 @@ class SequenceForecast(TypedDict):
         curve: The same with intervals, at up to some hundred places.
         without_dangerous: How far the list gets without its dangerous edits.
         with_remedy: How far it gets where the dangerous edits are made by ``remedy`` instead; null
-            where there are none.
+            where there are none, or the method couples the edits of a batch.
         remedy: The editor that repairs dangerous edits.
         forgetting: What later edits do to earlier ones.
         not_checked: Why damage could not be checked; null where it was.
@@ -276,7 +278,7 @@ class Checkpoint(TypedDict):
 
 
 class Culprit(TypedDict):
-    """The edit with which the model collapsed.
+    """The edit with which the model collapsed; of a batch, the one that does most alone.
 
     Attributes:
         index: Its place in the list as it was given, from 0.
@@ -325,13 +327,15 @@ class SequenceDocument(Head):
         second_moment: The C the keys are judged by.
         clamp_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
         limits: The limits the forecast rests on.
-        method: The editor the list is made with.
+        method: The method the list is made with.
+        parameters: What it is tuned with, by name.
+        batch: How many edits are made together.
         order: ``given`` or ``shuffled``.
         seed: Seed of the order; null where it is the given one.
         edits: The edits, in the order in which they are made.
         refused: Records of the list that are none.
         forecast: What the list will do.
-        editors: How far it gets with each editor.
+        editors: How far it gets with each method whose targets lie in the same place.
         advice: What to do, in sentences.
         checkpoints: What was measured; empty where nothing was edited.
         collapse_at: How many edits had been made when the model met the criterion of collapse;
@@ -352,6 +356,8 @@ class SequenceDocument(Head):
     clamp_factor: Positive
     limits: Limits
     method: Name
+    parameters: NotRequired[dict[Name, Number]]
+    batch: NotRequired[Count]
     order: Literal["given", "shuffled"]
     seed: Integer | None
     edits: Annotated[list[SequenceEdit], Len(1)]

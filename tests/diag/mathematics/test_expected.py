@@ -98,3 +98,21 @@ def test_a_list_that_explodes_stays_finite_and_ends_when_it_is_enough() -> None:
     # Later edits are taken as unrelated: squares add up from there.
     assert bool((stopped.damage[0, 7:].diff() >= 0).all())
     assert float(stopped.damage[0, -1]) < 1e3 * float(found.damage[0, 6])
+
+
+def test_a_batch_is_optimised_on_the_model_before_it() -> None:
+    """Edits of one batch do not lengthen one another's residuals; those of earlier batches do."""
+    size = 10
+    found = expected(prior(), [MOMENT], clamp=1.5, batch=size)
+    for start in range(0, M, size):  # each batch's own edits, after all before it
+        rest = slice(0, start), slice(start, start + size)
+        for t in range(start, start + size):
+            at = [*range(*rest[0].indices(M)), t]
+            alone = Prior(
+                STEPS[at], KEYS[at], APART_KEYS[at], VALUES.norm(dim=1)[at], APART.norm(dim=1)[at]
+            )
+            other = expected(alone, [MOMENT], clamp=1.5, batch=size)
+            assert float(found.residuals[t]) == pytest.approx(float(other.residuals[-1]), rel=1e-9)
+    one_by_one = expected(prior(), [MOMENT], clamp=1.5)
+    assert float(one_by_one.residuals[size - 1]) > 1.01 * float(found.residuals[size - 1])
+    assert one_by_one.residuals[0] == pytest.approx(found.residuals[0])

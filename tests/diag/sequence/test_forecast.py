@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from diag.batch.settings import Workplace
 from diag.judgement.limits import SEQUENCE_COLLAPSE
 from diag.keys.run import diagnose
 from diag.mathematics.damage import Optimiser
@@ -21,26 +22,29 @@ from diag.sequence.listed import Listed
 from diag.sequence.outlook import places
 from diag.sequence.plan import Plan
 from diag.sequence.run import Asked, foresee
-from diag.verify.settings import Settings
 from probes.model.contribution import contribution
 from probes.model.loaded import LoadedModel
 from probes.request.records import read_edits
 from probes.second_moment.moment import SecondMoment
 from probes.setup import Prepared
 from probes.target_value.hyperparameters import Hyperparameters
+from probes.target_value.method_file import defaults
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import METHODS
 from tests.diag.screen.test_shard import solvable
 from tests.diag.sequence.listing import LAYER, PREFIXES, RECORDS
 
+Workplaces = Callable[..., Workplace]
+
 
 @pytest.fixture(scope="module")
-def listed(file: Path, setup: Prepared) -> Listed:
-    return foresee(asked(file), setup, Settings()).listed
+def listed(file: Path, workplace_of: Workplaces) -> Listed:
+    return foresee(asked(file), workplace_of()).listed
 
 
-def asked(file: Path, order: Order = "given", method: str = "rome") -> Asked:
-    return Asked.of(file, method=method, order=order, limit=None, seed=5)
+def asked(file: Path, order: Order = "given", method: str = "rome", batch: int = 1) -> Asked:
+    return Asked.of(file, defaults(method), batch=batch, order=order, seed=5)
 
 
 def document(setup: Prepared, file: Path, **options: Any) -> dict[str, Any]:
@@ -53,10 +57,11 @@ def document(setup: Prepared, file: Path, **options: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", EDITORS)
 def test_an_edit_alone_is_what_its_diagnosis_says(
-    method: str, setup: Prepared, listed: Listed
+    method: str, setup: Prepared, listed: Listed, workplace_of: Workplaces
 ) -> None:
     stream = Stream(setup.moment, contribution(setup.model, LAYER))
-    found = forecast(Plan.all_by(listed, method), stream, Optimiser(4.0, 100.0))
+    plan = Plan.all_by(listed, workplace_of().under(METHODS[method]))
+    found = forecast(plan, stream, Optimiser(4.0, 100.0))
     assert found.alone.corpus is not None and found.alone.first_tokens is not None
     for i, case in enumerate(listed.cases):
         bound = diagnose(case.request, setup, hyperparameters=Hyperparameters()).document["damage"][
@@ -68,13 +73,16 @@ def test_an_edit_alone_is_what_its_diagnosis_says(
         )
 
 
-def test_plans_take_each_editors_own_keys(listed: Listed) -> None:
-    plan = Plan.all_by(listed, "p_rome").with_editor("c_rome", {2}).without({0})
+def test_plans_take_each_methods_own_keys(listed: Listed, workplace_of: Workplaces) -> None:
+    p_rome, c_rome = (workplace_of().under(METHODS[name]) for name in ("p_rome", "c_rome"))
+    plan = Plan.all_by(listed, p_rome).with_method(c_rome, {2}).without({0})
     assert plan.chosen == tuple(range(1, len(listed)))
     rows = plan.rows(listed.keys, "divide_by")
     assert torch.equal(rows[1], listed.keys["mean"][2])
     assert torch.equal(rows[0], listed.keys["bare"][1])
     assert not torch.equal(listed.keys["mean"][2], listed.keys["bare"][2])
+    own = [Plan.all_by(listed, by).steps for by in (p_rome, c_rome)]
+    torch.testing.assert_close(plan.steps, torch.cat([own[0][1:2], own[1][2:3], own[0][3:]]))
 
 
 def test_the_document_says_which_record_is_meant(setup: Prepared, file: Path) -> None:
@@ -157,8 +165,8 @@ def test_where_a_norm_stands_behind_the_mlp_changes_are_sampled(
     assert all(later >= earlier for earlier, later in itertools.pairwise(damage))
 
 
-def test_places_are_dense_where_something_happens(setup: Prepared, file: Path) -> None:
-    outlook = foresee(asked(file), setup, Settings())
+def test_places_are_dense_where_something_happens(workplace_of: Workplaces, file: Path) -> None:
+    outlook = foresee(asked(file), workplace_of())
     assert places(outlook) == list(range(1, 19))
     some = places(outlook, 8)
     assert some[-1] == 18 and len(some) < 18 and some == sorted(set(some))
@@ -168,7 +176,8 @@ def test_places_are_dense_where_something_happens(setup: Prepared, file: Path) -
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"method": "memo"}, "there is no editor 'memo': known are rome"),
+        ({"method": "memo"}, "there is no method 'memo': known are rome"),
+        ({"batch": 0}, "1 edit or more, not 0"),
         ({"order": "sorted"}, "given or shuffled"),
         ({"limit": 0}, "1 or more, not 0"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 import torch
 
 from diag.apply import undo
+from diag.batch import perform as written
+from diag.batch.settings import Workplace
 from diag.mathematics.update import RankOne
 from diag.sequence import sequence
 from diag.sequence.checkpoints import Checkpoints
-from diag.sequence.outlook import Outlook
-from diag.sequence.perform import Made, _first_collapsed
+from diag.sequence.perform import Made, Written, _first_collapsed
 from diag.sequence.performance import Performer
 from diag.sequence.run import Asked, Performing, foresee
 from diag.verify.one_edit import Bench
@@ -39,14 +41,10 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def outlook(file: Path, setup: Prepared) -> Outlook:
-    asked = Asked.of(file, method="c_rome", order="given", limit=N, seed=0)
-    return foresee(asked, setup, Settings(**SETTINGS))
-
-
-@pytest.fixture(scope="module")
-def performer(outlook: Outlook, setup: Prepared) -> Performer:
-    return Performer(Bench(setup, Settings(**SETTINGS)), outlook, "c_rome")
+def performer(file: Path, setup: Prepared, workplace_of: Callable[..., Workplace]) -> Performer:
+    workplace = workplace_of("c_rome", evaluations=4)
+    outlook = foresee(Asked.of(file, workplace.chosen, limit=N), workplace)
+    return Performer(Bench(setup, Settings(**SETTINGS)), outlook, workplace)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +53,13 @@ def made(performer: Performer) -> Made:
     return performer.run((results, results.__setitem__))
 
 
-def document(setup: Prepared, file: Path, journal: Path, **options: Any) -> dict[str, Any]:
+def document(
+    setup: Prepared, file: Path, journal: Path, *, method: str = "c_rome", batch: int = 1,
+    parameters: dict[str, float] | None = None, **options: Any,
+) -> dict[str, Any]:  # fmt: skip
     result = sequence(
-        file, method="c_rome", model=setup.model, layer=LAYER, prefixes=list(PREFIXES),
-        second_moment=setup.moment, quiet=True, limit=N,
+        file, method=method, batch=batch, parameters=parameters, model=setup.model, layer=LAYER,
+        prefixes=list(PREFIXES), second_moment=setup.moment, quiet=True, limit=N,
         performing=Performing(str(journal), **options), **SETTINGS,
     )  # fmt: skip
     return dict(result.document)
@@ -130,14 +131,14 @@ def test_a_run_that_was_killed_anywhere_ends_with_the_same_document(
     lines = journal.read_bytes().splitlines(keepends=True)
     assert len(lines) == 2 + 2 * N  # a head, when it began, and an edit and a checkpoint each
     optimised = 0
-    target_values = Bench.target_values
+    target_values = written.target_values
 
-    def counted(self: Bench, cases: Any) -> Any:
+    def counted(workplace: Workplace, requests: Any) -> Any:
         nonlocal optimised
-        optimised += len(cases)
-        return target_values(self, cases)
+        optimised += len(requests)
+        return target_values(workplace, requests)
 
-    monkeypatch.setattr(Bench, "target_values", counted)
+    monkeypatch.setattr(written, "target_values", counted)
     for complete in (1, 3, 4, 7):
         optimised = 0
         journal.write_bytes(b"".join(lines[:complete]) + lines[complete][:20])
@@ -145,7 +146,7 @@ def test_a_run_that_was_killed_anywhere_ends_with_the_same_document(
         assert again["created"] == (whole_run["created"] if complete > 1 else again["created"])
         again["created"] = whole_run["created"]
         assert json.dumps(again) == json.dumps(whole_run)
-        edits_done = sum(b'"u"' in line for line in lines[:complete])
+        edits_done = sum(b'"w"' in line for line in lines[:complete])
         assert optimised == N - edits_done
 
 
@@ -194,7 +195,7 @@ def test_the_culprit_is_found_by_halving(culprit: int) -> None:
     sizes = [1000.0 if i + 1 == culprit else 1.0 for i in range(11)]
     made = Made(torch.zeros(2, 2, dtype=torch.float64))
     for i, size in enumerate(sizes):
-        made.add(i, RankOne(unit, size * unit, 1.0))
+        made.add(Written((i,), unit[None], size * unit[None]))
     made.checkpoints = [{"edits": 3}, {"edits": 11}]
     measured = Counting(500.0)
     assert _first_collapsed(made, measured) == culprit
@@ -204,20 +205,20 @@ def test_the_culprit_is_found_by_halving(culprit: int) -> None:
 def test_an_edit_that_cannot_be_made_is_listed(
     performer: Performer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target_values = Bench.target_values
+    target_values = written.target_values
 
-    def refusing(self: Bench, cases: Any) -> Any:
-        if cases[0] is performer.outlook.listed.cases[2]:
-            raise UserError("it has no new object")
-        return target_values(self, cases)
+    def refusing(workplace: Workplace, requests: Any) -> Any:
+        if requests[0] is performer.outlook.listed.cases[2].request:
+            raise UserError("its text is too long")
+        return target_values(workplace, requests)
 
-    monkeypatch.setattr(Bench, "target_values", refusing)
+    monkeypatch.setattr(written, "target_values", refusing)
     results: dict[str, Any] = {}
     found = performer.run((results, results.__setitem__))
     assert [one.index for one in found.failed] == [2]
     assert found.places == [0, 1, 3, 4]
     described = performer.describe(found)["performance"]
-    assert described["failed"] == [{"index": 2, "reason": "it has no new object"}]
+    assert described["failed"] == [{"index": 2, "reason": "its text is too long"}]
     assert described["made"] == 4
 
 
