@@ -1,10 +1,12 @@
 """Makes lists of edits of the bundled model, and holds the forecast of each against what happened.
 
     python -m benchmarks.sequence OUT [--counterfact FILE] [--seeds 3] [--edits 200] [--single 20]
+        [--methods rome,c_rome,memit,memit_seq,alphaedit] [--kinds hard,ordinary,mixed]
 
 Lists come from COUNTERFACT where a file of it is given, else from the bundled world: ``mixed`` as
 they come, ``ordinary`` without edits that are dangerous alone, ``hard`` of these only, and
-``single``, short ones with one dangerous edit among harmless ones. Every finished list is a
+``single``, short ones with one dangerous edit among harmless ones; what is dangerous alone is
+said of the published editor. λ is what 15,000 is to GPT-J's keys. Every finished list is a
 document in OUT, and a list that was interrupted resumes from its journal beside it.
 """
 
@@ -21,7 +23,8 @@ from typing import Any
 
 import torch
 
-from diag.sequence import sequence
+from benchmarks.family import LIKE_PUBLISHED
+from diag.sequence import performance, sequence
 from diag.sequence.run import Performing
 from diag.verify.settings import Texts
 from probes import bundled
@@ -31,6 +34,7 @@ from probes.request.cases import EditCase, from_record
 from probes.request.records import read_edits
 from rome_diagnosis import files
 from rome_diagnosis.editors import PUBLISHED, REMEDY
+from rome_diagnosis.methods import METHODS
 
 SHORT = 8  # edits of a list with one dangerous edit
 POOL = 3000  # edits that are forecast to choose from
@@ -42,7 +46,7 @@ class Job:
 
     Attributes:
         name: Of its document.
-        method: The editor.
+        method: Its name.
         cases: The edits.
     """
 
@@ -77,25 +81,26 @@ def jobs(model: LoadedModel, options: argparse.Namespace) -> Iterator[Job]:
         cases = pool(options.counterfact, seed)
         safe, hard = split(model, cases)
         draw = random.Random(seed)
-        for i in range(options.single // options.seeds + 1):
+        for i in range(-(-options.single // options.seeds)):
             some = safe[SHORT * i : SHORT * (i + 1)]
             some[draw.randrange(SHORT)] = hard[i % len(hard)]
             yield Job(f"single-{seed}-{i}-{PUBLISHED}", PUBLISHED, some)
-        for method in (PUBLISHED, REMEDY):
-            yield Job(f"hard-{seed}-{method}", method, hard[:n])
-            yield Job(f"ordinary-{seed}-{method}", method, safe[:n])
-            yield Job(f"mixed-{seed}-{method}", method, cases[:n])
+        lists = {"hard": hard[:n], "ordinary": safe[:n], "mixed": cases[:n]}
+        for kind in options.kinds.split(","):
+            for method in options.methods.split(","):
+                yield Job(f"{kind}-{seed}-{method}", method, lists[kind])
 
 
-def run(model: LoadedModel, job: Job, folder: Path, n_texts: int) -> dict[str, Any]:
+def run(model: LoadedModel, job: Job, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A list's document: the one that is there, or a new one."""
     target, journal = folder / f"{job.name}.json", folder / f"{job.name}.journal"
     if not target.exists():
         began = time.perf_counter()
+        own = {"weight": LIKE_PUBLISHED} if "weight" in METHODS[job.method].parameters else None
         found = dict(
             sequence(
-                list(job.cases), method=job.method, model=model, quiet=True,
-                texts=Texts.read(limit=n_texts), generated_tokens=10,
+                list(job.cases), method=job.method, batch=options.batch, parameters=own,
+                model=model, quiet=True, texts=Texts.read(limit=options.texts), generated_tokens=10,
                 performing=Performing(str(journal)),
             ).document
         )  # fmt: skip
@@ -133,16 +138,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--single", type=int, default=20, help="lists with one dangerous edit")
+    parser.add_argument("--methods", default=f"{PUBLISHED},{REMEDY},memit,memit_seq,alphaedit")
+    parser.add_argument("--kinds", default="hard,ordinary,mixed")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--checkpoints", type=int, default=12, help="about how many")
     parser.add_argument("--texts", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    performance.CHECKPOINTS = options.checkpoints
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     model = load(bundled.model_path(), name="bundled")
     done = {}
     for job in jobs(model, options):
-        done[job.name] = run(model, job, folder, options.texts)
+        done[job.name] = run(model, job, folder, options)
         print(row(job.name, done[job.name]), flush=True)
     summary(done)
 
