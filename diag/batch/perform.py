@@ -139,10 +139,7 @@ def performed(
         for i, layer in enumerate(layers):
             keys = batch_keys(model, requests, layer, workplace.prefixes)
             if method.subtract is not None:
-                values = model.mlp_output(keys, layer)
-                if not workplace.consistent:
-                    wanted = wanted + values[:, 0] - combined(values, method.subtract)
-                residuals = wanted
+                residuals = wanted = wanted + _apart(workplace, keys, layer)
             else:
                 rest = goal - stream_at(model, at, layers[-1])
                 residuals = rest * left(method.spread, len(layers), i)
@@ -164,6 +161,14 @@ def performed(
             layers=tuple(made),
             remembered=_remember(workplace, requests, history),
         )
+
+
+def _apart(workplace: Workplace, keys: Tensor, layer: int) -> Float[Tensor, "m d_model"]:
+    """How far the value that δ is added to lies from the one that is subtracted."""
+    values, subtract = workplace.model.mlp_output(keys, layer), workplace.method.subtract
+    if workplace.consistent or subtract is None:
+        return torch.zeros_like(values[:, 0])
+    return values[:, 0] - combined(values, subtract)
 
 
 def target_values(workplace: Workplace, requests: Sequence[Request]) -> list[TargetValue]:

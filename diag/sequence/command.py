@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diag.batch.command import N_PREFIXES, add_parameters
 from diag.tasks.command import add_tasks, task_files
@@ -22,6 +23,9 @@ from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, PARAMETERS
 from rome_diagnosis.progress import Progress
+
+if TYPE_CHECKING:
+    from probes.target_value.method_file import MethodFile
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -107,17 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(f"{flag} is for edits that are made: add --perform")
     journal = journal_of(given) if parsed.perform else None
     with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
-        from diag.batch.api import choose
         from diag.sequence.run import Asked, Performing, prepare, run
 
         # A file with mistakes should not wait for a model to load.
-        chosen = choose(
-            given.get("method", None if "hyperparameters" in given else PUBLISHED),
-            given.get("hyperparameters"),
-            [given["layer"]] if "layer" in given else None,
-            {name: given[name] for name in PARAMETERS if name in given},
-            **{name: given[name] for name in OVERRIDES if name in given},
-        )
+        chosen = _chosen(given)
         asked = Asked.of(
             parsed.edits,
             chosen,
@@ -141,14 +138,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         total = len(asked.edits.cases)
         with Progress(total, quiet=setup.quiet) as progress:
             result = run(
-                asked,
-                workplace,
-                settings,
-                performing=how,
-                progress=progress,
-                command_line=line,
-            )
+                asked, workplace, settings, performing=how, progress=progress, command_line=line
+            )  # fmt: skip
         command.deliver(result, given, text="reports.text.sequence")
         if journal is not None and "json" in given and "journal" not in given:
             Path(journal).unlink(missing_ok=True)  # its results have gone to their final place
     return 0
+
+
+def _chosen(given: dict[str, Any]) -> MethodFile:
+    """The method, from options and from a file that they have precedence over."""
+    from diag.batch.api import choose
+
+    return choose(
+        given.get("method", None if "hyperparameters" in given else PUBLISHED),
+        given.get("hyperparameters"),
+        [given["layer"]] if "layer" in given else None,
+        {name: given[name] for name in PARAMETERS if name in given},
+        **{name: given[name] for name in OVERRIDES if name in given},
+    )

@@ -79,7 +79,7 @@ def read(
     Raises:
         UserError: If none has.
     """
-    model, contexts = shared.model, len(shared.prefixes) + 1
+    model = shared.model
     size = shard_size(len(shared.prefixes), int(model.config.d_mlp))
     places: list[int] = []
     lookups: list[Lookup] = []
@@ -98,10 +98,7 @@ def read(
     if not places:
         raise UserError(f"not one edit of the list has a key: {refused[0].reason}")
     bare, mean = torch.stack(both).unbind(1)
-    prefixed = (mean * contexts - bare) / (contexts - 1) if contexts > 1 else bare
-    named: dict[MethodKey, Tensor] = {
-        "bare": bare.contiguous(), "mean": mean.contiguous(), "half": (bare + prefixed) / 2
-    }  # fmt: skip
+    named = _named(bare.contiguous(), mean.contiguous(), len(shared.prefixes))
     white = moment.whiten(mean)
     rho = (white * moment.whiten(bare)).sum(1) / white.square().sum(1)
     streams = stream_at(model, lookups, shared.layer).norm(dim=1) if in_stream else None
@@ -115,6 +112,12 @@ def read(
         streams=streams,
         refused=tuple(refused),
     )
+
+
+def _named(bare: Tensor, mean: Tensor, prefixes: int) -> dict[MethodKey, Tensor]:
+    """Every key that a method may take, from the bare prompt's and the mean over all contexts."""
+    prefixed = mean + (mean - bare) / prefixes if prefixes else bare
+    return {"bare": bare, "mean": mean, "half": (bare + prefixed) / 2}
 
 
 def _keys(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -101,20 +100,9 @@ def look(
     Raises:
         UserError: If the method cannot make a batch of the list.
     """
-    plan = Plan.all_by(listed, kin[method], batch)
-    try:
-        chosen = forecast(plan, stream, optimiser, interval=True)
-    except ZeroDivisionError as error:
-        short = plan.geometry.method.short
-        raise UserError(f"{short} cannot make this list {batch} at a time: {error}") from error
-    editors = {}
-    for name, geometry in kin.items():
-        with contextlib.suppress(ZeroDivisionError):  # with these parameters it makes no such list
-            editors[name] = (
-                chosen
-                if name == method
-                else forecast(Plan.all_by(listed, geometry, batch), stream, optimiser)
-            )
+    editors = _forecasts(listed, kin, method, stream, optimiser, batch)
+    chosen = editors[method]
+    plan = chosen.plan
     dangerous = tuple(i for i, of in enumerate(chosen.verdicts) if of in DANGEROUS)
     without: Forecast | None = chosen
     remedied: Forecast | None = None
@@ -122,9 +110,8 @@ def look(
         rest = plan.without(set(dangerous))
         without = forecast(rest, stream, optimiser) if rest.chosen else None
         if REMEDY in kin:
-            remedied = forecast(
-                plan.with_method(kin[REMEDY], set(dangerous)), stream, optimiser
-            )  # fmt: skip
+            repaired = plan.with_method(kin[REMEDY], set(dangerous))
+            remedied = forecast(repaired, stream, optimiser)
     response = (chosen.steps * listed.keys["bare"]).sum(1)
     forgetting = sequence.forgetting(listed.keys["bare"], chosen.steps, chosen.residuals)
     if plan.geometry.method.in_stream:  # which writes a share only
@@ -141,6 +128,29 @@ def look(
         forgetting=forgetting,
         not_checked=stream.why_not,
     )
+
+
+def _forecasts(
+    listed: Listed,
+    kin: Mapping[str, Geometry],
+    method: str,
+    stream: Stream,
+    optimiser: Optimiser,
+    batch: int,
+) -> dict[str, Forecast]:
+    """The forecast of every method that can make the list, with an interval for the chosen one."""
+    forecasts = {}
+    for name, geometry in kin.items():
+        plan = Plan.all_by(listed, geometry, batch)
+        try:
+            forecasts[name] = forecast(plan, stream, optimiser, interval=name == method)
+        except ZeroDivisionError as error:
+            if name == method:
+                short = geometry.method.short
+                raise UserError(
+                    f"{short} cannot make this list {batch} at a time: {error}"
+                ) from error
+    return forecasts
 
 
 def _pairs(of: Forecast) -> tuple[Pair, ...]:

@@ -66,9 +66,38 @@ def test_the_edits_are_made_and_their_journal_goes(
     assert not list(folder.glob("*.journal"))
 
 
+def test_a_method_is_tuned_and_makes_batches(folder: Path) -> None:
+    target = folder / "memit.json"
+    options = ["--method", "memit", "--weight", "8", "--batch", "5", "--json", str(target)]
+    assert main([*words(folder), *options]) == 0
+    found = json.loads(target.read_text())
+    assert (found["method"], found["parameters"], found["batch"]) == ("memit", {"weight": 8.0}, 5)
+    assert found["clamp_factor"] == 0.75  # MEMIT's own
+    file = folder / "hyperparameters.json"
+    file.write_text(json.dumps({"alg_name": "MEMIT", "layers": [1], "mom2_update_weight": 8}))
+    options = ["--hyperparameters", str(file), "--batch", "5", "--json", str(target)]
+    assert main([*words(folder), *options]) == 0
+    again = json.loads(target.read_text())
+    assert again["forecast"] == found["forecast"] and again["method"] == "memit"
+
+
+def test_a_file_that_names_several_blocks_asks_for_one(folder: Path) -> None:
+    file = folder / "blocks.json"
+    file.write_text(json.dumps({"alg_name": "MEMIT", "layers": [0, 1], "mom2_update_weight": 8}))
+    options = ["--hyperparameters", str(file)]
+    assert main([*words(folder), *options]) == 0  # --layer chooses one
+    some = [word for word in words(folder) if word not in ("--layer", "1")]
+    with pytest.raises(
+        UserError, match=r"in one block.*name 0, 1: choose one of them with --layer"
+    ):
+        main([*some, *options])
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
+        (["--batch", "0"], "must be 1 or more"),
+        (["--weight", "8"], "rome has no parameter weight"),
         (["--journal", "j"], "--journal is for edits that are made: add --perform"),
         (["--save-after", "2"], "--save-after is for edits that are made"),
         (["--method", "memo"], "invalid choice"),
