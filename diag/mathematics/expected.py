@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -122,22 +123,28 @@ def _chunk(
     prior: Prior, own: slice, spread: Tensor, *, clamp: float, reach: float, batch: int
 ) -> tuple[Float[Tensor, "c d_mlp"], Float[Tensor, " c"]]:
     """X and E‖r‖² of some edits, S being known before the first of them."""
-    steps, keys, apart_keys = prior.steps[own], prior.keys[own], prior.apart_keys[own]
-    values, apart = prior.values[own].square(), prior.apart[own].square()
-    subtracts = bool(apart_keys.any())
-    at_key, at_apart = keys @ steps.T, apart_keys @ steps.T  # φ_i(k_t), φ_i(p_t)
-    before = ((keys @ spread) * keys).sum(1)
-    taken = apart_keys @ spread
-    squares = torch.zeros_like(values)
-    for t in range(len(steps)):
-        made = t - t % batch  # edits of the chunk that were made before this one's batch
-        x, share, g = taken[:made], at_key[t, :made], squares[:made]
-        grown = before[t] + g @ share.square()
-        if subtracts:
-            grown = grown + 2 * share @ (x @ keys[t])
-            weights = x @ apart_keys[t] + g * at_apart[t, :made]
-            taken[t] += at_apart[t, :made] @ x + weights @ steps[:made]
-        delta = (clamp**2 * (values[t] + grown.clamp(min=0.0))).clamp(max=reach**2)
-        square = delta + apart[t] + (taken[t] @ apart_keys[t]).clamp(min=0.0)
-        squares[t] = square.nan_to_num(nan=LARGEST_SQUARE).clamp(0.0, LARGEST_SQUARE)
-    return taken, squares
+    rows, keys_of, apart_of = prior.steps[own], prior.keys[own], prior.apart_keys[own]
+    # In NumPy, whose small products begin at once: a list has thousands of them, one by one.
+    steps, keys, apart_keys = rows.numpy(), keys_of.numpy(), apart_of.numpy()
+    values, apart = prior.values[own].square().tolist(), prior.apart[own].square().tolist()
+    subtracts = bool(apart_of.any())
+    at_key, at_apart = (keys_of @ rows.T).numpy(), (apart_of @ rows.T).numpy()  # φ_i(k_t), φ_i(p_t)
+    at_key_squared = at_key**2
+    before = ((keys_of @ spread) * keys_of).sum(1).tolist()
+    taken = (apart_of @ spread).numpy()
+    squares = np.zeros(len(rows))
+    with np.errstate(over="ignore", invalid="ignore"):  # the model is gone: see below
+        for t in range(len(rows)):
+            made = t - t % batch  # edits of the chunk that were made before this one's batch
+            g = squares[:made]
+            grown, further = before[t] + at_key_squared[t, :made] @ g, 0.0
+            if subtracts:
+                x = taken[:made]
+                grown += 2 * at_key[t, :made] @ (x @ keys[t])
+                weights = x @ apart_keys[t] + g * at_apart[t, :made]
+                taken[t] += at_apart[t, :made] @ x + weights @ steps[:made]
+                further = taken[t] @ apart_keys[t]
+            delta = min(clamp**2 * (values[t] + max(grown, 0.0)), reach**2)
+            square = delta + apart[t] + max(further, 0.0)
+            squares[t] = min(square, LARGEST_SQUARE) if square == square else LARGEST_SQUARE
+    return torch.from_numpy(taken), torch.from_numpy(squares)

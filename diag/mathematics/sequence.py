@@ -144,16 +144,20 @@ def entangled(
         largest magnitudes first.
     """
     worst: list[tuple[int, int, float]] = []
+    # Seven digits order the pairs as well as sixteen, in half the time and memory.
+    coarse_steps, coarse_keys = steps.float(), keys.float()
     for start in range(0, len(steps), CHUNK):
         stop = min(start + CHUNK, len(steps))
-        share = keys[:stop] @ steps[start:stop].T
-        earlier = torch.arange(stop)[:, None] < torch.arange(start, stop)
-        size = torch.where(earlier, share.abs(), -1.0).flatten()
-        values, places = size.topk(min(most, size.numel()))
+        size = (coarse_keys[:stop] @ coarse_steps[start:stop].T).abs_()
+        # Of the chunk's own edits only the earlier ones count; a pair is no pair of the other.
+        own = torch.ones(stop - start, stop - start, dtype=torch.bool).tril()
+        size[start:].masked_fill_(own, -1.0)
+        # A large topk is slow: first the best partner of each edit, of which few can matter.
+        best = size.amax(1).topk(min(most, stop)).indices
+        values, places = size[best].flatten().topk(min(most, len(best) * (stop - start)))
         width = stop - start
-        worst += [
-            (place // width, start + place % width, float(share.flatten()[place]))
-            for value, place in zip(values.tolist(), places.tolist(), strict=True)
-            if value >= 0
-        ]
+        for value, place in zip(values.tolist(), places.tolist(), strict=True):
+            i, j = int(best[place // width]), start + place % width
+            if value >= 0:
+                worst.append((i, j, float(keys[i] @ steps[j])))
     return sorted(worst, key=lambda pair: -abs(pair[2]))[:most]

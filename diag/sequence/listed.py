@@ -127,21 +127,24 @@ def _keys(
     placed = shared.place([edits.cases[i].request for i in some])
     able = [at for at in placed if isinstance(at, Placed)]
     captured = shared.capture(able)
-    keys: list[Tensor] = []
+    keys = torch.empty(len(able), 2, captured.distinct.shape[1], dtype=torch.float64)
     for start in range(0, len(able), JUDGED_AT_ONCE):  # few stay in the caches
-        in_contexts = captured.of(slice(start, start + JUDGED_AT_ONCE))
-        keys += torch.stack([in_contexts[:, 0], in_contexts.mean(1)], dim=1)
-    own = iter(keys)
+        here = slice(start, start + JUDGED_AT_ONCE)
+        in_contexts = captured.of(here)
+        keys[here, 0], keys[here, 1] = in_contexts[:, 0], in_contexts.mean(1)
+    own = zip(
+        keys, keys.isfinite().all(2).all(1).tolist(), keys.any(2).all(1).tolist(), strict=True
+    )
     read: list[tuple[int, Placed | str, Tensor | None]] = []
     for i, at in zip(some, placed, strict=True):
         if isinstance(at, UserError):
             read.append((i, str(at), None))
             continue
-        key = next(own)
+        key, is_finite, is_long = next(own)
         why_not = None
-        if not key.isfinite().all():
+        if not is_finite:
             why_not = f"its keys are not finite in {shared.model.dtype}: use float32"
-        elif not key.any(1).all():
+        elif not is_long:
             why_not = f"its key in layer {shared.layer} is zero: there is no direction"
         read.append((i, why_not or at, None if why_not else key))
     return read
