@@ -1,6 +1,7 @@
-"""Kills runs of diag.verify at random moments: do they end like an undisturbed one?
+"""Kills diag.verify or diag.sequence at random moments: do they end like an undisturbed run?
 
     python -m benchmarks.verify_killed --kills 10 --edits 6
+    python -m benchmarks.verify_killed --what sequence --kills 30 --edits 6
 
 A killed run goes on from its journal; one that gets through begins again.
 """
@@ -20,6 +21,14 @@ from typing import Any
 
 from probes import bundled
 
+WORDS = {
+    "verify": ["diag.verify", "--edits", str(bundled.facts_path())],
+    "sequence": [
+        "diag.sequence", str(bundled.facts_path()), "--perform", "--method", "memit_seq",
+        "--weight", "512", "--batch", "2",
+    ],
+}  # fmt: skip
+
 
 def read(path: Path) -> Any:
     """The document without when and by which command it was made."""
@@ -30,15 +39,15 @@ def read(path: Path) -> Any:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--what", choices=tuple(WORDS), default="verify")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--edits", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     generator = random.Random(options.seed)
     words = [
-        sys.executable, "-m", "diag.verify", "--edits", str(bundled.facts_path()),
-        "--limit", str(options.edits), "--max-texts", "5", "--generated-tokens", "8",
-        "--quiet", "--json",
+        sys.executable, "-m", *WORDS[options.what], "--limit", str(options.edits), "--max-texts",
+        "5", "--generated-tokens", "8", "--quiet", "--json",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         undisturbed, killed = (Path(folder) / name for name in ("undisturbed", "killed"))
