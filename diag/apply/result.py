@@ -10,6 +10,9 @@ from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
+
+    from reports.figures.picture import Picture
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,6 +56,12 @@ class Applied(envelope.Saved):
                 for edit in self.edits
             ]
         )
+
+    def plot_shares(self, *, ax: Axes | None = None) -> Picture:
+        """What the model answers before its edits and after."""
+        from reports.figures.picture import of_document
+
+        return of_document("shares", self.document, ax=ax)
 
     def __repr__(self) -> str:
         return (

@@ -10,6 +10,9 @@ from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
+
+    from reports.figures.picture import Picture
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,6 +38,12 @@ class HardCases(envelope.Saved):
         from reports.markdown import render
 
         return render(self.document)
+
+    def plot_broken(self, *, ax: Axes | None = None) -> Picture:
+        """The share of performed edits that broke the model, by arm, hard and easy."""
+        from reports.figures.picture import of_document
+
+        return of_document("broken", self.document, ax=ax)
 
     def __repr__(self) -> str:
         groups = self.document["groups"]

@@ -10,6 +10,9 @@ from rome_diagnosis import envelope
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.axes import Axes
+
+    from reports.figures.picture import Picture
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,6 +37,12 @@ class TaskScores(envelope.Saved):
 
         rows = [{"task": name} | dict(task) for name, task in self.tasks.items()]
         return pd.DataFrame(rows).drop(columns="others").set_index("task")
+
+    def plot_scores(self, *, ax: Axes | None = None) -> Picture:
+        """The score in each task, one standard error to either side."""
+        from reports.figures.picture import of_document
+
+        return of_document("scores", self.document, ax=ax)
 
     def __repr__(self) -> str:
         scores = ", ".join(f"{name} {task['score']:.3g}" for name, task in self.tasks.items())

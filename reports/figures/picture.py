@@ -17,6 +17,7 @@ from reports.figures import (
     projections,
     sequence,
     several,
+    shares,
     surrogate,
     sweep,
 )
@@ -43,6 +44,9 @@ FIGURES: Mapping[str, Mapping[str, Callable[[Document], Drawing | None]]] = {
         "tasks": surrogate.tasks, "damage": surrogate.damage,
         "first_tokens": surrogate.first_tokens,
     },
+    "diag.apply/1": {"shares": shares.applied},
+    "diag.hardcases/1": {"broken": shares.broken},
+    "diag.tasks/1": {"scores": shares.tasks},
     "diag.compare/1": {
         "panels": several.panels, "damage": several.damage, "first_tokens": several.first_tokens,
     },

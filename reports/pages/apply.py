@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reports.figures import shares
 from reports.numbers import chance, counted, number, percent, share_of
 from reports.tables import arms, editors, setup, verdicts
 from rome_diagnosis.text import line
@@ -27,7 +28,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
 
     Args:
         document: A ``diag.apply/1`` document.
-        figures: Whether to draw figures; there are none.
+        figures: Whether to draw figures.
 
     Returns:
         The template's values.
@@ -38,6 +39,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "outcome": verdicts.label(document["outcome"]),
         "headline": headline(document), "reasons": document["outcome_reasons"],
         "head": HEAD, "rows": [row(edit) for edit in edits[:LISTED]], "n": len(edits),
+        "figure": shares.applied(document) if figures else None,
         "prefixed": PREFIXED if any(edit["needs_prefix"] for edit in edits) else None,
         "says": says(document), "written": written(document), "undo": UNDO,
         "notes": setup.notes(document), "measured_with": setup.measured_with(document),

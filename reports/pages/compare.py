@@ -11,7 +11,7 @@ from reports.pages import sections
 from reports.tables import editors, setup, verdicts
 
 Document = Mapping[str, Any]
-HEAD = ("Diagnosis", "editor", "verdict", "ρ", "damage at most", "at first tokens",
+HEAD = ("Diagnosis", "editor", "verdict", "ρ", "damage at most", "expected", "first tokens at most",
         "share at the bare prompt", "at prefixed prompts")  # fmt: skip
 CAPTION = (
     "A line for each diagnosis. Dashed: the limit below which damage is safe; for ρ, below which "
@@ -49,12 +49,18 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
 
 
 def _lines(own: Document, shown: list[editors.Shown]) -> list[tuple[str, ...]]:
-    figures = ("relative_bound", "relative_bound_first_tokens", "bare", "prefixed")
     return [
         (
             own["label"], editor.short, verdicts.label(of["verdict"]).text.lower(),
-            number(own["ratio"]), *(percent(of[figure]) for figure in figures),
+            number(own["ratio"]), percent(of["relative_bound"]), percent(_expected(of)),
+            percent(of["relative_bound_first_tokens"]), percent(of["bare"]),
+            percent(of["prefixed"]),
         )
         for editor in shown
         if (of := own["editors"].get(editor.name))
     ]  # fmt: skip
+
+
+def _expected(of: Document) -> float | None:
+    bound, share = of["relative_bound"], of.get("expected_share")
+    return None if bound is None or share is None else bound * share

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reports.figures import shares
 from reports.numbers import counted, number, percent, share, times
 from reports.tables import setup, verdicts
 from rome_diagnosis.editors import ARMS, PUBLISHED
@@ -26,7 +27,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
 
     Args:
         document: A ``diag.hardcases/1`` document.
-        figures: Whether to draw figures; there are none.
+        figures: Whether to draw figures.
 
     Returns:
         The template's values.
@@ -43,6 +44,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "title": f"Hard edits of {document['model']['name']}, block {document['site']['layer']}",
         "headline": headline(document),
         "facts": facts(document),
+        "figure": shares.broken(document) if figures else None,
         "tables": [table for table in tables if table[2]],
         "notes": setup.notes(document),
         "measured_with": setup.measured_with(document),

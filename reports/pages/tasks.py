@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from reports.figures import shares
 from reports.numbers import counted, number, percent
 from reports.pages import sections
 
@@ -17,7 +18,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
 
     Args:
         document: A ``diag.tasks/1`` document.
-        figures: There are none.
+        figures: Whether to draw figures.
 
     Returns:
         The template's values.
@@ -42,6 +43,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
                     )
                     for name, task in tasks.items()
                 ],
+                figures=[(shares.tasks(document), "The same scores.")] if figures else (),
             )
         ],
     )  # fmt: skip

@@ -18,7 +18,7 @@ COLUMN = """(n) => [...document.querySelectorAll('.riskiest > tbody > tr')]
 KINDS = (
     "keys", "all", "identity", "first_token", "group", "screened", "moments", "sequence", "sweep",
     "compare",
-    "batch", "apply", "hardcases",
+    "batch", "apply", "hardcases", "tasks", "surrogate",
 )  # fmt: skip
 
 

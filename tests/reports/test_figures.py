@@ -202,3 +202,32 @@ def test_every_figure_of_a_page_is_a_page_of_one_pdf(
     content = path.read_bytes()
     assert content.startswith(b"%PDF") and b"CreationDate" not in content
     assert len(re.findall(rb"/Type /Page\b", content)) == len(shown)
+
+
+def test_shares_stand_where_the_document_has_them() -> None:
+    cards, scores = sample("hardcases"), sample("tasks")
+    axes = Figure().subplots()
+    drawn = pictures.of_document("broken", cards, ax=axes)
+    hard = cards["groups"]["hard"]["performed"]
+    (line,) = (line for line in axes.lines if line.get_label() == "hard edits")
+    assert sorted(line.get_xdata()) == sorted(100 * of["mean"] for of in hard.values())
+    ends = [tuple(line.get_xdata()) for line in axes.lines]
+    assert (100 * hard["rome"]["low"], 100 * hard["rome"]["high"]) in ends
+    assert "ROME" in drawn.drawing.alt
+    assert pictures.of_document("scores", scores).axes.has_data()
+    for group in cards["groups"].values():
+        group["performed"] = None
+    with pytest.raises(UserError, match="not measured"):
+        pictures.of_document("broken", cards)
+
+
+def test_an_edit_is_shown_before_and_after() -> None:
+    document = sample("apply")
+    axes = Figure().subplots()
+    pictures.of_document("shares", document, ax=axes)
+    lines = {line.get_label(): list(line.get_xdata()) for line in axes.lines}
+    asked = [edit["after"]["prefixed"] for edit in document["edits"]]
+    for when in ("before", "after"):
+        expected = 100 * sum(own[f"p_{when}"] for own in asked) / len(asked)
+        assert lines[f"{when} the edits"][1] == pytest.approx(expected)
+        assert lines[f"{when} the edits"][-1] == 100 * document["recall"][when]

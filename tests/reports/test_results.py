@@ -10,12 +10,16 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from diag.apply.result import Applied
 from diag.batch.result import Batch
 from diag.covariance.result import SecondMoments
+from diag.hardcases.result import HardCases
 from diag.keys.result import KeyDiagnosis
 from diag.screen.result import Screening
 from diag.sequence.result import Trajectory
+from diag.surrogate.result import Surrogate
 from diag.sweep.result import LayerSweep
+from diag.tasks.result import TaskScores
 from diag.verify.result import Comparison, Verification
 from probes.first_token.run import FirstTokenProbes
 from reports.document import read
@@ -30,6 +34,10 @@ RESULTS: dict[str, Any] = {
     "Screening": lambda: Screening(str(FOLDER / "screen.parquet"), sample("screen")),
     "SecondMoments": lambda: SecondMoments(sample("covariance")),
     "LayerSweep": lambda: LayerSweep(sample("sweep")),
+    "Applied": lambda: Applied(sample("apply"), "folder"),
+    "HardCases": lambda: HardCases("records.json", sample("hardcases")),
+    "TaskScores": lambda: TaskScores(sample("tasks")),
+    "Surrogate": lambda: Surrogate(sample("surrogate")),
     "Batch": lambda: Batch(sample("batch")),
     "Trajectory": lambda: Trajectory(sample("sequence_performed")),
     "FirstTokenProbes": lambda: FirstTokenProbes(sample("first_token"), []),
