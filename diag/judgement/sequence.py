@@ -74,8 +74,9 @@ class Case:
         n: How many edits there are.
         checked: Whether damage could be checked.
         dangerous: Indices of edits that are dangerous alone, as the list was given.
-        repaired: How many of them the remedy makes safe; ``None`` where it cannot take the
-            method's place.
+        repaired: How many of them are not dangerous with the remedy; ``None`` where it cannot take
+            the method's place.
+        unclear: How many of these cannot be called safe with it either.
         harm_at: Number of edits after which the list harms the model without these.
         collapse_at: The same of collapse.
         farthest: The method with which the list gets farthest.
@@ -89,6 +90,7 @@ class Case:
     checked: bool
     dangerous: Sequence[int]
     repaired: int | None
+    unclear: int
     harm_at: int | None
     collapse_at: int | None
     farthest: str
@@ -117,7 +119,8 @@ def advice(case: Case) -> list[str]:
         if (sentence := part(case)) is not None
     ] or ["Nothing speaks against making the list as it is."]
     remedy = EDITORS[REMEDY].short
-    if case.method == REMEDY or any(remedy in sentence for sentence in sentences):
+    farthest = case.farthest == REMEDY and _editor(case)
+    if case.method == REMEDY or case.repaired or farthest:
         sentences.append(
             f"Prompts that begin with their subject answer {remedy} after a prefix only."
         )
@@ -131,11 +134,17 @@ def _weak(case: Case) -> str | None:
 def _dangerous(case: Case) -> str | None:
     if not case.dangerous:
         return None
+    remedy = EDITORS[REMEDY].short
     if len(case.dangerous) == case.n:
-        each = "The one edit of the list is" if case.n == 1 else f"All {case.n:,} edits are"
-        return (
-            f"{each} dangerous alone: try another layer, another method or a smaller clamp factor."
-        )
+        each, them = ("The one edit of the list is", "it") if case.n == 1 else (
+            f"All {case.n:,} edits are", "them")  # fmt: skip
+        if case.method == REMEDY or case.repaired is None:
+            other = "another layer, another method or a smaller clamp factor"
+            return f"{each} dangerous alone: try {other}."
+        if not case.repaired:
+            other = "another layer or a smaller clamp factor"
+            return f"{each} dangerous alone, with {remedy} too: try {other}."
+        return f"{each} dangerous alone: make {them} with {remedy}, {_remedied(case)}."
     named = ", ".join(f"{i + 1:,}" for i in case.dangerous[:NAMED])
     more = len(case.dangerous) - NAMED
     which = f"edit{'s' * (len(case.dangerous) > 1)} {named}" + (
@@ -143,12 +152,22 @@ def _dangerous(case: Case) -> str | None:
     )
     if case.method == REMEDY or case.repaired is None:
         return f"Leave out {which}: each is dangerous alone."
-    remedy = EDITORS[REMEDY].short
-    rest = len(case.dangerous) - case.repaired
-    text = f"Leave out {which}, or make them with {remedy}"
+    if not case.repaired:
+        return f"Leave out {which}: each is dangerous alone, with {remedy} too."
+    return f"Leave out {which}, or make them with {remedy}, {_remedied(case)}."
+
+
+def _remedied(case: Case) -> str:
+    """What the remedy does to the dangerous edits; ``unclear`` is not ``safe``."""
+    rest = len(case.dangerous) - (case.repaired or 0)
     if rest:
-        return f"{text}, which still leaves {rest:,} dangerous."
-    return f"{text}, which makes each of them safe by itself."
+        return f"which still leaves {rest:,} dangerous"
+    one = len(case.dangerous) == 1
+    if case.unclear:
+        which = "it" if one else f"{case.unclear:,} of them"
+        none = "it is not dangerous" if one else "none of them is dangerous"
+        return f"with which {none} alone, though {which} cannot be called safe"
+    return f"which makes {'it' if one else 'each of them'} safe by itself"
 
 
 def _length(case: Case) -> str | None:

@@ -175,15 +175,16 @@ def _at(of: Forecast, at: int, where: str) -> Mapping[str, float]:
 
 def _case(outlook: Outlook, method: str, weak: str | None) -> Case:
     without, remedied = outlook.without, outlook.editors.get(REMEDY)
-    safe = {"safe", "unclear"}
+    repaired = [] if remedied is None else [
+        remedied.verdicts[i] for i in outlook.dangerous if remedied.verdicts[i] not in DANGEROUS
+    ]  # fmt: skip
     return Case(
         method=method,
         n=len(outlook.listed),
         checked=outlook.not_checked is None,
         dangerous=[outlook.listed.indices[i] for i in outlook.dangerous],
-        repaired=None
-        if remedied is None
-        else sum(remedied.verdicts[i] in safe for i in outlook.dangerous),
+        repaired=None if remedied is None else len(repaired),
+        unclear=repaired.count("unclear"),
         harm_at=None if without is None else looks.harm_at(without),
         collapse_at=None if without is None else looks.collapse_at(without),
         farthest=max(

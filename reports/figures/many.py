@@ -85,6 +85,7 @@ def _histogram(
 
     def paint(axes: Axes) -> None:
         import seaborn as sns
+        from matplotlib.ticker import MaxNLocator
 
         for group, (colour, _) in GROUPS:
             if group in groups:
@@ -95,11 +96,14 @@ def _histogram(
                 )  # fmt: skip
         if log:
             axes.set_xscale("log")
-            # The last limit's name stands to the right of its line, even where no edit does.
-            last = max((at for at, *_ in lines), default=low)
-            axes.set_xlim(
-                10**start, 10 ** max(end, math.log10(last) + NAME_SHARE * (end - start))
-            )  # fmt: skip
+            # Names of limits stand to the left of the first line and to the right of the last, even
+            # where no edit does.
+            first, last = (
+                math.log10(of((at for at, *_ in lines), default=low)) for of in (min, max)
+            )
+            room = NAME_SHARE * (end - start)
+            axes.set_xlim(10 ** min(start, first - room), 10 ** max(end, last + room))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         for (at, text, colour), side in zip(sorted(lines), ("right", "left"), strict=False):
             limit(axes, at, text, colour=colour, align=side)
         axes.set_xlabel(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from diag.judgement import limits
@@ -231,3 +233,22 @@ def test_an_edit_is_shown_before_and_after() -> None:
         expected = 100 * sum(own[f"p_{when}"] for own in asked) / len(asked)
         assert lines[f"{when} the edits"][1] == pytest.approx(expected)
         assert lines[f"{when} the edits"][-1] == 100 * document["recall"][when]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
+def test_few_edits_are_counted_in_whole_numbers_and_no_limit_is_cut(
+    scale: float, group: Document
+) -> None:
+    group = {**group, "edits": copy.deepcopy(group["edits"][:3])}
+    for i, edit in enumerate(group["edits"]):
+        edit["arms"]["rome"]["damage"]["relative"] = scale * (1 + i)
+    drawn = many.damage(edits(group), {"damage_safe": 0.1, "damage_collapse": 0.85})
+    assert drawn
+    figure = drawn.figure()
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    assert all(tick == int(tick) for tick in axes.get_yticks())
+    frame = figure.bbox
+    for text in axes.texts:
+        box = text.get_window_extent()
+        assert frame.x0 <= box.x0 and box.x1 <= frame.x1, text.get_text()

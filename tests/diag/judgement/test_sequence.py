@@ -1,0 +1,52 @@
+"""Advice on a list names the remedy where that helps, and calls nothing safe that is unclear."""
+
+from __future__ import annotations
+
+import pytest
+
+from diag.judgement.sequence import Case, advice
+
+
+def case(
+    n: int, dangerous: int, repaired: int | None, unclear: int = 0, method: str = "rome"
+) -> Case:
+    return Case(
+        method=method, n=n, checked=True, dangerous=list(range(dangerous)), repaired=repaired,
+        unclear=unclear, harm_at=None, collapse_at=None, farthest=method, lost=0, pairs=0,
+        weak=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (case(3, 3, 3), "All 3 edits are dangerous alone: make them with C-ROME, which makes each "
+                        "of them safe by itself."),
+        (case(1, 1, 1), "The one edit of the list is dangerous alone: make it with C-ROME, which "
+                        "makes it safe by itself."),
+        (case(3, 3, 3, 2), "All 3 edits are dangerous alone: make them with C-ROME, with which "
+                           "none of them is dangerous alone, though 2 of them cannot be called "
+                           "safe."),
+        (case(3, 3, 1), "All 3 edits are dangerous alone: make them with C-ROME, which still "
+                        "leaves 2 dangerous."),
+        (case(3, 3, 0), "All 3 edits are dangerous alone, with C-ROME too: try another layer or a "
+                        "smaller clamp factor."),
+        (case(3, 3, 0, method="c_rome"), "All 3 edits are dangerous alone: try another layer, "
+                                         "another method or a smaller clamp factor."),
+        (case(9, 2, 2), "Leave out edits 1, 2, or make them with C-ROME, which makes each of them "
+                        "safe by itself."),
+        (case(9, 2, None, method="memit"), "Leave out edits 1, 2: each is dangerous alone."),
+        (case(9, 1, 0), "Leave out edit 1: each is dangerous alone, with C-ROME too."),
+        (case(9, 1, 1, 1), "Leave out edit 1, or make them with C-ROME, with which it is not "
+                           "dangerous alone, though it cannot be called safe."),
+    ],
+)  # fmt: skip
+def test_dangerous_edits_are_given_the_remedy_that_helps(given: Case, said: str) -> None:
+    sentences = advice(given)
+    assert sentences[0] == said
+    after_a_prefix = any("after a prefix only" in sentence for sentence in sentences)
+    assert after_a_prefix == ((given.repaired or 0) > 0 or given.method == "c_rome")
+
+
+def test_nothing_dangerous_is_left_alone() -> None:
+    assert advice(case(3, 0, 0)) == ["Nothing speaks against making the list as it is."]
