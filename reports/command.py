@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import io
@@ -36,18 +37,8 @@ TEXTS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: If a result cannot be read or shown, or the output not be written.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = command.parser(
         "reports", "Renders saved results: one, or a diagnosis and a verification of one edit."
     )
@@ -64,7 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--verbose", action="store_true", help="print everything a diagnosis measured, not 15 lines"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: The command line, without the program's name.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: If a result cannot be read or shown, or the output not be written.
+    """
+    options = build_parser().parse_args(arguments)
     from reports.document import read  # after --help, which need not wait for the schemas
 
     render = None if options.output is None else renderer(options.output)

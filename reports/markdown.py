@@ -207,7 +207,7 @@ def _many(shown: dict[str, Any]) -> list[str]:
     if shown["n"] > LISTED:
         lines += [line(f"The {LISTED} riskiest of {number(shown['n'])}."), ""]
     if shown["refused"]:
-        lines += heading(2, "Not measured") + bullets(shown["refused"][:LISTED])
+        lines += heading(2, "Edits left out") + bullets(shown["refused"][:LISTED])
     return lines + repeat([shown["d"]], shown)
 
 

@@ -51,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"{DISTRIBUTION} {__version__}")
         return 0
+    if name == "--print-completion":
+        from rome_diagnosis.completion import SHELLS, script
+
+        if len(rest) != 1:
+            raise UserError(f"--print-completion takes one shell: {', '.join(SHELLS)}")
+        print(script(COMMANDS, rest[0]))
+        return 0
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}"
@@ -76,7 +83,8 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "Each command has --help; rome-diagnosis --version prints the version.",
+            "Each command has --help; rome-diagnosis --version prints the version,",
+            "--print-completion bash (zsh, tcsh) what the shell completes these commands with.",
         ]
     )
 

@@ -33,3 +33,11 @@ def test_every_page_is_in_the_navigation() -> None:
     nav = yaml.safe_load(text)["nav"]
     named = set(re.findall(r"[\w/-]+\.md", str(nav)))
     assert named == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+
+
+def test_the_gallery_shows_every_picture_there_is_and_none_is_large() -> None:
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\((gallery/[\w.]+)\)", page))
+    pictures = {f"gallery/{path.name}": path for path in (DOCS / "gallery").iterdir()}
+    assert named == set(pictures) and len(named) == page.count("![")
+    assert all(path.stat().st_size < 150_000 for path in pictures.values())

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 from probes.bundled import describe
 from rome_diagnosis import command, envelope, files, options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = command.parser(
+        "probes.bundled", "Where the bundled model and its data are, and the model card's figures."
+    )
+    parser.add_argument(
+        "--json", metavar="FILE|-", default=options.UNSET, help="write it all as JSON"
+    )
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,13 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: If the file cannot be written.
     """
-    parser = command.parser(
-        "probes.bundled", "Where the bundled model and its data are, and the model card's figures."
-    )
-    parser.add_argument(
-        "--json", metavar="FILE|-", default=options.UNSET, help="write it all as JSON"
-    )
-    given = vars(parser.parse_args(arguments))
+    given = vars(build_parser().parse_args(arguments))
     description = describe()
     if "json" in given:
         files.check_outputs([given["json"]])

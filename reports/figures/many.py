@@ -103,7 +103,7 @@ def _histogram(
             )
             room = NAME_SHARE * (end - start)
             axes.set_xlim(10 ** min(start, first - room), 10 ** max(end, last + room))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         for (at, text, colour), side in zip(sorted(lines), ("right", "left"), strict=False):
             limit(axes, at, text, colour=colour, align=side)
         axes.set_xlabel(label)
