@@ -67,6 +67,12 @@ class Trajectory(envelope.Saved):
 
         return of_document("efficacy", self.document, ax=ax)
 
+    def plot_tasks(self, *, ax: Axes | None = None) -> Picture:
+        """Scores in downstream tasks over edits, where tasks were asked."""
+        from reports.figures.picture import of_document
+
+        return of_document("tasks", self.document, ax=ax)
+
     def __repr__(self) -> str:
         document, forecast = self.document, self.document["forecast"]
         made = document["performance"]

@@ -38,7 +38,7 @@ FIGURES: Mapping[str, Mapping[str, Callable[[Document], Drawing | None]]] = {
     "diag.sweep/1": {"damage": sweep.damage, "stream": sweep.stream},
     "diag.sequence/1": {
         "damage": sequence.damage, "perplexity": sequence.perplexity,
-        "efficacy": sequence.efficacy,
+        "efficacy": sequence.efficacy, "tasks": sequence.tasks,
     },
     "diag.surrogate/1": {
         "tasks": surrogate.tasks, "damage": surrogate.damage,

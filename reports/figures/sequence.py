@@ -127,6 +127,37 @@ def efficacy(document: Document) -> Drawing | None:
     return Drawing("sequence-efficacy", f"At the last checkpoint: {ends}", paint, top=0.6)
 
 
+def tasks(document: Document) -> Drawing | None:
+    """Scores in downstream tasks over edits; ``None`` where none was asked."""
+    asked = document.get("tasks")
+    points = [point for point in document["checkpoints"] if point.get("tasks")]
+    if not asked or not points:
+        return None
+    at = [0, *(point["edits"] for point in points)]
+
+    def scores(name: str) -> list[float]:
+        return [asked[name]["score"], *(point["tasks"][name]["after"] for point in points)]
+
+    each = {name: scores(name) for name in asked}
+    mean = [sum(values) / len(each) for values in zip(*each.values(), strict=True)]
+
+    def paint(axes: Axes) -> None:
+        for values in each.values():
+            axes.plot(at, [100 * value for value in values], color=DIM, linewidth=0.8)
+        axes.plot(
+            at, [100 * value for value in mean], color=INK, marker="o", markersize=3.5, label="mean"
+        )  # fmt: skip
+        _mark_collapse(axes, document)
+        axes.set_ylim(-3, 103)
+        axes.set_xlabel("edits made")
+        axes.set_ylabel("score, %")
+        legend(axes, columns=1)
+
+    ends = f"from {number(100 * mean[0])} to {number(100 * mean[-1])}{PERCENT}"
+    alt = f"Mean score of {counted(len(each), 'task')} over edits, {ends}"
+    return Drawing("sequence-tasks", alt, paint, top=0.6)
+
+
 def _points(
     document: Document, name: str, scale: float, *, positive: bool = True
 ) -> tuple[list[int], list[float]] | None:

@@ -39,6 +39,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
             "damage": figures_of.damage(document),
             "perplexity": figures_of.perplexity(document),
             "efficacy": figures_of.efficacy(document),
+            "tasks": figures_of.tasks(document),
         } if figures else {},
         "reach_head": sequence.REACH_HEAD, "reaches": sequence.reaches(document),
         "forgetting": sequence.forgetting(document),

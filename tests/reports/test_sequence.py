@@ -98,6 +98,25 @@ def test_what_was_not_measured_has_no_figure(forecast: Document) -> None:
     assert "could not be forecast" in sequence.headline(forecast)
 
 
+def test_tasks_are_drawn_where_they_were_asked(performed: Document) -> None:
+    assert figures.tasks(performed) is None
+    score = {"metric": "acc", "stderr": None, "n": 10, "others": {}}
+    performed["tasks"] = {"piqa": score | {"score": 0.7}, "boolq": score | {"score": 0.5}}
+    for step, point in enumerate(performed["checkpoints"], 1):
+        change = {"metric": "acc", "change_stderr": None, "n": 10}
+        point["tasks"] = {
+            "piqa": change | {"before": 0.7, "after": 0.7 / step},
+            "boolq": change | {"before": 0.5, "after": 0.5},
+        }
+    steps = len(performed["checkpoints"])
+    drawn = figures.tasks(performed)
+    assert drawn is not None
+    assert f"of 2 tasks over edits, from 60 to {100 * (0.7 / steps + 0.5) / 2:.3g}" in drawn.alt
+    assert "Scores in downstream tasks" in words(render(performed))
+    lines = Trajectory(performed).plot_tasks().axes.lines
+    assert [len(line.get_xdata()) for line in lines[:3]] == [steps + 1] * 3
+
+
 def test_a_perplexity_beyond_all_numbers_is_left_out(performed: Document) -> None:
     performed["checkpoints"][-1] |= {"perplexity": None, "ratio": None, "ratio_interval": None}
     drawing = figures.perplexity(performed)
