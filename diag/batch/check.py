@@ -15,7 +15,7 @@ from diag.batch.settings import Workplace
 from diag.judgement import batch as judged
 from diag.judgement.findings import Finding
 from diag.judgement.limits import KEYS_ALIKE
-from diag.judgement.verdict import Verdict, margin
+from diag.judgement.verdict import Verdict, margin, steps
 from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
 from probes.keys.batch import BatchObservation, observe_batch
@@ -52,6 +52,7 @@ class Preflight:
         requests: The edits.
         observation: What the model gave.
         longest: The length of each edit's z − h, or v* − v, at most.
+        expected_share: The share of it that is expected.
         layers: Each layer, ascending.
         family: Every method at the first of them.
     """
@@ -60,6 +61,7 @@ class Preflight:
     requests: tuple[Request, ...]
     observation: BatchObservation
     longest: Float[Tensor, " m"]
+    expected_share: Float[Tensor, " m"]
     layers: tuple[LayerCheck, ...]
     family: tuple[InFamily, ...]
 
@@ -161,14 +163,14 @@ def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
     """
     method, model = workplace.method, workplace.model
     observation = observe_batch(model, requests, workplace.layers, workplace.prefixes)
-    longest = _longest(workplace, observation)
+    longest, share = _lengths(workplace, observation)
     checks: list[LayerCheck] = []
     rest = torch.ones(len(requests), dtype=torch.float64)
     for i, layer in enumerate(workplace.layers):
         part = left(method.spread, len(workplace.layers), i)
         try:
             checked = check_layer(
-                observation.keys[layer], longest * part, longest * part * rest,
+                observation.keys[layer], longest * part, longest * part * rest, share,
                 workplace.geometries[layer], workplace.streams[layer], layer=layer,
             )  # fmt: skip
         except ZeroDivisionError as error:
@@ -180,21 +182,30 @@ def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
         if checked.shares is not None:
             rest = rest * (1 - part * checked.shares.bare).abs()
     return Preflight(
-        workplace, tuple(requests), observation, longest, tuple(checks),
+        workplace, tuple(requests), observation, longest, share, tuple(checks),
         _family(workplace, observation),
     )  # fmt: skip
 
 
-def _longest(workplace: Workplace, observation: BatchObservation) -> Float[Tensor, " m"]:
-    """‖z − h‖ or ‖v* − v‖ at most: ‖δ‖ is clamped, and v may lie apart from what δ is added to."""
-    clamp, method = workplace.chosen.target.clamp_norm_factor, workplace.method
+def _lengths(
+    workplace: Workplace, observation: BatchObservation
+) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+    """‖z − h‖ or ‖v* − v‖ at most, and the share of it that is expected.
+
+    ‖δ‖ is clamped and made in so many steps, and v may lie apart from what δ is added to.
+    """
+    method, stream = workplace.method, observation.stream
+    optimiser = steps(workplace.chosen.target, stream.shape[-1])
     if method.subtract is None:
-        return clamp * observation.stream.norm(dim=1)
-    (layer,) = workplace.layers
-    values = workplace.model.mlp_output(observation.keys[layer], layer)
-    bare = values[:, 0]
-    apart = (bare - combined(values, method.subtract)).norm(dim=1)
-    return clamp * bare.norm(dim=1) + apart
+        added_to, apart = stream, torch.zeros(len(stream), dtype=stream.dtype)
+    else:
+        (layer,) = workplace.layers
+        values = workplace.model.mlp_output(observation.keys[layer], layer)
+        added_to = values[:, 0]
+        apart = (added_to - combined(values, method.subtract)).norm(dim=1)
+    delta = optimiser.clamp * added_to.norm(dim=1)
+    longest = delta + apart
+    return longest, ((delta.clamp(max=optimiser.reach) + apart) / longest).nan_to_num(nan=1.0)
 
 
 def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFamily, ...]:

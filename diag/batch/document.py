@@ -219,6 +219,7 @@ def _edits(preflight: Preflight, cases: Sequence[EditCase]) -> list[dict[str, An
                 "token_index": lookup.index,
                 "is_first_token": lookup.is_first_token,
                 "longest": float(preflight.longest[i]),
+                "expected_share": float(preflight.expected_share[i]),
                 "key_length": float(first.lengths[i]),
                 "response": each_response[i],
                 "received_bare": _at(preflight.bare, i),

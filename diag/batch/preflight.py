@@ -42,13 +42,13 @@ class Damage:
     """Root mean square changes before targets are known.
 
     Attributes:
-        expected: Of the MLP's output over the corpus, with residuals as long as they are likely to
-            be and no direction in common; ``None`` without a corpus moment.
+        expected: Of the MLP's output over the corpus, with residuals as long as they usually get
+            and no direction in common; ``None`` without a corpus moment.
         bound: At most, whatever the residuals' directions.
         whatever_keys: The method's own bound, whatever the keys; ``None`` where it has none.
         relative_expected: ``expected`` in the residual stream, in units of its median norm.
         relative_bound: The smaller of the two bounds there.
-        relative_first_tokens: Expected at first tokens.
+        relative_first_tokens: At first tokens, with residuals at full length.
         not_checked: Why nothing relative can be given; ``None`` where it can.
     """
 
@@ -92,6 +92,7 @@ def check_layer(
     keys: Float[Tensor, "m n_ctx d_mlp"],
     longest: Float[Tensor, " m"],
     likely: Float[Tensor, " m"],
+    expected_share: Float[Tensor, " m"],
     geometry: Geometry,
     stream: Stream,
     *,
@@ -103,6 +104,7 @@ def check_layer(
         keys: Each edit's keys under contexts 0…n.
         longest: The length each edit's residual can have at most.
         likely: The same, less what lower layers will have written.
+        expected_share: The share of either that a usual δ reaches.
         geometry: The layer under the method.
         stream: The residual stream after the layer.
         layer: The block.
@@ -127,7 +129,7 @@ def check_layer(
     else:
         condition = update.condition_number if geometry.method.together else 1.0
         shares, cross = shares_of(update, keys, stream), update.response(keys[:, 0])
-        damage = damage_of(update, longest, likely, geometry, stream)
+        damage = damage_of(update, longest, likely, expected_share, geometry, stream)
     return LayerCheck(
         layer, regulariser, condition, cosines, lengths, shares, cross, damage, geometry.rank
     )
@@ -161,6 +163,7 @@ def damage_of(
     update: Update,
     longest: Float[Tensor, " m"],
     likely: Float[Tensor, " m"],
+    expected_share: Float[Tensor, " m"],
     geometry: Geometry,
     stream: Stream,
 ) -> Damage:
@@ -170,6 +173,7 @@ def damage_of(
         update: The update.
         longest: The length each edit's residual can have at most.
         likely: The same, less what lower layers will have written.
+        expected_share: The share of either that a usual δ reaches.
         geometry: The layer under the method.
         stream: The residual stream after the layer.
 
@@ -190,7 +194,8 @@ def damage_of(
         return Damage(None, None, whatever_keys, None, None, None, why_not)
     sensitivity = update.sensitivity(moment)
     pairs = torch.outer(longest, longest)
-    expected = max(float((sensitivity.diagonal() * likely.square()).sum()), 0.0) ** 0.5
+    usual = (likely * expected_share).square()
+    expected = max(float((sensitivity.diagonal() * usual).sum()), 0.0) ** 0.5
     bound = float((sensitivity.abs() * pairs).sum()) ** 0.5
     if why_not is not None or stream.unit is None or scale is None:
         return Damage(expected, bound, whatever_keys, None, None, None, why_not)

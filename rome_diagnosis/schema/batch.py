@@ -210,6 +210,8 @@ class BatchEdit(TypedDict):
         token_index: That token's index.
         is_first_token: Whether nothing precedes it.
         longest: The length that its z − h, or v* − v, can have at most.
+        expected_share: The share of it that is expected, below 1 where Adam's steps usually end
+            before the clamp.
         key_length: kᵀGk at the first edited layer: what M's regulariser is read against.
         response: φ at the first edited layer; null where M is singular.
         received_bare: The share of its change that its bare prompt receives over all layers.
@@ -224,6 +226,7 @@ class BatchEdit(TypedDict):
     token_index: Count
     is_first_token: bool
     longest: Size
+    expected_share: NotRequired[Share]
     key_length: Number
     response: Received | None
     received_bare: Number | None

@@ -1,0 +1,55 @@
+"""A batch checked beforehand: one edit is judged as ``diag.keys`` judges it, however few steps."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from diag.batch.check import check
+from diag.keys.judge import judge
+from probes.keys.observe import observe
+from probes.target_value.hyperparameters import Hyperparameters
+from tests.diag.batch.conftest import CASES, PREFIXES
+
+STEPS = (Hyperparameters(), Hyperparameters(evaluations=3, learning_rate=0.01))
+
+
+def with_target(workplace, target: Hyperparameters):
+    chosen = dataclasses.replace(workplace.chosen, target=target)
+    return dataclasses.replace(workplace, chosen=chosen)
+
+
+@pytest.mark.parametrize("name", ["rome", "c_rome", "p_rome"])
+@pytest.mark.parametrize("target", STEPS)
+def test_one_edit_is_expected_to_do_what_its_diagnosis_says(
+    workplace_of, name: str, target: Hyperparameters
+) -> None:
+    workplace = with_target(workplace_of(name), target)
+    (layer,) = workplace.layers
+    for case in CASES:
+        found = check(workplace, [case.request])
+        observation = observe(workplace.model, case.request, layer, PREFIXES)
+        alone = judge(observation, workplace.moments[layer], hyperparameters=target, seed=0)
+        bound, damage = alone.damage[name], found.layers[0].damage
+        assert bound.relative_bound is not None
+        share = float(found.expected_share[0])
+        assert share == pytest.approx(bound.expected_share, rel=1e-9)
+        assert damage.relative_bound == pytest.approx(bound.relative_bound, rel=1e-6)
+        assert damage.relative_expected == pytest.approx(share * bound.relative_bound, rel=1e-6)
+        assert damage.relative_first_tokens == pytest.approx(
+            bound.relative_bound_first_tokens, rel=1e-6
+        )
+        assert (share < 1) == (target is not STEPS[0])
+
+
+@pytest.mark.parametrize("name", ["memit", "alphaedit"])
+def test_few_steps_make_less_expected_and_nothing_less_possible(workplace_of, name: str) -> None:
+    requests = [case.request for case in CASES]
+    full, few = (check(with_target(workplace_of(name), target), requests) for target in STEPS)
+    assert torch.equal(full.longest, few.longest)
+    assert bool((few.expected_share < full.expected_share).all())
+    for one, other in zip(full.layers, few.layers, strict=True):
+        assert one.damage.bound == other.damage.bound
+        assert other.damage.expected < one.damage.expected
