@@ -42,3 +42,19 @@ def _read(name: str) -> dict[str, Any]:
         gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes())
     )
     return document
+
+
+def with_tasks(performed: dict[str, Any]) -> dict[str, Any]:
+    """A list that was performed, as if two tasks had been asked, of which one suffers."""
+    score = {"metric": "acc", "stderr": None, "n": 10}
+    change = {"metric": "acc", "change_stderr": None, "n": 10}
+    performed["tasks"] = {
+        "piqa": score | {"score": 0.7, "others": {}},
+        "boolq": score | {"score": 0.5, "others": {}},
+    }
+    for step, point in enumerate(performed["checkpoints"], 1):
+        point["tasks"] = {
+            "piqa": change | {"before": 0.7, "after": 0.7 / step},
+            "boolq": change | {"before": 0.5, "after": 0.5},
+        }
+    return performed

@@ -25,7 +25,7 @@ from probes.first_token.run import FirstTokenProbes
 from reports.document import read
 from reports.figures.picture import Picture
 from rome_diagnosis.errors import UserError
-from tests.documents import EVIDENCE, FOLDER, sample
+from tests.documents import EVIDENCE, FOLDER, sample, with_tasks
 
 RESULTS: dict[str, Any] = {
     "KeyDiagnosis": lambda: KeyDiagnosis(sample("keys"), torch.zeros(2, 4).double(), None),  # type: ignore[arg-type]
@@ -39,7 +39,7 @@ RESULTS: dict[str, Any] = {
     "TaskScores": lambda: TaskScores(sample("tasks")),
     "Surrogate": lambda: Surrogate(sample("surrogate")),
     "Batch": lambda: Batch(sample("batch")),
-    "Trajectory": lambda: Trajectory(sample("sequence_performed")),
+    "Trajectory": lambda: Trajectory(with_tasks(sample("sequence_performed"))),
     "FirstTokenProbes": lambda: FirstTokenProbes(sample("first_token"), []),
 }
 

@@ -14,7 +14,7 @@ from reports.pages.page import render
 from reports.tables import sequence
 from reports.text.sequence import show
 from rome_diagnosis.errors import UserError
-from tests.documents import sample
+from tests.documents import sample, with_tasks
 from tests.reports.reading import HOSTILE, parse, printed, words
 
 Document = dict[str, Any]
@@ -100,14 +100,7 @@ def test_what_was_not_measured_has_no_figure(forecast: Document) -> None:
 
 def test_tasks_are_drawn_where_they_were_asked(performed: Document) -> None:
     assert figures.tasks(performed) is None
-    score = {"metric": "acc", "stderr": None, "n": 10, "others": {}}
-    performed["tasks"] = {"piqa": score | {"score": 0.7}, "boolq": score | {"score": 0.5}}
-    for step, point in enumerate(performed["checkpoints"], 1):
-        change = {"metric": "acc", "change_stderr": None, "n": 10}
-        point["tasks"] = {
-            "piqa": change | {"before": 0.7, "after": 0.7 / step},
-            "boolq": change | {"before": 0.5, "after": 0.5},
-        }
+    with_tasks(performed)
     steps = len(performed["checkpoints"])
     drawn = figures.tasks(performed)
     assert drawn is not None
