@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.pretrained import predictors
+from benchmarks.pretrained.picture import MODELS, figure
 from benchmarks.pretrained.predictors import (
     PREDICTORS,
     calibration,
@@ -25,6 +26,7 @@ from benchmarks.pretrained.predictors import (
     verdicts,
 )
 from benchmarks.pretrained.tables import read
+from diag.judgement.limits import PERPLEXITY_COLLAPSE
 
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence"
 damage = PREDICTORS["damage"]
@@ -166,3 +168,16 @@ def test_what_readme_says_of_safe_edits_is_in_the_evidence(evidence: Any) -> Non
         rf"damaged: they lost {' and '.join(map(str, lost))} of {asked} other facts",
         readme,
     )
+
+
+def test_the_picture_shows_every_edit_where_it_fell(evidence: Any) -> None:
+    frames = [predictors.table(of) for of in (evidence, read(EVIDENCE / "verified.json.gz"))]
+    frame = pd.concat(frames, ignore_index=True)
+    rome = frame[frame["arm"] == "rome"]
+    for axes in figure(rome).axes:
+        own = rome[rome["model"].map(MODELS) == axes.get_title().split(" edits of ")[1]]
+        drawn = np.concatenate([points.get_offsets() for points in axes.collections])
+        assert len(drawn) == len(own) == int(axes.get_title().split()[0])
+        assert np.allclose(np.sort(drawn[:, 0]), np.sort(own["typical"]))
+        above = drawn[:, 1] >= PERPLEXITY_COLLAPSE.value
+        assert above.sum() == own["collapsed"].sum() > 0
