@@ -55,6 +55,23 @@ def test_every_form_says_the_same_of_a_forecast(forecast: Document) -> None:
         assert "--perform" in form
 
 
+def test_a_method_is_shown_with_what_it_is_tuned_with(forecast: Document) -> None:
+    own = forecast["editors"].pop(forecast["method"])
+    forecast |= {"method": "memit_seq", "batch": 10, "parameters": {"weight": 512.0}}
+    forecast |= {"command": None, "editors": {"memit_seq": own, "new": own}}
+    assert "with MEMIT with history (λ = 512), 10 at a time: " in sequence.headline(forecast)
+    assert [row[0] for row in sequence.reaches_by_editor(forecast)] == ["MEMIT+S", "new"]
+    again = "--method memit_seq --order given --batch 10 --weight 512"
+    page = html.unescape(words(render(forecast)))
+    for form in (page, " ".join(printed(show, forecast, width=400).split())):
+        assert again in form and sequence.headline(forecast) in form
+    assert "edits 10 at a time" in page
+    drawing = figures.damage(forecast)
+    assert drawing is not None
+    labels = [line.get_label() for line in drawing.figure().axes[0].lines]
+    assert "MEMIT+S" in labels and "new" in labels
+
+
 def test_every_form_names_the_culprit(performed: Document) -> None:
     told = " ".join((sequence.culprit(performed) or "").split())
     assert performed["performance"]["culprit"]["subject"] in told

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from diag.apply import record
 from diag.batch.settings import Workplace
 from diag.mathematics import sequence as mathematics
 from diag.mathematics.steps import batches
@@ -21,6 +22,7 @@ from diag.sequence.run import Asked, Performing, foresee
 from diag.verify.one_edit import Bench
 from diag.verify.settings import Settings
 from probes.edited.weights import Total
+from probes.model.load import load
 from probes.request.records import read_edits
 from probes.setup import Prepared
 from rome_diagnosis.errors import UserError
@@ -108,6 +110,12 @@ def test_a_list_in_batches_resumes_to_the_same_document(
         document(setup, file, journal, **{**options, "batch": 3})
     with pytest.raises(UserError, match="no model after 3 edits to save: 5 were made, 2 at a time"):
         document(setup, file, journal, **options, save_model=str(tmp_path / "m"), save_after=3)
+    saved = tmp_path / "saved"
+    document(setup, file, journal, **options, save_model=str(saved), save_after=4)
+    assert len(record.read(saved)["edits"]) == 4
+    assert not torch.equal(load(saved, name="saved").output_weight(LAYER), weights(setup))
+    record.undo(saved)
+    assert torch.equal(load(saved, name="undone").output_weight(LAYER), weights(setup))
     found = validate(whole_run)
     assert (found["method"], found["batch"], found["parameters"]) == ("memit_seq", 2, {"weight": 8})
     assert set(found["editors"]) == set(COUPLED)
@@ -133,6 +141,17 @@ def test_an_edit_without_a_new_object_leaves_its_batch(
     assert performance["failed"] == [{"index": 1, "reason": "it has no new object"}]
     assert performance["made"] == len(cases) - 1
     assert [point["edits"] for point in found["checkpoints"]] == [1, 3]
+
+
+def test_a_list_that_cannot_be_made_is_one_line(setup: Prepared, file: Path) -> None:
+    case = read_edits(file).cases[7]
+    options: dict[str, Any] = {
+        "method": "emmet", "model": setup.model, "layer": LAYER, "prefixes": list(PREFIXES),
+        "second_moment": setup.moment, "quiet": True, "parameters": {"damping": 0.0},
+    }  # fmt: skip
+    with pytest.raises(UserError, match="EMMET cannot make this list 2 at a time: two keys"):
+        sequence([case, case], batch=2, **options)
+    assert sequence([case, case], batch=1, **options).document["forecast"]["damage"]
 
 
 def test_batches_cover_the_list() -> None:
