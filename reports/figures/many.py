@@ -107,7 +107,7 @@ def _histogram(
         for (at, text, colour), side in zip(sorted(lines), ("right", "left"), strict=False):
             limit(axes, at, text, colour=colour, align=side)
         axes.set_xlabel(label)
-        axes.set_ylabel("edits")
+        axes.set_ylabel("number of edits")
         legend(axes, bbox_to_anchor=(0.5, 1.06))
 
     alt = f"{title}. " + "; ".join(
