@@ -11,8 +11,11 @@ from reports.pages import sections
 from reports.tables import editors, setup, verdicts
 
 Document = Mapping[str, Any]
-HEAD = ("Diagnosis", "editor", "verdict", "ρ", "damage at most", "expected", "first tokens at most",
-        "share at the bare prompt", "at prefixed prompts")  # fmt: skip
+HEAD = ("Diagnosis", "editor", "verdict", "ρ", "at most", "expected", "first tokens", "bare prompt")
+MEANING = (
+    "Damage in units of hidden states' norm: at most, as it is expected, and at most at first "
+    "tokens; then the share of the change that the bare prompt receives."
+)
 CAPTION = (
     "A line for each diagnosis. Dashed: the limit below which damage is safe; for ρ, below which "
     "keys are called inconsistent."
@@ -41,7 +44,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         headline=document["summary"],
         sections=[
             sections.Section(
-                "diagnoses", "Each diagnosis, editor by editor", (), HEAD,
+                "diagnoses", "Each diagnosis, editor by editor", (MEANING,), HEAD,
                 [line for own in rows for line in _lines(own, shown)], drawn,
             )
         ],
@@ -54,7 +57,6 @@ def _lines(own: Document, shown: list[editors.Shown]) -> list[tuple[str, ...]]:
             own["label"], editor.short, verdicts.label(of["verdict"]).text.lower(),
             number(own["ratio"]), percent(of["relative_bound"]), percent(_expected(of)),
             percent(of["relative_bound_first_tokens"]), percent(of["bare"]),
-            percent(of["prefixed"]),
         )
         for editor in shown
         if (of := own["editors"].get(editor.name))

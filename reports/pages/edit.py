@@ -14,7 +14,7 @@ from reports.figures import edit
 from reports.numbers import number, percent
 from reports.pages import first_token
 from reports.tables import arms, editors, setup, terms, verdicts
-from reports.tables.advice import advice
+from reports.tables.advice import advice, recommended
 from rome_diagnosis.editors import REMEDY
 from rome_diagnosis.errors import UserError
 
@@ -51,7 +51,8 @@ def view(
         raise UserError("the first-token probes are about different weights or another block")
     per_editor = terms.of_edit(verify) if verify else terms.of_keys(document)
     before, after = document["request"]["prompt"].split("{}", 1)
-    commands = _commands(document)
+    safe = recommended(per_editor, keys)
+    commands = _commands(document, safe[0].editor.name if safe else None)
     return {
         **(first_token.view(probes, figures=figures) if probes else {"w": None}),
         "kind": "edit", "title": _title(document), "d": document, "k": keys, "v": verify,
@@ -145,16 +146,20 @@ def _headline(keys: Document | None, verify: Document | None) -> dict[str, Any]:
     if keys:
         name = editors.judged([shown.name for shown in editors.damaging(keys)])
         label, summary = verdicts.label(str(keys["verdict"])), keys["summary"]
-        relative = keys["damage"][name]["relative_bound"]
-        value, meaning = (
-            (number(keys["denominators"]["ratio"]), f"ρ = {terms.ratio_name()}")
-            if relative is None
-            else (
-                percent(relative),
-                f"of their norm: the most by which {editors.editor(name).label} may change hidden "
-                "states",
+        term = terms.named(terms.of_keys(keys), name)
+        if term is None or term.relative is None:
+            value, meaning = number(keys["denominators"]["ratio"]), f"ρ = {terms.ratio_name()}"
+        elif term.expected is None:
+            value = percent(term.relative)
+            meaning = (
+                f"of their norm: the most by which {term.editor.label} may change hidden states"
             )
-        )
+        else:  # what the verdict's alarms rest on
+            value = percent(term.expected)
+            meaning = (
+                f"of their norm: by how much {term.editor.label} is expected to change hidden "
+                f"states; at most {percent(term.relative)}"
+            )
     else:
         assert verify is not None
         name = editors.judged(verify["arms"])
@@ -194,7 +199,8 @@ def command(document: Document, module: str, rest: str) -> str:
     return f"{shlex.join(words)} {rest}"
 
 
-def _commands(document: Document) -> dict[str, str]:
+def _commands(document: Document, safe: str | None) -> dict[str, str]:
+    """Commands by what they do; the edit that is made ``instead``, with an editor that is safe."""
     model, layer = (
         shlex.quote(str(document["model"]["name"])),
         shlex.quote(str(document["site"]["layer"])),
@@ -205,6 +211,6 @@ def _commands(document: Document) -> dict[str, str]:
         "why": f"python -m probes.first_token --model {model} --layer {layer} "
                "--json first_token.json",
         "instead": command(
-            document, "diag.verify", f"--save-variant {REMEDY} --save-model DIR"
-        ),
+            document, "diag.verify", f"--save-variant {safe} --save-model DIR"
+        ) if safe else "",
     }  # fmt: skip

@@ -48,6 +48,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "refused": refused(document),
         "in_order": sequence.in_order(document),
         "notes": setup.notes(document),
+        "expected": any(each.expected is not None for each in listed),
         "first_tokens": any(each.predicted_first is not None for each in listed),
         "measured_with": setup.measured_with(document) if "model" in document else [],
         "unmeasured": [] if performed else [(MADE, _verify_command(document))],

@@ -49,6 +49,14 @@ class Edit:
     source: Document
 
     @property
+    def expected(self) -> float | None:
+        """The damage that is expected; ``None`` where it is the bound, or the edit was made."""
+        share = self.source.get(f"expected_share_{PUBLISHED}")
+        if self.predicted is None or share is None or share >= 1.0:
+            return None
+        return float(self.predicted * share)
+
+    @property
     def group(self) -> str:
         """What figures set apart: collapsed or not where that is known, else the place."""
         if self.performed:

@@ -29,6 +29,7 @@ class Terms:
         relative: Change of the residual stream over its typical norm.
         relative_first: The same over the first tokens of texts; ``None`` if not measured.
         is_bound: Whether residual and damage are upper bounds.
+        expected_share: The share of them that is expected.
     """
 
     editor: Shown
@@ -39,6 +40,14 @@ class Terms:
     relative: float | None
     relative_first: float | None
     is_bound: bool
+    expected_share: float = 1.0
+
+    @property
+    def expected(self) -> float | None:
+        """The change of the residual stream that is expected; ``None`` where it is the bound."""
+        if self.relative is None or self.expected_share >= 1.0:
+            return None
+        return self.relative * self.expected_share
 
 
 def of_keys(document: Mapping[str, Any]) -> list[Terms]:
@@ -52,6 +61,7 @@ def of_keys(document: Mapping[str, Any]) -> list[Terms]:
                     editor, d, bound["residual"],
                     _spread(bound["bound"], d, bound["residual"]), bound["bound"],
                     bound["relative_bound"], bound.get("relative_bound_first_tokens"), True,
+                    bound.get("expected_share", 1.0),
                 )
             )  # fmt: skip
     return terms

@@ -95,7 +95,7 @@ def _argument(document: Document) -> RenderableType:
         ("looked up at", _places(document)),
         ("denominators", _listed(per_editor, lambda term: number(term.denominator))),
         ("ρ", rho),
-        ("damage at most", _listed(per_editor, _damage)),
+        (_bounded(per_editor), _listed(per_editor, _damage)),
     ]
     if any(term.relative_first is not None for term in per_editor):
         rows.append(("at first tokens", _listed(per_editor, lambda t: percent(t.relative_first))))
@@ -126,8 +126,17 @@ def _listed(per_editor: Sequence[terms.Terms], write: Callable[[terms.Terms], st
     return ", ".join(f"{term.editor.short} {write(term)}" for term in per_editor)
 
 
+def _bounded(per_editor: Sequence[terms.Terms]) -> str:
+    """What :func:`_damage` shows."""
+    return "damage" if any(term.expected is not None for term in per_editor) else "damage at most"
+
+
 def _damage(term: terms.Terms) -> str:
-    return "not checked" if term.relative is None else percent(term.relative)
+    if term.relative is None:
+        return "not checked"
+    if term.expected is None:
+        return percent(term.relative)
+    return f"{percent(term.expected)} (≤ {percent(term.relative)})"
 
 
 def _places(document: Document) -> str:
@@ -171,7 +180,7 @@ def _lookup(document: Document) -> RenderableType:
 def _denominators(document: Document) -> RenderableType:
     per_editor = terms.of_keys(document)
     first = any(term.relative_first is not None for term in per_editor)
-    head = ["editor", ">D", "", ">normalised", ">damage at most"]
+    head = ["editor", ">D", "", ">normalised", f">{_bounded(per_editor)}"]
     rows = []
     for term in per_editor:
         normalised = document["denominators"].get(f"{term.editor.name}_normalised")

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from reports.numbers import number
+from reports.numbers import number, percent
 from reports.pages.page import fragment, render
 from reports.tables import terms
 from reports.tables.verdicts import label
+from reports.text.keys import show
 from rome_diagnosis.errors import UserError
-from tests.reports.reading import ids, parse, words
+from tests.reports.reading import ids, parse, printed, words
 
 SECTIONS = (
     "lookup", "equation", "plane", "first", "why", "did", "instead", "findings", "unmeasured",
@@ -176,3 +177,27 @@ def test_damage_at_first_tokens_and_responses_are_shown_where_measured(keys: Doc
     after = words(render(keys))
     for part in ("98.7 %", "0.777", "Who else receives the edit"):
         assert part not in before and part in after
+
+
+def test_the_headline_is_what_is_expected_where_that_is_less_than_the_bound(keys: Document) -> None:
+    bound = keys["damage"]["rome"]["relative_bound"]
+    assert "the most by which ROME as published may change" in words(render(keys))
+    for editor in ("rome", "c_rome", "p_rome"):
+        keys["damage"][editor]["expected_share"] = 0.25
+    page = words(render(keys)).replace("\u00a0", " ")
+    expected, most = (percent(of).replace("\u00a0", " ") for of in (bound / 4, bound))
+    assert f"{expected} of their norm: by how much ROME as published is expected" in page
+    assert f"states; at most {most}" in page and f"about {expected} of their norm" in page
+    text = printed(show, keys)
+    assert f"{percent(bound / 4)} (≤ {percent(bound)})" in text
+    assert len(text.splitlines()) <= 15
+
+
+def test_no_command_makes_an_edit_that_no_editor_makes_safely(keys: Document) -> None:
+    assert "--save-variant c_rome --save-model DIR" in words(render(keys))
+    for finding in keys["findings"]:
+        if finding["id"].startswith(("damage_", "first_tokens_")):
+            finding["status"] = "warn"
+    page = words(render(keys))
+    assert "None of these editors is known to make this edit without damage" in page
+    assert "--save-variant" not in page

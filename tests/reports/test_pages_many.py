@@ -97,3 +97,13 @@ def test_second_moments_say_how_to_use_them(pages: dict[str, str]) -> None:
     for layer in sample("covariance")["layers"]:
         assert f"--second-moment {layer['file']}" in said
         assert f"Block {layer['layer']}" in said
+
+
+def test_what_is_expected_stands_beside_the_bound(screened: Document) -> None:
+    assert "expected" not in words(render(screened)).split("How the edits are distributed")[0]
+    for i, row in enumerate(screened["rows"]):
+        if row["error"] is None:
+            row |= {"expected_share_rome": 0.25, "relative_bound_rome": 0.8 + i}
+    said = words(render(screened))
+    assert "Damage at most expected" in said and "safe rests on this bound" in said
+    assert "80 % 20 %" in said.replace("\u00a0", " ")
