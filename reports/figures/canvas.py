@@ -173,13 +173,15 @@ def limit(
         text: Its name.
         vertical: Whether it is a limit on the horizontal axis.
         colour: The line's.
-        align: On which side of a vertical line its name ends: ``right`` puts it to the left.
+        align: On which side of a vertical line its name ends: ``right`` puts it to the left. At
+            which end of a horizontal line it stands: ``left``, or else the right one.
     """
     line = axes.axvline if vertical else axes.axhline
     line(at, color=colour, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-    x, y = (at, 1.0) if vertical else (1.0, at)
+    end = "left" if align == "left" else "right"
+    x, y = (at, 1.0) if vertical else (float(end == "right"), at)
     axes.text(
-        x, y, text, color=colour, fontsize=9, va="bottom", ha=align if vertical else "right",
+        x, y, text, color=colour, fontsize=9, va="bottom", ha=align if vertical else end,
         transform=axes.get_xaxis_transform() if vertical else axes.get_yaxis_transform(),
     )  # fmt: skip
 

@@ -172,8 +172,8 @@ def perplexity(edits: Sequence[Edit], collapse: float, limits: Limits) -> Drawin
 
     def paint(axes: Axes) -> None:
         for at, text, colour in _lines(limits, ("damage_collapse", "damage ", FAIL), percent=True):
-            limit(axes, at, text, colour=colour)
-        limit(axes, collapse, f"collapse: {number(collapse)}×", vertical=False)
+            limit(axes, at, text, colour=colour, align="right")
+        limit(axes, collapse, f"collapse: {number(collapse)}×", vertical=False, align="left")
         _scatter(axes, points)
         axes.set_xlabel("predicted, % of hidden states' norm (logarithmic)")
         axes.set_ylabel("perplexity after / before (logarithmic)")

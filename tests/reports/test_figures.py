@@ -252,3 +252,17 @@ def test_few_edits_are_counted_in_whole_numbers_and_no_limit_is_cut(
     for text in axes.texts:
         box = text.get_window_extent()
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1, text.get_text()
+
+
+def test_limits_beyond_every_edit_are_named_within_the_frame_and_apart(group: Document) -> None:
+    group = {**group, "edits": copy.deepcopy(group["edits"][:3])}
+    for i, edit in enumerate(group["edits"]):
+        for arm in edit["arms"].values():
+            arm["damage"]["relative"], arm["perplexity"]["ratio"] = 0.01 * (1 + i), 1.0 + i
+    drawn = many.perplexity(edits(group), 10.0, {"damage_collapse": 0.85})
+    assert drawn
+    figure = drawn.figure()
+    FigureCanvasAgg(figure).draw()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == 2 and not boxes[0].overlaps(boxes[1])
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
