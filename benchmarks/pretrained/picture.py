@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter
 
 from benchmarks.pretrained.predictors import table
 from benchmarks.pretrained.tables import read
@@ -60,7 +60,7 @@ def figure(frame: pd.DataFrame) -> Figure:
                 fontsize="small", rotation=90, ha="right", va="top",
             )  # fmt: skip
         axes.set(xscale="log", yscale="log", title=f"{own.sum()} edits of {label}")
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:,g}%"))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}×"))
         axes.legend(loc=(0, 0.4), framealpha=1, edgecolor="none")
         sns.despine(ax=axes)
@@ -71,6 +71,12 @@ def figure(frame: pd.DataFrame) -> Figure:
     return drawn
 
 
+def save(drawn: Figure, path: Path) -> None:
+    """Writes a figure, with the same bytes each time."""
+    with mpl.rc_context({"svg.hashsalt": path.stem, "svg.fonttype": "path"}):
+        drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
 def main() -> None:
     """Writes the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -78,10 +84,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     frame = pd.concat([table(read(path)) for path in options.evidence], ignore_index=True)
-    with mpl.rc_context({"svg.hashsalt": "expected", "svg.fonttype": "path"}):
-        figure(frame[frame["arm"] == "rome"]).savefig(
-            options.output, metadata={"Date": None} if options.output.suffix == ".svg" else None
-        )
+    save(figure(frame[frame["arm"] == "rome"]), options.output)
 
 
 if __name__ == "__main__":

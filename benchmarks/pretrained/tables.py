@@ -73,12 +73,16 @@ def groups(frame: pd.DataFrame) -> pd.DataFrame:
             "|D|, u of length 1": f"{rome['denominator_normalised'].abs().median():.3f}",
             "damage": f"{rome['damage'].median():.3f}",
             "measured / damage": f"{(rome['measured'] / rome['damage']).median():.2f}",
+            "perplexity before": f"{rome['before'].mean():.1f}",
+            "… mean over texts": f"{rome['before_by_text'].mean():.1f}",
         }
         for arm, editor in EDITORS.items():
             one = own[own["arm"] == arm]
             column[f"{editor.short}, worst perplexity"] = f"{np.exp(one['log_ratio'].max()):.3g}×"
+            column[f"{editor.short}, … mean over texts"] = f"{one['ratio_by_text'].max():.3g}×"
             column[f"{editor.short}, harmed"] = int(one["harmed"].sum())
-            column[f"{editor.short}, recall"] = f"{one['recall'].mean():.0%}"
+            for name in ("recall", "generalisation", "locality"):
+                column[f"{editor.short}, {name}"] = f"{one[name].mean():.0%}"
         columns[f"{layer}: {SHORT[kind]}"] = column
     return pd.DataFrame(columns)
 
