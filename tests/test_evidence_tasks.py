@@ -28,7 +28,14 @@ def evidence() -> Document:
     return read(str(DOCS / "evidence" / "surrogate.json.gz"))
 
 
-def test_its_relations_follow_from_its_points(evidence: Document) -> None:
+@pytest.fixture(scope="module")
+def pretrained() -> Document:
+    return read(str(DOCS / "evidence" / "surrogate-smollm2.json.gz"))
+
+
+@pytest.mark.parametrize("name", ["evidence", "pretrained"])
+def test_its_relations_follow_from_its_points(name: str, request: pytest.FixtureRequest) -> None:
+    evidence: Document = request.getfixturevalue(name)
     held = relate.relations(evidence["points"], evidence["tasks"], seed=evidence["seed"])
     for name, relation in json.loads(json.dumps(held)).items():
         recorded = evidence["relations"][name]
@@ -63,10 +70,33 @@ def test_perplexity_ranks_and_its_limit_is_silent(evidence: Document) -> None:
     assert f"All {sum(by_first_tokens)} first-token subjects edited with P-ROME" in text
     for relation in relations.values():
         for kind in ("spearman", "pearson"):
-            low, high = relation["together"][f"{kind}_interval"]
-            shown = f"{relation['together'][kind]:.3f} ({low:.3f} to {high:.3f})"
-            assert shown.replace("-", "−") in text
+            assert shown(relation["together"], kind) in text
     assert relations["damage_first_tokens"]["auc"] > relations["damage"]["auc"]
+
+
+def shown(of: Document, kind: str) -> str:
+    low, high = of[f"{kind}_interval"]
+    return f"{of[kind]:.3f} ({low:.3f} to {high:.3f})".replace("-", "−")
+
+
+def test_what_is_said_of_the_pretrained_model_is_in_its_evidence(pretrained: Document) -> None:
+    text = " ".join((DOCS / "tasks.md").read_text(encoding="utf-8").split("**SmolLM2")[1].split())
+    points, relations = pretrained["points"], pretrained["relations"]
+    assert len(points) == 60 and {point["method"] for point in points} == {
+        "rome",
+        "c_rome",
+        "p_rome",
+    }
+    for relation in relations.values():
+        for kind in ("spearman", "pearson"):
+            assert shown(relation["together"], kind) in text
+        assert f"{relation['auc']:.3f}" in text
+    assert pretrained["suffering"] == 4 and not pretrained["silent"]
+    by_task = relations["ratio"]["tasks"]
+    for task in ("lambada_openai", "piqa", "arc_easy"):
+        assert f"{by_task[task]['spearman']:.2f}".replace("-", "−") in text
+    gained = by_task["openbook_qa"]
+    assert f"+{gained['spearman']:.2f}" in text and gained["spearman_interval"][0] > 0
 
 
 def test_an_edit_made_again_loses_what_it_says(evidence: Document) -> None:

@@ -1,7 +1,7 @@
 """Draws what damage costs on both models: perplexity, other facts, downstream tasks.
 
 python -m benchmarks.pretrained.losses docs/evidence/{pretrained,verified}.json.gz \
-    --tasks docs/evidence/surrogate*.json.gz -o docs/losses.svg
+    --tasks docs/evidence/surrogate*.json.gz -o docs/losses.png
 """
 
 from __future__ import annotations
