@@ -117,7 +117,11 @@ class Preflight:
             judged.damage(
                 self.total("relative_expected"), self.total("relative_bound"), self.not_checked
             ),
-            judged.first_tokens(self.total("relative_first_tokens"), self.not_checked),
+            judged.first_tokens(
+                self.total("relative_expected_first_tokens"),
+                self.total("relative_first_tokens"),
+                self.not_checked,
+            ),
         ]
         return [finding for finding in findings if finding is not None]
 
@@ -125,9 +129,10 @@ class Preflight:
     def verdict(self) -> Verdict:
         """The verdict on the batch."""
         return judged.verdict(
-            self.total("relative_expected"), self.total("relative_bound"),
-            self.total("relative_first_tokens"), margin=margin(self.rests_on_foreign_text),
-        )  # fmt: skip
+            (self.total("relative_expected"), self.total("relative_expected_first_tokens")),
+            (self.total("relative_bound"), self.total("relative_first_tokens")),
+            margin=margin(self.rests_on_foreign_text),
+        )
 
     @property
     def rests_on_foreign_text(self) -> bool:

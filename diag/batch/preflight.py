@@ -48,7 +48,8 @@ class Damage:
         whatever_keys: The method's own bound, whatever the keys; ``None`` where it has none.
         relative_expected: ``expected`` in the residual stream, in units of its median norm.
         relative_bound: The smaller of the two bounds there.
-        relative_first_tokens: At first tokens, with residuals at full length.
+        relative_first_tokens: At most at first tokens, whatever the residuals' directions.
+        relative_expected_first_tokens: What is expected there, as ``expected`` is.
         not_checked: Why nothing relative can be given; ``None`` where it can.
     """
 
@@ -58,6 +59,7 @@ class Damage:
     relative_expected: float | None
     relative_bound: float | None
     relative_first_tokens: float | None
+    relative_expected_first_tokens: float | None
     not_checked: str | None
 
 
@@ -123,7 +125,7 @@ def check_layer(
         update = geometry.update(keys, likely.diag())
     except ZeroDivisionError:
         damage = Damage(
-            None, None, None, None, None, None,
+            None, None, None, None, None, None, None,
             "M is singular: two keys are parallel and nothing stands on its diagonal",
         )  # fmt: skip
     else:
@@ -191,21 +193,25 @@ def damage_of(
             "that are not known before targets are optimised"
         )
     if moment is None:
-        return Damage(None, None, whatever_keys, None, None, None, why_not)
+        return Damage(None, None, whatever_keys, None, None, None, None, why_not)
     sensitivity = update.sensitivity(moment)
     pairs = torch.outer(longest, longest)
-    usual = (likely * expected_share).square()
-    expected = max(float((sensitivity.diagonal() * usual).sum()), 0.0) ** 0.5
+    usual = likely * expected_share
+    expected = max(float((sensitivity.diagonal() * usual.square()).sum()), 0.0) ** 0.5
     bound = float((sensitivity.abs() * pairs).sum()) ** 0.5
     if why_not is not None or stream.unit is None or scale is None:
-        return Damage(expected, bound, whatever_keys, None, None, None, why_not)
+        return Damage(expected, bound, whatever_keys, None, None, None, None, why_not)
     unit = abs(scale) / stream.unit
-    first = None
+    first = expected_first = None
     if background is not None and len(background.first_keys):
-        received = update.response(background.first_keys.double()) * likely
-        first = float(received.square().sum(1).mean().sqrt()) * unit
+        shares = update.response(background.first_keys.double()).abs()
+        first = float((shares @ longest).square().mean().sqrt()) * unit
+        expected_first = float((shares * usual).square().sum(1).mean().sqrt()) * unit
     tightest = bound if whatever_keys is None else min(bound, whatever_keys)
-    return Damage(expected, bound, whatever_keys, expected * unit, tightest * unit, first, None)
+    return Damage(
+        expected, bound, whatever_keys,
+        expected * unit, tightest * unit, first, expected_first, None,
+    )  # fmt: skip
 
 
 def received(method: Method, layers: Sequence[Float[Tensor, " m"]]) -> Float[Tensor, " m"]:

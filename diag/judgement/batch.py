@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diag.judgement.findings import Finding
+from diag.judgement.findings import Finding, Status
 from diag.judgement.limits import (
     CONDITION,
     DAMAGE_COLLAPSE,
@@ -18,7 +18,7 @@ from diag.judgement.limits import (
     SHARE_LEFT,
 )
 from diag.judgement.verdict import Grounds, Verdict
-from diag.judgement.words import number, of_norm, percent
+from diag.judgement.words import number, percent, sizes
 from diag.mathematics.pairs import Pair
 from rome_diagnosis.methods import PARAMETERS
 
@@ -162,8 +162,8 @@ def damage(expected: float | None, bound: float | None, why_not: str | None) -> 
     """Judges the damage to ordinary tokens.
 
     Args:
-        expected: With residuals at full length and no direction in common, in units of hidden
-            states' norm, summed over layers.
+        expected: With residuals as long as they usually get and no direction in common, in units of
+            hidden states' norm, summed over layers.
         bound: At most.
         why_not: Why it is not known.
 
@@ -172,60 +172,63 @@ def damage(expected: float | None, bound: float | None, why_not: str | None) -> 
     """
     if expected is None or bound is None:
         return Finding("damage", "not_checked", None, DAMAGE_COLLAPSE.value, f"{why_not}")
-    steps = ((DAMAGE_COLLAPSE, "fail"), (DAMAGE_HARM, "warn"), (DAMAGE_SAFE, "warn"))
-    limit, status = next(
-        ((limit.value, status) for limit, status in steps if expected >= limit.value),
-        (DAMAGE_SAFE.value, "pass"),
-    )
-    return Finding(
-        "damage", status, expected, limit,  # type: ignore[arg-type]
-        f"hidden states change by {of_norm(expected, limit)} (limit {percent(limit)}), and by "
-        f"{of_norm(bound)} if all targets pull the same way",
-    )  # fmt: skip
+    status: Status = "pass"
+    limit = DAMAGE_SAFE.value
+    if expected >= DAMAGE_COLLAPSE.value:
+        limit, status = DAMAGE_COLLAPSE.value, "fail"
+    elif expected >= DAMAGE_HARM.value:
+        limit, status = DAMAGE_HARM.value, "warn"
+    elif bound >= DAMAGE_SAFE.value:
+        status = "warn"
+    text = f"hidden states change by {sizes(bound, expected, limit)} (limit {percent(limit)})"
+    return Finding("damage", status, expected, limit, text)
 
 
-def first_tokens(relative: float | None, why_not: str | None) -> Finding:
+def first_tokens(expected: float | None, bound: float | None, why_not: str | None) -> Finding:
     """Judges the damage to first tokens of other texts.
 
     Args:
-        relative: In units of a hidden state's norm, summed over layers.
+        expected: In units of a hidden state's norm, summed over layers.
+        bound: At most.
         why_not: Why it is not known.
 
     Returns:
         The finding ``first_tokens``.
     """
-    if relative is None:
+    if expected is None or bound is None:
         text = why_not or "no sample of first tokens comes with this second moment"
         return Finding("first_tokens", "not_checked", None, FIRST_TOKENS_HARM.value, text)
     harm, safe = FIRST_TOKENS_HARM.value, FIRST_TOKENS_SAFE.value
-    limit = harm if relative >= harm else safe
-    status = "pass" if relative < safe else "warn"
+    limit = harm if expected >= harm else safe
+    size = sizes(bound, expected, limit, "a hidden state’s")
     return Finding(
-        "first_tokens", status, relative, limit,  # type: ignore[arg-type]
-        f"first tokens of other texts change by {of_norm(relative, limit, 'a hidden state’s')} "
-        f"(limit {percent(limit)})",
+        "first_tokens", "pass" if bound < safe else "warn", expected, limit,
+        f"first tokens of other texts change by {size} (limit {percent(limit)})",
     )  # fmt: skip
 
 
 def verdict(
-    expected: float | None, bound: float | None, first: float | None, *, margin: float = 1.0
+    expected: tuple[float | None, float | None],
+    bound: tuple[float | None, float | None],
+    *,
+    margin: float = 1.0,
 ) -> Verdict:
     """The verdict on a batch.
 
     Args:
-        expected: As for :func:`damage`.
-        bound: As for :func:`damage`.
-        first: As for :func:`first_tokens`.
+        expected: As for :func:`damage`, and as for :func:`first_tokens`.
+        bound: As for :func:`damage`, and as for :func:`first_tokens`.
         margin: See :func:`diag.judgement.verdict.margin`.
 
     Returns:
-        ``safe`` only where the bound is below its limit and first tokens were checked; what was
-        not measured is never called safe.
+        ``safe`` only where both bounds were computed and lie below their limits; what was not
+        measured is never called safe.
     """
-    if expected is None or bound is None:
+    corpus, first = expected
+    if corpus is None:
         return "unclear"
-    if expected >= DAMAGE_COLLAPSE.value:
+    if corpus >= DAMAGE_COLLAPSE.value:
         return "collapse_risk"
-    if expected >= DAMAGE_HARM.value or (first is not None and first >= FIRST_TOKENS_HARM.value):
+    if corpus >= DAMAGE_HARM.value or (first is not None and first >= FIRST_TOKENS_HARM.value):
         return "damage_risk"
-    return "safe" if Grounds(1.0, bound, first, margin).is_safe else "unclear"
+    return "safe" if Grounds(1.0, *bound, margin).is_safe else "unclear"

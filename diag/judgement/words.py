@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def percent(share: float, limit: float | None = None) -> str:
     """A share in per cent, with as many digits as tell it from its limit.
@@ -60,7 +62,7 @@ def sizes(bound: float, expected: float, limit: float | None = None, whose: str 
         The phrase.
     """
     most = f"up to {of_norm(bound, limit, whose)}"
-    if expected == bound:
+    if math.isclose(expected, bound):
         return most
     likely = f"{expected:,.0f} times" if expected >= 10 else percent(expected, limit)
     return f"about {likely} and {most}"

@@ -245,7 +245,8 @@ class BatchDamage(TypedDict):
         whatever_keys: The method's own bound, whatever the keys; null where it has none.
         relative_expected: Of the residual stream, in units of its median norm.
         relative_bound: By the smaller of the two bounds.
-        relative_first_tokens: Expected at first tokens.
+        relative_first_tokens: At most at first tokens, whatever directions residuals have.
+        relative_expected_first_tokens: Expected at first tokens, as ``relative_expected`` is.
         not_checked: Why nothing relative is given; null where it is.
     """
 
@@ -255,6 +256,7 @@ class BatchDamage(TypedDict):
     relative_expected: Size | None
     relative_bound: Size | None
     relative_first_tokens: Size | None
+    relative_expected_first_tokens: NotRequired[Size | None]
     not_checked: str | None
 
 

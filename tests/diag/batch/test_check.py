@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from diag.batch.check import check
+from diag.judgement.limits import FIRST_TOKENS_HARM
 from diag.keys.judge import judge
 from probes.keys.observe import observe
 from probes.target_value.hyperparameters import Hyperparameters
@@ -41,7 +42,31 @@ def test_one_edit_is_expected_to_do_what_its_diagnosis_says(
         assert damage.relative_first_tokens == pytest.approx(
             bound.relative_bound_first_tokens, rel=1e-6
         )
+        assert damage.relative_expected_first_tokens == pytest.approx(
+            share * bound.relative_bound_first_tokens, rel=1e-6
+        )
         assert (share < 1) == (target is not STEPS[0])
+
+
+def test_few_steps_raise_no_alarm_at_first_tokens_that_the_diagnosis_does_not(workplace_of) -> None:
+    target = dataclasses.replace(STEPS[1], clamp_norm_factor=100.0)
+    workplace = with_target(workplace_of("rome"), target)
+    (layer,) = workplace.layers
+    moment, bounds = workplace.moments[layer], []
+    for case in CASES:
+        observation = observe(workplace.model, case.request, layer, PREFIXES)
+        alone = judge(observation, moment, hyperparameters=target, seed=0)
+        assert check(workplace, [case.request]).verdict == alone.verdict == "unclear"
+        bounds.append(alone.damage["rome"].relative_bound_first_tokens)
+    assert max(bounds) > FIRST_TOKENS_HARM.value
+
+
+def test_many_edits_are_safe_at_first_tokens_only_if_all_may_pull_the_same_way(
+    workplace_of,
+) -> None:
+    workplace = workplace_of("memit")
+    together = check(workplace, [case.request for case in CASES]).layers[0].damage
+    assert together.relative_first_tokens > together.relative_expected_first_tokens
 
 
 @pytest.mark.parametrize("name", ["memit", "alphaedit"])

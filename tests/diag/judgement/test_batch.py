@@ -57,19 +57,25 @@ def test_disturbance_needs_two_edits() -> None:
 @pytest.mark.parametrize(
     ("expected", "bound", "first", "verdict", "status"),
     [
-        (0.9, 1.5, 0.0, "collapse_risk", "fail"),
-        (0.3, 0.5, 0.0, "damage_risk", "warn"),
-        (0.01, 0.05, 0.3, "damage_risk", "pass"),
-        (0.01, 0.05, 0.05, "safe", "pass"),
-        (0.01, 0.5, 0.05, "unclear", "pass"),  # if all targets pull the same way it is not
-        (0.01, 0.05, None, "unclear", "pass"),  # first tokens were not checked
-        (None, None, 0.05, "unclear", "not_checked"),
+        (0.9, 1.5, (0.0, 0.0), "collapse_risk", "fail"),
+        (0.3, 0.5, (0.0, 0.0), "damage_risk", "warn"),
+        (0.01, 0.05, (0.3, 0.4), "damage_risk", "pass"),
+        (0.01, 0.05, (0.05, 0.3), "unclear", "pass"),  # at first tokens it is expected of none
+        (0.01, 0.05, (0.05, 0.05), "safe", "pass"),
+        (0.01, 0.5, (0.05, 0.05), "unclear", "warn"),  # if all targets pull the same way it is not
+        (0.01, 0.05, (None, None), "unclear", "pass"),  # first tokens were not checked
+        (None, None, (0.05, 0.05), "unclear", "not_checked"),
     ],
 )
 def test_verdicts(
-    expected: float | None, bound: float | None, first: float | None, verdict: str, status: str
+    expected: float | None,
+    bound: float | None,
+    first: tuple[float | None, float | None],
+    verdict: str,
+    status: str,
 ) -> None:
-    assert batch.verdict(expected, bound, first) == verdict
+    usual, most = first
+    assert batch.verdict((expected, usual), (bound, most)) == verdict
     assert batch.damage(expected, bound, "C is the identity").status == status
-    found = batch.first_tokens(first, None)
-    assert found.status == ("not_checked" if first is None else "warn" if first > 0.1 else "pass")
+    found = batch.first_tokens(usual, most, None)
+    assert found.status == ("not_checked" if most is None else "warn" if most > 0.1 else "pass")
