@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diag.judgement.limits import RESPONSE_FAINT
-from diag.judgement.verdict import Verdict, verdict
+from diag.judgement.verdict import Verdict, verdict_with
 from diag.keys.judge import Judgement, grounds_of
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
@@ -43,20 +43,16 @@ def options(judgement: Judgement) -> list[Choice]:
         A choice for each.
     """
     choices = []
-    for name in EDITORS:
+    for name, editor in EDITORS.items():
         bound = judgement.damage[name]
         moment = judgement.stream.moment
         grounds = grounds_of(bound, judgement.denominators.split.ratio, moment)
         response = judgement.responses[name]
         bare = None if response is None else response.bare
-        # A denominator that is a squared length does not move with ρ over draws of the contexts.
-        interval = judgement.interval
-        if interval is not None and EDITORS[name].along == EDITORS[name].divide_by:
-            interval = (grounds.rho, grounds.rho)
         choices.append(
             Choice(
                 name,
-                verdict(grounds, interval),
+                verdict_with(editor, grounds, judgement.interval),
                 bound.relative_bound,
                 bare,
                 bare is not None and bare < RESPONSE_FAINT.value,

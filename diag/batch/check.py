@@ -16,6 +16,7 @@ from diag.judgement import batch as judged
 from diag.judgement.findings import Finding
 from diag.judgement.limits import KEYS_ALIKE
 from diag.judgement.verdict import Verdict, margin, steps
+from diag.mathematics.intervals import FEWEST_PREFIXED, growth
 from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
 from probes.keys.batch import BatchObservation, observe_batch
@@ -131,13 +132,26 @@ class Preflight:
         return judged.verdict(
             (self.total("relative_expected"), self.total("relative_expected_first_tokens")),
             (self.total("relative_bound"), self.total("relative_first_tokens")),
-            margin=margin(self.rests_on_foreign_text),
+            margin=margin(self.rests_on_foreign_text) * self._redrawn,
         )
 
     @property
     def rests_on_foreign_text(self) -> bool:
         """Whether a layer's C rests on text that is not the model's."""
         return any(moment.is_foreign for moment in self.workplace.moments.values())
+
+    @cached_property
+    def _redrawn(self) -> float:
+        """How many times larger another draw of the contexts may make an editor's damage."""
+        method, (layer, *_) = self.workplace.method, self.workplace.layers
+        keys = self.observation.keys[layer]
+        if method.in_stream:
+            return 1.0
+        if keys.shape[1] <= FEWEST_PREFIXED:
+            return float("inf")
+        if method.along == method.divide_by:
+            return 1.0
+        return growth(keys, self.workplace.moments[layer], seed=self.workplace.seed)
 
     def _weight(self) -> Finding | None:
         """What λ leaves of the change at a key of ordinary length, kᵀC⁻¹k = d_mlp."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from diag.judgement.findings import Finding, called
 from diag.judgement.limits import RATIO_SAFE, RESPONSE_FAINT
-from diag.judgement.verdict import Grounds, Verdict, verdict_of
+from diag.judgement.verdict import Grounds, Interval, Verdict, verdict_with
 from diag.judgement.words import capital, percent, sizes, times
 from rome_diagnosis.editors import EDITORS, Editor
 
@@ -25,6 +25,7 @@ def paragraph(
     findings: Sequence[Finding],
     grounds: Mapping[str, Grounds],
     *,
+    interval: Interval | None,
     bare: Mapping[str, float | None],
     is_first_token: bool,
 ) -> str:
@@ -34,6 +35,7 @@ def paragraph(
         outcome: The verdict on ROME as published.
         findings: What it rests on.
         grounds: What a verdict on each editor would rest on, by name.
+        interval: Interval of ρ over draws of the contexts; ``None`` with too few to draw from.
         bare: For each editor the share of the change that the bare prompt receives.
         is_first_token: Whether the fact is looked up at the first token.
 
@@ -49,9 +51,10 @@ def paragraph(
         if abs(published.rho) < RATIO_SAFE.value:
             sentences.append(_without_damage(abs(published.rho)))
         return " ".join(sentences)
-    for editor in ALTERNATIVES:
-        sentences += _instead(editor, grounds[editor.name], by_id, bare[editor.name])
-    if all(verdict_of(grounds[editor.name]) != "safe" for editor in ALTERNATIVES):
+    outcomes = [verdict_with(editor, grounds[editor.name], interval) for editor in ALTERNATIVES]
+    for editor, other in zip(ALTERNATIVES, outcomes, strict=True):
+        sentences += _instead(editor, other, grounds[editor.name], by_id, bare[editor.name])
+    if "safe" not in outcomes:
         sentences.append("Another layer or a smaller clamp factor may help.")
     return " ".join(sentences)
 
@@ -83,13 +86,16 @@ def _why(
 
 
 def _instead(
-    editor: Editor, grounds: Grounds, by_id: Mapping[str, Finding], bare: float | None
+    editor: Editor,
+    outcome: Verdict,
+    grounds: Grounds,
+    by_id: Mapping[str, Finding],
+    bare: float | None,
 ) -> list[str]:
     """Whether another editor is a way out, from both kinds of damage."""
     who, relative, expected = called(editor), grounds.relative, grounds.expected
     if relative is None or expected is None or bare is None:
         return []
-    outcome = verdict_of(grounds)
     first = by_id[f"first_tokens_{editor.name}"]
     changes = f"it changes hidden states by {sizes(relative, expected)}"
     if outcome == "safe":

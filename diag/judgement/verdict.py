@@ -28,6 +28,8 @@ from diag.judgement.limits import (
 )
 from diag.mathematics.damage import Optimiser
 from probes.target_value.hyperparameters import Hyperparameters
+from rome_diagnosis.editors import Editor
+from rome_diagnosis.methods import Method
 
 Verdict = Literal["safe", "unclear", "damage_risk", "collapse_risk"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)  # from good to bad
@@ -173,3 +175,23 @@ def verdict(grounds: Grounds, interval: Interval | None) -> Verdict:
     if plain == "safe" and (interval is None or range_of(grounds, interval)[1] != "safe"):
         return "unclear"
     return plain
+
+
+def verdict_with(method: Editor | Method, grounds: Grounds, interval: Interval | None) -> Verdict:
+    """The verdict on an edit with one editor or method.
+
+    ρ is about an editor whose two keys differ. Where they are one, the denominator is a squared
+    length, which neither vanishes with ρ nor moves with it over draws of the contexts.
+
+    Args:
+        method: What makes the edit.
+        grounds: What the verdict rests on.
+        interval: As for :func:`verdict`.
+
+    Returns:
+        The verdict.
+    """
+    if method.along == method.divide_by:
+        grounds = replace(grounds, rho=1.0)
+        interval = None if interval is None else (1.0, 1.0)
+    return verdict(grounds, interval)

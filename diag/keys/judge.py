@@ -128,6 +128,7 @@ def judge(
             outcome,
             checked,
             grounds,
+            interval=interval,
             bare={name: answer.bare if answer else None for name, answer in answers.items()},
             is_first_token=observation.lookups[0].is_first_token,
         ),

@@ -71,6 +71,26 @@ def ratio_intervals(
     return torch.quantile(mean_with_bare / mean_with_mean, ends, dim=-1).T
 
 
+def growth(keys: Float[Tensor, "m n_ctx d_mlp"], moment: SecondMoment, *, seed: int = 0) -> float:
+    """How many times larger another draw of the contexts may make the damage of one of the edits.
+
+    Args:
+        keys: Each edit's keys under contexts 0…n, three or more.
+        moment: The second moment C.
+        seed: Seed of the resampling.
+
+    Returns:
+        The largest |ρ| over the end of its interval that lies nearest to 0; infinite where 0 lies
+        within.
+    """
+    white = moment.whiten(keys)
+    gram = white @ white.mT
+    rho = gram.mean(2)[:, 0] / gram.mean((1, 2))
+    low, high = ratio_intervals(gram, seed=seed).unbind(1)
+    nearest = torch.where((low <= 0) & (high >= 0), 0.0, torch.minimum(low.abs(), high.abs()))
+    return float((rho.abs() / nearest).clamp(min=1.0).max())
+
+
 def draws_of_contexts(
     n_ctx: int, *, draws: int = DRAWS, seed: int = 0
 ) -> Float[Tensor, "draw n_ctx"]:

@@ -1,6 +1,7 @@
 """What a list of edits will do, before the first is made.
 
-v* is not known yet. Each edit by itself is judged as ``diag.screen`` judges it. Along the list the
+v* is not known yet. Each edit by itself is judged as ``diag.screen`` judges it, but for draws of
+the contexts, in which ρ is not followed: their keys are not kept. Along the list the
 present value's length grows, and the clamp with it, until Adam's steps are the shorter bound
 (:mod:`diag.mathematics.expected`). The low end of an interval is every δ half as long; the high end
 is every δ as long as it can be.
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.judgement.limits import RESIDUAL_SHORT, STEP_REACH
-from diag.judgement.verdict import Grounds, Verdict, margin, verdict_of
+from diag.judgement.verdict import Grounds, Verdict, margin, verdict_with
 from diag.mathematics.damage import Optimiser
 from diag.mathematics.expected import Prior, expected
 from diag.mathematics.stream import Stream
@@ -162,19 +163,22 @@ def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
 
 
 def _verdicts(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple[Verdict, ...]:
-    none = [None] * len(plan.chosen)
-    # ρ is about an editor of one fact whose two keys disagree.
-    rho = plan.listed.rho.tolist()
+    none, rho = [None] * len(plan.chosen), plan.listed.rho.tolist()
     grounds = zip(
-        [1.0 if plan.geometry.method.in_stream else rho[i] for i in plan.chosen],
+        plan.chosen,
+        [rho[i] for i in plan.chosen],
         none if alone.corpus is None else alone.corpus.tolist(),
         none if alone.first_tokens is None else alone.first_tokens.tolist(),
         shares.nan_to_num(nan=1.0).tolist(),
         strict=True,
     )
     return tuple(
-        verdict_of(Grounds(rho, relative, first, short_by, share))
-        for rho, relative, first, share in grounds
+        verdict_with(
+            plan.instead.get(i, plan.geometry).method,
+            Grounds(rho, relative, first, short_by, share),
+            (rho, rho) if plan.geometry.method.in_stream or plan.listed.can_redraw else None,
+        )
+        for i, rho, relative, first, share in grounds
     )
 
 

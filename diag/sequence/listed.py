@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diag.mathematics.intervals import FEWEST_PREFIXED
 from diag.screen.shard import JUDGED_AT_ONCE, shard_size
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import Placed, SharedPrefixes
@@ -38,6 +39,7 @@ class Listed:
         streams: ‖h‖ of the residual stream after the block, at the bare key; ``None`` where no
             method asked for it.
         refused: Records of the list that are no edits or have no key.
+        can_redraw: Whether there are contexts enough to draw from anew.
     """
 
     cases: tuple[EditCase, ...]
@@ -48,6 +50,7 @@ class Listed:
     values: dict[MethodKey, Float[Tensor, "m d_model"]]
     streams: Float[Tensor, " m"] | None
     refused: tuple[Refused, ...]
+    can_redraw: bool
 
     def __len__(self) -> int:
         """How many edits there are."""
@@ -111,6 +114,7 @@ def read(
         values={name: model.mlp_output(named[name], shared.layer) for name in ("bare", "mean")},
         streams=streams,
         refused=tuple(refused),
+        can_redraw=len(shared.prefixes) >= FEWEST_PREFIXED,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diag.judgement.limits import SINK_NORM
-from diag.judgement.verdict import Grounds, margin, verdict_of
+from diag.judgement.verdict import Grounds, margin, verdict_with
 from probes.keys.profile import LayerStatistics
 from probes.keys.sink import FirstPosition, writers
 from rome_diagnosis import envelope
@@ -27,16 +27,14 @@ def row(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
         The row.
     """
     damage, response = diagnosis["damage"], diagnosis["response"]
-    ratio = diagnosis["denominators"]["ratio"]
+    ratio, interval = (diagnosis["denominators"][name] for name in ("ratio", "ratio_interval"))
     editors = {}
-    for name in EDITORS:
+    for name, editor in EDITORS.items():
         relative = damage[name]["relative_bound"]
         first = damage[name]["relative_bound_first_tokens"]
         answer = response[name] or {}
-        # What holds for the published editor alone, another draw of the contexts, is in `verdict`.
-        rho = ratio if name == PUBLISHED else 1.0
         grounds = Grounds(
-            rho, relative, first, margin(diagnosis["second_moment"]["foreign_text"]),
+            ratio, relative, first, margin(diagnosis["second_moment"]["foreign_text"]),
             damage[name]["expected_share"],
         )  # fmt: skip
         editors[name] = {
@@ -46,13 +44,18 @@ def row(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
             "expected_share": damage[name]["expected_share"],
             "bare": answer.get("bare"),
             "prefixed": answer.get("prefixed"),
-            "verdict": diagnosis["verdict"] if name == PUBLISHED else verdict_of(grounds),
+            # Infinite damage, which a document cannot hold, is in the diagnosis' own verdict alone.
+            "verdict": (
+                diagnosis["verdict"]
+                if name == PUBLISHED
+                else verdict_with(editor, grounds, interval)
+            ),
         }
     return {
         "layer": diagnosis["site"]["layer"],
         "second_moment": diagnosis["second_moment"],
         "ratio": ratio,
-        "ratio_interval": diagnosis["denominators"]["ratio_interval"],
+        "ratio_interval": interval,
         "residual_norm": damage["residual_norm"],
         "editors": editors,
         "verdict": diagnosis["verdict"],

@@ -61,6 +61,21 @@ def test_few_steps_raise_no_alarm_at_first_tokens_that_the_diagnosis_does_not(wo
     assert max(bounds) > FIRST_TOKENS_HARM.value
 
 
+@pytest.mark.parametrize("contexts", [0, 1, len(PREFIXES)])
+def test_one_edit_is_safe_where_its_diagnosis_is(workplace_of, contexts: int) -> None:
+    target = Hyperparameters(clamp_norm_factor=0.1)
+    workplace = dataclasses.replace(
+        with_target(workplace_of("rome"), target), prefixes=PREFIXES[:contexts]
+    )
+    (layer,) = workplace.layers
+    for case in CASES:
+        observation = observe(workplace.model, case.request, layer, PREFIXES[:contexts])
+        moment = workplace.moments[layer]
+        alone = judge(observation, moment, hyperparameters=target, seed=workplace.seed)
+        assert check(workplace, [case.request]).verdict == alone.verdict
+        assert (alone.verdict == "safe") <= (contexts > 1)
+
+
 def test_many_edits_are_safe_at_first_tokens_only_if_all_may_pull_the_same_way(
     workplace_of,
 ) -> None:

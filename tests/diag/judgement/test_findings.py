@@ -130,6 +130,7 @@ class TestParagraph:
         rome: tuple[float, float] | None = (9.0, 0.4),
         outcome: str = "collapse_risk",
         rho: float = 0.02,
+        redraws: float | None = 0.02,
     ) -> str:
         sizes = {"rome": rome, "c_rome": c_rome, "p_rome": p_rome}
         grounds = {name: Grounds(rho, *(size or (None, None))) for name, size in sizes.items()}
@@ -145,7 +146,10 @@ class TestParagraph:
             checked.append(findings.damage(editor, found, "C is the identity"))
             checked.append(findings.first_tokens(editor, found, 0.93, "no sample"))
         bare = {"rome": 1.0, "c_rome": rho, "p_rome": 1.0}
-        return paragraph(outcome, checked, grounds, bare=bare, is_first_token=first)
+        interval = None if redraws is None else (redraws, redraws)
+        return paragraph(
+            outcome, checked, grounds, interval=interval, bare=bare, is_first_token=first
+        )
 
     def test_it_names_the_way_out_only_where_there_is_one(self) -> None:
         told = self.text()
@@ -156,6 +160,10 @@ class TestParagraph:
         assert "Instead" not in self.text((4.0, 0.01))
         assert "Another layer or a smaller clamp factor" in self.text((4.0, 0.01))
         assert "Another layer" not in told
+
+    def test_nothing_is_advised_where_no_context_can_be_drawn_again(self) -> None:
+        told = self.text(redraws=None)
+        assert "Instead use" not in told and "With C-ROME it is unclear too" in told
 
     def test_what_lies_below_a_limit_is_not_said_to_be_no_help(self) -> None:
         told = self.text((0.05, 0.15))

@@ -7,7 +7,16 @@ from itertools import pairwise, product
 import pytest
 
 from diag.judgement import findings, limits
-from diag.judgement.verdict import VERDICTS, Grounds, margin, range_of, verdict, verdict_of
+from diag.judgement.verdict import (
+    VERDICTS,
+    Grounds,
+    margin,
+    range_of,
+    verdict,
+    verdict_of,
+    verdict_with,
+)
+from rome_diagnosis.methods import METHODS
 
 HARM, SAFE = limits.DAMAGE_HARM.value, limits.DAMAGE_SAFE.value
 FIRST_HARM, FIRST_SAFE = limits.FIRST_TOKENS_HARM.value, limits.FIRST_TOKENS_SAFE.value
@@ -130,3 +139,12 @@ def test_fewer_steps_soften_an_alarm_and_make_nothing_safe() -> None:
     assert verdict_of(Grounds(0.5, 2.0, 0.05, 1.0, 0.1)) == "unclear"
     # The share stays what it is when the contexts are drawn again.
     assert verdict_of(Grounds(0.5, 2.0, 0.05, 1.0, 0.4).redrawn(0.2)) == "collapse_risk"
+
+
+def test_a_small_ratio_accuses_only_editors_whose_two_keys_differ() -> None:
+    unknown, sound = Grounds(0.01, None, None), Grounds(0.01, 0.05, 0.05)
+    for name, method in METHODS.items():
+        differ = name == "rome"
+        assert verdict_with(method, unknown, None) == ("collapse_risk" if differ else "unclear")
+        assert verdict_with(method, sound, (-0.1, 0.1)) == ("unclear" if differ else "safe")
+        assert verdict_with(method, sound, None) == "unclear"

@@ -49,8 +49,10 @@ def asked(file: Path, order: Order = "given", method: str = "rome", batch: int =
 
 def document(setup: Prepared, file: Path, **options: Any) -> dict[str, Any]:
     result = sequence(
-        file, model=setup.model, layer=LAYER, prefixes=list(PREFIXES),
-        **{"second_moment": setup.moment, "quiet": True, **options},
+        file, model=setup.model, layer=LAYER,
+        **{
+            "prefixes": list(PREFIXES), "second_moment": setup.moment, "quiet": True, **options,
+        },
     )  # fmt: skip
     return dict(result.document)
 
@@ -200,3 +202,16 @@ def test_cases_in_memory_are_a_list_too(setup: Prepared, file: Path) -> None:
     assert [edit["index"] for edit in found.document["edits"]] == [0, 1, 2, 3]
     assert "4 edits by rome" in repr(found)
     assert len(found.to_pandas()) == 4
+
+
+def test_no_editor_is_called_safe_with_too_few_contexts_to_draw_from(
+    setup: Prepared, file: Path
+) -> None:
+    small = Hyperparameters(clamp_norm_factor=0.001)
+    for method in EDITORS:
+        few, enough = (
+            document(setup, file, method=method, hyperparameters=small, prefixes=list(some))
+            for some in (PREFIXES[:1], PREFIXES)
+        )
+        assert {edit["verdict"] for edit in few["edits"]} == {"unclear"}
+        assert "safe" in {edit["verdict"] for edit in enough["edits"]}
