@@ -12,7 +12,8 @@ from diag.judgement.limits import (
     RATIO_COLLAPSE,
     SEQUENCE_COLLAPSE,
 )
-from diag.judgement.words import capital, number, of_norm, percent
+from diag.judgement.verdict import Grounds
+from diag.judgement.words import capital, number, percent, sizes
 from rome_diagnosis.editors import EDITORS, REMEDY
 from rome_diagnosis.methods import METHODS
 
@@ -20,30 +21,31 @@ NAMED = 5  # edits that a sentence names
 MOST_PAIRS = 20  # of which more are not listed
 
 
-def danger(rho: float | None, damage: float | None, first_tokens: float | None) -> str:
+def danger(grounds: Grounds, *, has_two_keys: bool) -> str:
     """Why an edit is dangerous alone.
 
     Args:
-        rho: ρ of its keys; ``None`` where the method's two keys are one.
-        damage: Over corpus tokens, in units of hidden states' norm; ``None`` if not checked.
-        first_tokens: The same at first tokens.
+        grounds: What its verdict rests on.
+        has_two_keys: Whether the method's two keys differ, which ρ is about.
 
     Returns:
         A phrase with what was measured and its limit.
     """
-    inconsistent = "" if rho is None else f"; ρ is {number(rho)}"
-    if damage is None:
+    inconsistent = f"; ρ is {number(grounds.rho)}" if has_two_keys else ""
+    bound, expected = grounds.relative, grounds.expected
+    if bound is None or expected is None:
         limit = RATIO_COLLAPSE.value
         return f"its keys are inconsistent{inconsistent} (limit {limit:g})"
     for limit in (DAMAGE_COLLAPSE.value, DAMAGE_HARM.value):
-        if damage >= limit:
+        if expected >= limit:
             return (
-                f"it alone may change hidden states by {of_norm(damage, limit)} "
+                f"it alone may change hidden states by {sizes(bound, expected, limit)} "
                 f"(limit {percent(limit)}){inconsistent}"
             )
     limit = FIRST_TOKENS_HARM.value
+    first, expected_first = grounds.first_tokens or 0.0, grounds.expected_first_tokens or 0.0
     return (
-        f"it alone may change first tokens by {of_norm(first_tokens or 0.0, limit)} "
+        f"it alone may change first tokens by {sizes(first, expected_first, limit)} "
         f"(limit {percent(limit)})"
     )
 
@@ -128,7 +130,7 @@ def advice(case: Case) -> list[str]:
 
 
 def _weak(case: Case) -> str | None:
-    return case.weak and f"{capital(case.weak).rstrip('.')}."
+    return case.weak and capital(case.weak)
 
 
 def _dangerous(case: Case) -> str | None:

@@ -69,6 +69,7 @@ def _edits(outlook: Outlook) -> list[dict[str, Any]]:
             "rho": rho[i],
             "damage": damage[i] if damage else None,
             "first_tokens": first[i] if first else None,
+            "expected_share": chosen.grounds[i].expected_share,
             "verdict": chosen.verdicts[i],
             "response": response[i],
             "forgetting": forgetting[i],
@@ -79,7 +80,7 @@ def _edits(outlook: Outlook) -> list[dict[str, Any]]:
 
 def _forecast(outlook: Outlook) -> dict[str, Any]:
     listed, chosen = outlook.listed, outlook.chosen
-    damage, first = _values(chosen.alone.corpus), _values(chosen.alone.first_tokens)
+    method = chosen.plan.geometry.method
     subjects = [case.request.subject for case in listed.cases]
     return {
         "collapse_at": looks.collapse_at(chosen),
@@ -92,11 +93,7 @@ def _forecast(outlook: Outlook) -> dict[str, Any]:
             {
                 "index": listed.indices[i],
                 "subject": subjects[i],
-                "reason": danger(
-                    None if chosen.plan.geometry.method.in_stream else float(listed.rho[i]),
-                    damage[i] if damage else None,
-                    first[i] if first else None,
-                ),
+                "reason": danger(chosen.grounds[i], has_two_keys=method.along != method.divide_by),
                 "verdict": chosen.verdicts[i],
             }
             for i in outlook.dangerous

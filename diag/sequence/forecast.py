@@ -48,6 +48,7 @@ class Forecast:
         steps: w of each edit, ``[m, d_mlp]``; for an editor of one fact u/D.
         residuals: Expected ‖v* − v‖ of each, or ‖z − h‖, ``[m]``.
         alone: Damage bound of each by itself.
+        grounds: What the verdict on each by itself rests on.
         verdicts: On each by itself.
         curve: Expected damage along the list.
         low: With every δ shorter; ``None`` where no interval was asked for.
@@ -58,6 +59,7 @@ class Forecast:
     steps: Float[Tensor, "m d_mlp"]
     residuals: Float[Tensor, " m"]
     alone: Curve
+    grounds: tuple[Grounds, ...]
     verdicts: tuple[Verdict, ...]
     curve: Curve
     low: Curve | None = None
@@ -94,10 +96,10 @@ def forecast(
         short = Optimiser(part * typical.clamp, part * typical.reach)
         _, low = _followed(prior, stream, short, plan.batch)
         _, high = _followed(prior, stream, optimiser, plan.batch)
+    grounds = _grounds(plan, alone, shares, margin(stream.moment.is_foreign))
     return Forecast(
-        plan, prior.steps, residuals, alone,
-        _verdicts(plan, alone, shares, margin(stream.moment.is_foreign)), curve, low, high,
-    )  # fmt: skip
+        plan, prior.steps, residuals, alone, grounds, _verdicts(plan, grounds), curve, low, high
+    )
 
 
 def _prior(plan: Plan, stream: Stream) -> Prior:
@@ -162,10 +164,9 @@ def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
     return Curve(corpus, None if bool(first.isnan().any()) else first)
 
 
-def _verdicts(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple[Verdict, ...]:
+def _grounds(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple[Grounds, ...]:
     none, rho = [None] * len(plan.chosen), plan.listed.rho.tolist()
-    grounds = zip(
-        plan.chosen,
+    each = zip(
         [rho[i] for i in plan.chosen],
         none if alone.corpus is None else alone.corpus.tolist(),
         none if alone.first_tokens is None else alone.first_tokens.tolist(),
@@ -173,12 +174,18 @@ def _verdicts(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tupl
         strict=True,
     )
     return tuple(
+        Grounds(rho, relative, first, short_by, share) for rho, relative, first, share in each
+    )
+
+
+def _verdicts(plan: Plan, grounds: Sequence[Grounds]) -> tuple[Verdict, ...]:
+    by = plan.geometry
+    can_be_safe = by.method.in_stream or plan.listed.can_redraw
+    return tuple(
         verdict_with(
-            plan.instead.get(i, plan.geometry).method,
-            Grounds(rho, relative, first, short_by, share),
-            (rho, rho) if plan.geometry.method.in_stream or plan.listed.can_redraw else None,
+            plan.instead.get(i, by).method, own, (own.rho, own.rho) if can_be_safe else None
         )
-        for i, rho, relative, first, share in grounds
+        for i, own in zip(plan.chosen, grounds, strict=True)
     )
 
 

@@ -40,9 +40,10 @@ class SequenceEdit(TypedDict):
         token: The subject's last token in the bare prompt.
         is_first_token: Whether no other token of the text precedes it.
         rho: ρ of its keys.
-        damage: What it does alone to hidden states of corpus tokens, in units of their norm; null
-            where it could not be checked.
+        damage: What it does alone to hidden states of corpus tokens at most, in units of their
+            norm; null where it could not be checked.
         first_tokens: The same at first tokens.
+        expected_share: The share of both that is expected; alarms are raised of that.
         verdict: On the edit alone, with the method it is forecast for.
         response: Share of its change that its bare prompt receives, signed.
         forgetting: What later edits are expected to add at its key, over what it wrote there.
@@ -57,6 +58,7 @@ class SequenceEdit(TypedDict):
     rho: Number
     damage: Size | None
     first_tokens: Size | None
+    expected_share: NotRequired[Share]
     verdict: Verdict
     response: NotRequired[Number]
     forgetting: Size | None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from diag.judgement.sequence import Case, advice
+from diag.judgement.sequence import Case, advice, danger
+from diag.judgement.verdict import Grounds
 
 
 def case(
@@ -50,3 +51,13 @@ def test_dangerous_edits_are_given_the_remedy_that_helps(given: Case, said: str)
 
 def test_nothing_dangerous_is_left_alone() -> None:
     assert advice(case(3, 0, 0)) == ["Nothing speaks against making the list as it is."]
+
+
+def test_an_edit_is_dangerous_for_what_is_expected_of_it() -> None:
+    told = danger(Grounds(0.02, 3.0, 0.1, 1.0, 0.1), has_two_keys=True)
+    assert "by about 30 % and up to 300 % of their norm (limit 25 %); ρ is 0.02" in told
+    by_first_tokens = danger(Grounds(0.02, 0.9, 2.0, 1.0, 0.2), has_two_keys=False)
+    assert (
+        "first tokens by about 40 % and up to 200 % of their norm (limit 20 %)" in by_first_tokens
+    )
+    assert "ρ" in danger(Grounds(0.02, None, None), has_two_keys=True)
