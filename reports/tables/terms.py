@@ -49,6 +49,13 @@ class Terms:
             return None
         return self.relative * self.expected_share
 
+    @property
+    def expected_first(self) -> float | None:
+        """The same over first tokens."""
+        if self.relative_first is None or self.expected_share >= 1.0:
+            return None
+        return self.relative_first * self.expected_share
+
 
 def of_keys(document: Mapping[str, Any]) -> list[Terms]:
     """The terms before any edit is made, from a ``diag.keys/1`` document."""

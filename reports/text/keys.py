@@ -98,7 +98,7 @@ def _argument(document: Document) -> RenderableType:
         (_bounded(per_editor), _listed(per_editor, _damage)),
     ]
     if any(term.relative_first is not None for term in per_editor):
-        rows.append(("at first tokens", _listed(per_editor, lambda t: percent(t.relative_first))))
+        rows.append(("at first tokens", _listed(per_editor, _first_tokens)))
     if document["verdict"] != "safe":
         rows.append(("instead", _instead(document, per_editor)))
     return parts.table(None, [(Text(name, style="dim"), value) for name, value in rows])
@@ -132,11 +132,15 @@ def _bounded(per_editor: Sequence[terms.Terms]) -> str:
 
 
 def _damage(term: terms.Terms) -> str:
-    if term.relative is None:
-        return "not checked"
-    if term.expected is None:
-        return percent(term.relative)
-    return f"{percent(term.expected)} (≤ {percent(term.relative)})"
+    return "not checked" if term.relative is None else _size(term.relative, term.expected)
+
+
+def _first_tokens(term: terms.Terms) -> str:
+    return _size(term.relative_first, term.expected_first)
+
+
+def _size(most: float | None, expected: float | None) -> str:
+    return percent(most) if expected is None else f"{percent(expected)} (≤ {percent(most)})"
 
 
 def _places(document: Document) -> str:

@@ -191,6 +191,9 @@ def test_the_headline_is_what_is_expected_where_that_is_less_than_the_bound(keys
     text = printed(show, keys)
     assert f"{percent(bound / 4)} (≤ {percent(bound)})" in text
     assert len(text.splitlines()) <= 15
+    for editor in ("rome", "c_rome", "p_rome"):
+        keys["damage"][editor]["relative_bound_first_tokens"] = 0.8
+    assert f"ROME {percent(0.2)} (≤ {percent(0.8)})" in printed(show, keys)
 
 
 def test_no_command_makes_an_edit_that_no_editor_makes_safely(keys: Document) -> None:
