@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from diag.judgement.limits import RESPONSE_FAINT
-from diag.judgement.verdict import Verdict, verdict_with
-from diag.keys.judge import Judgement, grounds_of
+from diag.judgement.verdict import Verdict
+from diag.keys.judge import Judgement
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
@@ -43,17 +43,14 @@ def options(judgement: Judgement) -> list[Choice]:
         A choice for each.
     """
     choices = []
-    for name, editor in EDITORS.items():
-        bound = judgement.damage[name]
-        moment = judgement.stream.moment
-        grounds = grounds_of(bound, judgement.denominators.split.ratio, moment)
+    for name in EDITORS:
         response = judgement.responses[name]
         bare = None if response is None else response.bare
         choices.append(
             Choice(
                 name,
-                verdict_with(editor, grounds, judgement.interval),
-                bound.relative_bound,
+                judgement.verdicts[name],
+                judgement.damage[name].relative_bound,
                 bare,
                 bare is not None and bare < RESPONSE_FAINT.value,
             )

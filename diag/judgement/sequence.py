@@ -85,6 +85,7 @@ class Case:
         lost: How many edits are expected to be forgotten.
         pairs: How many pairs disturb each other.
         weak: A sentence on a λ that leaves little of the change, if it does.
+        doubtful: How many edits can be called neither dangerous nor safe alone.
     """
 
     method: str
@@ -99,6 +100,7 @@ class Case:
     lost: int
     pairs: int
     weak: str | None = None
+    doubtful: int = 0
 
 
 def advice(case: Case) -> list[str]:
@@ -119,7 +121,7 @@ def advice(case: Case) -> list[str]:
         sentence
         for part in (_weak, _dangerous, _length, _editor, _pairs)
         if (sentence := part(case)) is not None
-    ] or ["Nothing speaks against making the list as it is."]
+    ] or [_nothing(case)]
     remedy = EDITORS[REMEDY].short
     farthest = case.farthest == REMEDY and _editor(case)
     if case.method == REMEDY or case.repaired or farthest:
@@ -127,6 +129,14 @@ def advice(case: Case) -> list[str]:
             f"Prompts that begin with their subject answer {remedy} after a prefix only."
         )
     return sentences
+
+
+def _nothing(case: Case) -> str:
+    """What to say of a list of which nothing else is to be said; ``unclear`` is not ``safe``."""
+    if not case.doubtful:
+        return "Nothing speaks against making the list as it is."
+    which = "one" if case.doubtful == 1 else f"{case.doubtful:,}"
+    return f"No edit of the list is called dangerous, but {which} cannot be called safe alone."
 
 
 def _weak(case: Case) -> str | None:

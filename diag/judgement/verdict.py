@@ -13,6 +13,7 @@ about how large the update is.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -75,12 +76,16 @@ class Grounds:
     @property
     def expected(self) -> float | None:
         """The damage over the corpus that is expected."""
-        return None if self.relative is None else self.relative * self.expected_share
+        return self._expected(self.relative)
 
     @property
     def expected_first_tokens(self) -> float | None:
         """The damage at first tokens that is expected."""
-        return None if self.first_tokens is None else self.first_tokens * self.expected_share
+        return self._expected(self.first_tokens)
+
+    def _expected(self, bound: float | None) -> float | None:
+        # No share of what is infinite is less than that.
+        return bound if bound is None or math.isinf(bound) else bound * self.expected_share
 
     @property
     def is_safe(self) -> bool:

@@ -121,7 +121,10 @@ def _denominators(judgement: Judgement) -> dict[str, Any]:
 def _damage(judgement: Judgement) -> dict[str, Any]:
     stream = judgement.stream
     return {
-        **{name: asdict(bound) for name, bound in judgement.damage.items()},
+        **{
+            name: {**asdict(bound), "verdict": judgement.verdicts[name]}
+            for name, bound in judgement.damage.items()
+        },
         "clamp_norm_factor": judgement.hyperparameters.clamp_norm_factor,
         "residual_norm": stream.unit,
         "checked": None if stream.why_not else stream.how,

@@ -10,7 +10,7 @@ from typing import Any
 from diag.judgement import findings
 from diag.judgement.findings import Finding
 from diag.judgement.summary import PUBLISHED, paragraph
-from diag.judgement.verdict import Grounds, Interval, Verdict, margin, steps, verdict
+from diag.judgement.verdict import Grounds, Interval, Verdict, margin, steps, verdict_with
 from diag.mathematics import damage, population, update
 from diag.mathematics.damage import DamageBound
 from diag.mathematics.intervals import ratio_interval
@@ -59,6 +59,7 @@ class Judgement:
         projection: Keys in the plane of k̄ and k_u.
         findings: What was checked.
         verdict: The verdict on ROME as published.
+        verdicts: The verdict on each editor, by name.
         summary: Why, and what to do instead.
     """
 
@@ -72,6 +73,7 @@ class Judgement:
     projection: Mapping[str, Any]
     findings: tuple[Finding, ...]
     verdict: Verdict
+    verdicts: Mapping[str, Verdict]
     summary: str
 
 
@@ -112,7 +114,8 @@ def judge(
         *_of_first_tokens(first_tokens),
         _of_moment(moment),
     )
-    outcome = verdict(grounds[PUBLISHED.name], interval)
+    verdicts = {name: verdict_with(EDITORS[name], of, interval) for name, of in grounds.items()}
+    outcome = verdicts[PUBLISHED.name]
     return Judgement(
         hyperparameters=hyperparameters,
         denominators=denominators,
@@ -124,6 +127,7 @@ def judge(
         projection=plane(keys, moment),
         findings=checked,
         verdict=outcome,
+        verdicts=verdicts,
         summary=paragraph(
             outcome,
             checked,

@@ -190,6 +190,7 @@ def _case(outlook: Outlook, method: str, weak: str | None) -> Case:
         lost=int((outlook.forgetting >= 1.0).sum()),
         pairs=len(outlook.pairs),
         weak=weak,
+        doubtful=outlook.chosen.verdicts.count("unclear"),
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diag.judgement.limits import SINK_NORM
-from diag.judgement.verdict import Grounds, margin, verdict_with
 from probes.keys.profile import LayerStatistics
 from probes.keys.sink import FirstPosition, writers
 from rome_diagnosis import envelope
@@ -28,28 +27,15 @@ def row(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
     """
     damage, response = diagnosis["damage"], diagnosis["response"]
     ratio, interval = (diagnosis["denominators"][name] for name in ("ratio", "ratio_interval"))
+    kept = ("relative_bound", "relative_bound_first_tokens", "expected_share", "verdict")
     editors = {}
-    for name, editor in EDITORS.items():
-        relative = damage[name]["relative_bound"]
-        first = damage[name]["relative_bound_first_tokens"]
+    for name in EDITORS:
         answer = response[name] or {}
-        grounds = Grounds(
-            ratio, relative, first, margin(diagnosis["second_moment"]["foreign_text"]),
-            damage[name]["expected_share"],
-        )  # fmt: skip
         editors[name] = {
             "denominator": diagnosis["denominators"][name],
-            "relative_bound": relative,
-            "relative_bound_first_tokens": first,
-            "expected_share": damage[name]["expected_share"],
+            **{figure: damage[name][figure] for figure in kept},
             "bare": answer.get("bare"),
             "prefixed": answer.get("prefixed"),
-            # Infinite damage, which a document cannot hold, is in the diagnosis' own verdict alone.
-            "verdict": (
-                diagnosis["verdict"]
-                if name == PUBLISHED
-                else verdict_with(editor, grounds, interval)
-            ),
         }
     return {
         "layer": diagnosis["site"]["layer"],

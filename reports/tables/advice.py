@@ -99,6 +99,8 @@ def answers(term: terms.Terms, keys: Document | None) -> str:
 def _passed(editor: str, keys: Document) -> bool:
     """Whether an editor passed its checks; documents of earlier versions lack some of them."""
     statuses, bound = _statuses(keys), keys["damage"][editor]
+    if "verdict" in bound:
+        return bool(bound["verdict"] == "safe")
     if "relative_bound_first_tokens" in bound:
         names = (f"damage_{editor}", f"first_tokens_{editor}")
         return all(statuses.get(name) == "pass" for name in names)

@@ -134,6 +134,7 @@ class Bound(TypedDict):
         relative_bound: The same for the residual stream, in units of its median norm after the
             block; null where it could not be checked.
         relative_bound_first_tokens: The same over the first tokens of texts.
+        verdict: The verdict on this editor.
         update_norm: ‖ΔW‖ with the optimised target, where one was optimised.
         relative: The damage with the optimised target, in the same units.
     """
@@ -143,6 +144,7 @@ class Bound(TypedDict):
     bound: Size | None
     relative_bound: Size | None
     relative_bound_first_tokens: NotRequired[Size | None]
+    verdict: NotRequired[Verdict]
     update_norm: NotRequired[Size | None]
     relative: NotRequired[Size | None]
 

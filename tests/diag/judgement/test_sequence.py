@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from diag.judgement.sequence import Case, advice, danger
@@ -49,8 +51,13 @@ def test_dangerous_edits_are_given_the_remedy_that_helps(given: Case, said: str)
     assert after_a_prefix == ((given.repaired or 0) > 0 or given.method == "c_rome")
 
 
-def test_nothing_dangerous_is_left_alone() -> None:
-    assert advice(case(3, 0, 0)) == ["Nothing speaks against making the list as it is."]
+def test_nothing_dangerous_is_left_alone_and_what_is_unclear_is_said() -> None:
+    fine = case(3, 0, 0)
+    assert advice(fine) == ["Nothing speaks against making the list as it is."]
+    for doubtful, which in ((1, "one"), (2, "2")):
+        (said,) = advice(replace(fine, doubtful=doubtful))
+        assert said.startswith("No edit of the list is called dangerous")
+        assert f"but {which} cannot be called safe alone" in said
 
 
 def test_an_edit_is_dangerous_for_what_is_expected_of_it() -> None:

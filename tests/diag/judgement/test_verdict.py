@@ -148,3 +148,9 @@ def test_a_small_ratio_accuses_only_editors_whose_two_keys_differ() -> None:
         assert verdict_with(method, unknown, None) == ("collapse_risk" if differ else "unclear")
         assert verdict_with(method, sound, (-0.1, 0.1)) == ("unclear" if differ else "safe")
         assert verdict_with(method, sound, None) == "unclear"
+
+
+def test_what_is_infinite_is_expected_whatever_the_share() -> None:
+    exploding = Grounds(0.0001, float("inf"), float("inf"), 1.0, 0.0)
+    assert exploding.expected == exploding.expected_first_tokens == float("inf")
+    assert verdict_of(exploding) == "collapse_risk"
