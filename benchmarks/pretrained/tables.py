@@ -29,6 +29,7 @@ from benchmarks.pretrained.predictors import (
     compare,
     ranking,
     resampled,
+    separation,
     shown,
     table,
     threshold,
@@ -45,7 +46,7 @@ SHORT = {"first, one token": "first", "first, several tokens": "several", "later
 NOTICEABLE = 0.05  # damage from which on ranks mean something
 # What a verdict rests on, a typical δ for alarms, was chosen when these parts had been seen.
 SEEN = ("00-L5", "01-L5", "00-L8", "01-L8", "00-L12")
-RESCUED = 1.05  # the largest perplexity ratio of C-ROME where ROME collapses
+ANSWERED = 0.5  # a prompt is answered whose new object is likelier than everything else
 
 
 def read(path: str | Path) -> Document:
@@ -161,12 +162,14 @@ def claims(document: Document, frame: pd.DataFrame) -> Iterator[tuple[str, str]]
     ratios = [edit["arms"]["c_rome"]["perplexity"]["ratio"] for edit in collapsed]
     yield (
         f"largest ratio of C-ROME over all {len(ratios)} edits that ROME collapses",
-        f"{max(ratios, default=float('nan')):.3f}×",
+        f"{max(ratios):.3f}×" if ratios else "–",
     )
     first = [edit for edit in document["edits"] if edit["site"]["is_first_token"]]
     for who, edits in (("first-token subjects", first), ("all subjects", document["edits"])):
-        rank_of_share = spearman(*share_and_answer(edits))
-        yield f"Spearman of φ and C-ROME's P(new), {who}", f"{rank_of_share or math.nan:.3f}"
+        shares, answered = share_and_answer(edits)
+        yield f"Spearman of φ and C-ROME's P(new), {who}", f"{spearman(shares, answered) or 0:.3f}"
+        parts = separation(np.array(shares), np.array(answered) >= ANSWERED)
+        yield f"AUC of φ and C-ROME's P(new) ≥ {ANSWERED}, {who}", f"{parts or math.nan:.3f}"
 
 
 def limits(frame: pd.DataFrame) -> pd.DataFrame:
