@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from probes import definitions
-from rome_diagnosis.options import CLAMP_FACTOR
 
 # Models whose edits were performed to set limits, by architecture.
 MODELS: Mapping[str, str] = {
@@ -162,10 +161,6 @@ SAME_RHO = Limit(
 NO_EFFECT = Limit(
     definitions.NO_EFFECT,
     "a run into which its own activations are written is the same run but for rounding",
-)
-CLAMP_NORM_FACTOR = Limit(
-    CLAMP_FACTOR,
-    "the clamp factor of ROME's own settings for GPT-2-XL and GPT-J; others use 3 to 4",
 )
 
 # What is expected of a list of edits before any v* is known.

@@ -23,7 +23,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 @pytest.fixture
 def script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
-    pytest.importorskip("shtab")
+    pytest.importorskip("shtab", reason="shtab is not installed: [completion]")
     assert main(["--print-completion", "bash"]) == 0
     path = tmp_path / "completion.bash"
     path.write_text(capsys.readouterr().out, encoding="utf-8")

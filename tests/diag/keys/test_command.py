@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from diag.judgement.limits import CLAMP_NORM_FACTOR
 from diag.keys import command as keys
 from diag.keys import diagnose
 from diag.keys.api import choose_request
@@ -25,6 +24,7 @@ from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.second_moment import estimate, stored
 from probes.setup import Setup
+from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
 from rome_diagnosis import command, options
 from rome_diagnosis import files as outputs
@@ -286,7 +286,8 @@ def test_library_call_and_its_result() -> None:
         "", "I think that ", "The firm ",
     ]  # fmt: skip
     assert fewer.keys.shape == (3, fewer.document["model"]["d_mlp"])
-    assert CLAMP_NORM_FACTOR.value == options.CLAMP_FACTOR
+    # The command line's default stands apart, so that --help need not wait for torch.
+    assert Hyperparameters().clamp_norm_factor == options.CLAMP_FACTOR
 
 
 def test_a_known_subject_brings_its_prompt_and_an_unknown_one_gets_is() -> None:
