@@ -11,7 +11,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     )
 
 DType = Literal["float32", "float16", "bfloat16", "float64"]
+Autocast = Literal["bfloat16"]
 BUNDLED = "bundled"
 MOST_PREFIXES = 10_000  # published code samples 20
 
@@ -52,6 +53,7 @@ class SetupOptions(TypedDict, total=False):
     second_moment: SecondMoment | str | os.PathLike[str]
     device: str | None
     dtype: DType | None
+    autocast: Autocast | None
     bos: bool | None
     trust_remote_code: bool
     quiet: bool
@@ -75,6 +77,8 @@ class Setup:
             estimated from packaged text.
         device: Where a model is loaded to, e.g. ``"cuda:1"``; by default a GPU if there is one.
         dtype: Type of a loaded model's weights, float32 by default.
+        autocast: ``"bfloat16"`` runs passes over text in that type, for a GPU; keys, the corpus
+            pass and perplexity are read so, and documents say it. ``None`` keeps a model's own.
         bos: Whether texts begin with a begin-of-sequence token; by default as the plain tokenizer
             does it.
         trust_remote_code: Whether code that comes with a model may run.
@@ -90,6 +94,7 @@ class Setup:
     second_moment: SecondMoment | str | os.PathLike[str] = "auto"
     device: str | None = None
     dtype: DType | None = None
+    autocast: Autocast | None = None
     bos: bool | None = None
     trust_remote_code: bool = False
     quiet: bool = False
@@ -110,6 +115,8 @@ class Setup:
             raise UserError(
                 f"the number of prefixes must be from 0 to {MOST_PREFIXES}, not {self.n_prefixes}"
             )
+        if self.autocast not in (None, *options.AUTOCAST):
+            raise UserError(f"autocast must be 'bfloat16' or None, not {self.autocast!r}")
         if isinstance(self.prefixes, str):
             raise UserError("prefixes must be a list of texts, not one text")
 
@@ -157,6 +164,10 @@ class Setup:
             UserError: If it cannot be loaded, or a model in memory contradicts ``device`` or
                 ``dtype``.
         """
+        model = self._load()
+        return model if self.autocast is None else replace(model, autocast=self.autocast)
+
+    def _load(self) -> LoadedModel:
         if self.model is None or isinstance(self.model, str | os.PathLike):
             # Said at once: importing the libraries alone takes seconds.
             with progress.stages("loading", quiet=self.quiet) as stage:
@@ -310,6 +321,7 @@ def load_model(
     tokenizer: Any = None,
     device: str | None = None,
     dtype: DType | None = None,
+    autocast: Autocast | None = None,
     bos: bool | None = None,
     trust_remote_code: bool = False,
 ) -> LoadedModel:
@@ -320,6 +332,7 @@ def load_model(
         tokenizer: As in :class:`Setup`.
         device: As in :class:`Setup`.
         dtype: As in :class:`Setup`.
+        autocast: As in :class:`Setup`.
         bos: As in :class:`Setup`.
         trust_remote_code: As in :class:`Setup`.
 
@@ -335,6 +348,7 @@ def load_model(
         tokenizer=tokenizer,
         device=device,
         dtype=dtype,
+        autocast=autocast,
         bos=bos,
         trust_remote_code=trust_remote_code,
     ).load()

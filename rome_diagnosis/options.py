@@ -22,6 +22,7 @@ Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
 UNSET = argparse.SUPPRESS
 DTYPES = ("float32", "float16", "bfloat16", "float64")
+AUTOCAST = ("bfloat16",)  # a GPU multiplies in it several times as fast as in float32
 N_PREFIXES = 20
 LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 LARGEST_COUNT = 2**31 - 1  # more than there can be of anything
@@ -77,6 +78,13 @@ def add_model(
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     group.add_argument("--dtype", choices=DTYPES, default="float32", help="type of the weights")
+    group.add_argument(
+        "--autocast",
+        choices=AUTOCAST,
+        default=UNSET,
+        help="multiply matrices in this type when keys and perplexity are read, which a GPU does "
+        "faster; the edited matrix, C, v* and the update are not rounded",
+    )
     group.add_argument(
         "--trust-remote-code",
         action="store_true",
@@ -337,6 +345,7 @@ def setup(options: argparse.Namespace) -> Setup:
         second_moment=given.get("second_moment", "auto"),
         device=options.device,
         dtype=options.dtype,
+        autocast=given.get("autocast"),
         bos=given.get("bos"),
         trust_remote_code=given.get("trust_remote_code", False),
         quiet=given.get("quiet", False),

@@ -97,7 +97,7 @@ def save(
             **envelope.head(record.SCHEMA, None),
             "model": describe(model),
             "site": {"layer": layer, "hook": model.hook(layer, "key")},
-            "second_moment": bench.moment.describe(model.dtype),
+            "second_moment": bench.moment.describe(model.computed_in),
             "weight": name,
             "relative_norm": float(difference.norm() / original.double().norm()),
             "original_digest": record.digest(original),

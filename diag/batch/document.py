@@ -195,7 +195,7 @@ def _layers(preflight: Preflight) -> list[dict[str, Any]]:
         {
             "layer": layer.layer,
             "hook": workplace.model.hook(layer.layer, "key"),
-            "second_moment": workplace.moments[layer.layer].describe(workplace.model.dtype),
+            "second_moment": workplace.moments[layer.layer].describe(workplace.model.computed_in),
             "regulariser": layer.regulariser,
             "condition_number": layer.condition_number,
             "rank": layer.rank,

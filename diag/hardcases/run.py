@@ -166,7 +166,7 @@ def run(
             "sampled": setup.sampled,
             "n": len(setup.prefixes),
         },
-        "second_moment": setup.moment.describe(setup.model.dtype),
+        "second_moment": setup.moment.describe(setup.model.computed_in),
         "clamp_factor": settings.hyperparameters.clamp_norm_factor,
         "limits": limits.of_verdicts(),
         "file": Path(plan.output).name,

@@ -38,6 +38,7 @@ def document(
         The document.
     """
     edit = observation.request
+    computed_in = str(observation.model.get("autocast") or observation.model["dtype"])
     written = {
         **envelope.head(
             SCHEMA,
@@ -58,7 +59,7 @@ def document(
             "n": len(observation.prefixes),
         },
         "lookup": _lookup(observation),
-        "second_moment": moment.describe(str(observation.model["dtype"])),
+        "second_moment": moment.describe(computed_in),
         "keys": _keys(observation, judgement),
         "denominators": _denominators(judgement),
         "damage": _damage(judgement),
@@ -169,4 +170,6 @@ def _command(
     if moment.source not in ("shipped", "estimated"):
         words += ["--second-moment", moment.source]
     words += ["--dtype", model["dtype"], "--clamp-factor", f"{clamp:g}"]
+    if "autocast" in model:
+        words += ["--autocast", model["autocast"]]
     return shlex.join(words)

@@ -159,7 +159,7 @@ class Screener:
         """One edit's row, or why it has none."""
         model, layer = self.shared.model, self.shared.layer
         if not math.isfinite(numbers["d_c_rome"]) or not math.isfinite(numbers["d_p_rome"]):
-            return UserError(f"its keys are not finite in {model.dtype}: use float32")
+            return UserError(f"its keys are not finite in {model.computed_in}: use float32")
         if numbers["d_c_rome"] == 0.0 or numbers["d_p_rome"] == 0.0:
             return UserError(f"its key in layer {layer} is zero: there is no direction")
         row: dict[str, Any] = {

@@ -147,7 +147,7 @@ def _keys(
         key, is_finite, is_long = next(own)
         why_not = None
         if not is_finite:
-            why_not = f"its keys are not finite in {shared.model.dtype}: use float32"
+            why_not = f"its keys are not finite in {shared.model.computed_in}: use float32"
         elif not is_long:
             why_not = f"its key in layer {shared.layer} is zero: there is no direction"
         read.append((i, why_not or at, None if why_not else key))

@@ -292,7 +292,7 @@ def head(asked: Asked, workplace: Workplace, command_line: str | None) -> dict[s
             "n": len(workplace.prefixes),
             "prefixes": list(workplace.prefixes),
         },
-        "second_moment": workplace.moments[layer].describe(model.dtype),
+        "second_moment": workplace.moments[layer].describe(model.computed_in),
         "clamp_factor": target.clamp_norm_factor,
         "limits": document.of_limits(),
         "method": asked.chosen.method,

@@ -255,7 +255,7 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
             "sampled": setup.sampled,
             "n": len(setup.prefixes),
         },
-        "second_moment": setup.moment.describe(setup.model.dtype),
+        "second_moment": setup.moment.describe(setup.model.computed_in),
         "settings": {
             "prefixes": list(setup.prefixes),
             "unseen_prefix": bench.wordings["unseen_prefix"],

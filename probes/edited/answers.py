@@ -114,7 +114,7 @@ class AnswerMeter:
             UserError: If an answer is empty, if a token straddles a prompt and its answer, or if
                 the two are longer than the model can read.
         """
-        self.upper = UpperBlocks(model, layer)
+        self.upper = UpperBlocks(model.exact(), layer)
         self._questions = tuple(questions)
         rows: dict[tuple[int, ...], int] = {}
         # For each answer: its row, the position that predicts its first token, and its tokens.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from probes.edited.weights import Change, change_of_output
+from probes.forward.autocast import rounded
 from probes.forward.batches import padded
 from probes.forward.unhooked import Plain, plain
 from probes.model import architecture
@@ -75,7 +76,7 @@ class UpperBlocks:
                 the residual stream.
         """
         model.check_layer(layer)
-        self.layer = layer
+        self.model, self.layer = model, layer
         self.plain: Plain = plain(model)
         self.device = model.device
         self.contribution = contribution(model, layer)
@@ -128,7 +129,8 @@ class UpperBlocks:
             norm = self.plain.block(self.layer).get_submodule(str(name))
             handles.append(norm.register_forward_pre_hook(on_norm))
         try:
-            self.plain.model(rows, attention_mask=mask, past_key_values=cache, use_cache=past)
+            with rounded(self.model):
+                self.plain.model(rows, attention_mask=mask, past_key_values=cache, use_cache=past)
         finally:
             for handle in handles:
                 handle.remove()
@@ -137,6 +139,8 @@ class UpperBlocks:
             for i in range(self.layer + 1, len(cache.layers)):
                 above[i] = (cache.layers[i].keys, cache.layers[i].values)
         seen.setdefault("norm_input", seen["output"])
+        if self.model.autocast is not None:  # what an edit changes is computed in float32
+            seen = {name: value.float() for name, value in seen.items()}
         return Recording(rows, mask, past=above, **seen)
 
     def edited_residual(
@@ -185,13 +189,14 @@ class UpperBlocks:
         self._given.residual = residual
         self._head.at = at
         try:
-            result = self._upper(
-                ids,
-                attention_mask=mask,
-                position_ids=position_ids,
-                past_key_values=_Past(past) if past is not None else None,
-                use_cache=False,
-            )
+            with rounded(self.model):
+                result = self._upper(
+                    ids,
+                    attention_mask=mask,
+                    position_ids=position_ids,
+                    past_key_values=_Past(past) if past is not None else None,
+                    use_cache=False,
+                )
         finally:
             self._given.residual = None
             self._head.at = None
@@ -242,7 +247,8 @@ class UpperBlocks:
         Returns:
             Logits.
         """
-        logits = self.plain.model.get_output_embeddings()(final)
+        with rounded(self.model):
+            logits = self.plain.model.get_output_embeddings()(final)
         return architecture.finish_logits(self.plain.model.config, logits)
 
 

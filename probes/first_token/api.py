@@ -120,6 +120,7 @@ def _command(prepared: Prepared, words: Sequence[str]) -> str:
                 else [f"--prefix={text}" for text in prepared.prefixes]
             ),
             *("--bos" if model.bos else "--no-bos", "--dtype", model.dtype),
+            *(["--autocast", model.autocast] if model.autocast else []),
             *(
                 []
                 if prepared.moment.source in ("shipped", "estimated")

@@ -161,7 +161,7 @@ def _head(
         **envelope.head(SCHEMA, plan.command, "scikit-learn"),
         "model": describe(prepared.model),
         "site": {"layer": layer, "hook": prepared.model.hook(layer, "key")},
-        "second_moment": prepared.moment.describe(prepared.model.dtype),
+        "second_moment": prepared.moment.describe(prepared.model.computed_in),
         "seed": seed,
         "subjects": {
             "n": len(subjects),

@@ -9,6 +9,8 @@ engine        runs                                                   serves
               values of earlier tokens cached                        architecture
 ``GPT2``      bare arithmetic where that is faster, otherwise as     models of GPT-2's layout
               ``Unhooked``
+``Autocast``  as ``Unhooked``, matrix products in bfloat16           large models on a GPU, if asked
+                                                                     for
 ============  =====================================================  ==============================
 
 All run on the same weights, and tests hold each engine to the one above it.
@@ -22,6 +24,7 @@ from typing import Literal, Protocol
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from probes.forward.autocast import Autocast
 from probes.forward.batches import Batch, Place, Reader, TokenIds
 from probes.forward.bridge import Bridge
 from probes.forward.gpt2.engine import GPT2
@@ -123,11 +126,14 @@ def engine_for(model: LoadedModel, prefer: Prefer = "auto") -> Engine:
             ``"general"`` give the bridge.
 
     Returns:
-        The engine.
+        The engine; of a model with ``autocast``, one that reads in that type.
 
     Raises:
         UserError: If ``"fast"`` is asked for and the model's layout has no fast engine.
     """
+    if model.autocast is not None:
+        exact = model.exact()
+        return Autocast(model, engine_for(exact, "general"), engine_for(exact, prefer))
     try:
         unhooked = Unhooked(model)
     except UserError:

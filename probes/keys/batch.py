@@ -64,8 +64,8 @@ def observe_batch(
     for name, tensor in (("stream", stream), *((f"keys of block {k}", v) for k, v in keys.items())):
         if not torch.isfinite(tensor).all():
             raise UserError(
-                f"the {name} of {model.name} are not finite in {model.dtype}: use float32, or "
-                "weights without NaN"
+                f"the {name} of {model.name} are not finite in {model.computed_in}: use float32, "
+                "or weights without NaN"
             )
     return BatchObservation(lookups, tuple(layers), keys, stream)
 

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.forward.autocast import rounded
 from probes.forward.batches import Batch, batches
 from probes.forward.bridge import Hook, run_to
 from probes.keys.one_edit import at_last, distinct
@@ -110,7 +111,8 @@ def observe_layers(
     for batch in batches(texts, model.device):
         hooks = [(model.hook(at, "value"), at_last(batch, values[at])) for at in layers]
         hooks += also(batch) if also else ()
-        run_to(model, batch, max(layers), [*recorder.hooks(batch), *hooks])
+        with rounded(model):
+            run_to(model, batch, max(layers), [*recorder.hooks(batch), *hooks])
     described, bare = describe(model), [model.token_text(token) for token in lookups[0].ids]
     observations = [
         Observation(
@@ -136,6 +138,6 @@ def _refuse_not_finite(observation: Observation, model: LoadedModel) -> None:
     for name, tensor in (("keys", observation.keys), ("MLP outputs", observation.values)):
         if not torch.isfinite(tensor).all():
             raise UserError(
-                f"the {name} of {model.name} are not finite in {model.dtype}: use float32, or "
-                "weights without NaN"
+                f"the {name} of {model.name} are not finite in {model.computed_in}: use float32, "
+                "or weights without NaN"
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,8 @@ from probes.model.architecture import Site as Site
 from probes.model.tokens import Tokens as Tokens
 from probes.model.tokens import token_text, tokenise
 from rome_diagnosis.errors import UserError
+
+Autocast = Literal["bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class LoadedModel:
             had before wrapping, which saving an edited model needs.
         weights: What the weights were before they were loaded, where that is not the type they
             have now: ``"from Q4_1 …"``; ``None`` otherwise.
+        autocast: Type in which passes over text multiply matrices, where that is not the weights':
+            see :mod:`probes.forward.autocast`.
         kept: What was measured on the model and may be used again for as long as it lives.
     """
 
@@ -43,6 +47,7 @@ class LoadedModel:
     fingerprint: str
     state_dict: dict[str, torch.Tensor]
     weights: str | None = None
+    autocast: Autocast | None = None
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -74,6 +79,15 @@ class LoadedModel:
     def dtype(self) -> str:
         """The weights' type, e.g. ``"float32"``."""
         return str(next(iter(self.bridge.blocks[0].parameters())).dtype).removeprefix("torch.")
+
+    @property
+    def computed_in(self) -> str:
+        """The type that activations are rounded to, e.g. ``"float32"``."""
+        return self.autocast or self.dtype
+
+    def exact(self) -> LoadedModel:
+        """The same model, passes in the weights' own type."""
+        return self if self.autocast is None else replace(self, autocast=None)
 
     def tokens(self, text: str) -> Tokens:
         """Tokenises ``text`` in one piece, as the plain tokenizer does it.
@@ -165,6 +179,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
         "bos_prepended": model.bos,
         "fingerprint": model.fingerprint,
         "weights": model.weights,
+        **({} if model.autocast is None else {"autocast": model.autocast}),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -190,7 +191,8 @@ def check(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
 
 def file_name(model: LoadedModel, layer: int) -> str:
     """Name of the file in which ``auto`` looks for a model's and layer's second moment."""
-    return f"{model.fingerprint}-L{layer}{'-bos' if model.bos else ''}.safetensors"
+    kind = ("-bos" if model.bos else "") + (f"-{model.autocast}" if model.autocast else "")
+    return f"{model.fingerprint}-L{layer}{kind}.safetensors"
 
 
 def cache() -> Path:
@@ -218,10 +220,11 @@ def _place(model: LoadedModel, layer: int) -> tuple[Path, str] | None:
     places: list[tuple[Path, str]] = [(bundled.DATA / "second_moments", "shipped")]
     with contextlib.suppress(UserError):  # which is said when an estimate cannot be kept
         places.append((cache(), "estimated"))
-    for folder, source in places:
-        path = folder / file_name(model, layer)
-        if os.path.isfile(path):
-            return path, source
+    # Of keys that were computed exactly rather than in the type of autocast.
+    names = dict.fromkeys(file_name(each, layer) for each in (model.exact(), model))
+    for name, (folder, source) in itertools.product(names, places):
+        if os.path.isfile(folder / name):
+            return folder / name, source
     return None
 
 
@@ -247,8 +250,9 @@ def _whose(known: Provenance, model: LoadedModel) -> str:
         # Weights that were rounded on loading cannot be compared with what they were before.
         if rounded == known.fingerprint or known.dtype in ("float32", "float64"):
             return (
-                f"on {known.model} in {known.dtype}, and {model.name} is loaded in {model.dtype}: "
-                f"load it with --dtype {known.dtype}, or estimate a second moment in {model.dtype}"
+                f"on {known.model} in {known.dtype}, and {model.name} is loaded in "
+                f"{model.dtype}: load it with --dtype {known.dtype}, or estimate a second moment "
+                f"in {model.dtype}"
             )
     # The name may differ (a copied directory): only the weights decide.
     return (

@@ -134,7 +134,7 @@ def of_sums(
             n_tokens=sums.n_tokens,
             row_length=row_length,
             position0_share=sums.n_first / sums.n_tokens,
-            dtype=model.dtype,
+            dtype=model.computed_in,
         ),
         background=sums.background(),
         fourth=sums.fourth / sums.n_tokens,

@@ -40,7 +40,7 @@ class Provenance:
         n_tokens: Number of tokens counted.
         row_length: Tokens in a row; ``None`` where that is not known (imported statistics).
         position0_share: Share of the tokens that were the first of their row, or ``None``.
-        dtype: The weights' type when the keys were captured.
+        dtype: Type in which the keys were computed.
     """
 
     model: str

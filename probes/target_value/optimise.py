@@ -111,7 +111,7 @@ def optimise(
         UserError: If an edit has no new object, the subject cannot be looked up, a text is
             longer than the model can read, or the weights are of a type that rounds edits away.
     """
-    chosen = hyperparameters or Hyperparameters()
+    chosen, model = hyperparameters or Hyperparameters(), model.exact()
     writable(model, layer)  # a value that cannot be written is not worth the optimisation
     upper = UpperBlocks(model, layer)
     fast = isinstance(engine_for(model, engine), GPT2) and gpt2_gradient.applies(upper.plain, layer)

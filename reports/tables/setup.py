@@ -29,10 +29,11 @@ def _model(document: Document) -> str | None:
         return None
     bos = "a" if model["bos_prepended"] else "no"
     weights = f" {model['weights']}" if model.get("weights") else ""
+    passes = f", passes in {model['autocast']}" if "autocast" in model else ""
     site = f", block {document['site']['layer']}" if "site" in document else ""
     return (
         f"{model['name']} ({model['architecture']}, {counted(model['n_layers'], 'block')}, "
-        f"{model['dtype']}{weights}, {bos} begin-of-sequence token before the text){site}."
+        f"{model['dtype']}{weights}{passes}, {bos} begin-of-sequence token before the text){site}."
     )
 
 

@@ -60,6 +60,8 @@ class Model(TypedDict):
         device: Where it ran.
         bos_prepended: Whether a begin-of-sequence token preceded every text.
         fingerprint: Digest of the weights; equal for equal weights.
+        autocast: Type in which passes over text multiplied matrices, e.g. ``bfloat16``, where it
+            was not the weights'; the matrix that is edited, C and the update are not rounded to it.
         weights: What the weights were dequantised from, e.g. ``from Q4_1 (FILE.gguf)``; null
             for a model that was not quantised.
     """
@@ -75,6 +77,7 @@ class Model(TypedDict):
     bos_prepended: bool
     fingerprint: str
     weights: NotRequired[str | None]
+    autocast: NotRequired[str]
 
 
 class Site(TypedDict):
