@@ -59,7 +59,11 @@ class Bridge:
 
     def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
         """See :meth:`probes.forward.engine.Engine.read`."""
-        hooks = [(self.model.hook(*place), _detached(reader)) for place, reader in readers.items()]
+        device = self.model.device  # of a model that is spread, blocks may be on others
+        hooks = [
+            (self.model.hook(*place), _detached(reader, device))
+            for place, reader in readers.items()
+        ]
         run_to(self.model, batch, max(layer for layer, _ in readers), hooks)
 
     def after(self, prefixes: Sequence[TokenIds], layer: int) -> _WholeTexts:
@@ -71,8 +75,8 @@ class Bridge:
         return _WholeDecoder(self.model, rows)
 
 
-def _detached(reader: Reader) -> Callable[[Tensor, Any], None]:
-    return lambda activation, hook: reader(activation.detach())
+def _detached(reader: Reader, device: torch.device) -> Callable[[Tensor, Any], None]:
+    return lambda activation, hook: reader(activation.detach().to(device))
 
 
 @dataclass(frozen=True)

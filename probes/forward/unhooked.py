@@ -307,9 +307,12 @@ def _build(model: LoadedModel) -> Plain:
     # The bridge asks for eager attention, which it can hook; the class's own choice is faster. Only
     # a soft cap on the scores needs them one by one.
     config._attn_implementation = "eager" if architecture.score_soft_cap(config) else None
+    if model.is_spread:
+        raise UserError(
+            f"{model.name} is spread by device_map: its keys can be read, but whatever edits it or "
+            'measures edited models needs it on one device, e.g. device_map={"": "cpu"}'
+        )
     state = {_own_name(key): value for key, value in model.state_dict.items()}
-    if len({value.device for value in state.values()}) > 1:
-        raise UserError(f"{model.name} is spread over several devices: load it on one")
     try:
         with torch.device("meta"):
             bare = AutoModelForCausalLM.from_config(config)

@@ -12,6 +12,7 @@ from probes.model.bridge import from_bridge, wrap
 from probes.model.exact_gelu import replace_gelus
 from probes.model.gguf import weights_of
 from probes.model.loaded import LoadedModel
+from probes.model.spread import weights_maps
 from rome_diagnosis.errors import UserError
 
 
@@ -83,6 +84,8 @@ def _twin(model: torch.nn.Module) -> Any:
         for weight in model.parameters()
     }
     shared |= {id(buffer): buffer for buffer in model.buffers()}
+    for module in model.modules():  # what accelerate keeps off the devices
+        shared |= {id(weights): weights for weights in weights_maps(module)}
     return copy.deepcopy(model, shared)
 
 

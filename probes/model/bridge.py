@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +19,8 @@ from probes.model.exact_gelu import replace_gelus
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.model.messages import short_message
-from probes.model.sound import refuse_logits, refuse_not_finite, refuse_spread_out
+from probes.model.sound import refuse_left_out, refuse_logits, refuse_not_finite
+from probes.model.spread import device_of, state_of
 from probes.model.tokens import prepends_bos
 from rome_diagnosis.errors import UserError
 
@@ -64,15 +65,16 @@ def wrap(
             f"the tokenizer of {name} is a slow one and gives no character offsets, so the "
             "subject's last token cannot be located reliably: install its fast version"
         )
-    state_dict = dict(model.state_dict())
-    refuse_spread_out(state_dict, name)
+    state_dict = state_of(model)
+    refuse_left_out(state_dict, name)
     refuse_not_finite(state_dict, name)
+    device = device_of(state_dict, model)
     model.eval().requires_grad_(False)
     probe = probe_tokens(tokenizer, model.config)
     rows = [probe, probe[: max(1, len(probe) // 2)]]
-    expected = _plain_logits(model, rows, name)
+    expected = _plain_logits(model, rows, name, device)
     replace_gelus(model)
-    bridge = _boot(model, tokenizer, name, path)
+    bridge = _boot(model, tokenizer, name, path, device)
     bridge.eval().requires_grad_(False)
     bridge.cfg.default_prepend_bos = False
     loaded = from_bridge(
@@ -82,7 +84,7 @@ def wrap(
     return loaded
 
 
-def _boot(model: Any, tokenizer: Any, name: str, path: str) -> Any:
+def _boot(model: Any, tokenizer: Any, name: str, path: str, device: torch.device) -> Any:
     """The bridge around a model."""
     from transformer_lens.model_bridge import TransformerBridge
 
@@ -94,7 +96,7 @@ def _boot(model: Any, tokenizer: Any, name: str, path: str) -> Any:
             _installing_nothing(),
         ):
             return TransformerBridge.boot_transformers(
-                path, hf_model=model, tokenizer=tokenizer, dtype=model.dtype, device=model.device
+                path, hf_model=model, tokenizer=tokenizer, dtype=model.dtype, device=device
             )
     except Exception as error:
         raise UserError(_cannot_wrap(model, name, error)) from error
@@ -107,7 +109,7 @@ def from_bridge(
     name: str,
     path: str = "",
     bos: bool | None = None,
-    state_dict: dict[str, torch.Tensor] | None = None,
+    state_dict: Mapping[str, torch.Tensor] | None = None,
     weights: str | None = None,
 ) -> LoadedModel:
     """Uses a ``TransformerBridge`` the caller has booted, if its weights are raw.
@@ -142,8 +144,8 @@ def from_bridge(
             f"--bos was asked for, but the tokenizer of {name} has no begin-of-sequence token"
         )
     if state_dict is None:
-        state_dict = dict(bridge.original_model.state_dict())
-        refuse_spread_out(state_dict, name)
+        state_dict = state_of(bridge.original_model)
+        refuse_left_out(state_dict, name)
         refuse_not_finite(state_dict, name)
     return LoadedModel(
         bridge=bridge,
@@ -239,11 +241,13 @@ def probe_tokens(tokenizer: Any, config: Any) -> list[int]:
 
 
 @torch.no_grad()
-def _plain_logits(model: Any, rows: Sequence[Sequence[int]], name: str) -> list[torch.Tensor]:
+def _plain_logits(
+    model: Any, rows: Sequence[Sequence[int]], name: str, device: torch.device
+) -> list[torch.Tensor]:
     """Logits of each row alone, as Hugging Face computes them, float64 on the CPU."""
     try:
         logits = [
-            model(torch.tensor([list(row)], device=model.device), use_cache=False).logits[0]
+            model(torch.tensor([list(row)], device=device), use_cache=False).logits[0]
             for row in rows
         ]
     except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from jaxtyping import Float
 
 from probes.model import architecture
 from probes.model.architecture import Site as Site
+from probes.model.spread import SpreadState, device_of
 from probes.model.tokens import Tokens as Tokens
 from probes.model.tokens import token_text, tokenise
 from rome_diagnosis.errors import UserError
@@ -45,7 +47,7 @@ class LoadedModel:
     path: str
     bos: bool
     fingerprint: str
-    state_dict: dict[str, torch.Tensor]
+    state_dict: Mapping[str, torch.Tensor]
     weights: str | None = None
     autocast: Autocast | None = None
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
@@ -72,8 +74,13 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the first block's weights are."""
-        return next(iter(self.bridge.blocks[0].parameters())).device
+        """Where the first block's weights are, and texts go."""
+        return device_of(self.state_dict, self.bridge.blocks[0])
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether the weights are not all on one device: it runs by the bridge, and unedited."""
+        return isinstance(self.state_dict, SpreadState)
 
     @property
     def dtype(self) -> str:
@@ -148,7 +155,8 @@ class LoadedModel:
             for weight in (*module.parameters(), *self.bridge.blocks[layer].parameters())
             if weight.is_floating_point()
         )
-        output: torch.Tensor = module(keys.to(like))
+        device = self.device if self.is_spread else like.device
+        output: torch.Tensor = module(keys.to(device, like.dtype))
         return output.to("cpu", torch.float64)
 
     def check_layer(self, layer: int) -> None:
@@ -175,7 +183,7 @@ def describe(model: LoadedModel) -> dict[str, Any]:
         "d_model": int(model.config.d_model),
         "d_mlp": int(model.config.d_mlp),
         "dtype": model.dtype,
-        "device": str(model.device),
+        "device": "spread by device_map" if model.is_spread else str(model.device),
         "bos_prepended": model.bos,
         "fingerprint": model.fingerprint,
         "weights": model.weights,

@@ -85,23 +85,22 @@ def refuse_whole_numbers(folder: Path, model: Any, name: str) -> None:
                     )
 
 
-def refuse_spread_out(state_dict: Mapping[str, torch.Tensor], name: str) -> None:
-    """Refuses weights that are not all in the memory of one device.
+def refuse_left_out(state_dict: Mapping[str, torch.Tensor], name: str) -> None:
+    """Refuses weights that are nowhere: a model on the meta device has shapes and no values.
 
     Args:
         state_dict: The model's parameters and buffers.
         name: What to call the model.
 
     Raises:
-        UserError: Naming the devices.
+        UserError: Naming the first.
     """
-    devices = sorted({str(tensor.device) for tensor in state_dict.values() if tensor.numel()})
-    if devices == ["meta"] or len(devices) > 1:
-        where = " and ".join(devices).replace("meta", "off the devices (meta)")
-        raise UserError(
-            f"the weights of {name} lie on {where}: a model that device_map splits or offloads "
-            'cannot be measured; load it on one device, e.g. device_map={"": "cpu"}'
-        )
+    for tensor_name, tensor in state_dict.items():
+        if tensor.is_meta and tensor.numel():
+            raise UserError(
+                f"{tensor_name} of {name} has no values (it is on the meta device): load the "
+                "model's weights before it is measured"
+            )
 
 
 def refuse_not_finite(state_dict: Mapping[str, torch.Tensor], name: str) -> None:

@@ -131,22 +131,3 @@ def test_a_model_in_memory_is_examined_too(tiny_dir: Callable[[str], Path]) -> N
         model.transformer.h[3].mlp.c_proj.weight[0, 0] = torch.nan
     with pytest.raises(UserError, match=r"h\.3\.mlp\.c_proj\.weight holds 1 value"):
         wrap(model, tokenizer, name="mine", path=str(path))
-
-
-def test_a_model_that_is_partly_offloaded_is_refused_in_a_line(
-    tiny_dir: Callable[[str], Path], tmp_path: Path
-) -> None:
-    folder = tiny_dir("gpt2")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-
-    def adopted(last_block: str) -> str:
-        parts = ("transformer.wte", "transformer.wpe", "transformer.ln_f", "lm_head")
-        blocks = [f"transformer.h.{i}" for i in range(4)]
-        where = dict.fromkeys([*parts, *blocks], "cpu") | {blocks[-1]: last_block}
-        load = transformers.AutoModelForCausalLM.from_pretrained
-        model = load(folder, device_map=where, offload_folder=tmp_path)
-        return wrap(model, tokenizer, name="split", path=str(folder)).fingerprint
-
-    assert adopted("cpu")  # a map that leaves everything in memory is no fault
-    with pytest.raises(UserError, match=r"lie on cpu and off the devices .*device_map"):
-        adopted("disk")
