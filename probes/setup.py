@@ -178,10 +178,12 @@ class Setup:
         model = adopt(self.model, self.tokenizer, bos=self.bos)
         wanted = {"dtype": self.dtype, "device": None if self.device == "auto" else self.device}
         for name, value in wanted.items():
-            if value is not None and str(getattr(model, name)) != value:
+            here = str(getattr(model, name))
+            # "cuda" is any of them: a model that was loaded to it says cuda:0.
+            if value is not None and value not in (here, here.partition(":")[0]):
                 raise UserError(
-                    f"{name}={value!r} is asked for, but the model in memory has "
-                    f"{getattr(model, name)}: convert it, or leave {name} out"
+                    f"{name}={value!r} is asked for, but the model in memory has {here}: "
+                    f"convert it, or leave {name} out"
                 )
         return model
 
