@@ -224,7 +224,8 @@ class _Objective:
         change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
         log_probs, moved = self._reader.read(change)
         nll = delta.new_zeros(len(change))
-        nll.index_add_(0, batch.read_row, -log_probs * batch.weight)
+        # Not index_add_, whose order of summation a GPU leaves to chance.
+        nll.index_put_((batch.read_row,), -log_probs * batch.weight, accumulate=True)
         nll = nll.view(batch.edits, batch.rows)[:, :-1]
         loss = nll @ self._share + self._of_moved * moved + self._per_norm * delta.norm(dim=-1)
         return loss, torch.exp(-nll) @ self._share
