@@ -56,6 +56,10 @@ class Elsewhere(torch.Tensor):
         """The values and where they pretend to be."""
         return f"{self.inner!r} on {NAME}"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Elsewhere:
+        """A copy, as a tensor of a device of torch's own has it."""
+        return Elsewhere(self.inner.clone())
+
     def tolist(self) -> Any:
         """The numbers, which torch does not give of a subclass."""
         return self.inner.tolist()
@@ -139,11 +143,16 @@ def _refuse_mixed(
     )
 
 
+# At once: the engine of autograd counts devices when it is used first. Beside a real accelerator
+# torch would take the pretended one for it.
+IS_THERE = not torch.accelerator.is_available()
+if IS_THERE:
+    _setup_privateuseone_for_python_backend(NAME, _Module())
+
+
 @contextmanager
 def pretend_device() -> Iterator[str]:
-    """Gives the name of a second device, which exists within the block."""
-    if not hasattr(torch, NAME):
-        _setup_privateuseone_for_python_backend(NAME, _Module())
+    """Gives the name of the second device, on which tensors are created within the block."""
     before = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)
     try:

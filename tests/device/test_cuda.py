@@ -20,17 +20,21 @@ import torch
 import rome_diagnosis as rd
 from diag.verify.settings import Facts
 from probes import bundled
+from probes.forward.generate import generate
 from probes.keys.causal_trace import known, trace
+from probes.keys.many_edits import SharedPrefixes
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
 from probes.request.cases import EditCase, fact, from_record
+from probes.request.request import request
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import optimise
-from tests.device.pretend import pretend_device
+from tests.device.pretend import IS_THERE, pretend_device
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+PRETEND = pytest.mark.skipif(not IS_THERE, reason="there is a real device")
 APPLE: dict[str, Any] = {"subject": "Apple", "prompt": "{} was founded by"}
 PREFIXES = ("The weather was fine. ", "They walked to the river. ", "I think so. ")
 GIVEN: dict[str, Any] = {"prefixes": PREFIXES, "quiet": True}
@@ -57,6 +61,12 @@ class Devices:
         with self.within():
             return first, _untouched(self.other, call)
 
+    def of(self, call: Callable[[str], Any]) -> tuple[Any, Any]:
+        """What a call gives that is handed the name of each device."""
+        first = call("cpu")
+        with self.within():
+            return first, call(self.other.device.type)
+
 
 def _untouched(model: LoadedModel, call: Callable[[LoadedModel], Any]) -> Any:
     before = {name: value.cpu().clone() for name, value in model.state_dict.items()}
@@ -68,7 +78,7 @@ def _untouched(model: LoadedModel, call: Callable[[LoadedModel], Any]) -> Any:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("pretend"), pytest.param("cuda", marks=CUDA)],
+    params=[pytest.param("pretend", marks=PRETEND), pytest.param("cuda", marks=CUDA)],
 )
 def devices(request: pytest.FixtureRequest) -> Devices:
     within = pretend_device if request.param == "pretend" else nullcontext
@@ -101,7 +111,11 @@ def cases(n: int) -> list[EditCase]:
 
 
 def test_a_diagnosis(devices: Devices) -> None:
-    one, other = devices.both(lambda model: rd.diagnose(**APPLE, model=model, **GIVEN))
+    def diagnosed(model: LoadedModel) -> Any:
+        device = model.device.type  # which names cuda:0, too
+        return rd.diagnose(**APPLE, model=model, device=device, **GIVEN)
+
+    one, other = devices.both(diagnosed)
     assert one.verdict == other.verdict
     compare(one.denominators, other.denominators, KEYS)
     compare(one.response, other.response, 10 * KEYS)
@@ -118,6 +132,29 @@ def test_prefixes_are_drawn_alike(devices: Devices, monkeypatch: pytest.MonkeyPa
 
     one, other = devices.both(drawn)
     assert one == other
+
+
+def test_texts_of_different_lengths_are_continued_alike(devices: Devices) -> None:
+    """The shorter ones are padded on the left, where nothing may be attended to."""
+    prompts = ["Apple", "The capital of France is", "They walked to the river because the weather"]
+    one, other = devices.both(lambda model: generate(model, prompts, n_tokens=8, top_k=[1, 1, 5]))
+    assert one == other
+
+
+@pytest.mark.parametrize("name", ["gptj", "llama", "gemma2"])
+def test_other_architectures(devices: Devices, name: str, tiny_dir: Callable[[str], Path]) -> None:
+    """By Hugging Face's blocks, a gradient of PyTorch's own and the bridge's hooks."""
+
+    def measured(model: LoadedModel) -> Any:
+        edit = request("Apple", "{} was founded by", target_new="Danielle")
+        keys = {name: SharedPrefixes(model, 1, PREFIXES, engine=name)
+                for name in ("general", "bridge")}  # fmt: skip
+        captured = [own.capture(own.place([edit])).of() for own in keys.values()]
+        return torch.cat(captured), optimise(model, [edit], PREFIXES, 1, SHORT)[0].value
+
+    one, other = devices.of(lambda device: measured(load(tiny_dir(name), device=device)))
+    for a, b in zip(one, other, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_a_second_moment(devices: Devices, tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.device.pretend import pretend_device
+from tests.device.pretend import IS_THERE, pretend_device
 
+pytestmark = pytest.mark.skipif(not IS_THERE, reason="there is a real device")
 MIXED = "expected all tensors to be on the same device"
 
 
