@@ -1,36 +1,46 @@
 """Any model, stage by stage: seconds, peak memory, and the published way in the same run.
 
-    python -m benchmarks.real --model DIR [--identity] [--stages NAMES]
+    python -m benchmarks.real --model DIR [--identity] [--stages NAMES] [--records COUNTERFACT.json]
+    python -m benchmarks.real --random gptj-6b --device cuda --autocast bfloat16
 
 Both sides run on the same weights in one process; the published way is complete passes over every
-context (:mod:`benchmarks.published.full_passes`). Prefixes are drawn with nothing cached.
+context (:mod:`benchmarks.published.full_passes`), always in the weights' own type. Prefixes are
+drawn with nothing cached. The share of the machine's matrix rate is that of the operations that
+PyTorch counts in a run of its own, against products of the model's width in the weights' type.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoTokenizer
 
 from benchmarks.published.full_passes import FullPasses
-from benchmarks.sides import Timed, settle, timed
+from benchmarks.sides import RANDOM, Timed, matrix_rate, random_model, settle, timed
 from diag.keys.run import diagnose
 from diag.mathematics.update import rank_one
+from diag.screen.shard import Screener
 from probes import bundled
-from probes.edited.perplexity import PerplexityMeter
+from probes.edited.perplexity import Comparison, PerplexityMeter
 from probes.edited.weights import edited
 from probes.forward.engine import engine_for
+from probes.keys.many_edits import SharedPrefixes
 from probes.keys.observe import observe
+from probes.model.loaded import LoadedModel
 from probes.request import prefixes as contexts
 from probes.request.lookup import lookup
+from probes.request.records import read_edits
 from probes.request.request import Request, request
 from probes.second_moment import corpus_pass
 from probes.second_moment.estimate import of_sums
@@ -41,9 +51,12 @@ from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import TargetValue, optimise
 from probes.text import corpus
 from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.errors import UserError
+from rome_diagnosis.options import AUTOCAST
 
 STAGES = ("prefixes", "diagnosis", "second_moment", "target_value", "perplexity")
-CLAMP = 4.0
+MORE = ("screening", "seven_layers")  # which take a data set, or a while
+SCREENED = 100  # requests that are screened either way
 
 
 @dataclass(frozen=True)
@@ -55,12 +68,21 @@ class Stage:
         ours: Our seconds.
         published: Seconds of the published way, where it has such a stage.
         apart: Relative difference of the results.
+        operations: Floating point operations of our matrix products.
+        rate: What they are a share of: operations a second.
     """
 
     name: str
     ours: float
     published: float | None = None
     apart: float | None = None
+    operations: float | None = None
+    rate: float = math.nan
+
+    @property
+    def share(self) -> float | None:
+        """Share of the machine's matrix rate that our side reaches."""
+        return None if self.operations is None else self.operations / self.ours / self.rate
 
 
 class Bench:
@@ -68,14 +90,23 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.loading = timed(lambda: load_model(options.model))
-        self.model = self.loading.result
+        self.loading = timed(self._load)
+        self.model: LoadedModel = self.loading.result
+        self.rate = matrix_rate(self.model.device, int(self.model.config.d_model))
         self.layer = self.model.default_layer() if options.layer is None else options.layer
         self.edit = request(options.subject, options.prompt, target_new=options.target_new)
         self.other = request(options.second_subject, options.prompt)
         self.drawing = timed(self._draw)
         self.prefixes: list[str] = self.drawing.result
-        self.published = FullPasses(self.model, self.layer)
+        self.published = FullPasses(self.model.exact(), self.layer)
+
+    def _load(self) -> LoadedModel:
+        options = self.options
+        if options.random is None:
+            return load_model(options.model, device=options.device, autocast=options.autocast)
+        made = random_model(options.random, options.device)
+        tokenizer = AutoTokenizer.from_pretrained(bundled.model_path())
+        return load_model(made, tokenizer=tokenizer, autocast=options.autocast)
 
     def _draw(self) -> list[str]:
         rows = contexts.draw(
@@ -86,10 +117,12 @@ class Bench:
     @cached_property
     def sums(self) -> Timed:
         """Sums over ``--tokens`` tokens of packaged text."""
-        job = corpus_pass.Pass(
-            self.model, [self.layer], corpus.packaged(), self.row_length, self.options.tokens
-        )
+        job = self.corpus_pass([self.layer], self.options.tokens)
         return timed(lambda: corpus_pass.run(job)[self.layer])
+
+    def corpus_pass(self, layers: Sequence[int], tokens: int) -> corpus_pass.Pass:
+        """A pass over packaged text."""
+        return corpus_pass.Pass(self.model, layers, corpus.packaged(), self.row_length, tokens)
 
     @cached_property
     def moment(self) -> SecondMoment:
@@ -136,13 +169,47 @@ def diagnosis(bench: Bench) -> Iterator[Stage]:
     at = bench.prepared()
     if bench.moment.moment is not None:
         bench.moment.factor  # noqa: B018 - C at hand is factorised once for all subjects
-    first = timed(lambda: diagnose(bench.edit, at, clamp=CLAMP))
+    first = timed(lambda: diagnose(bench.edit, at, hyperparameters=Hyperparameters()))
     yield Stage("diagnose, prefixes included", bench.drawing.wall + first.wall)
-    second = timed(lambda: diagnose(bench.other, at, clamp=CLAMP))
+    second = timed(lambda: diagnose(bench.other, at, hyperparameters=Hyperparameters()))
     yield Stage("diagnose a second subject", second.wall)
-    keys = timed(lambda: observe(bench.model, bench.edit, bench.layer, bench.prefixes).keys)
+
+    def read() -> Tensor:
+        return observe(bench.model, bench.edit, bench.layer, bench.prefixes).keys
+
+    keys = timed(read)
     theirs = timed(lambda: bench.published.keys(bench.texts(bench.edit)))
-    yield Stage("keys of 21 contexts", keys.wall, theirs.wall, _apart(keys.result, theirs.result))
+    apart = _apart(keys.result, theirs.result)
+    yield Stage("keys of 21 contexts", keys.wall, theirs.wall, apart, operations(read))
+
+
+def screening(bench: Bench) -> Iterator[Stage]:
+    """Keys, denominators and verdicts of a data set, and of a hundred of its records either way."""
+    shared = SharedPrefixes(bench.model, bench.layer, bench.prefixes)
+    read = [case.request for case in read_edits(bench.options.records).cases]
+    placed = zip(read, shared.place(read), strict=True)
+    edits = [edit for edit, at in placed if not isinstance(at, UserError)]
+    some = edits[:SCREENED]
+
+    def screen(requests: Sequence[Request]) -> list[Any]:
+        shared = SharedPrefixes(bench.model, bench.layer, bench.prefixes)
+        return Screener(shared, bench.moment).screen(requests)
+
+    def published() -> Tensor:
+        keys = [bench.published.keys(bench.texts(edit)) for edit in some]
+        return torch.stack([own[0] for own in keys])
+
+    if bench.moment.moment is not None:
+        bench.moment.factor  # noqa: B018
+    screen(some[:2])  # what is prepared once
+    counted = operations(lambda: screen(some))
+    ours, theirs = timed(lambda: screen(some)), timed(published)
+    own = Screener(shared, bench.moment).screen_with_keys(some)[1][:, 0]
+    apart = _apart(own, theirs.result)
+    yield Stage(f"screen {len(some)} requests", ours.wall, theirs.wall, apart, counted)
+    every = timed(lambda: screen(edits))
+    yield Stage(f"screen {len(edits)} requests", every.wall)
+    print(f"{'':45} {len(edits) / every.wall:8.0f} requests a second")
 
 
 def second_moment(bench: Bench) -> Iterator[Stage]:
@@ -153,15 +220,37 @@ def second_moment(bench: Bench) -> Iterator[Stage]:
     sums = bench.sums.result
     apart = _apart(sums.total / sums.n_tokens, theirs.result)
     per = 1000 / sums.n_tokens
-    yield Stage("C, 1,000 tokens", bench.sums.wall * per, theirs.wall * per, apart)
+    counted = _of_pass(bench, [bench.layer]) * 1000
+    yield Stage("C, 1,000 tokens", bench.sums.wall * per, theirs.wall * per, apart, counted)
+
+
+def seven_layers(bench: Bench) -> Iterator[Stage]:
+    """C of seven blocks, to the top, for a thousand tokens."""
+    last = bench.model.n_layers - 1
+    layers = sorted({round(last * i / 6) for i in range(7)})
+    job = bench.corpus_pass(layers, bench.options.tokens)
+    ours = timed(lambda: corpus_pass.run(job))
+    per = 1000 / ours.result[layers[0]].n_tokens
+    counted = _of_pass(bench, layers) * 1000
+    yield Stage(f"C of {len(layers)} layers, 1,000 tokens", ours.wall * per, operations=counted)
+
+
+def _of_pass(bench: Bench, layers: Sequence[int]) -> float:
+    """Operations of a pass over a corpus, a token; of one row, whose share of samples is alike."""
+    sums: list[Any] = []
+    job = bench.corpus_pass(layers, 1)
+    counted = operations(lambda: sums.append(corpus_pass.run(job)))
+    return counted / int(sums[0][layers[0]].n_tokens)
 
 
 def target_value(bench: Bench) -> Iterator[Stage]:
     """v* of one edit."""
     rows = rows_of(bench.model, bench.edit, bench.prefixes, bench.model.n_ctx)
     ours = bench.target
+    counted = operations(lambda: optimise(bench.model, [bench.edit], bench.prefixes, bench.layer))
     theirs = timed(lambda: bench.published.target_value(rows, Hyperparameters()))
-    yield Stage("v*", ours.wall, theirs.wall, _apart(ours.result.delta, theirs.result))
+    apart = _apart(ours.result.delta, theirs.result)
+    yield Stage("v*", ours.wall, theirs.wall, apart, counted)
 
 
 def perplexity(bench: Bench) -> Iterator[Stage]:
@@ -169,8 +258,13 @@ def perplexity(bench: Bench) -> Iterator[Stage]:
     seen = observe(bench.model, bench.edit, bench.layer, bench.prefixes)
     target: TargetValue = bench.target.result
     change = rank_one(EDITORS["c_rome"], seen.keys, seen.values, target.value, bench.moment)
-    texts = bundled.texts()[: bench.options.texts]
-    ours = timed(lambda: PerplexityMeter(bench.model, texts, bench.layer).compare([change]))
+    read_whole = [t for t in bundled.texts() if len(bench.model.tokens(t).ids) <= bench.model.n_ctx]
+    texts = read_whole[: bench.options.texts]
+
+    def compare() -> Comparison:
+        return PerplexityMeter(bench.model, texts, bench.layer).compare([change])
+
+    ours = timed(compare)
     ids = [bench.model.tokens(text).ids for text in texts]
 
     def full() -> float:
@@ -185,7 +279,15 @@ def perplexity(bench: Bench) -> Iterator[Stage]:
         ours.wall,
         theirs.wall,
         abs(difference - theirs.result) / abs(theirs.result),
+        operations(compare),
     )
+
+
+def operations(job: Callable[[], Any]) -> float:
+    """Floating point operations of a job's matrix products, as PyTorch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        job()
+    return float(counter.get_total_flops())
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> float:
@@ -195,6 +297,8 @@ def _apart(ours: Tensor, theirs: Tensor) -> float:
 RUNS: dict[str, Callable[[Bench], Iterator[Stage]]] = {
     "prefixes": prefixes,
     "diagnosis": diagnosis,
+    "screening": screening,
+    "seven_layers": seven_layers,
     "second_moment": second_moment,
     "target_value": target_value,
     "perplexity": perplexity,
@@ -208,18 +312,31 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     stages = [Stage("load", bench.loading.wall)]
     for name in options.stages:
         for stage in RUNS[name](bench):
+            stage = replace(stage, rate=bench.rate)
             stages.append(stage)
             print(line(stage), flush=True)
     weights = sum(value.numel() * value.element_size() for value in bench.model.state_dict.values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    if bench.model.device.type == "cuda":
+        peak = float(torch.cuda.max_memory_allocated())
     return {
         "model": options.model,
         "layer": bench.layer,
+        "device": _device(bench.model),
+        "autocast": bench.model.autocast,
         "threads": torch.get_num_threads(),
+        "matrix_rate": bench.rate,
         "stages": [asdict(stage) for stage in stages],
         "weights_GB": weights / 1e9,
         "peak_memory_GB": peak / 1e9,
     }
+
+
+def _device(model: LoadedModel) -> str:
+    """The processor or GPU by name."""
+    if model.device.type == "cuda":
+        return torch.cuda.get_device_name(model.device)
+    return str(model.device)
 
 
 def line(stage: Stage) -> str:
@@ -228,12 +345,17 @@ def line(stage: Stage) -> str:
     if stage.published is not None:
         beside = f"{stage.published:10.2f} published, {stage.published / stage.ours:6.1f}×"
     apart = "" if stage.apart is None else f", {stage.apart:.1e} apart"
-    return f"{stage.name:<45} {stage.ours:8.3f} s {beside}{apart}"
+    share = "" if stage.share is None else f", {stage.share:.0%} of the matrix rate"
+    return f"{stage.name:<45} {stage.ours:8.3f} s {beside}{apart}{share}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Any model, stage by stage.")
     parser.add_argument("--model", help="a directory or a hub name (default: the bundled model)")
+    parser.add_argument("--random", choices=RANDOM, help="random weights in that model's shape")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--autocast", choices=AUTOCAST)
+    parser.add_argument("--records", metavar="FILE", help="edits for --stages screening")
     parser.add_argument("--layer", type=int)
     parser.add_argument("--subject", default="Apple")
     parser.add_argument("--second-subject", default="Microsoft")
@@ -242,15 +364,18 @@ def main() -> None:
     parser.add_argument("--identity", action="store_true", help="C = I instead of an estimate")
     parser.add_argument("--tokens", type=int, default=8192, help="of the estimate of C")
     parser.add_argument("--texts", type=int, default=20, help="texts of the perplexity")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--stages", nargs="+", choices=[*STAGES, *MORE], default=list(STAGES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    if "screening" in options.stages and options.records is None:
+        parser.error("--stages screening needs --records FILE")
     torch.set_num_threads(options.threads)
     found = measure(options)
     print(
         f"load {found['stages'][0]['ours']:.1f} s, weights {found['weights_GB']:.2f} GB, peak "
-        f"memory {found['peak_memory_GB']:.2f} GB"
+        f"memory {found['peak_memory_GB']:.2f} GB; {found['device']}, "
+        f"{found['matrix_rate'] / 1e9:,.0f} GFLOP/s"
     )
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

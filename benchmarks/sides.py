@@ -32,10 +32,37 @@ class Timed(NamedTuple):
 
 
 def timed(job: Callable[[], Any]) -> Timed:
-    """Runs a job once."""
+    """Runs a job once, and waits for a GPU to be done with it."""
+    wait = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
+    wait()
     wall, processor = time.perf_counter(), time.process_time()
     result = job()
+    wait()
     return Timed(result, time.perf_counter() - wall, time.process_time() - processor)
+
+
+def matrix_rate(
+    device: torch.device, width: int, *, dtype: torch.dtype = torch.float32, seconds: float = 2.0
+) -> float:
+    """How fast a device multiplies matrices of a model's shape.
+
+    Args:
+        device: The device.
+        width: The model's.
+        dtype: The matrices' type.
+        seconds: How long to try.
+
+    Returns:
+        Floating point operations a second, of the best of several products.
+    """
+    rows = 2560 if device.type == "cpu" else 65_536
+    x = torch.randn(rows, width, device=device, dtype=dtype)
+    w = torch.randn(width, 4 * width, device=device, dtype=dtype)
+    best, until = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        took = timed(lambda: [x @ w for _ in range(10)]).wall
+        best = max(best, 10 * 2 * rows * 4 * width**2 / took)
+    return best
 
 
 def settle() -> None:
@@ -86,6 +113,43 @@ def random_gpt2(folder: Path, **config: int) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+RANDOM: dict[str, tuple[str, dict[str, int]]] = {
+    "gpt2-large": ("gpt2", {"n_layer": 36, "n_embd": 1280, "n_head": 20}),
+    "gpt2-xl": ("gpt2", {"n_layer": 48, "n_embd": 1600, "n_head": 25}),
+    "gptj-6b": ("gptj", {"n_layer": 28, "n_embd": 4096, "n_head": 16}),
+    "llama-8b": (
+        "llama",
+        {
+            "num_hidden_layers": 32,
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "vocab_size": 128_256,
+        },
+    ),
+}
+
+
+def random_model(name: str, device: str) -> Any:
+    """A Hugging Face model of a published one's shape with random weights, made where it runs.
+
+    Args:
+        name: One of :data:`RANDOM`.
+        device: Where.
+
+    Returns:
+        The model, in float32.
+    """
+    import transformers
+
+    kind, sizes = RANDOM[name]
+    config = transformers.AutoConfig.for_model(kind, **sizes)
+    torch.manual_seed(0)
+    with torch.device(device):
+        return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> None:

@@ -25,7 +25,7 @@ import torch
 
 from benchmarks.published.denominators import PublishedDenominator
 from benchmarks.published.reference import Reference
-from benchmarks.sides import add_engine_option, random_gpt2, settle
+from benchmarks.sides import add_engine_option, matrix_rate, random_gpt2, settle
 from diag.screen.shard import LARGEST_SHARD, Screener
 from probes import bundled
 from probes.forward.gpt2.prefix_tree import TokenIds, trees
@@ -53,18 +53,6 @@ def draw(path: Path, n: int, seed: int) -> list[Request]:
         except UserError:
             continue
     return random.Random(seed).sample(found, n)
-
-
-def multiply_speed(d: int, seconds: float = 2.0) -> float:
-    """Floating point operations a second of a large float32 product of the model's width."""
-    x, w = torch.randn(TOKENS["cpu"], d), torch.randn(d, 4 * d)
-    best, until = 0.0, time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        began = time.perf_counter()
-        for _ in range(10):
-            x @ w
-        best = max(best, 10 * 2 * len(x) * 4 * d * d / (time.perf_counter() - began))
-    return best
 
 
 def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
@@ -178,7 +166,7 @@ def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[s
     screener = Screener(shared, moment)
     edits = draw(options.dataset, options.many, options.seed)
     screener.screen(edits[:2])
-    speed = multiply_speed(int(model.config.d_model))
+    speed = matrix_rate(model.device, int(model.config.d_model))
     began = time.perf_counter()
     for start in range(0, len(edits), LARGEST_SHARD):
         screener.screen(edits[start : start + LARGEST_SHARD])

@@ -41,7 +41,7 @@ def token_shapes(model: LoadedModel) -> Shapes:
 
 
 def token_parts(seen: Mapping[Site, Tensor]) -> dict[str, Tensor]:
-    """What is sampled of tokens, ``[row, token, …]`` on the CPU.
+    """What is sampled of tokens, ``[row, token, …]``, where the activations are.
 
     Args:
         seen: Activations of one layer.
@@ -50,11 +50,17 @@ def token_parts(seen: Mapping[Site, Tensor]) -> dict[str, Tensor]:
         Keys; norms of the stream before and after the block; where a block normalises the sum of
         stream and MLP output, that sum.
     """
-    norms = [to_float64(seen[site]).norm(dim=-1) for site in NORMS]
-    parts = {"keys": seen["key"].to("cpu", torch.float32), "norms": torch.stack(norms, -1)}
+    norms = [_wide(seen[site]).norm(dim=-1) for site in NORMS]
+    parts = {"keys": seen["key"], "norms": torch.stack(norms, -1)}
     if "before_norm" in seen:
-        parts["streams"] = seen["before_norm"].to("cpu", torch.float32)
+        parts["streams"] = seen["before_norm"]
     return parts
+
+
+def _wide(activation: Tensor) -> Tensor:
+    """In float64, on its own device where that has the type."""
+    on_cpu = activation.device.type == "mps"
+    return to_float64(activation) if on_cpu else activation.to(torch.float64)
 
 
 @dataclass
@@ -124,12 +130,13 @@ class Accumulator:
         keys = seen["key"].flatten(0, 1)
         if not real.all():
             keys = keys[real.flatten().to(keys.device)]
-        wide = keys.to(torch.float64) if keys.device.type != "mps" else to_float64(keys)
-        product = gram(wide).cpu()
-        self.total += product
+        wide = _wide(keys)
+        product = gram(wide)
+        # The sums stay where the keys are: a square of d_mlp is slow to fetch from a GPU.
+        self.total = self.total.to(product.device).add_(product)
         self.fourth += float(wide.norm(dim=1).pow(4).sum())
         if in_half and self.half is not None:
-            self.half += product
+            self.half = self.half.to(product.device).add_(product)
             self.n_half += len(keys)
         self.n_tokens += len(keys)
         self.n_first += len(mask)
@@ -167,8 +174,8 @@ class Accumulator:
         )
         n_tokens, n_first, n_half, fourth = ranks.add(counts).tolist()
         return Accumulator(
-            total=ranks.add(self.total),
-            half=None if self.half is None else ranks.add(self.half),
+            total=ranks.add(self.total.cpu()),
+            half=None if self.half is None else ranks.add(self.half.cpu()),
             fourth=fourth,
             n_half=int(n_half),
             n_tokens=int(n_tokens),
@@ -178,9 +185,9 @@ class Accumulator:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything, as tensors and plain values."""
-        tensors = {"total": self.total}
+        tensors = {"total": self.total.cpu()}
         if self.half is not None:
-            tensors["half"] = self.half
+            tensors["half"] = self.half.cpu()
         for name, sample in self.samples.items():
             tensors |= {f"{name}.{part}": tensor for part, tensor in sample.state().items()}
         # A float is written so that it is read back to the last bit.
