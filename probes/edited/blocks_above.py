@@ -86,7 +86,8 @@ class UpperBlocks:
         window = architecture.attention_window(self.plain.model.config)
         self.longest_text = min(model.n_ctx, window) if window else model.n_ctx
         self.vocabulary: int = self.plain.model.get_output_embeddings().weight.shape[0]
-        self._upper, self._given, self._head = _upper_part(self.plain, layer)
+        self._upper, self._skipped, self._head = _upper_part(self.plain, layer)
+        self._given = self._skipped[-1]
 
     @torch.no_grad()
     def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:
@@ -103,7 +104,8 @@ class UpperBlocks:
         seen: dict[str, Tensor] = {}
 
         def on_block(_: nn.Module, __: Any, result: Any) -> None:
-            self._given.as_tuple = isinstance(result, tuple)
+            for skipped in self._skipped:
+                skipped.as_tuple = isinstance(result, tuple)
             seen["residual"] = _hidden(result)
 
         def on_projection(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
@@ -310,11 +312,10 @@ class _SelectedHead(nn.Module):
         return self.original(final if self.at is None else final[self.at])
 
 
-def _upper_part(unhooked: Plain, layer: int) -> tuple[Any, _Skipped, _SelectedHead]:
+def _upper_part(unhooked: Plain, layer: int) -> tuple[Any, list[_Skipped], _SelectedHead]:
     """The model with blocks up to ``layer`` taken out, sharing all other modules."""
     blocks = unhooked.model.get_submodule(unhooked.blocks)
     below = [_Skipped(blocks[i]) for i in range(layer + 1)]
-    given = below[-1]
     upper = _replaced(
         unhooked.model, unhooked.blocks, nn.ModuleList([*below, *blocks[layer + 1 :]])
     )
@@ -322,7 +323,7 @@ def _upper_part(unhooked: Plain, layer: int) -> tuple[Any, _Skipped, _SelectedHe
     name = next(name for name, module in unhooked.model.named_modules() if module is head)
     selected = _SelectedHead(head)
     upper = _replaced(upper, name, selected)
-    return upper.eval(), given, selected
+    return upper.eval(), below, selected
 
 
 def _replaced(module: nn.Module, name: str, new: nn.Module) -> nn.Module:

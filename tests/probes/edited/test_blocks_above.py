@@ -9,6 +9,7 @@ import transformers
 from probes.edited.blocks_above import UpperBlocks
 from probes.forward.batches import padded
 from probes.forward.unhooked import plain
+from probes.model.load import load
 from tests import tiny
 
 ROWS = [[5, 301, 9, 44, 260, 31, 8], [17, 600, 2, 90, 11], [12, 13, 14, 15, 16, 18, 19, 20, 21]]
@@ -75,6 +76,23 @@ def test_upper_blocks_continue_from_an_edited_output(tiny_dir, tiny_model, name,
     torch.testing.assert_close(ours, theirs[AT], atol=2e-5, rtol=1e-5)
     torch.testing.assert_close(unedited, from_final, atol=2e-5, rtol=1e-5)
     assert (ours - unedited).abs().max() > 1e-2  # the positive control: the change arrives
+
+
+def test_many_blocks_that_give_tuples_can_be_below(tmp_path, monkeypatch):
+    # The model takes the first of what each block gives; five blocks are GPT-J's published five.
+    def deep():
+        config = tiny.ARCHITECTURES["gptj"]()
+        config.n_layer = 6
+        return config
+
+    monkeypatch.setitem(tiny.SUPPORTED, "gptj-deep", deep)
+    model = load(tiny.save("gptj-deep", tmp_path / "deep"))
+    upper = UpperBlocks(model, 5)
+    recording = upper.record(ROWS)
+    with torch.no_grad():
+        ours = upper.logits(recording.residual, recording.ids, recording.mask, AT)
+        expected = upper.head(recording.final[AT])
+    torch.testing.assert_close(ours, expected, atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
