@@ -1,7 +1,6 @@
 """What a list of edits will do, before the first is made.
 
-v* is not known yet. Each edit by itself is judged as ``diag.screen`` judges it, but for draws of
-the contexts, in which ρ is not followed: their keys are not kept. Along the list the
+v* is not known yet. Each edit by itself is judged as ``diag.keys`` judges it. Along the list the
 present value's length grows, and the clamp with it, until Adam's steps are the shorter bound
 (:mod:`diag.mathematics.expected`). The low end of an interval is every δ half as long; the high end
 is every δ as long as it can be.
@@ -17,11 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.judgement.limits import RESIDUAL_SHORT, STEP_REACH
-from diag.judgement.verdict import Grounds, Verdict, margin, verdict_with
+from diag.judgement.verdict import Grounds, Interval, Verdict, margin, verdict_with
 from diag.mathematics.damage import Optimiser
 from diag.mathematics.expected import Prior, expected
 from diag.mathematics.stream import Stream
 from diag.sequence.plan import Plan
+from rome_diagnosis.methods import Method
 
 GONE = 10.0  # a change of hidden states, over their norm, after which nothing is left to forecast
 
@@ -179,14 +179,20 @@ def _grounds(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple
 
 
 def _verdicts(plan: Plan, grounds: Sequence[Grounds]) -> tuple[Verdict, ...]:
-    by = plan.geometry
-    can_be_safe = by.method.in_stream or plan.listed.can_redraw
-    return tuple(
-        verdict_with(
-            plan.instead.get(i, by).method, own, (own.rho, own.rho) if can_be_safe else None
-        )
-        for i, own in zip(plan.chosen, grounds, strict=True)
-    )
+    drawn, verdicts = plan.listed.intervals, []
+    for i, own in zip(plan.chosen, grounds, strict=True):
+        method = plan.instead.get(i, plan.geometry).method
+        verdicts.append(verdict_with(method, own, _interval(drawn, i, method)))
+    return tuple(verdicts)
+
+
+def _interval(drawn: Tensor | None, i: int, method: Method) -> Interval | None:
+    if method.in_stream:  # no published method of these is judged by ρ, or by its draws
+        return 1.0, 1.0
+    if drawn is None:
+        return None
+    low, high = drawn[i].tolist()
+    return low, high
 
 
 def reached(damage: Sequence[float] | Tensor | None, limit: float) -> int | None:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.mathematics.intervals import FEWEST_PREFIXED
+from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
 from diag.screen.shard import JUDGED_AT_ONCE, shard_size
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import Placed, SharedPrefixes
@@ -34,23 +34,24 @@ class Listed:
         indices: Where each stands in the list as it was given, from 0.
         lookups: Where each is looked up in its bare prompt.
         rho: ρ of each, ``[m]``.
+        intervals: Of ρ over draws of the contexts, ``[m, 2]``; ``None`` with too few of them, or
+            where no method asked for it.
         keys: By name, ``bare``, ``mean`` and ``half``, ``[m, d_mlp]``.
         values: The MLP's outputs at ``bare`` and ``mean``, ``[m, d_model]``.
         streams: ‖h‖ of the residual stream after the block, at the bare key; ``None`` where no
             method asked for it.
         refused: Records of the list that are no edits or have no key.
-        can_redraw: Whether there are contexts enough to draw from anew.
     """
 
     cases: tuple[EditCase, ...]
     indices: tuple[int, ...]
     lookups: tuple[Lookup, ...]
     rho: Float[Tensor, " m"]
+    intervals: Float[Tensor, "m 2"] | None
     keys: dict[MethodKey, Float[Tensor, "m d_mlp"]]
     values: dict[MethodKey, Float[Tensor, "m d_model"]]
     streams: Float[Tensor, " m"] | None
     refused: tuple[Refused, ...]
-    can_redraw: bool
 
     def __len__(self) -> int:
         """How many edits there are."""
@@ -64,6 +65,7 @@ def read(
     moment: SecondMoment,
     *,
     in_stream: bool = False,
+    seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Listed:
     """Reads the keys of a list.
@@ -73,7 +75,9 @@ def read(
         order: The order in which they are made: indices of ``edits.cases``.
         shared: Model, layer and contexts.
         moment: The second moment of the layer's keys.
-        in_stream: Whether to read the residual stream too.
+        in_stream: Whether to read the residual stream, which the methods that edit it start from;
+            else ρ is followed over draws of the contexts, which the other methods ask for.
+        seed: Seed of these draws.
         progress: Called with the edits read and all of them.
 
     Returns:
@@ -85,37 +89,44 @@ def read(
     model = shared.model
     size = shard_size(len(shared.prefixes), int(model.config.d_mlp))
     places: list[int] = []
-    lookups: list[Lookup] = []
     refused = list(edits.refused)
-    both: list[Tensor] = []
+    each: list[_Keys] = []
+    draws = None if in_stream or len(shared.prefixes) < FEWEST_PREFIXED else (moment, seed)
     for start in range(0, len(order), size):
         some = order[start : start + size]
-        for i, at, keys in _keys(shared, edits, some):
-            if isinstance(at, Placed) and keys is not None:
+        for i, own in zip(some, _keys(shared, edits, some, draws), strict=True):
+            if isinstance(own, _Keys):
                 places.append(i)
-                lookups.append(at.bare)
-                both.append(keys)
+                each.append(own)
             else:
-                refused.append(Refused(edits.index(i), str(at), "key"))
+                refused.append(Refused(edits.index(i), own, "key"))
         progress(min(start + size, len(order)), len(order))
     if not places:
         raise UserError(f"not one edit of the list has a key: {refused[0].reason}")
-    bare, mean = torch.stack(both).unbind(1)
+    lookups = tuple(own.lookup for own in each)
+    bare, mean = torch.stack([own.bare_and_mean for own in each]).unbind(1)
     named = _named(bare.contiguous(), mean.contiguous(), len(shared.prefixes))
     white = moment.whiten(mean)
-    rho = (white * moment.whiten(bare)).sum(1) / white.square().sum(1)
-    streams = stream_at(model, lookups, shared.layer).norm(dim=1) if in_stream else None
     return Listed(
         cases=tuple(edits.cases[i] for i in places),
         indices=tuple(edits.index(i) for i in places),
-        lookups=tuple(lookups),
-        rho=rho,
+        lookups=lookups,
+        rho=(white * moment.whiten(bare)).sum(1) / white.square().sum(1),
+        intervals=None if draws is None else torch.stack([own.interval for own in each]),
         keys=named,
         values={name: model.mlp_output(named[name], shared.layer) for name in ("bare", "mean")},
-        streams=streams,
+        streams=stream_at(model, lookups, shared.layer).norm(dim=1) if in_stream else None,
         refused=tuple(refused),
-        can_redraw=len(shared.prefixes) >= FEWEST_PREFIXED,
     )
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """What is kept of one edit's keys: the two that methods take, and how far ρ moves."""
+
+    lookup: Lookup
+    bare_and_mean: Float[Tensor, "2 d_mlp"]
+    interval: Float[Tensor, " 2"]
 
 
 def _named(bare: Tensor, mean: Tensor, prefixes: int) -> dict[MethodKey, Tensor]:
@@ -125,30 +136,34 @@ def _named(bare: Tensor, mean: Tensor, prefixes: int) -> dict[MethodKey, Tensor]
 
 
 def _keys(
-    shared: SharedPrefixes, edits: Edits, some: Sequence[int]
-) -> list[tuple[int, Placed | str, Tensor | None]]:
-    """The bare and the mean key of some edits, or why one has none."""
+    shared: SharedPrefixes,
+    edits: Edits,
+    some: Sequence[int],
+    draws: tuple[SecondMoment, int] | None,
+) -> list[_Keys | str]:
+    """What is kept of some edits' keys, or why one has none; NaN for ρ without draws."""
     placed = shared.place([edits.cases[i].request for i in some])
     able = [at for at in placed if isinstance(at, Placed)]
     captured = shared.capture(able)
     keys = torch.empty(len(able), 2, captured.distinct.shape[1], dtype=torch.float64)
+    intervals = torch.full((len(able), 2), torch.nan, dtype=torch.float64)
     for start in range(0, len(able), JUDGED_AT_ONCE):  # few stay in the caches
         here = slice(start, start + JUDGED_AT_ONCE)
         in_contexts = captured.of(here)
         keys[here, 0], keys[here, 1] = in_contexts[:, 0], in_contexts.mean(1)
-    own = zip(
-        keys, keys.isfinite().all(2).all(1).tolist(), keys.any(2).all(1).tolist(), strict=True
-    )
-    read: list[tuple[int, Placed | str, Tensor | None]] = []
-    for i, at in zip(some, placed, strict=True):
-        if isinstance(at, UserError):
-            read.append((i, str(at), None))
-            continue
-        key, is_finite, is_long = next(own)
-        why_not = None
-        if not is_finite:
-            why_not = f"its keys are not finite in {shared.model.computed_in}: use float32"
-        elif not is_long:
-            why_not = f"its key in layer {shared.layer} is zero: there is no direction"
-        read.append((i, why_not or at, None if why_not else key))
-    return read
+        if draws is not None:
+            moment, seed = draws
+            white = moment.whiten(in_contexts)
+            intervals[here] = ratio_intervals(white @ white.mT, seed=seed)
+    own = zip(keys, intervals, strict=True)
+    return [
+        str(at) if isinstance(at, UserError) else _usable(at, *next(own), shared) for at in placed
+    ]
+
+
+def _usable(at: Placed, keys: Tensor, interval: Tensor, shared: SharedPrefixes) -> _Keys | str:
+    if not bool(keys.isfinite().all()):
+        return f"its keys are not finite in {shared.model.computed_in}: use float32"
+    if not bool(keys.any(1).all()):
+        return f"its key in layer {shared.layer} is zero: there is no direction"
+    return _Keys(at.bare, keys, interval)

@@ -257,6 +257,7 @@ def foresee(
         SharedPrefixes(model, layer, workplace.prefixes),
         workplace.moments[layer],
         in_stream=method.in_stream,
+        seed=workplace.seed,
         progress=progress,
     )
     optimiser = Optimiser(target.clamp_norm_factor, target.reach(int(model.config.d_model)))

@@ -12,6 +12,7 @@ import torch
 
 from diag.batch.settings import Workplace
 from diag.judgement.limits import SEQUENCE_COLLAPSE
+from diag.judgement.verdict import verdict_of
 from diag.keys.run import diagnose
 from diag.mathematics.damage import Optimiser
 from diag.mathematics.stream import Stream
@@ -73,6 +74,34 @@ def test_an_edit_alone_is_what_its_diagnosis_says(
         assert float(found.alone.first_tokens[i]) == pytest.approx(
             bound["relative_bound_first_tokens"], rel=1e-4
         )
+
+
+@pytest.mark.parametrize("clamp", [0.2, 4.0])
+def test_an_edits_verdict_is_the_one_of_its_diagnosis(
+    clamp: float, setup: Prepared, file: Path
+) -> None:
+    target = Hyperparameters(clamp_norm_factor=clamp)
+    cases = read_edits(file).cases
+    alone = [diagnose(case.request, setup, hyperparameters=target).document for case in cases]
+    for method in EDITORS:
+        found = document(setup, file, method=method, hyperparameters=target)["edits"]
+        assert [edit["verdict"] for edit in found] == [
+            one["damage"][method]["verdict"] for one in alone
+        ]
+
+
+def test_another_draw_of_the_contexts_takes_back_a_safe_of_rome_alone(
+    file: Path, workplace_of: Workplaces
+) -> None:
+    found = foresee(asked(file), workplace_of("rome", clamp_norm_factor=0.2)).editors
+    taken_back = {
+        name: sum(
+            verdict_of(own) == "safe" != of
+            for own, of in zip(editor.grounds, editor.verdicts, strict=True)
+        )
+        for name, editor in found.items()
+    }
+    assert taken_back == {"rome": 3, "c_rome": 0, "p_rome": 0}
 
 
 def test_plans_take_each_methods_own_keys(listed: Listed, workplace_of: Workplaces) -> None:
