@@ -19,6 +19,7 @@ from diag.judgement.verdict import Verdict, margin, steps
 from diag.mathematics.intervals import FEWEST_PREFIXED, growth
 from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
+from diag.mathematics.update import Split, denominators
 from probes.keys.batch import BatchObservation, observe_batch
 from probes.request.request import Request
 from rome_diagnosis.errors import UserError
@@ -111,6 +112,7 @@ class Preflight:
         bare, prefixed = (None if s is None else s.tolist() for s in (self.bare, self.prefixed))
         findings = [
             self._weight(),
+            self._ratio(),
             judged.condition(None if singular else worst.condition_number, worst.layer),
             judged.conflicts(self.pairs, [edit.subject for edit in self.requests]),
             judged.takes(bare, prefixed),
@@ -132,6 +134,7 @@ class Preflight:
         return judged.verdict(
             (self.total("relative_expected"), self.total("relative_expected_first_tokens")),
             (self.total("relative_bound"), self.total("relative_first_tokens")),
+            rho=1.0 if self._inconsistent is None else self._inconsistent[1].ratio,
             margin=margin(self.rests_on_foreign_text) * self._redrawn,
         )
 
@@ -143,15 +146,34 @@ class Preflight:
     @cached_property
     def _redrawn(self) -> float:
         """How many times larger another draw of the contexts may make an editor's damage."""
-        method, (layer, *_) = self.workplace.method, self.workplace.layers
-        keys = self.observation.keys[layer]
-        if method.in_stream:
+        keys = self.observation.keys[self.workplace.layers[0]]
+        if self.workplace.method.in_stream:
             return 1.0
         if keys.shape[1] <= FEWEST_PREFIXED:
             return float("inf")
-        if method.along == method.divide_by:
+        if self._inconsistent is None:
             return 1.0
-        return growth(keys, self.workplace.moments[layer], seed=self.workplace.seed)
+        (moment,) = self.workplace.moments.values()
+        return growth(keys, moment, seed=self.workplace.seed)
+
+    @cached_property
+    def _inconsistent(self) -> tuple[Request, Split] | None:
+        """The edit with the smallest ρ; ``None`` for a method whose two keys are one."""
+        method = self.workplace.method
+        if method.along == method.divide_by:
+            return None
+        ((layer, moment),) = self.workplace.moments.items()
+        try:
+            splits = [denominators(own, moment).split for own in self.observation.keys[layer]]
+        except ValueError as error:
+            raise UserError(f"layer {layer} of {self.workplace.model.name}: {error}") from error
+        return min(zip(self.requests, splits, strict=True), key=lambda each: abs(each[1].ratio))
+
+    def _ratio(self) -> Finding | None:
+        if self._inconsistent is None:
+            return None
+        request, split = self._inconsistent
+        return judged.ratio(split, request.subject, self.total("relative_expected"))
 
     def _weight(self) -> Finding | None:
         """What λ leaves of the change at a key of ordinary length, kᵀC⁻¹k = d_mlp."""

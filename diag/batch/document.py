@@ -27,7 +27,7 @@ MOST_PICTURED = 60  # edits whose cosines are kept: more are too small to see
 MOST_PAIRS = 100
 # Findings of one status, the one a reader needs first at the beginning.
 IMPORTANCE = (
-    "damage", "condition", "takes", "first_tokens", "pairs", "weight", "cross_response",
+    "damage", "ratio", "condition", "takes", "first_tokens", "pairs", "weight", "cross_response",
 )  # fmt: skip
 
 

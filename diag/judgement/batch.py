@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from diag.judgement import findings
 from diag.judgement.findings import Finding, Status
 from diag.judgement.limits import (
     CONDITION,
@@ -17,9 +19,10 @@ from diag.judgement.limits import (
     RESPONSE_FAINT,
     SHARE_LEFT,
 )
-from diag.judgement.verdict import Grounds, Verdict
+from diag.judgement.verdict import Grounds, Verdict, verdict_of
 from diag.judgement.words import number, percent, sizes
 from diag.mathematics.pairs import Pair
+from diag.mathematics.update import Split
 from rome_diagnosis.methods import PARAMETERS
 
 
@@ -48,6 +51,21 @@ def weight(value: float, d_mlp: int, *, ordinary: float, median: float | None) -
         return Finding("weight", "pass", ordinary, SHARE_LEFT.value, read)
     like = f"15,000 was chosen for a d_mlp of 16,384; {number(float(d_mlp))} would be its like here"
     return Finding("weight", "warn", ordinary, SHARE_LEFT.value, f"{read}: {like}")
+
+
+def ratio(split: Split, subject: str, expected: float | None) -> Finding:
+    """Judges ρ of the edit whose two keys agree least.
+
+    Args:
+        split: ρ and its factors.
+        subject: The edit's subject.
+        expected: As for :func:`damage`.
+
+    Returns:
+        The finding ``ratio``, as a diagnosis of this edit has it.
+    """
+    found = findings.ratio(split.ratio, split.length_ratio, split.cosine, expected)
+    return replace(found, message=f"smallest for {subject!r}: {found.message}")
 
 
 def condition(value: float | None, layer: int) -> Finding:
@@ -211,6 +229,7 @@ def verdict(
     expected: tuple[float | None, float | None],
     bound: tuple[float | None, float | None],
     *,
+    rho: float = 1.0,
     margin: float = 1.0,
 ) -> Verdict:
     """The verdict on a batch.
@@ -218,15 +237,16 @@ def verdict(
     Args:
         expected: As for :func:`damage`, and as for :func:`first_tokens`.
         bound: As for :func:`damage`, and as for :func:`first_tokens`.
+        rho: The smallest ρ of its edits by size; 1 where the method's two keys are one.
         margin: See :func:`diag.judgement.verdict.margin`.
 
     Returns:
         ``safe`` only where both bounds were computed and lie below their limits; what was not
-        measured is never called safe.
+        measured is never called safe, and then ρ alone can give the alarm, as for one edit.
     """
     corpus, first = expected
     if corpus is None:
-        return "unclear"
+        return verdict_of(Grounds(rho, None, None))
     if corpus >= DAMAGE_COLLAPSE.value:
         return "collapse_risk"
     if corpus >= DAMAGE_HARM.value or (first is not None and first >= FIRST_TOKENS_HARM.value):

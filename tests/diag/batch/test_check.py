@@ -10,7 +10,9 @@ import torch
 from diag.batch.check import check
 from diag.judgement.limits import FIRST_TOKENS_HARM
 from diag.keys.judge import judge
+from probes.keys.batch import observe_batch
 from probes.keys.observe import observe
+from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from tests.diag.batch.conftest import CASES, PREFIXES
 
@@ -74,6 +76,35 @@ def test_one_edit_is_safe_where_its_diagnosis_is(workplace_of, contexts: int) ->
         alone = judge(observation, moment, hyperparameters=target, seed=workplace.seed)
         assert check(workplace, [case.request]).verdict == alone.verdict
         assert (alone.verdict == "safe") <= (contexts > 1)
+
+
+@pytest.mark.parametrize("name", ["rome", "c_rome"])
+def test_without_a_corpus_one_edit_is_as_dangerous_as_its_diagnosis_says(
+    workplace_of, name: str
+) -> None:
+    workplace = workplace_of(name)
+    (layer,), case = workplace.layers, CASES[0]
+    moment = SecondMoment.identity(workplace.moments[layer].d_mlp)
+    observation = observe(workplace.model, case.request, layer, PREFIXES)
+    workplace = dataclasses.replace(workplace, moments={layer: moment})
+    for length in (1.0, 1e-3):
+        keys = observation.keys.clone()
+        keys[0] *= length
+        batched = observe_batch(workplace.model, [case.request], [layer], PREFIXES)
+        found = dataclasses.replace(
+            check(workplace, [case.request]),
+            observation=dataclasses.replace(batched, keys={layer: keys[None]}),
+        )
+        alone = judge(
+            dataclasses.replace(observation, keys=keys), moment,
+            hyperparameters=workplace.chosen.target, seed=0,
+        )  # fmt: skip
+        accused = name == "rome" and length < 1
+        assert found.verdict == alone.verdicts[name] == ("collapse_risk" if accused else "unclear")
+        statuses = {finding.id: finding.status for finding in found.findings}
+        assert (
+            statuses.get("ratio") == {"c_rome": None, "rome": "fail" if accused else "pass"}[name]
+        )
 
 
 def test_many_edits_are_safe_at_first_tokens_only_if_all_may_pull_the_same_way(
