@@ -26,7 +26,7 @@ AUTOCAST = ("bfloat16",)  # a GPU multiplies in it several times as fast as in f
 N_PREFIXES = 20
 LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 LARGEST_COUNT = 2**31 - 1  # more than there can be of anything
-# diag.judgement.limits.CLAMP_NORM_FACTOR, without its imports; a test holds them together
+# probes.target_value.hyperparameters has it too; a test holds them together
 CLAMP_FACTOR = 4.0
 WORSE = {
     "collapse_risk": ("collapse_risk",),
@@ -175,13 +175,26 @@ def names_a_batch_method(words: Sequence[str]) -> bool:
     return method is not None and method not in EDITORS
 
 
-def add_clamp_factor(to: Options) -> None:
-    """Adds ``--clamp-factor``."""
+def add_clamp(to: Options, *, default: float | None = CLAMP_FACTOR) -> None:
+    """Adds ``--clamp-norm-factor``, and without mention the name that some commands had for it.
+
+    Args:
+        to: A parser, or a group of its options.
+        default: ``None`` where the method's own or a file's holds.
+    """
+    to.add_argument(
+        "--clamp-norm-factor",
+        type=positive,
+        default=UNSET if default is None else default,
+        help="the target may move this many times the length of what it starts from"
+        + (" (default: the method's)" if default is None else ""),
+    )
     to.add_argument(
         "--clamp-factor",
+        dest="clamp_norm_factor",
         type=positive,
-        default=CLAMP_FACTOR,
-        help="v* may move this many times the length of the present value",
+        default=UNSET,
+        help=argparse.SUPPRESS,
     )
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from diag.verify.command import add_measurement, edits_of, measurement_of
+from diag.verify.command import add_measurement, edits_of, measurement_of, overrides
 from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, PARAMETERS, POST
@@ -86,13 +86,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="; ".join(POST.values()).replace("%", "%%"),
     )
     add_parameters(group)
-    group.add_argument(
-        "--clamp-factor",
-        type=options.positive,
-        default=unset,
-        help="the target may move this many times the length of what it starts from (default: the "
-        "method's)",
-    )
+    options.add_clamp(group, default=None)
 
 
 def add_parameters(group: argparse._ArgumentGroup) -> None:
@@ -123,7 +117,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup = options.setup(parsed)
     if "layer" in given and "layers" in given:
         raise UserError("--layer and --layers say the same: give one of them")
-    clamp = {"clamp_norm_factor": given["clamp_factor"]} if "clamp_factor" in given else {}
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
     with options.outputs(given, [*setup.inputs(), *inputs]):
         chosen = choose(
@@ -132,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _layers(given),
             {name: given[name] for name in PARAMETERS if name in given},
             post=given.get("post"),
-            **clamp,
+            **overrides(given),
         )
         listed = edits_of(given)
         if not isinstance(listed, Edits):

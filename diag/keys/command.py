@@ -15,7 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser("diag.keys", "Will editing this fact with ROME break the model?")
     options.add_request(parser)
     options.add_model(parser, several=True)
-    options.add_clamp_factor(parser)
+    options.add_clamp(parser)
     options.add_method(parser)
     group = options.add_output(parser)
     group.add_argument(
@@ -60,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         # The request is read first: a typing mistake should not wait for a model to load.
         choose_request(parsed.subject, **parts)
-        result = diagnose(parsed.subject, **parts, clamp=parsed.clamp_factor, **setup.options())
+        result = diagnose(
+            parsed.subject, **parts, clamp=parsed.clamp_norm_factor, **setup.options()
+        )
         if "save_tensors" in given:
             result.save_tensors(given["save_tensors"])
         command.deliver(result, given, text="reports.text.keys", verbose=parsed.verbose)
@@ -81,7 +83,11 @@ def _sweep(parsed: argparse.Namespace) -> int:
 
         choose_request(parsed.subject, **parts)
         result = sweep(
-            parsed.subject, layers=layers, **parts, clamp=parsed.clamp_factor, **setup.options()
+            parsed.subject,
+            layers=layers,
+            **parts,
+            clamp=parsed.clamp_norm_factor,
+            **setup.options(),
         )
         command.deliver(result, given, text="reports.text.sweep")
     return int(options.fails(given, list(result.verdicts.values())))

@@ -169,7 +169,7 @@ def _command(
     words.append("--bos" if model["bos_prepended"] else "--no-bos")
     if moment.source not in ("shipped", "estimated"):
         words += ["--second-moment", moment.source]
-    words += ["--dtype", model["dtype"], "--clamp-factor", f"{clamp:g}"]
+    words += ["--dtype", model["dtype"], "--clamp-norm-factor", f"{clamp:g}"]
     if "autocast" in model:
         words += ["--autocast", model["autocast"]]
     return shlex.join(words)

@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="forecast the edits one after another, in this order, too",
     )
     options.add_prefixes(group)
-    options.add_clamp_factor(group)
+    options.add_clamp(group)
     options.add_model(parser)
     group = options.add_output(parser)
     options.add_fail_on(group, help="exit with code 1 if a row has this verdict or a worse one")
@@ -106,7 +106,7 @@ def _screen(
                 parsed.output,
                 setup,
                 group,
-                clamp=parsed.clamp_factor,
+                clamp=parsed.clamp_norm_factor,
                 riskiest=vars(parsed).get("riskiest"),
                 n_riskiest=parsed.n_riskiest,
                 command_line=shlex.join(["python", "-m", "diag.screen", *words]),

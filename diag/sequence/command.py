@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from diag.batch.command import N_PREFIXES, add_parameters
 from diag.tasks.command import add_tasks, task_files
 from diag.verify.command import (
-    OVERRIDES,
     add_measurement,
     add_optimisation,
     journal_of,
+    overrides,
     settings_of,
 )
 from rome_diagnosis import command, options
@@ -155,5 +155,5 @@ def _chosen(given: dict[str, Any]) -> MethodFile:
         given.get("hyperparameters"),
         [given["layer"]] if "layer" in given else None,
         {name: given[name] for name in PARAMETERS if name in given},
-        **{name: given[name] for name in OVERRIDES if name in given},
+        **overrides(given),
     )

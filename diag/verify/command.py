@@ -30,7 +30,6 @@ OVERRIDES: dict[str, tuple[Callable[[str], Any], str]] = {
     "evaluations": (options.count, "evaluations of the loss; one step less"),
     "learning_rate": (options.positive, "Adam learning rate"),
     "weight_decay": (float, "factor of ‖δ‖/‖v_u‖²"),
-    "clamp_norm_factor": (options.positive, "longest δ in lengths of v_u"),
     "kl_factor": (float, "factor of the divergence from the unedited model"),
     "stop_below": (float, "loss at which the optimisation stops"),
 }
@@ -97,6 +96,7 @@ def add_optimisation(parser: argparse.ArgumentParser) -> None:
     for name, (kind, text) in OVERRIDES.items():
         option = "--" + name.replace("_", "-")
         group.add_argument(option, type=kind, default=unset, help=text)
+    options.add_clamp(group, default=None)
     group.add_argument(
         "--c-rome-target",
         choices=("published", "consistent"),
@@ -325,4 +325,9 @@ def _hyperparameters(given: dict[str, Any]) -> Hyperparameters:
 
     path = given.get("hyperparameters")
     chosen = read(path) if path else Hyperparameters()
-    return dataclasses.replace(chosen, **{name: given[name] for name in OVERRIDES if name in given})
+    return dataclasses.replace(chosen, **overrides(given))
+
+
+def overrides(given: dict[str, Any]) -> dict[str, Any]:
+    """The hyper-parameters of a target that options have given, by name."""
+    return {name: given[name] for name in (*OVERRIDES, "clamp_norm_factor") if name in given}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def parser() -> command.Parser:
     new = command.parser("diag.keys", "A test.")
     options.add_request(new)
     options.add_model(new)
-    options.add_clamp_factor(new)
+    options.add_clamp(new)
     options.add_fail_on(options.add_output(new))
     return new
 
@@ -40,9 +41,9 @@ def parser() -> command.Parser:
         (["--subject", "A", "--seed", "9" * 5000], "argument --seed: invalid int value"),
         (["--subject", "A", "--n-prefixes", "-1"], "must be 0 or more, not -1"),
         (["--subject", "A", "--n-prefixes", "2.5"], "invalid int value: '2.5'"),
-        (["--subject", "A", "--clamp-factor", "inf"], "finite number above 0, not inf"),
-        (["--subject", "A", "--clamp-factor", "nan"], "finite number above 0, not nan"),
-        (["--subject", "A", "--clamp-factor", "0"], "finite number above 0, not 0"),
+        (["--subject", "A", "--clamp-norm-factor", "inf"], "finite number above 0, not inf"),
+        (["--subject", "A", "--clamp-norm-factor", "nan"], "finite number above 0, not nan"),
+        (["--subject", "A", "--clamp-norm-factor", "0"], "finite number above 0, not 0"),
         (["--subject", "A", "--json", ""], "--json is empty"),
         (["--subject", "A", "--fail-on", "rain"], "invalid choice"),
     ],
@@ -55,6 +56,25 @@ def test_mistakes_are_one_line(
     assert complaint in str(refused.value)
     assert str(refused.value).endswith("(see python -m diag.keys --help)")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("keys", ["--subject", "A"]),
+        ("screen", ["a.json", "-o", "a.parquet"]),
+        ("batch", ["a.json"]),
+        ("verify", ["--subject", "A"]),
+        ("sequence", ["a.json"]),
+    ],
+)
+def test_the_clamp_has_one_name_and_the_one_it_had_is_understood(
+    name: str, words: list[str]
+) -> None:
+    one = importlib.import_module(f"diag.{name}.command").build_parser()
+    for option in ("--clamp-norm-factor", "--clamp-factor"):
+        assert one.parse_args([*words, option, "2.5"]).clamp_norm_factor == 2.5
+    assert "--clamp-norm-factor" in one.format_help() and "--clamp-factor" not in one.format_help()
 
 
 def test_bytes_that_are_no_text_are_refused_wherever_they_stand() -> None:
