@@ -112,6 +112,7 @@ class Preflight:
         bare, prefixed = (None if s is None else s.tolist() for s in (self.bare, self.prefixed))
         findings = [
             self._weight(),
+            directions(self.workplace.geometries[min(self.layers, key=_rank).layer]),
             self._ratio(),
             judged.condition(None if singular else worst.condition_number, worst.layer),
             judged.conflicts(self.pairs, [edit.subject for edit in self.requests]),
@@ -216,8 +217,8 @@ def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
             )  # fmt: skip
         except ZeroDivisionError as error:
             raise UserError(
-                f"{method.short} has no metric with these parameters, for what it inverts is "
-                "singular: give it a larger --weight, --ridge or --l2"
+                f"{method.short} has no metric with these parameters: {error} "
+                "(--weight, --ridge, --l2)"
             ) from error
         checks.append(checked)
         if checked.shares is not None:
@@ -290,6 +291,15 @@ def weight(
     ordinary = float(received(geometry.method, [share] * layers))
     median = None if bare is None else float(bare.median())
     return judged.weight(value, d_mlp, ordinary=ordinary, median=median)
+
+
+def directions(geometry: Geometry) -> Finding | None:
+    """How many directions a layer has for the method; ``None`` for one that does not project."""
+    return judged.directions(geometry.rank, geometry.moment.d_mlp, geometry["threshold"])
+
+
+def _rank(layer: LayerCheck) -> int:
+    return layer.rank or 0
 
 
 def weight_beside(geometry: Geometry, edits: int) -> float:

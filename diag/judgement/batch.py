@@ -53,6 +53,32 @@ def weight(value: float, d_mlp: int, *, ordinary: float, median: float | None) -
     return Finding("weight", "warn", ordinary, SHARE_LEFT.value, f"{read}: {like}")
 
 
+def directions(rank: int | None, d_mlp: int, threshold: float) -> Finding | None:
+    """Judges how many directions a projecting metric leaves to write in.
+
+    Args:
+        rank: How many; ``None`` where the metric does not project.
+        d_mlp: Of how many.
+        threshold: τ, below which a second moment counts as none.
+
+    Returns:
+        The finding ``directions``; ``None`` for a method that does not project.
+    """
+    if rank is None:
+        return None
+    tau, option = f"τ = {number(threshold)}", "--threshold"
+    status: Status = "warn"
+    if rank == 0:
+        status = "fail"
+        text = f"no direction has a second moment below {tau}: nothing is edited; raise {option}"
+    elif rank == d_mlp:
+        text = f"every direction has a second moment below {tau}: none is kept from it"
+    else:
+        status = "pass"
+        text = f"{rank:,} of {d_mlp:,} directions have second moments below {tau}"
+    return Finding("directions", status, float(rank), 1.0, text)
+
+
 def ratio(split: Split, subject: str, expected: float | None) -> Finding:
     """Judges ρ of the edit whose two keys agree least.
 
@@ -118,9 +144,8 @@ def conflicts(pairs: Sequence[Pair], subjects: Sequence[str]) -> Finding:
     else:
         one, other = subjects[worst.first], subjects[worst.second]
         names = f"{one!r} twice" if one == other else f"{one!r} and {other!r}"
-        text = (
-            f"the keys of {names} have cosine {number(worst.cosine)}: nearly one key, two changes"
-        )
+        alike = "nearly one key" if abs(worst.cosine) >= KEYS_ALIKE.value else "one subject"
+        text = f"the keys of {names} have cosine {number(worst.cosine)}: {alike}, two changes"
     more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
     value = abs(worst.cosine)
     status = "fail" if contradictions else "warn"

@@ -84,7 +84,7 @@ class Case:
         farthest: The method with which the list gets farthest.
         lost: How many edits are expected to be forgotten.
         pairs: How many pairs disturb each other.
-        weak: A sentence on a λ that leaves little of the change, if it does.
+        weak: A sentence on a parameter that leaves little of the change, if one does.
         doubtful: How many edits can be called neither dangerous nor safe alone.
     """
 

@@ -151,15 +151,26 @@ def inverse(matrix: Float[Tensor, "d_mlp d_mlp"]) -> Metric:
     Raises:
         ZeroDivisionError: If the matrix is not positive definite.
     """
-    factor = _factor(matrix)
+    factor = factored(matrix)
     return lambda keys: torch.cholesky_solve(keys.T, factor).T
 
 
-def _factor(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """The Cholesky factor of what a metric or M inverts.
+
+    Args:
+        matrix: Symmetric.
+
+    Returns:
+        L, with LLᵀ the matrix.
+
+    Raises:
+        ZeroDivisionError: If the matrix is not positive definite.
+    """
     try:
         return torch.linalg.cholesky(matrix)
     except torch.linalg.LinAlgError as error:
-        raise ZeroDivisionError("the metric has no inverse: it needs a regulariser") from error
+        raise ZeroDivisionError("what it inverts is singular: λ, λₙ or L₂ is too small") from error
 
 
 def projector(
@@ -197,7 +208,7 @@ def projected(
     inner = ridge * torch.eye(basis.shape[1], dtype=basis.dtype)
     if history is not None:
         inner = inner + basis.T @ history @ basis
-    factor = _factor(inner)
+    factor = factored(inner)
     return lambda keys: (basis @ torch.cholesky_solve(basis.T @ keys.T, factor)).T
 
 

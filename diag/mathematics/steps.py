@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diag.mathematics.family import factored
 from diag.mathematics.metrics import Geometry
 
 CHUNK = 1024  # edits whose M is factored together
@@ -98,7 +99,7 @@ def _remembering(geometry: Geometry, keys: Tensor, batch: int) -> Iterator[Tenso
         metric, regulariser = geometry.weighed(batch, keys[: chunk.start])
         directions = metric(own)
         matrix = directions @ own.T + regulariser * torch.eye(len(own), dtype=keys.dtype)
-        factor = torch.linalg.cholesky(matrix)
+        factor = factored(matrix)
         solved = torch.linalg.solve_triangular(factor, directions, upper=False)
         for at in batches(len(own), batch):
             yield torch.linalg.solve_triangular(factor[at, at].T, solved[at], upper=True)

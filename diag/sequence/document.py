@@ -35,7 +35,7 @@ def of_outlook(outlook: Outlook, method: str, *, weak: str | None = None) -> dic
     Args:
         outlook: What is known of the list.
         method: The chosen method.
-        weak: A sentence on a λ that leaves little of the change, if it does.
+        weak: A sentence on a parameter that leaves little of the change, if one does.
 
     Returns:
         ``edits``, ``refused``, ``forecast``, ``editors`` and ``advice``.

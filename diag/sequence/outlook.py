@@ -108,10 +108,10 @@ def look(
     remedied: Forecast | None = None
     if dangerous:
         rest = plan.without(set(dangerous))
-        without = forecast(rest, stream, optimiser) if rest.chosen else None
+        without = _forecast(rest, stream, optimiser) if rest.chosen else None
         if REMEDY in kin:
             repaired = plan.with_method(kin[REMEDY], set(dangerous))
-            remedied = forecast(repaired, stream, optimiser)
+            remedied = _forecast(repaired, stream, optimiser)
     response = (chosen.steps * listed.keys["bare"]).sum(1)
     forgetting = sequence.forgetting(listed.keys["bare"], chosen.steps, chosen.residuals)
     if plan.geometry.method.in_stream:  # which writes a share only
@@ -143,14 +143,21 @@ def _forecasts(
     for name, geometry in kin.items():
         plan = Plan.all_by(listed, geometry, batch)
         try:
-            forecasts[name] = forecast(plan, stream, optimiser, interval=name == method)
-        except ZeroDivisionError as error:
+            forecasts[name] = _forecast(plan, stream, optimiser, interval=name == method)
+        except UserError:
             if name == method:
-                short = geometry.method.short
-                raise UserError(
-                    f"{short} cannot make this list {batch} at a time: {error}"
-                ) from error
+                raise
     return forecasts
+
+
+def _forecast(
+    plan: Plan, stream: Stream, optimiser: Optimiser, *, interval: bool = False
+) -> Forecast:
+    try:
+        return forecast(plan, stream, optimiser, interval=interval)
+    except ZeroDivisionError as error:
+        short = plan.geometry.method.short
+        raise UserError(f"{short} cannot make this list {plan.batch} at a time: {error}") from error
 
 
 def _pairs(of: Forecast) -> tuple[Pair, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from diag.batch import settings as batch_settings
-from diag.batch.check import weight
+from diag.batch.check import directions, weight
 from diag.batch.settings import Workplace
 from diag.mathematics.damage import Optimiser
 from diag.sequence import document
@@ -161,13 +161,14 @@ def run(
         UserError: If not one edit of the list has a key, or it cannot be made as asked for.
     """
     outlook = foresee(asked, workplace, progress=progress)
-    weak = weight(outlook.chosen.plan.geometry, asked.batch, outlook.response)
+    geometry = outlook.chosen.plan.geometry
+    checked = [directions(geometry), weight(geometry, asked.batch, outlook.response)]
     written = {
         **head(asked, workplace, command_line),
         **document.of_outlook(
             outlook,
             asked.chosen.method,
-            weak=weak.message if weak is not None and weak.status == "warn" else None,
+            weak=next((of.message for of in checked if of and of.status != "pass"), None),
         ),
         "checkpoints": [],
         "collapse_at": None,
@@ -232,6 +233,13 @@ def prepare(
     """
     from diag.verify.api import with_hyperparameters
 
+    consistent = settings.c_rome_target == "consistent"
+    if consistent and chosen.row.subtract != "mean":
+        own = ", ".join(name for name, row in METHODS.items() if row.subtract == "mean")
+        raise UserError(
+            f"a consistent target is for methods that subtract the mean value ({own}), "
+            f"not for {chosen.method}: leave --c-rome-target out"
+        )
     if performing is not None and performing.save_model is not None:
         files.check_new_folder(performing.save_model)
     setup = with_hyperparameters(setup, chosen.target)
@@ -239,7 +247,7 @@ def prepare(
         model = setup.load()
         writable(model, setup.choose_layer(model))  # said before a second moment is estimated
     workplace = batch_settings.prepare(setup, chosen, n_prefixes=n_prefixes)
-    return dataclasses.replace(workplace, consistent=settings.c_rome_target == "consistent")
+    return dataclasses.replace(workplace, consistent=consistent)
 
 
 def foresee(

@@ -76,6 +76,11 @@ class MethodFile:
                 raise UserError(
                     f"{name} ({PARAMETERS[name]}) is {value}: it must be from 0 to 1e12"
                 )
+            if name == "weight" and value == 0 and known.keys() == {"weight"}:
+                raise UserError(
+                    f"weight (λ) is 0, and {self.method} has nothing else to hold it back: give a "
+                    "λ above 0; emmet with damping 0 writes each edit in full"
+                )
         if self.post is not None and self.post not in POST:
             raise UserError(f"nothing called {self.post!r} is done to updates: {', '.join(POST)}")
         if len(self.layers) > 1 and not METHODS[self.method].in_stream:

@@ -36,6 +36,25 @@ def test_pairs_name_the_subjects() -> None:
     assert contradiction.status == "fail" and "and 1 more" in contradiction.message
 
 
+def test_one_subject_is_not_said_to_be_one_key() -> None:
+    apart, alike = (
+        batch.conflicts([Pair(0, 1, cosine, "same_subject")], ["Apple", "Apple"]).message
+        for cosine in (0.2, 0.95)
+    )
+    assert apart.endswith("cosine 0.2: one subject, two changes")
+    assert alike.endswith("cosine 0.95: nearly one key, two changes")
+
+
+@pytest.mark.parametrize(("rank", "status"), [(0, "fail"), (1, "pass"), (15, "pass"), (16, "warn")])
+def test_a_projector_leaves_something_to_write_in_and_something_to_keep(
+    rank: int, status: str
+) -> None:
+    found = batch.directions(rank, 16, 0.02)
+    assert found is not None and found.status == status
+    assert ("nothing is edited" in found.message) == (rank == 0)
+    assert batch.directions(None, 16, 0.02) is None
+
+
 def test_edits_that_will_not_take_are_counted() -> None:
     limit = RESPONSE_FAINT.value
     assert batch.takes([limit, 1.0], None).status == "pass"

@@ -98,6 +98,12 @@ def test_a_file_that_names_several_blocks_asks_for_one(folder: Path) -> None:
     [
         (["--batch", "0"], "must be 1 or more"),
         (["--weight", "8"], "rome has no parameter weight"),
+        (["--method", "memit", "--weight", "0"], "nothing else to hold it back"),
+        (
+            ["--method", "memit", "--weight", "8", "--c-rome-target", "consistent"],
+            "methods that subtract the mean value (c_rome, r_rome), not for memit",
+        ),
+        (["--c-rome-target", "consistent"], "not for rome: leave --c-rome-target out"),
         (["--journal", "j"], "--journal is for edits that are made: add --perform"),
         (["--save-after", "2"], "--save-after is for edits that are made"),
         (["--method", "memo"], "invalid choice"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,34 @@ def test_a_list_that_cannot_be_made_is_one_line(setup: Prepared, file: Path) -> 
     with pytest.raises(UserError, match="EMMET cannot make this list 2 at a time: two keys"):
         sequence([case, case], batch=2, **options)
     assert sequence([case, case], batch=1, **options).document["forecast"]["damage"]
+
+
+@pytest.mark.parametrize("method", ["memit_seq", "alphaedit", "encore"])
+def test_what_cannot_be_remembered_is_one_line(method: str, setup: Prepared, file: Path) -> None:
+    """A regulariser so small that keys that come twice are lost to rounding."""
+    cases = read_edits(file).cases
+    for size in (1e-30, 1.0):
+        tuned = {"weight": size, "l2": size, "ridge": 0.0, "threshold": 0.1}
+        options: dict[str, Any] = {
+            "method": method, "model": setup.model, "layer": LAYER, "prefixes": list(PREFIXES),
+            "second_moment": setup.moment, "quiet": True,
+            "parameters": {name: tuned[name] for name in METHODS[method].parameters},
+        }  # fmt: skip
+        refused = pytest.raises(UserError, match="at a time: what it inverts is singular")
+        with refused if size < 1 else nullcontext():
+            sequence([*cases, *cases], **options)
+
+
+def test_a_projector_that_leaves_nothing_is_said(setup: Prepared, file: Path) -> None:
+    said = {}
+    for threshold in (0.0, 0.1):
+        said[threshold] = sequence(
+            read_edits(file).cases[:3], method="alphaedit", model=setup.model, layer=LAYER,
+            prefixes=list(PREFIXES), second_moment=setup.moment, quiet=True,
+            parameters={"threshold": threshold, "l2": 0.01},
+        ).document["advice"]  # fmt: skip
+    assert "nothing is edited; raise --threshold" in said[0.0][0]
+    assert not any("--threshold" in sentence for sentence in said[0.1])
 
 
 def test_batches_cover_the_list() -> None:

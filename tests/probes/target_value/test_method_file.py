@@ -92,6 +92,7 @@ def test_defaults_are_the_published_ones(method: str) -> None:
         (MEMIT | {"layers": [17, 13]}, None, "expected ascending ones"),
         (MEMIT | {"layers": []}, None, "expected a list of layers"),
         (MEMIT | {"mom2_update_weight": -1}, None, "must be from 0"),
+        (MEMIT | {"mom2_update_weight": 0}, None, "give a λ above 0"),
         (MEMIT | {"mom2_update_weight": "many"}, None, "expected float"),
         (MEMIT | {"fact_token": "last"}, None, "only subject_last"),
         ({"alg_name": "FT"}, None, "is for 'FT': known are rome"),
