@@ -109,7 +109,11 @@ def compare(results: Sequence[KeyDiagnosis]) -> Diagnoses:
         raise UserError("compare takes a list of diagnoses")
     for result in results:
         if not isinstance(result, KeyDiagnosis):
-            raise UserError(f"only diagnoses can be compared, not {type(result).__name__}")
+            other = type(result).__name__
+            raise UserError(
+                f"only diagnoses can be compared, not {other}: give what diagnose() returns, e.g. "
+                "compare([diagnose('Apple', layer=layer) for layer in (1, 2)])"
+            )
     if not results:
         raise UserError("there is nothing to compare: give a list of diagnoses")
     return Diagnoses(tuple(results), document([result.document for result in results]))
