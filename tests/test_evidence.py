@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
 from collections import Counter
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from diag.judgement import limits, outcome
-from diag.judgement.verdict import Grounds, verdict_of
+from diag.judgement.verdict import Grounds, steps, verdict_of
 from diag.mathematics.stream import Stream
 from diag.mathematics.update import direction
 from diag.screen.shard import Screener
@@ -23,6 +25,7 @@ from probes.model.loaded import LoadedModel
 from probes.request.cases import from_record
 from probes.request.request import request
 from probes.second_moment.choose import for_model
+from probes.target_value.hyperparameters import Hyperparameters
 from reports.document import read
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
@@ -133,3 +136,30 @@ def test_verdicts_on_every_editor_are_what_became_of_the_model(
     assert seen["damage_risk", "damaged"] >= 140
     assert seen["damage_risk", "intact"] == seen["collapse_risk", "intact"] == 0
     assert not any(end == "collapsed" for verdict, end in seen if verdict != "collapse_risk")
+
+
+@pytest.mark.parametrize(
+    ("names", "near", "far"),
+    [
+        (("verified.json.gz", "pretrained.json.gz"), (268, 270), (2, 35)),
+        (("pretrained-consistent.json.gz",), (16, 16), (0, 0)),
+    ],
+)
+def test_a_target_is_answered_where_it_is_written_nearly_as_optimised(
+    names: tuple[str, ...], near: tuple[int, int], far: tuple[int, int]
+) -> None:
+    """‖v_u − v̄‖ is not recorded: taken from ‖v* − v̄‖ and ‖δ‖, as if they stood at right angles."""
+    counts: dict[bool, list[bool]] = {False: [], True: []}
+    for name in names:
+        document = json.loads(gzip.decompress(EVIDENCE.with_name(name).read_bytes()))
+        for edit in document["edits"]:
+            target = edit.get("optimisation")
+            if target is None or target["probability"] < 0.5:
+                continue
+            delta, longest = target["delta_norm"], 4 * target["initial_norm"]
+            expected = min(longest, steps(Hyperparameters(), document["model"]["d_model"]).reach)
+            norm = edit["arms"]["c_rome"]["numerator_norm"]
+            apart = max(norm**2 - delta**2, 0.0) ** 0.5
+            answered = edit["arms"]["c_rome_prefixed"]["efficacy"]["p_after"] >= 0.5
+            counts[apart >= limits.TARGET_APART.value * expected].append(answered)
+    assert [(sum(own), len(own)) for own in counts.values()] == [near, far]

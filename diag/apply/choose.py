@@ -24,6 +24,7 @@ class Choice:
             not be checked.
         bare: Share of the change that the bare prompt receives; ``None`` where it is not defined.
         needs_prefix: Whether it answers only when some text precedes the prompt.
+        target_warning: Why what it writes is not what was optimised; ``None`` where it is.
     """
 
     editor: str
@@ -31,6 +32,7 @@ class Choice:
     relative_bound: float | None
     bare: float | None
     needs_prefix: bool
+    target_warning: str | None = None
 
 
 def options(judgement: Judgement) -> list[Choice]:
@@ -43,6 +45,7 @@ def options(judgement: Judgement) -> list[Choice]:
         A choice for each.
     """
     choices = []
+    warned = {found.id: found.message for found in judgement.findings if found.status == "warn"}
     for name in EDITORS:
         response = judgement.responses[name]
         bare = None if response is None else response.bare
@@ -53,6 +56,7 @@ def options(judgement: Judgement) -> list[Choice]:
                 judgement.damage[name].relative_bound,
                 bare,
                 bare is not None and bare < RESPONSE_FAINT.value,
+                warned.get(f"target_{name}"),
             )
         )
     return choices

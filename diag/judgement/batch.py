@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from diag.judgement import findings
+from diag.judgement import key_findings
 from diag.judgement.findings import Finding, Status
 from diag.judgement.limits import (
     CONDITION,
@@ -90,7 +90,7 @@ def ratio(split: Split, subject: str, expected: float | None) -> Finding:
     Returns:
         The finding ``ratio``, as a diagnosis of this edit has it.
     """
-    found = findings.ratio(split.ratio, split.length_ratio, split.cosine, expected)
+    found = key_findings.ratio(split.ratio, split.length_ratio, split.cosine, expected)
     return replace(found, message=f"smallest for {subject!r}: {found.message}")
 
 

@@ -106,6 +106,15 @@ RESPONSE_FAINT = Limit(
 RESPONSE_EXCESS = Limit(2.0, "a prompt that receives twice the change meant for it overshoots")
 RESPONSE_EVERYWHERE = Limit(0.5, "a key that receives half of the change is edited too")
 
+TARGET_APART = Limit(
+    0.5,
+    "of 305 edits with published C-ROME whose v* made the new object likelier than not "
+    "(docs/evidence, both models), 268 of the 270 with v_u and v̄ closer than half of the expected "
+    "‖δ‖ (from recorded norms, as if at right angles) answered after a prefix, and 2 of the other "
+    "35; with the consistent target 16 of 16, of which 8 would have lain beyond it",
+    BOTH,
+)
+
 # A batch of edits.
 SHARE_LEFT = Limit(
     0.5,

@@ -100,7 +100,10 @@ def _instead(
     changes = f"it changes hidden states by {sizes(relative, expected)}"
     if outcome == "safe":
         sentences = [f"Instead use {who} ({editor.note}): {changes}."]
-        if bare < RESPONSE_FAINT.value:
+        target = by_id.get(f"target_{editor.name}")
+        if target and target.status == "warn":
+            sentences.append(capital(target.message))
+        elif bare < RESPONSE_FAINT.value:
             sentences.append(
                 f"It answers only when some text precedes the prompt: the bare prompt receives "
                 f"{percent(bare)} of the change."

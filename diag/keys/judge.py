@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from diag.judgement import findings
+from jaxtyping import Float
+from torch import Tensor
+
+from diag.judgement import findings, key_findings
 from diag.judgement.findings import Finding
 from diag.judgement.summary import PUBLISHED, paragraph
 from diag.judgement.verdict import Grounds, Interval, Verdict, margin, steps, verdict_with
 from diag.mathematics import damage, population, update
-from diag.mathematics.damage import DamageBound
+from diag.mathematics.damage import DamageBound, Optimiser
 from diag.mathematics.intervals import ratio_interval
 from diag.mathematics.plane import plane
 from diag.mathematics.response import Response, responses
@@ -110,7 +113,7 @@ def judge(
     first_tokens = _first_tokens(observation, moment)
     checked = (
         *_of_editors(denominators, stream, grounds, answers),
-        *_of_the_edit(observation, denominators, grounds[PUBLISHED.name], interval),
+        *_of_the_edit(observation, denominators, grounds[PUBLISHED.name], interval, optimiser),
         *_of_first_tokens(first_tokens),
         _of_moment(moment),
     )
@@ -202,29 +205,42 @@ def _of_editors(
     return result
 
 
+def _of_targets(values: Float[Tensor, "n_ctx d_model"], optimiser: Optimiser) -> list[Finding]:
+    """Whether editors that subtract another value than v_u write what was optimised."""
+    found = []
+    for editor in EDITORS.values():
+        if editor.subtract != "bare":
+            distance = damage.apart(editor, values)
+            delta = damage.residuals(editor, values, optimiser)[1] - distance
+            found.append(findings.target(editor, distance, delta))
+    return found
+
+
 def _of_the_edit(
     observation: Observation,
     denominators: Denominators,
     published: Grounds,
     interval: Interval | None,
+    optimiser: Optimiser,
 ) -> list[Finding]:
     bare, *prefixed = observation.lookups
     split = denominators.split
     return [
-        findings.ratio(split.ratio, split.length_ratio, split.cosine, published.expected),
-        findings.contexts(published, interval),
-        findings.first_token(bare.token, bare.index),
-        findings.token_form(bare.token, [at.token for at in prefixed]),
+        key_findings.ratio(split.ratio, split.length_ratio, split.cosine, published.expected),
+        key_findings.contexts(published, interval),
+        key_findings.first_token(bare.token, bare.index),
+        key_findings.token_form(bare.token, [at.token for at in prefixed]),
+        *_of_targets(observation.values, optimiser),
     ]
 
 
 def _of_first_tokens(compared: FirstTokens) -> list[Finding]:
     alike, sink = compared.likeness, compared.longest_later
     return [
-        findings.first_token_key(
+        key_findings.first_token_key(
             alike.cosine if alike else None, alike.later_percentile if alike else None
         ),
-        findings.other_sink(
+        key_findings.other_sink(
             sink["residual_norm_ratio"] if sink else None,
             sink["token"] if sink else None,
             sink["index"] if sink else None,
@@ -233,7 +249,7 @@ def _of_first_tokens(compared: FirstTokens) -> list[Finding]:
 
 
 def _of_moment(moment: SecondMoment) -> Finding:
-    return findings.second_moment(
+    return key_findings.second_moment(
         moment.source,
         moment.provenance.n_tokens if moment.provenance else None,
         moment.d_mlp,

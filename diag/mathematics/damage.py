@@ -94,10 +94,22 @@ def residuals(
     Returns:
         Both.
     """
-    unprefixed = values[0]
-    apart = float((unprefixed - chosen(values, editor.subtract)).norm())
-    longest = optimiser.clamp * float(unprefixed.norm())
-    return longest + apart, min(longest, optimiser.reach) + apart
+    distance = apart(editor, values)
+    longest = optimiser.clamp * float(values[0].norm())
+    return longest + distance, min(longest, optimiser.reach) + distance
+
+
+def apart(editor: Editor, values: Float[Tensor, "n_ctx d_model"]) -> float:
+    """‖v_u − v‖: how far the value that δ is added to lies from the one an editor subtracts.
+
+    Args:
+        editor: A row of the table of editors.
+        values: As for :func:`residuals`.
+
+    Returns:
+        The distance; 0 for an editor that subtracts v_u.
+    """
+    return float((values[0] - chosen(values, editor.subtract)).norm())
 
 
 def bounds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.figures import shares
@@ -40,7 +40,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "headline": headline(document), "reasons": document["outcome_reasons"],
         "head": HEAD, "rows": [row(edit) for edit in edits[:LISTED]], "n": len(edits),
         "figure": shares.applied(document) if figures else None,
-        "prefixed": PREFIXED if any(edit["needs_prefix"] for edit in edits) else None,
+        "prefixed": unanswered(edits),
         "says": says(document), "written": written(document), "undo": UNDO,
         "notes": setup.notes(document), "measured_with": setup.measured_with(document),
     }  # fmt: skip
@@ -58,6 +58,23 @@ def edited(edit: Document) -> str:
     """A prompt and its new object."""
     request = edit["request"]
     return f"{request['prompt'].replace('{}', request['subject'])} → {request['target_new']}"
+
+
+def unanswered(edits: Sequence[Document]) -> str | None:
+    """Where the new object is not to be expected.
+
+    Args:
+        edits: The edits of a ``diag.apply/1`` document.
+
+    Returns:
+        Sentences; ``None`` where it is to be expected everywhere.
+    """
+    sentences = [PREFIXED] if any(edit["needs_prefix"] for edit in edits) else []
+    warned = [edit for edit in edits if edit.get("target_warning")]
+    if warned:
+        more = f" The same of {counted(len(warned) - 1, 'other edit')}." if len(warned) > 1 else ""
+        sentences.append(f"{edited(warned[0])}: {warned[0]['target_warning']}.{more}")
+    return " ".join(sentences) or None
 
 
 def headline(document: Document) -> str:

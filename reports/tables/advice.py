@@ -90,9 +90,11 @@ def answers(term: terms.Terms, keys: Document | None) -> str:
     Returns:
         A sentence; empty where the diagnosis has nothing to remark.
     """
-    for finding in (keys or {}).get("findings", ()):
-        if finding["id"] == f"response_{term.editor.name}":
-            return f"{finding['message']}." if finding["status"] in ("warn", "fail") else ""
+    name, findings = term.editor.name, (keys or {}).get("findings", ())
+    about = [each for each in findings if each["id"] in (f"response_{name}", f"target_{name}")]
+    if about:
+        loud = [each["message"] for each in about if each["status"] in ("warn", "fail")]
+        return " ".join(f"{message}." for message in loud)
     return ANSWERS[term.editor.editor.along] if term.editor.editor else ""
 
 

@@ -57,6 +57,7 @@ class AppliedEdit(TypedDict):
             could not be checked.
         bare: Share of the change that the bare prompt receives; null where it is not defined.
         needs_prefix: Whether the model answers only when some text precedes the prompt.
+        target_warning: Why what was written is not what was optimised; null where it is.
         after: What the saved model answers; of a long list the first edits alone are asked.
         locality: What became of neighbouring facts; null if the record has none.
         says: What the model writes; of a long list the first edits alone are asked.
@@ -68,6 +69,7 @@ class AppliedEdit(TypedDict):
     relative_bound: Size | None
     bare: Number | None
     needs_prefix: bool
+    target_warning: NotRequired[str | None]
     after: NotRequired[AnsweredBoth]
     locality: NotRequired[Locality | None]
     says: NotRequired[WrittenBoth]

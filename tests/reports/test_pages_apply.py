@@ -44,3 +44,14 @@ def test_what_was_not_asked_is_not_invented() -> None:
     assert "not asked" in page and "recalled" not in page
     assert "What the model says" not in page and "precedes the prompt" not in page
     assert "What the model says" in words(render(sample("apply")))  # the control
+
+
+def test_an_edit_that_may_not_be_answered_is_named_everywhere() -> None:
+    document = sample("apply")
+    for edit in document["edits"]:
+        edit["target_warning"] = "v_u lies far away"
+    more = f"same of {len(document['edits']) - 1} other edit"
+    page = " ".join(html.unescape(words(render(document))).split())
+    for shown in (page, record.note(document), " ".join(printed(text.show, document).split())):
+        assert "v_u lies far away" in shown.replace("\\_", "_") and more in shown
+    assert "far away" not in words(render(sample("apply")))

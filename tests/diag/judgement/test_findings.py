@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diag.judgement import findings, limits
+from diag.judgement import findings, key_findings, limits
 from diag.judgement.summary import paragraph
 from diag.judgement.verdict import Grounds
 from diag.judgement.words import of_norm, percent
@@ -105,21 +105,35 @@ def test_response_says_which_prompt_will_not_answer() -> None:
 
 
 def test_the_ratio_s_blame_is_the_smaller_factor() -> None:
-    assert "points elsewhere" in findings.ratio(0.05, 0.9, 0.055, 3.0).message
-    assert "is short" in findings.ratio(0.05, 0.06, 0.83, 3.0).message
-    assert "by zero" in findings.ratio(0.0, 1.0, 0.0, None).message
+    assert "points elsewhere" in key_findings.ratio(0.05, 0.9, 0.055, 3.0).message
+    assert "is short" in key_findings.ratio(0.05, 0.06, 0.83, 3.0).message
+    assert "by zero" in key_findings.ratio(0.0, 1.0, 0.0, None).message
 
 
 def test_a_small_ratio_is_no_alarm_where_the_damage_stays_small() -> None:
-    small = findings.ratio(0.018, 0.3, 0.06, 0.05)
+    small = key_findings.ratio(0.018, 0.3, 0.06, 0.05)
     assert small.status == "warn"
     assert "still leaves the damage at 5 %" in small.message
-    assert findings.ratio(0.018, 0.3, 0.06, 3.0).status == "fail"
-    assert findings.ratio(0.018, 0.3, 0.06, None).status == "fail"
+    assert key_findings.ratio(0.018, 0.3, 0.06, 3.0).status == "fail"
+    assert key_findings.ratio(0.018, 0.3, 0.06, None).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("apart", "expected", "status"),
+    [(0.0, 0.0, "pass"), (0.49, 1.0, "pass"), (0.5, 1.0, "warn"), (1.0, 0.0, "warn")],
+)
+def test_what_is_written_is_held_against_what_was_optimised(
+    apart: float, expected: float, status: str
+) -> None:
+    found = findings.target(C_ROME, apart, expected)
+    assert (found.id, found.status) == ("target_c_rome", status)
+    assert ("--c-rome-target consistent" in found.message) == (status == "warn")
 
 
 class TestParagraph:
     """The sentences of the summary, from findings and grounds."""
+
+    apart = 0.1  # of v_u and v̄, over ‖δ‖
 
     def text(
         self,
@@ -135,16 +149,17 @@ class TestParagraph:
         sizes = {"rome": rome, "c_rome": c_rome, "p_rome": p_rome}
         grounds = {name: Grounds(rho, *(size or (None, None))) for name, size in sizes.items()}
         checked = [
-            findings.ratio(rho, 0.2, 0.1, grounds["rome"].relative),
-            findings.contexts(grounds["rome"], (0.9 * rho, 1.1 * rho)),
-            findings.first_token("Apple", 0),
-            findings.token_form("Apple", ["␣Apple"] * 3),
-            findings.first_token_key(0.97, 1.0),
+            key_findings.ratio(rho, 0.2, 0.1, grounds["rome"].relative),
+            key_findings.contexts(grounds["rome"], (0.9 * rho, 1.1 * rho)),
+            key_findings.first_token("Apple", 0),
+            key_findings.token_form("Apple", ["␣Apple"] * 3),
+            key_findings.first_token_key(0.97, 1.0),
         ]
         for name, editor in EDITORS.items():
             found = grounds[name]
             checked.append(findings.damage(editor, found, "C is the identity"))
             checked.append(findings.first_tokens(editor, found, 0.93, "no sample"))
+        checked.append(findings.target(C_ROME, self.apart, 1.0))
         bare = {"rome": 1.0, "c_rome": rho, "p_rome": 1.0}
         interval = None if redraws is None else (redraws, redraws)
         return paragraph(
@@ -160,6 +175,13 @@ class TestParagraph:
         assert "Instead" not in self.text((4.0, 0.01))
         assert "Another layer or a smaller clamp factor" in self.text((4.0, 0.01))
         assert "Another layer" not in told
+
+    def test_an_edit_that_may_not_be_answered_is_not_said_to_be_after_a_prefix(self) -> None:
+        near = self.text()
+        self.apart = 2.0
+        far = self.text()
+        assert "after a prefix neither" in far and "answers only when" not in far
+        assert "answers only when" in near and "neither" not in near
 
     def test_nothing_is_advised_where_no_context_can_be_drawn_again(self) -> None:
         told = self.text(redraws=None)

@@ -6,7 +6,7 @@ from itertools import pairwise, product
 
 import pytest
 
-from diag.judgement import findings, limits
+from diag.judgement import key_findings, limits
 from diag.judgement.verdict import (
     VERDICTS,
     Grounds,
@@ -66,7 +66,7 @@ def test_both_ends_are_held_against_every_limit(rho: float, relative: float) -> 
     assert best == min(by_hand, key=VERDICTS.index)
     assert worst == max(by_hand, key=VERDICTS.index)
     assert len(by_hand) > 1  # these intervals do cross a limit
-    message = findings.contexts(grounds, (near, far)).message
+    message = key_findings.contexts(grounds, (near, far)).message
     plain = verdict_of(grounds)
     assert ("harden" in message) == (worst != plain)
     assert ("soften" in message) == (best != plain)
@@ -75,11 +75,11 @@ def test_both_ends_are_held_against_every_limit(rho: float, relative: float) -> 
 def test_a_safe_edit_whose_contexts_are_not_is_unclear() -> None:
     safe = Grounds(0.6, 0.05, 0.01)
     assert verdict(safe, (0.5, 0.7)) == "safe"
-    assert findings.contexts(safe, (0.5, 0.7)).status == "pass"
+    assert key_findings.contexts(safe, (0.5, 0.7)).status == "pass"
     # Over the draws the damage may double, past the limit; or divide by zero.
     for interval, status in (((0.2, 0.9), "warn"), ((-0.1, 0.9), "fail")):
         assert verdict(safe, interval) == "unclear"
-        assert findings.contexts(safe, interval).status == status
+        assert key_findings.contexts(safe, interval).status == status
     # First tokens have a limit of their own.
     assert verdict(Grounds(0.6, 0.01, 0.09), (0.5, 0.7)) == "unclear"
 
@@ -87,7 +87,7 @@ def test_a_safe_edit_whose_contexts_are_not_is_unclear() -> None:
 def test_with_too_few_contexts_to_redraw_nothing_is_safe() -> None:
     safe = Grounds(0.6, 0.05, 0.01)
     assert verdict(safe, None) == "unclear"
-    finding = findings.contexts(safe, None)
+    finding = key_findings.contexts(safe, None)
     assert finding.status == "not_checked"
     assert "nothing is called safe" in finding.message
     # What is dangerous stays so.

@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from diag.apply.choose import options
 from diag.judgement.limits import DAMAGE_COLLAPSE, FIRST_TOKENS_HARM
+from diag.judgement.words import number
 from diag.keys.api import choose_request
 from diag.keys.document import document
 from diag.keys.judge import Judgement, judge
@@ -177,3 +179,23 @@ def test_the_document_carries_its_limits_and_where_they_hold(
     unlike = replace(apple, model={**apple.model, "architecture": "GraniteForCausalLM"})
     elsewhere = document(unlike, judged(unlike, moment), moment, seed=0, sampled=True)
     assert "not on a GraniteForCausalLM" in elsewhere["validity"]
+
+
+def test_a_target_far_from_the_mean_value_is_said_with_both_norms(
+    apple: Observation, moment: SecondMoment
+) -> None:
+    values = apple.values
+    here = {f.id: f for f in judged(apple, moment).findings}["target_c_rome"]
+    expected = min(4 * float(values[0].norm()), 0.65 * 19 * 0.5 * values.shape[1] ** 0.5)
+    distance = float((values[0] - values.mean(0)).norm())
+    assert here.status == "pass" and here.value == pytest.approx(distance / expected)
+    # The bare prompt's value moved away, as long as it was: δ is as long, and lies far from v̄.
+    away = values.clone()
+    away[1:] -= expected * torch.nn.functional.normalize(values[0], dim=0)
+    found = judged(replace(apple, values=away), moment)
+    there = {f.id: f for f in found.findings}["target_c_rome"]
+    assert there.status == "warn" and there.value > 0.5
+    distance = float((away[0] - away.mean(0)).norm())
+    assert f"{number(distance)} beside ‖δ‖ of about {number(expected)}" in there.message
+    assert [choice.target_warning for choice in options(found)] == [None, there.message, None]
+    assert [choice.target_warning for choice in options(judged(apple, moment))] == [None] * 3
