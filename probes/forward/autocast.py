@@ -53,10 +53,10 @@ class Autocast:
                 batch, {place: self._outside(reader) for place, reader in readers.items()}
             )
 
-    def after(self, prefixes: Sequence[TokenIds], layer: int) -> AfterPrefixes:
+    def after(self, prefixes: Sequence[TokenIds], layers: Sequence[int]) -> AfterPrefixes:
         """See :meth:`probes.forward.engine.Engine.after`."""
         with rounded(self.model):
-            return _After(self.model, self.passes.after(prefixes, layer))
+            return _After(self.model, self.passes.after(prefixes, layers))
 
     def decode(self, rows: Sequence[Sequence[int]]) -> Decoder:
         """See :meth:`probes.forward.engine.Engine.decode`."""
@@ -102,7 +102,7 @@ class _Laid:
         """How many tokens are run for each prefix."""
         return self.laid.tokens
 
-    def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
+    def keys(self, prefixes: Sequence[int]) -> list[Float[Tensor, "prefix row d_mlp"]]:
         """See :meth:`probes.forward.engine.Laid.keys`."""
         with rounded(self.model):
-            return self.laid.keys(prefixes).float()
+            return [keys.float() for keys in self.laid.keys(prefixes)]

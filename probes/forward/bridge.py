@@ -6,6 +6,7 @@ are held to.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,9 +67,9 @@ class Bridge:
         ]
         run_to(self.model, batch, max(layer for layer, _ in readers), hooks)
 
-    def after(self, prefixes: Sequence[TokenIds], layer: int) -> _WholeTexts:
+    def after(self, prefixes: Sequence[TokenIds], layers: Sequence[int]) -> _WholeTexts:
         """See :meth:`probes.forward.engine.Engine.after`."""
-        return _WholeTexts(self, prefixes, layer)
+        return _WholeTexts(self, prefixes, layers)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> _WholeDecoder:
         """See :meth:`probes.forward.engine.Engine.decode`."""
@@ -85,7 +86,7 @@ class _WholeTexts:
 
     engine: Bridge
     prefixes: Sequence[TokenIds]
-    layer: int
+    layers: Sequence[int]
 
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[_Whole]:
         """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""
@@ -102,20 +103,23 @@ class _Whole:
     tokens: int
     texts: list[TokenIds]
 
-    def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
+    def keys(self, prefixes: Sequence[int]) -> list[Float[Tensor, "prefix row d_mlp"]]:
         """See :meth:`probes.forward.engine.Laid.keys`."""
-        engine, layer = self.after.engine, self.after.layer
+        engine, layers = self.after.engine, self.after.layers
         complete = [(*self.after.prefixes[i], *text) for i in prefixes for text in self.texts]
-        by_text: dict[int, Tensor] = {}
+        read: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
         for batch in batches(complete, engine.model.device):
 
-            def keep(keys: Tensor, batch: Batch = batch) -> None:
+            def keep(keys: Tensor, of: dict[int, Tensor], batch: Batch = batch) -> None:
                 at_last = keys[torch.arange(len(batch.rows)), batch.last]
-                by_text.update(zip(batch.rows, at_last, strict=True))
+                of.update(zip(batch.rows, at_last, strict=True))
 
-            engine.read(batch, {(layer, "key"): keep})
-        keys = torch.stack([by_text[i] for i in range(len(complete))])
-        return keys.unflatten(0, (len(prefixes), -1))
+            engine.read(
+                batch,
+                {(layer, "key"): functools.partial(keep, of=of) for layer, of in read.items()},
+            )
+        every = [torch.stack([of[i] for i in range(len(complete))]) for of in read.values()]
+        return [keys.unflatten(0, (len(prefixes), -1)) for keys in every]
 
 
 class _WholeDecoder:

@@ -50,12 +50,12 @@ class Engine(Protocol):
             readers: What is called with each place's activation.
         """
 
-    def after(self, prefixes: Sequence[TokenIds], layer: int) -> AfterPrefixes:
+    def after(self, prefixes: Sequence[TokenIds], layers: Sequence[int]) -> AfterPrefixes:
         """Prepares to read the keys of texts that come after prefixes.
 
         Args:
             prefixes: Token ids of each, possibly none.
-            layer: The block whose keys are read.
+            layers: The blocks whose keys are read, ascending; nothing above the last is run.
         """
 
     def decode(self, rows: Sequence[Sequence[int]]) -> Decoder:
@@ -94,14 +94,14 @@ class Laid(Protocol):
     @property
     def tokens(self) -> int: ...  # noqa: D102
 
-    def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
+    def keys(self, prefixes: Sequence[int]) -> list[Float[Tensor, "prefix row d_mlp"]]:
         """Keys at the texts' last tokens.
 
         Args:
             prefixes: Indices of prefixes of one length, which are run together.
 
         Returns:
-            The keys, on the model's device and in its type.
+            The keys of each block, on the model's device and in its type.
         """
 
 

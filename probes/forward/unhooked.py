@@ -88,9 +88,9 @@ class Unhooked:
             # The padding follows the texts, whose own tokens never see it: no mask is needed.
             self.plain.model.base_model(batch.ids, use_cache=False)
 
-    def after(self, prefixes: Sequence[TokenIds], layer: int) -> AfterPrefixes:
+    def after(self, prefixes: Sequence[TokenIds], layers: Sequence[int]) -> AfterPrefixes:
         """See :meth:`probes.forward.engine.Engine.after`."""
-        return _CachedPrefixes(self.plain, prefixes, layer, self.model.device)
+        return _CachedPrefixes(self.plain, prefixes, layers, self.model.device)
 
     def decode(self, rows: Sequence[Sequence[int]]) -> Decoder:
         """See :meth:`probes.forward.engine.Engine.decode`."""
@@ -101,9 +101,13 @@ class _CachedPrefixes:
     """Prefixes that are run once; their keys and values are kept, those of one length together."""
 
     def __init__(
-        self, unhooked: Plain, prefixes: Sequence[TokenIds], layer: int, device: torch.device
+        self,
+        unhooked: Plain,
+        prefixes: Sequence[TokenIds],
+        layers: Sequence[int],
+        device: torch.device,
     ) -> None:
-        self.plain, self.layer, self._device = unhooked, layer, device
+        self.plain, self.layers, self._device = unhooked, layers, device
         self._caches: dict[int, DynamicCache | None] = {}
         self._at: dict[int, tuple[int, int]] = {}
         for length, indices in by_length(prefixes).items():
@@ -112,10 +116,10 @@ class _CachedPrefixes:
 
     @torch.no_grad()
     def _run(self, prefixes: Sequence[TokenIds]) -> DynamicCache:
-        """Runs prefixes of one length up to the block whose keys are read."""
+        """Runs prefixes of one length up to the last block whose keys are read."""
         ids, _ = padded(prefixes, self._device)
         cache = DynamicCache(config=self.plain.model.config)
-        with _reading(self.plain, ids, {(self.layer, "resid_post"): lambda _: None}):
+        with _reading(self.plain, ids, {(self.layers[-1], "resid_post"): lambda _: None}):
             self.plain.model.base_model(ids, past_key_values=cache, use_cache=True)
         return cache
 
@@ -152,14 +156,18 @@ class PaddedRows:
         return self.batch.ids.numel()
 
     @torch.no_grad()
-    def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
+    def keys(self, prefixes: Sequence[int]) -> list[Float[Tensor, "prefix row d_mlp"]]:
         """See :meth:`probes.forward.engine.Laid.keys`."""
-        unhooked, layer = self.prefixes.plain, self.prefixes.layer
+        unhooked, (*below, layer) = self.prefixes.plain, self.prefixes.layers
         ids, count = self.batch.ids.repeat(len(prefixes), 1), len(self.rows)
         every = torch.arange(len(ids), device=ids.device)
         last = self.batch.last.repeat(len(prefixes))
         cache = self.prefixes.copies(prefixes, count)
         read: list[Tensor] = []
+
+        def keep(keys: Tensor) -> None:
+            read.append(keys[every, last])
+
         with contextlib.ExitStack() as stack:
             mlp = unhooked.mlp(layer)
             if mlp is not None:  # it need not compute the other tokens' keys
@@ -168,11 +176,14 @@ class PaddedRows:
                     return (arguments[0][every, last, None], *arguments[1:])
 
                 stack.callback(mlp.register_forward_pre_hook(only_last).remove)
-            shape = ids if mlp is None else ids[:, :1]
-            stack.enter_context(_reading(unhooked, shape, {(layer, "key"): read.append}))
+            on_the_way: dict[Place, Reader] = {(lower, "key"): keep for lower in below}
+            stack.enter_context(_reading(unhooked, ids, on_the_way, stop=False))
+            shape, take = (
+                (ids, keep) if mlp is None else (ids[:, :1], lambda k: read.append(k[:, 0]))
+            )
+            stack.enter_context(_reading(unhooked, shape, {(layer, "key"): take}))
             unhooked.model.base_model(ids, past_key_values=cache, use_cache=cache is not None)
-        keys = read[0][every, last] if mlp is None else read[0][:, 0]
-        return keys.unflatten(0, (len(prefixes), count))
+        return [keys.unflatten(0, (len(prefixes), count)) for keys in read]
 
 
 class _CachedDecoder:
@@ -218,10 +229,15 @@ _ORDER: tuple[Site, ...] = ("resid_pre", "key", "value", "before_norm", "resid_p
 
 @contextlib.contextmanager
 def _reading(
-    unhooked: Plain, ids: Int[Tensor, "row position"], readers: Mapping[Place, Reader]
+    unhooked: Plain,
+    ids: Int[Tensor, "row position"],
+    readers: Mapping[Place, Reader],
+    *,
+    stop: bool = True,
 ) -> Iterator[None]:
     """Hooks readers up for one run, which ends when the last of them has been called."""
-    last = max(readers, key=lambda place: (place[0], _ORDER.index(place[1])))
+    places = sorted(readers, key=lambda place: (place[0], _ORDER.index(place[1])))
+    last = places[-1] if stop else None
 
     def hand_over(place: Place, activation: Tensor) -> None:
         readers[place](architecture.in_rows(activation, ids))

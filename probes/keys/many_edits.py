@@ -9,6 +9,7 @@ its beginning.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,12 +67,12 @@ class ContextKeys:
 
 
 class SharedPrefixes:
-    """The contexts of a data set, on one model and layer."""
+    """The contexts of a data set, on one model and one layer or several."""
 
     def __init__(
         self,
         model: LoadedModel,
-        layer: int,
+        layers: int | Sequence[int],
         prefixes: Sequence[str],
         *,
         engine: Prefer = "auto",
@@ -80,15 +81,17 @@ class SharedPrefixes:
 
         Args:
             model: The model.
-            layer: The edited block.
+            layers: The edited block, or several in ascending order.
             prefixes: Contexts 1…n, each ending in white space.
             engine: Which engine runs the texts.
 
         Raises:
             UserError: If the model has no such layer.
         """
-        model.check_layer(layer)
-        self.model, self.layer, self.prefixes = model, layer, list(prefixes)
+        self.layers = (layers,) if isinstance(layers, int) else tuple(layers)
+        for layer in self.layers:
+            model.check_layer(layer)
+        self.model, self.prefixes = model, list(prefixes)
         self._prefer = engine
         self._tokens = TOKENS.get(model.device.type, TOKENS["cpu"])
         self._splits = splits_at_spaces(model.tokenizer)
@@ -103,6 +106,18 @@ class SharedPrefixes:
             head = tuple(model.tokens(text).ids) if text else ()
             self._head_of.append(heads.setdefault(head, len(heads)))
         self.heads = list(heads)
+
+    @property
+    def layer(self) -> int:
+        """The edited block; of several the last."""
+        return self.layers[-1]
+
+    def at(self, layer: int) -> SharedPrefixes:
+        """The same contexts at one layer alone."""
+        one = copy.copy(self)
+        one.layers = (layer,)
+        one.__dict__.pop("_after", None)
+        return one
 
     def place(self, requests: Sequence[Request]) -> list[Placed | UserError]:
         """Looks requests up in every context.
@@ -152,13 +167,25 @@ class SharedPrefixes:
         return Placed(looked[0], tuple(suffixes))
 
     def capture(self, placed: Sequence[Placed]) -> ContextKeys:
-        """Captures keys.
+        """Captures keys of one layer.
 
         Args:
             placed: Requests.
 
         Returns:
             Their keys in contexts 0…n.
+        """
+        (keys,) = self.capture_layers(placed)
+        return keys
+
+    def capture_layers(self, placed: Sequence[Placed]) -> list[ContextKeys]:
+        """Captures keys of every layer in one pass up to the last of them.
+
+        Args:
+            placed: Requests.
+
+        Returns:
+            For each layer their keys in contexts 0…n.
         """
         texts: dict[int, dict[TokenIds, int]] = {}
         for at in placed:
@@ -171,29 +198,29 @@ class SharedPrefixes:
             together.setdefault(tuple(own), []).append(head)
         count, d_mlp = sum(len(own) for own in texts.values()), int(self.model.config.d_mlp)
         dtype = torch.promote_types(torch.float32, getattr(torch, self.model.dtype))
-        distinct = torch.empty(count, d_mlp, dtype=dtype)
+        distinct = torch.empty(len(self.layers), count, d_mlp, dtype=dtype)
         first: dict[int, int] = {}
         start = 0
         for list_of_texts, heads in together.items():
             n = len(list_of_texts)
             first |= {head: start + i * n for i, head in enumerate(heads)}
             stop = start + len(heads) * n
-            self._run(heads, list_of_texts, distinct[start:stop].unflatten(0, (-1, n)))
+            self._run(heads, list_of_texts, distinct[:, start:stop].unflatten(1, (-1, n)))
             start = stop
         index = [[first[head] + texts[head][text] for head, text in at.suffixes] for at in placed]
         contexts = len(placed[0].suffixes) if placed else 0
         laid = torch.tensor(index, dtype=torch.long).view(len(placed), contexts)
-        return ContextKeys(distinct, laid)
+        return [ContextKeys(keys, laid) for keys in distinct]
 
     @cached_property
     def _after(self) -> AfterPrefixes:
-        return engine_for(self.model, self._prefer).after(self.heads, self.layer)
+        return engine_for(self.model, self._prefer).after(self.heads, self.layers)
 
     def _run(
         self,
         heads: Sequence[int],
         texts: Sequence[TokenIds],
-        into: Float[Tensor, "head text d_mlp"],
+        into: Float[Tensor, "layer head text d_mlp"],
     ) -> None:
         """Writes the keys at the texts' last tokens after each prefix, in the order given."""
         waiting = list(range(len(texts)))
@@ -212,7 +239,7 @@ class SharedPrefixes:
         laid: Laid,
         heads: Sequence[int],
         rows: Sequence[int],
-        into: Float[Tensor, "head text d_mlp"],
+        into: Float[Tensor, "layer head text d_mlp"],
     ) -> bool:
         """Writes the keys of one layout; ``False`` if it did not fit into memory."""
         for some in self._together(heads, laid.tokens):
@@ -224,7 +251,8 @@ class SharedPrefixes:
                 # Half of it may fit; from now on no more than that is run at once.
                 self._tokens = max(1, len(some) * laid.tokens // 2)
                 return False
-            into[torch.tensor(some)[:, None], torch.tensor(rows)] = keys.to(into)
+            for of_layer, read in zip(into, keys, strict=True):
+                of_layer[torch.tensor(some)[:, None], torch.tensor(rows)] = read.to(into)
         return True
 
     def _together(self, heads: Sequence[int], tokens: int) -> Iterator[list[int]]:

@@ -67,8 +67,13 @@ class Block:
 
     def after(self, x: Tensor, attended: Tensor) -> Tensor:
         """The residual stream after the block."""
+        return self.after_and_keys(x, attended)[0]
+
+    def after_and_keys(self, x: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+        """The residual stream after the block, and the MLP's hidden layer."""
         x = self.add_attention(x, attended)
-        return added(x, self.keys(x), self.mlp_out)
+        keys = self.keys(x)
+        return added(x, keys, self.mlp_out), keys
 
 
 def embed(

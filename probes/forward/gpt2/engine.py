@@ -18,6 +18,6 @@ class GPT2(Unhooked):
         """Whether a model's blocks compute what :mod:`probes.forward.gpt2.blocks` does."""
         return architecture.is_gpt2(engine.plain.model)
 
-    def after(self, prefixes: Sequence[TokenIds], layer: int) -> TreesAfterPrefixes:
+    def after(self, prefixes: Sequence[TokenIds], layers: Sequence[int]) -> TreesAfterPrefixes:
         """See :meth:`probes.forward.engine.Engine.after`."""
-        return TreesAfterPrefixes(self.plain, prefixes, layer)
+        return TreesAfterPrefixes(self.plain, prefixes, layers)

@@ -3,7 +3,8 @@
 The general engine runs Hugging Face's blocks on padded rows. Here the blocks run on the nodes of a
 tree of texts (:mod:`probes.forward.gpt2.prefix_tree`); up to the first attention a node's
 activations depend on its position only, so they are computed once for all prefixes of one length;
-and in the last block only the texts' last tokens need more than what attention reads.
+and in the last block only the texts' last tokens need more than what attention reads. Keys of lower
+blocks are read on the way.
 """
 
 from __future__ import annotations
@@ -48,16 +49,18 @@ class Past:
 class TreesAfterPrefixes:
     """See :class:`probes.forward.engine.AfterPrefixes`."""
 
-    def __init__(self, unhooked: Plain, prefixes: Sequence[TokenIds], layer: int) -> None:
+    def __init__(
+        self, unhooked: Plain, prefixes: Sequence[TokenIds], layers: Sequence[int]
+    ) -> None:
         """Runs the prefixes.
 
         Args:
             unhooked: The model; :func:`probes.model.architecture.is_gpt2` holds.
             prefixes: Token ids of each, possibly none.
-            layer: The block whose keys are read.
+            layers: The blocks whose keys are read, ascending.
         """
-        self.unhooked = unhooked
-        self.blocks = [Block.of(unhooked.block(i)) for i in range(layer + 1)]
+        self.unhooked, self.layers = unhooked, layers
+        self.blocks = [Block.of(unhooked.block(i)) for i in range(layers[-1] + 1)]
         self.heads = int(unhooked.model.config.n_head)
         self._device = self.blocks[0].mlp_in[0].device
         self._at: dict[int, tuple[int, int]] = {}
@@ -109,12 +112,13 @@ class LaidTree:
         return len(self._texts.ids)
 
     @torch.no_grad()
-    def keys(self, prefixes: Sequence[int]) -> Float[Tensor, "prefix row d_mlp"]:
+    def keys(self, prefixes: Sequence[int]) -> list[Float[Tensor, "prefix row d_mlp"]]:
         """See :meth:`probes.forward.engine.Laid.keys`."""
         *below, last = self._prefixes.blocks
         past, ends = self._prefixes.past(prefixes), self._texts.last
         x, mask = self._embed(past.inputs.shape[1])
-        for block, pair in zip(below, past.keys_values, strict=True):
+        read: list[Tensor] = []
+        for layer, (block, pair) in enumerate(zip(below, past.keys_values, strict=True)):
             # Before the first attention, x is the same for all prefixes.
             joined = _by_head(block.queries_keys_values(x), self._prefixes.heads)
             queries, keys, values = joined.expand(-1, len(prefixes), -1, -1, -1)
@@ -124,11 +128,13 @@ class LaidTree:
                 torch.cat([pair[1], values], dim=2),
                 attn_mask=mask,
             )
-            x = block.after(x, _joined(attended))
+            x, hidden = block.after_and_keys(x, _joined(attended))
+            if layer in self._prefixes.layers:
+                read.append(hidden[:, ends])
         inputs = normed(x, last.norm1).expand(len(prefixes), -1, -1)
         seen = torch.cat([past.inputs, inputs], dim=1)
         attended = self._attend_last(last, inputs[:, ends], seen, mask[ends])
-        return last.keys(last.add_attention(x[:, ends], attended))
+        return [*read, last.keys(last.add_attention(x[:, ends], attended))]
 
     def _embed(self, length: int) -> tuple[Tensor, Tensor]:
         """The stream before the first block after prefixes of a length, and an additive mask."""
