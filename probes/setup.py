@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
@@ -203,6 +203,29 @@ class Setup:
                 layer = bundled.edit_layer()
         model.check_layer(layer)
         return layer
+
+    def choose_layers(
+        self, model: LoadedModel, layers: Sequence[int] | Literal["all"]
+    ) -> tuple[int, ...]:
+        """Several blocks, ascending.
+
+        Args:
+            model: The model.
+            layers: The blocks, each once, or ``"all"``.
+
+        Raises:
+            UserError: If that is not what they are, or the model has no such block.
+        """
+        every = range(int(model.config.n_layers))
+        named = every if isinstance(layers, str) and layers == "all" else layers
+        if isinstance(named, str) or not isinstance(named, Iterable):
+            named = ()
+        chosen = tuple(sorted({each for each in named if isinstance(each, int)}))
+        if not chosen or len(chosen) < len([*named]):
+            raise UserError('layers are block numbers, each once, e.g. [1, 2, 5], or "all"')
+        for layer in chosen:
+            model.check_layer(layer)
+        return chosen
 
     def choose_prefixes(self, model: LoadedModel) -> tuple[str, ...]:
         """Contexts 1…n: those that are given, else sampled from the model.

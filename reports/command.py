@@ -24,6 +24,7 @@ TEXTS = {
     "diag.keys/1": "reports.text.keys",
     "diag.verify/1": "reports.text.verify",
     "diag.screen/1": "reports.text.screen",
+    "diag.screen_layers/1": "reports.text.sections",
     "diag.sequence/1": "reports.text.sequence",
     "diag.covariance/1": "reports.text.covariance",
     "diag.sweep/1": "reports.text.sweep",

@@ -58,6 +58,8 @@ def with_rows(document: Mapping[str, Any], beside: Path | None = None) -> dict[s
         rows, settings = _rows(path)
     except UserError as error:
         raise UserError(line(str(error))) from error  # the document may name any file
+    if settings.get("schema") not in (None, "diag.screen/1"):
+        raise UserError(f"{path} is a table of several blocks: show the summary that --json wrote")
     screened = {"schema": "diag.screen/1", "table": path, "rows": rows}
     if "limits" in settings:
         screened["limits"] = settings["limits"]

@@ -17,6 +17,7 @@ Every library call by one name, imported when it is first used::
 ``batch``             what a batch by MEMIT and its family would do, and what it does
 ``hardcases``         a benchmark of edits that break this model, with controls and a data card
 ``screen``            the check of ``diagnose`` for every edit of a data set
+``screen_layers``     the same at several blocks: which layer is safe for this list?
 ``sequence``          which edit of a list breaks the model? before the first is made
 ``tasks``             what can a model still do? by lm-evaluation-harness
 ``surrogate``         perplexity and damage of performed edits, held against tasks
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from diag.keys.api import diagnose as diagnose
     from diag.keys.compare import compare as compare
     from diag.screen.api import screen as screen
+    from diag.screen.api import screen_layers as screen_layers
     from diag.sequence.api import sequence as sequence
     from diag.surrogate.api import surrogate as surrogate
     from diag.sweep.api import sweep as sweep
@@ -72,6 +74,7 @@ _NAMES = {
     "probe": "probes.first_token.api",
     "render": "reports.api",
     "screen": "diag.screen.api",
+    "screen_layers": "diag.screen.api",
     "sequence": "diag.sequence.api",
     "second_moments": "diag.covariance.api",
     "surrogate": "diag.surrogate.api",

@@ -323,11 +323,14 @@ def layers(text: str) -> tuple[int, ...] | Literal["all"]:
     if text == "all":
         return "all"
     try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
+        named = sorted(int(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text[:40]!r} is not a block: give a number, several as 1,2,5, or all"
         ) from error
+    if len(set(named)) < len(named):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} names a block twice")
+    return tuple(named)
 
 
 def setup(options: argparse.Namespace) -> Setup:

@@ -17,9 +17,9 @@ from typing import Any
 FOLDER = Path(__file__).parent / "recorded"
 EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "verified.json.gz"
 SAMPLES = (
-    "keys", "keys_identity", "edit", "edits", "screen", "screen_identity", "covariance",
-    "first_token", "sequence", "sequence_performed", "sweep", "compare", "batch", "apply",
-    "hardcases",
+    "keys", "keys_identity", "edit", "edits", "screen", "screen_identity", "screen_layers",
+    "covariance", "first_token", "sequence", "sequence_performed", "sweep", "compare", "batch",
+    "apply", "hardcases",
     "tasks", "surrogate",
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ RESULTS = {
     "diag.keys.result": ("KeyDiagnosis",),
     "diag.keys.compare": ("Diagnoses",),
     "diag.verify.result": ("Verification", "Comparison"),
-    "diag.screen.result": ("Screening",),
+    "diag.screen.result": ("Screening", "LayerScreening"),
     "diag.sequence.result": ("Trajectory",),
     "diag.covariance.result": ("SecondMoments",),
     "diag.sweep.result": ("LayerSweep",),

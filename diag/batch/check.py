@@ -16,6 +16,7 @@ from diag.judgement import batch as judged
 from diag.judgement.findings import Finding
 from diag.judgement.limits import KEYS_ALIKE
 from diag.judgement.verdict import Verdict, margin, steps
+from diag.mathematics.damage import lengths
 from diag.mathematics.intervals import FEWEST_PREFIXED, growth
 from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
@@ -245,9 +246,7 @@ def _lengths(
         values = workplace.model.mlp_output(observation.keys[layer], layer)
         added_to = values[:, 0]
         apart = (added_to - combined(values, method.subtract)).norm(dim=1)
-    delta = optimiser.clamp * added_to.norm(dim=1)
-    longest = delta + apart
-    return longest, ((delta.clamp(max=optimiser.reach) + apart) / longest).nan_to_num(nan=1.0)
+    return lengths(optimiser, added_to.norm(dim=1), apart)
 
 
 def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFamily, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from diag.hardcases import confirm
 from diag.hardcases.cases import Group, Pair, Screened
 from diag.judgement.verdict import Verdict
-from diag.screen.run import QUANTILES
+from diag.screen.summary import QUANTILES
 from rome_diagnosis.editors import ARMS
 
 MEASURES = ("rho", "relative_bound_rome", "relative_bound_first_tokens_rome")

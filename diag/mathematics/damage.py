@@ -112,6 +112,24 @@ def apart(editor: Editor, values: Float[Tensor, "n_ctx d_model"]) -> float:
     return float((values[0] - chosen(values, editor.subtract)).norm())
 
 
+def lengths(
+    optimiser: Optimiser, start: Float[Tensor, " m"], apart: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
+    """:func:`residuals` of many edits, whatever the method.
+
+    Args:
+        optimiser: How long a δ gets.
+        start: Length of what δ is added to.
+        apart: How far what is subtracted lies from it.
+
+    Returns:
+        ‖v* − v‖ or ‖z − h‖ at most, and the share of it that is expected.
+    """
+    delta = optimiser.clamp * start
+    longest = delta + apart
+    return longest, ((delta.clamp(max=optimiser.reach) + apart) / longest).nan_to_num(nan=1.0)
+
+
 def bounds(
     values: Float[Tensor, "n_ctx d_model"],
     denominators: Denominators,

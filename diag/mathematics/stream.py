@@ -158,6 +158,23 @@ class Stream:
             )
         return torch.tensor(rows, dtype=torch.float64).T
 
+    def alone(
+        self, w: Float[Tensor, "m d_mlp"], lengths: Float[Tensor, " m"]
+    ) -> Float[Tensor, "2 m"] | None:
+        """:meth:`changes` of edits that are made one at a time, each w ⊗ r with ‖r‖ known.
+
+        Args:
+            w: A row of M⁻¹KᵀG for each edit (:mod:`diag.mathematics.steps`).
+            lengths: ‖r‖ of each.
+
+        Returns:
+            As :meth:`changes`; ``None`` without a corpus moment too.
+        """
+        if self.moment.moment is None:
+            return None
+        moved = lengths * ((w @ self.moment.moment) * w).sum(1).clamp(min=0.0).sqrt()
+        return self.changes(w, torch.ones_like(lengths), lengths, moved)
+
     def of_matrix(self, change: Float[Tensor, "d_mlp d_model"]) -> Change | None:
         """What a change of the matrix changes, whatever edits it is made of.
 

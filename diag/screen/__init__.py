@@ -6,6 +6,8 @@
 
     screen("counterfact.json", "screened.parquet")
 
+``--layer all``, or :func:`screen_layers`, compares blocks: at which is the list safe to edit?
+
 An interrupted run resumes when the same command is given again. Under ``torchrun`` the processes
 share the work.
 """
@@ -16,6 +18,7 @@ from rome_diagnosis import lazy
 
 if TYPE_CHECKING:
     from diag.screen.api import screen as screen
+    from diag.screen.api import screen_layers as screen_layers
 
-__all__ = ["screen"]
+__all__ = ["screen", "screen_layers"]
 __getattr__, __dir__ = lazy.attach(__name__, dict.fromkeys(__all__, "diag.screen.api"))

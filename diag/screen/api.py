@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from rome_diagnosis import files, options
 from rome_diagnosis.errors import UserError
@@ -13,8 +13,10 @@ from rome_diagnosis.errors import UserError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from diag.screen.result import Screening
-    from diag.screen.run import OnError, Plan, Scan
+    from diag.screen.layers import LayersPlan
+    from diag.screen.result import LayerScreening, Screening
+    from diag.screen.run import Plan
+    from diag.screen.scan import OnError, Scan
     from probes.ranks import Ranks
     from probes.setup import Setup, SetupOptions
 
@@ -51,7 +53,8 @@ def screen(
         UserError: For anything the caller can put right.
     """
     from diag.screen.in_order import with_forecast
-    from diag.screen.run import run, scan
+    from diag.screen.run import run
+    from diag.screen.scan import scan
     from probes.ranks import ranks
     from probes.setup import Setup
 
@@ -71,6 +74,99 @@ def screen(
         if forecast:
             job = with_forecast(job, chosen)
         return run(job, group, progress or (lambda done, total: None))
+
+
+def screen_layers(
+    dataset: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    layers: Sequence[int] | Literal["all"] = "all",
+    clamp: float = options.CLAMP_FACTOR,
+    on_error: OnError = "skip",
+    progress: Callable[[int, int], None] | None = None,
+    **setup: Unpack[SetupOptions],
+) -> LayerScreening:
+    """Checks every edit of a data set at several blocks, from one pass over its texts.
+
+    Args:
+        dataset: As :func:`screen`.
+        output: The Parquet table to write: for each row of the data set a row for each block.
+        layers: The blocks, or ``"all"``.
+        clamp: As :func:`screen`.
+        on_error: As :func:`screen`.
+        progress: As :func:`screen`.
+        **setup: Model, contexts and second moment; see :class:`probes.setup.Setup`. A second
+            moment's file is named with ``{layer}`` for the block.
+
+    Returns:
+        The summary, block by block, and where the table is.
+
+    Raises:
+        UserError: For anything the caller can put right.
+    """
+    from diag.screen.layers import run
+    from diag.screen.scan import scan
+    from probes.ranks import ranks
+    from probes.setup import Setup
+
+    if setup.get("layer") is not None:
+        raise UserError("several blocks are layers=[…], not layer=…")
+    chosen = Setup(**setup)
+    files.check_outputs([output], inputs=[dataset, *chosen.inputs()])
+    scanned = scan(os.fspath(dataset), on_error=on_error)
+    with ranks() as group:
+        job = plan_layers(scanned, os.fspath(output), chosen, group, layers=layers, clamp=clamp)
+        return run(job, group, progress or (lambda done, total: None))
+
+
+def plan_layers(
+    scanned: Scan,
+    output: str,
+    setup: Setup,
+    group: Ranks,
+    *,
+    layers: Sequence[int] | Literal["all"],
+    clamp: float,
+    command_line: str | None = None,
+) -> LayersPlan:
+    """Loads what screening at several blocks needs, in every process that shares the work.
+
+    Args:
+        scanned: The data set.
+        output: The table to write.
+        setup: What to measure with.
+        group: The processes.
+        layers: As in :func:`screen_layers`.
+        clamp: As in :func:`screen`.
+        command_line: What repeats the run.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: As in :func:`screen_layers`.
+    """
+    from diag.screen.layers import LayersPlan, Screeners
+    from probes.keys.many_edits import SharedPrefixes
+    from probes.target_value.hyperparameters import Hyperparameters
+
+    target = Hyperparameters(clamp_norm_factor=options.check_clamp(clamp))
+    model = setup.load()
+    chosen = setup.choose_layers(model, layers)
+    texts = group.share(list(setup.choose_prefixes(model)))
+    shared = SharedPrefixes(model, chosen, texts)
+
+    def screeners(of: Setup) -> Screeners:
+        return Screeners(shared, lambda: of.find_moments(model, chosen), target, setup.seed)
+
+    # One process estimates what is not at hand; the others then find it in the cache.
+    if group.is_first:
+        measuring = screeners(setup)
+    group.wait()
+    if not group.is_first:
+        measuring = screeners(dataclasses.replace(setup, quiet=True))
+    group.wait()
+    return LayersPlan(scanned, output, measuring, setup.prefixes is None, command_line)
 
 
 def plan(

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rome_diagnosis import command, options
+from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress
 
 if TYPE_CHECKING:
-    from diag.screen.result import Screening
+    from diag.screen.result import LayerScreening, Screening
     from probes.setup import Setup
 
 
@@ -52,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_prefixes(group)
     options.add_clamp(group)
-    options.add_model(parser)
+    options.add_model(parser, several=True)
     group = options.add_output(parser)
     options.add_fail_on(group, help="exit with code 1 if a row has this verdict or a worse one")
     return parser
@@ -73,6 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(words)
     given = vars(parsed)
+    several = len(given.get("layer", ())) > 1  # several blocks, or the word "all"
+    if several:
+        one_block = [name for name in ("riskiest", "forecast") if given.get(name)]
+        if one_block:
+            raise UserError(f"--{one_block[0]} takes one block: give --layer a number")
+        layers = given.pop("layer")
     setup = options.setup(parsed)
     with options.outputs(
         given,
@@ -80,10 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table=(parsed.output, ".parquet"),
         riskiest=(given.get("riskiest"), ".jsonl"),
     ):
-        result, is_first = _screen(parsed, setup, words)
-        if is_first:
-            command.deliver(result, given, text="reports.text.screen")
-    counts = result.document["summary"]["verdicts"]
+        if several:
+            compared, is_first = _screen_layers(parsed, setup, words, layers)
+            counts = sum(map(Counter, compared.verdicts.values()), Counter())
+            if is_first:
+                command.deliver(compared, given, text="reports.text.sections")
+        else:
+            result, is_first = _screen(parsed, setup, words)
+            if is_first:
+                command.deliver(result, given, text="reports.text.screen")
+            counts = result.document["summary"]["verdicts"]
     return int(options.fails(given, [name for name, count in counts.items() if count]))
 
 
@@ -93,7 +107,8 @@ def _screen(
     """Screens, and says whether this process is the one that reports."""
     from diag.screen.api import plan
     from diag.screen.in_order import with_forecast
-    from diag.screen.run import run, scan
+    from diag.screen.run import run
+    from diag.screen.scan import scan
     from probes.ranks import ranks
 
     # A file with mistakes should not wait for a model to load.
@@ -113,4 +128,32 @@ def _screen(
             )
             if parsed.forecast:
                 job = with_forecast(job, setup)
+            return run(job, group, progress), group.is_first
+
+
+def _screen_layers(
+    parsed: argparse.Namespace,
+    setup: Setup,
+    words: Sequence[str],
+    layers: Sequence[int] | Literal["all"],
+) -> tuple[LayerScreening, bool]:
+    """Screens at several blocks; returns as :func:`_screen`."""
+    from diag.screen.api import plan_layers
+    from diag.screen.layers import run
+    from diag.screen.scan import scan
+    from probes.ranks import ranks
+
+    scanned = scan(parsed.dataset, on_error=parsed.on_error)
+    with ranks() as group:
+        quiet = setup.quiet or not group.is_first
+        with Progress(scanned.n_rows, label="requests", quiet=quiet) as progress:
+            job = plan_layers(
+                scanned,
+                parsed.output,
+                setup,
+                group,
+                layers=layers,
+                clamp=parsed.clamp_factor,
+                command_line=shlex.join(["python", "-m", "diag.screen", *words]),
+            )
             return run(job, group, progress), group.is_first

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rome_diagnosis import envelope
+from rome_diagnosis.editors import PUBLISHED
 
 if TYPE_CHECKING:
     import pandas
@@ -64,3 +65,46 @@ class Screening(envelope.Saved):
         from reports.document import with_rows
 
         return with_rows({**self.document, "table": self.path})
+
+
+@dataclass(frozen=True, repr=False)
+class LayerScreening(envelope.Saved):
+    """A data set screened at several blocks.
+
+    Attributes:
+        path: The Parquet table, for each row of the data set a row for each block.
+        document: The summary as it is saved (schema ``diag.screen_layers/1``): plain JSON values.
+    """
+
+    path: str
+    document: Mapping[str, Any]
+
+    @property
+    def verdicts(self) -> dict[int, dict[str, int]]:
+        """How often each verdict on ROME as published came, by block."""
+        return {
+            row["layer"]: row["groups"]["all"]["editors"][PUBLISHED]["verdicts"]
+            for row in self.document["layers"]
+        }
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The table."""
+        import pandas as pd
+
+        return pd.read_parquet(self.path)
+
+    def plot_verdicts(self, editor: str = PUBLISHED, *, ax: Axes | None = None) -> Picture:
+        """The share of each verdict on an editor, by block."""
+        from reports.figures.picture import of_document
+
+        return of_document(f"verdicts_{editor}", self.document, ax=ax)
+
+    def plot_damage(self, *, ax: Axes | None = None) -> Picture:
+        """Each editor's median damage bound, by block."""
+        from reports.figures.picture import of_document
+
+        return of_document("damage", self.document, ax=ax)
+
+    def __repr__(self) -> str:
+        layers = self.document["layers"]
+        return f"LayerScreening({self.path!r}, {len(layers)} blocks: {self.document['summary']})"

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
-import itertools
-import json
-import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from diag.judgement import limits
-from diag.judgement.verdict import Verdict
+from diag.screen import document, scan
 from diag.screen.result import Screening
-from diag.screen.shard import Screener, shard_size
-from diag.screen.table import FLOATS, Parts
+from diag.screen.scan import Scan
+from diag.screen.shard import Measured, Screener, shard_size
+from diag.screen.summary import sum_up
+from diag.screen.table import COLUMNS, Parts
 from probes.model.loaded import describe
 from probes.ranks import Ranks
 from probes.request import cases, records
@@ -31,29 +25,9 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.version import __version__
 
 SCHEMA = "diag.screen/1"
-OnError = Literal["skip", "refuse"]
-ERRORS_LISTED = 100
-RISKIEST_LISTED = 20
-QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-
-
-@dataclass(frozen=True)
-class Scan:
-    """A data set, read through once before any work is done.
-
-    Attributes:
-        path: The file.
-        digest: SHA-256 of its bytes.
-        n_rows: Its rows.
-        n_malformed: Rows that are no edits.
-        notes: What was left out or changed in reading, for people to read.
-    """
-
-    path: str
-    digest: str
-    n_rows: int
-    n_malformed: int
-    notes: tuple[str, ...] = ()
+Progress = Callable[[int, int], None]
+# Rows of a data set in, rows of the table out.
+Measure = Callable[[Sequence[records.Row]], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -107,44 +81,7 @@ class Plan:
         }
 
 
-def scan(path: str, *, on_error: OnError = "skip") -> Scan:
-    """Reads a data set through once: counts, digests, and finds what is no edit.
-
-    Args:
-        path: The file.
-        on_error: ``refuse`` makes a malformed row end the run here.
-
-    Returns:
-        What it holds.
-
-    Raises:
-        UserError: If the file cannot be read, none of its rows is an edit, or one is not and that
-            is to be refused.
-    """
-    n_rows, malformed, example = 0, 0, ""
-    notes = records.Notes()
-    for row in records.rows(path):
-        n_rows += 1
-        request, problem = _read(row)
-        if request is not None:
-            notes.add(row.record, request.notes)
-        if problem is not None:
-            malformed += 1
-            example = example or problem
-            if on_error == "refuse":
-                raise UserError(f"{path}: {problem} (--on-error skip keeps such rows as errors)")
-        if malformed == n_rows == records.HOPELESS:
-            break
-    if malformed == n_rows:
-        raise records.none_is_an_edit(path, n_rows, example)
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return Scan(path, digest.hexdigest(), n_rows, malformed, notes.lines())
-
-
-def run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Screening:
+def run(plan: Plan, group: Ranks, progress: Progress) -> Screening:
     """Makes the parts that are not there yet, this process its own, and puts them together.
 
     Args:
@@ -159,36 +96,66 @@ def run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Scree
         UserError: If a file cannot be written or belongs to another run.
     """
     with files.locked(plan.output, plan.riskiest):
-        return _run(plan, group, progress)
+        began = time.perf_counter()
+        parts = opened(plan.output, plan.settings, group)
+        figures = fill(
+            parts, plan.scan, plan.shard, lambda rows: screen_rows(plan.screener, rows),
+            group, progress,
+        )  # fmt: skip
+        written: dict[str, Any] = {}
+        if group.is_first:
+            parts.merge(shards(plan.scan, plan.shard), plan.scan.n_rows)
+            written = _document(plan, figures, time.perf_counter() - began)
+            if plan.in_order is not None:
+                written["in_order"] = plan.in_order(plan)
+        return Screening(plan.output, group.share(envelope.plain(written)))
 
 
-def _run(plan: Plan, group: Ranks, progress: Callable[[int, int], None]) -> Screening:
-    began = time.perf_counter()
+def opened(
+    output: str, settings: Mapping[str, Any], group: Ranks, columns: pa.Schema = COLUMNS
+) -> Parts:
+    """The parts of a table, in every process that shares the work; the first makes the folder."""
     for first in (True, False):
         if group.is_first == first:
-            parts = Parts(plan.output, plan.settings, first=first)
+            parts = Parts(output, settings, columns=columns, first=first)
         group.wait()
-    n_shards = -(-plan.scan.n_rows // plan.shard)
-    waiting = {i for i in range(n_shards) if group.mine(i) and not parts.has(i)}
-    total = sum(1 for i in range(n_shards) if group.mine(i))
+    return parts
+
+
+def shards(of: Scan, size: int) -> range:
+    """The shards of a data set."""
+    return range(-(-of.n_rows // size))
+
+
+def fill(
+    parts: Parts, of: Scan, size: int, measure: Measure, group: Ranks, progress: Progress
+) -> list[Any]:
+    """Makes the parts that are not there yet, this process its own.
+
+    Args:
+        parts: The parts.
+        of: The data set.
+        size: Rows in a shard.
+        measure: Measures the rows of a shard.
+        group: The processes that share the work.
+        progress: Called with the rows done and all rows.
+
+    Returns:
+        Of every process, when it has finished, the rows it measured and its peak memory.
+    """
+    own = [i for i in shards(of, size) if group.mine(i)]
+    waiting = {i for i in own if not parts.has(i)}
     measured = 0
-    for index, rows in _shards(plan.scan.path, plan.shard):
+    for index, rows in scan.shards(of.path, size):
         if index not in waiting:
             continue
-        parts.write(index, screen_rows(plan.screener, rows))
+        parts.write(index, measure(rows))
         measured += len(rows)
         waiting.remove(index)
-        done = 1 - len(waiting) / total
-        progress(round(done * plan.scan.n_rows), plan.scan.n_rows)
+        done = 1 - len(waiting) / len(own)
+        progress(round(done * of.n_rows), of.n_rows)
     # Others may still be at work: what they measured and took is theirs to report.
-    figures = group.gather(_figures(measured))
-    document: dict[str, Any] = {}
-    if group.is_first:
-        parts.merge(range(n_shards), plan.scan.n_rows)
-        document = _document(plan, figures, time.perf_counter() - began)
-        if plan.in_order is not None:
-            document["in_order"] = plan.in_order(plan)
-    return Screening(plan.output, group.share(envelope.plain(document)))
+    return group.gather(document.figures(measured))
 
 
 def screen_rows(screener: Screener, rows: Iterable[records.Row]) -> list[dict[str, Any]]:
@@ -201,15 +168,48 @@ def screen_rows(screener: Screener, rows: Iterable[records.Row]) -> list[dict[st
     Returns:
         Rows of the table.
     """
-    results: list[dict[str, Any]] = []
+    listed, edits = read(rows)
+    return filled(listed, edits, screener.screen([edit for _, _, edit in edits]))
+
+
+def read(
+    rows: Iterable[records.Row],
+) -> tuple[list[dict[str, Any]], list[tuple[int, str, Request]]]:
+    """Rows of the table as far as the data set has them.
+
+    Args:
+        rows: Rows of the data set.
+
+    Returns:
+        A row for each, and the edits: the row, its place in the file, and the request.
+    """
+    listed: list[dict[str, Any]] = []
     edits: list[tuple[int, str, Request]] = []
     for row in rows:
-        edit, problem = _read(row)
-        results.append({"row": row.row, "case_id": cases.case_id(row.record), "error": problem})
+        edit, problem = scan.read(row)
+        listed.append({"row": row.row, "case_id": cases.case_id(row.record), "error": problem})
         if edit is not None:
-            results[-1] |= {"subject": edit.subject, "prompt": edit.prompt}
-            edits.append((len(results) - 1, row.place, edit))
-    measured = screener.screen([edit for _, _, edit in edits])
+            listed[-1] |= {"subject": edit.subject, "prompt": edit.prompt}
+            edits.append((len(listed) - 1, row.place, edit))
+    return listed, edits
+
+
+def filled(
+    listed: Sequence[Mapping[str, Any]],
+    edits: Sequence[tuple[int, str, Request]],
+    measured: Measured,
+) -> list[dict[str, Any]]:
+    """Rows of the table with what was measured.
+
+    Args:
+        listed: The rows, of :func:`read`.
+        edits: The edits among them.
+        measured: For each edit its columns, or why it could not be measured.
+
+    Returns:
+        The rows.
+    """
+    results = [dict(row) for row in listed]
     for (at, place, _), result in zip(edits, measured, strict=True):
         if isinstance(result, UserError):
             results[at]["error"] = f"{place}: {result}"
@@ -218,57 +218,17 @@ def screen_rows(screener: Screener, rows: Iterable[records.Row]) -> list[dict[st
     return results
 
 
-def _read(row: records.Row) -> tuple[Request | None, str | None]:
-    if row.error is not None:
-        return None, f"{row.place}: {row.error}"
-    try:
-        return cases.edit(row.record), None
-    except UserError as error:
-        return None, f"{row.place}: {error}"
-
-
-def _shards(path: str, size: int) -> Iterator[tuple[int, list[records.Row]]]:
-    rows = records.rows(path)
-    for index in itertools.count():
-        shard = list(itertools.islice(rows, size))
-        if not shard:
-            return
-        yield index, shard
-
-
-def _figures(measured: int) -> Any:
-    """Rows this process measured, and its peak memory in bytes."""
-    import resource
-
-    import torch
-
-    # Linux counts kibibytes, macOS bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return torch.tensor([measured, peak], dtype=torch.int64)
-
-
 def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
     screener = plan.screener
     shared, moment = screener.shared, screener.moment
-    summary, errors, riskiest = _sum_up(plan)
-    measured = [int(row[0]) for row in figures]
+    summary, errors, riskiest = sum_up(plan)
     return {
         **envelope.head(SCHEMA, plan.command_line),
-        "dataset": {
-            "name": Path(plan.scan.path).name,
-            "digest": plan.scan.digest,
-            "notes": list(plan.scan.notes),
-        },
+        "dataset": document.dataset(plan.scan),
         "table": plan.output,
         "model": describe(shared.model),
         "site": {"layer": shared.layer, "hook": shared.model.hook(shared.layer, "key")},
-        "contexts": {
-            "seed": screener.seed if plan.sampled else None,
-            "sampled": plan.sampled,
-            "n": len(shared.prefixes),
-            "prefixes": shared.prefixes,
-        },
+        "contexts": document.contexts(shared, screener.seed if plan.sampled else None),
         "second_moment": moment.describe(shared.model.computed_in),
         "clamp_factor": screener.hyperparameters.clamp_norm_factor,
         "limits": limits.of_verdicts(),
@@ -276,84 +236,5 @@ def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
         "errors": errors,
         "riskiest": riskiest,
         "riskiest_file": plan.riskiest,
-        "run": {
-            "processes": len(figures),
-            "seconds": seconds,
-            "measured": sum(measured),
-            "resumed": plan.scan.n_rows - sum(measured),
-            "requests_per_second": sum(measured) / seconds,
-            "peak_memory": [int(row[1]) for row in figures],
-        },
+        "run": document.work(figures, plan.scan.n_rows, seconds),
     }
-
-
-def _sum_up(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Counts, the first errors and the riskiest rows, in one pass over the table."""
-    verdicts: Counter[str] = Counter()
-    by_position: dict[str, Counter[str]] = {"first": Counter(), "later": Counter()}
-    errors: list[dict[str, Any]] = []
-    n_errors = 0
-    numbers: dict[str, list[float]] = {"rho": [], "relative_bound_rome": []}
-    listed = max(RISKIEST_LISTED, plan.n_riskiest if plan.riskiest else 0)
-    worst: list[tuple[tuple[float, float, int], dict[str, Any]]] = []
-    for batch in pq.ParquetFile(plan.output).iter_batches(batch_size=4096):
-        for row in batch.to_pylist():
-            if row["error"] is not None:
-                n_errors += 1
-                if len(errors) < ERRORS_LISTED:
-                    errors.append({"row": row["row"], "error": row["error"]})
-                continue
-            verdicts[row["verdict"]] += 1
-            by_position["first" if row["is_first_token"] else "later"][row["verdict"]] += 1
-            for name, values in numbers.items():
-                if row[name] is not None:
-                    values.append(row[name])
-            item = (_risk(row), row)
-            if len(worst) < listed:
-                heapq.heappush(worst, item)
-            else:
-                heapq.heappushpop(worst, item)
-    ranked = [row for _, row in sorted(worst, key=lambda item: item[0], reverse=True)]
-    if plan.riskiest:
-        _write_riskiest(plan, ranked[: plan.n_riskiest])
-    names = get_args(Verdict)
-    summary = {
-        "n": plan.scan.n_rows,
-        "screened": sum(verdicts.values()),
-        "errors": n_errors,
-        "verdicts": {name: verdicts[name] for name in names},
-        "by_position": {
-            where: {name: counts[name] for name in names} for where, counts in by_position.items()
-        },
-        "quantiles": {
-            "at": list(QUANTILES),
-            **{
-                name: np.quantile(values, QUANTILES).tolist() if values else None
-                for name, values in numbers.items()
-            },
-        },
-    }
-    return summary, errors, ranked[:RISKIEST_LISTED]
-
-
-def _risk(row: Mapping[str, Any]) -> tuple[float, float, int]:
-    """Orders rows by the damage ROME would do, by 1/|ρ| where that is not known; then as listed."""
-    relative = row["relative_bound_rome"]
-    if relative is None:
-        relative = float("inf") if row["d_rome"] == 0.0 else -1.0
-    return relative, -abs(row["rho"]), -row["row"]
-
-
-def _write_riskiest(plan: Plan, ranked: list[dict[str, Any]]) -> None:
-    """Writes the riskiest records with all that tests the edits, and their measurements."""
-    wanted = {row["row"]: row for row in ranked}
-    chosen: dict[int, Any] = {}
-    for row in records.rows(plan.scan.path):
-        if row.row in wanted:
-            measured = wanted[row.row]
-            screened = {name: measured[name] for name in ("row", "verdict", *FLOATS)}
-            chosen[row.row] = {**row.record, "screen": screened}
-    assert plan.riskiest is not None
-    # Tables hold dates and the like, which JSON does not know.
-    lines = [json.dumps(chosen[row], default=str) + "\n" for row in wanted]
-    files.write_text(plan.riskiest, "".join(lines))

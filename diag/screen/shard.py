@@ -23,15 +23,20 @@ from diag.judgement.limits import (
 )
 from diag.judgement.verdict import Grounds, Interval, margin, steps, verdict, verdict_of
 from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
+from diag.mathematics.metrics import Geometry
 from diag.mathematics.redraws import Redraws
 from diag.mathematics.stream import Stream
-from probes.keys.many_edits import Placed, SharedPrefixes
+from diag.screen.by_method import columns, numbers
+from probes.keys.many_edits import ContextKeys, Placed, SharedPrefixes
 from probes.model.contribution import contribution
 from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
+from probes.target_value.method_file import MethodFile
 from rome_diagnosis.errors import UserError
 
+# For each request its columns, or why it could not be measured.
+Measured = list[dict[str, Any] | UserError]
 # What the keys of a shard may take: contexts × requests × d_mlp numbers are held at once.
 SHARD_BYTES = 1 << 28
 LARGEST_SHARD = 1024
@@ -63,6 +68,11 @@ def shard_size(n_prefixes: int, d_mlp: int) -> int:
     return max(16, min(LARGEST_SHARD, fitting))
 
 
+def able(placed: Sequence[Placed | UserError]) -> list[Placed]:
+    """The requests that can be looked up in every context."""
+    return [at for at in placed if not isinstance(at, UserError)]
+
+
 @dataclass(frozen=True)
 class Screener:
     """Measures and judges requests.
@@ -72,15 +82,18 @@ class Screener:
         moment: The second moment of the layer's keys.
         hyperparameters: Of v*: how long its δ gets.
         seed: Seed of the bootstrap over contexts.
+        methods: Methods whose columns are added to the published editor's.
     """
 
     shared: SharedPrefixes
     moment: SecondMoment
     hyperparameters: Hyperparameters = field(default_factory=Hyperparameters)
     seed: int = 0
+    methods: tuple[MethodFile, ...] = ()
 
     @cached_property
-    def _stream(self) -> Stream:
+    def stream(self) -> Stream:
+        """The residual stream after the layer."""
         shared = self.shared
         return Stream(self.moment, contribution(shared.model, shared.layer))
 
@@ -88,7 +101,7 @@ class Screener:
     def _redraws(self) -> Redraws:
         return Redraws(self.moment, len(self.shared.prefixes) + 1, self.seed)
 
-    def screen(self, requests: Sequence[Request]) -> list[dict[str, Any] | UserError]:
+    def screen(self, requests: Sequence[Request]) -> Measured:
         """Measures requests.
 
         Args:
@@ -101,7 +114,7 @@ class Screener:
 
     def screen_with_keys(
         self, requests: Sequence[Request]
-    ) -> tuple[list[dict[str, Any] | UserError], Float[Tensor, "request 2 d_mlp"]]:
+    ) -> tuple[Measured, Float[Tensor, "request 2 d_mlp"]]:
         """Measures requests, and hands out what it measured.
 
         Args:
@@ -111,23 +124,33 @@ class Screener:
             As :meth:`screen`, and each request's bare and mean key, zero where it has none.
         """
         placed = self.shared.place(requests)
-        results: list[dict[str, Any] | UserError] = [
-            at if isinstance(at, UserError) else {} for at in placed
-        ]
-        both = torch.zeros(len(requests), 2, self.moment.d_mlp, dtype=torch.float64)
-        able = [i for i, at in enumerate(placed) if not isinstance(at, UserError)]
-        if able:
-            lookups = [at for at in placed if not isinstance(at, UserError)]
-            measured, both[able] = self._measure(lookups)
-            for i, result in zip(able, measured, strict=True):
+        return self.judge(placed, self.shared.capture(able(placed)))
+
+    def judge(
+        self, placed: Sequence[Placed | UserError], keys: ContextKeys
+    ) -> tuple[Measured, Float[Tensor, "request 2 d_mlp"]]:
+        """Judges requests whose keys are known.
+
+        Args:
+            placed: Where they are looked up, or why they cannot be.
+            keys: The keys of those that can.
+
+        Returns:
+            As :meth:`screen_with_keys`.
+        """
+        results: Measured = [at if isinstance(at, UserError) else {} for at in placed]
+        both = torch.zeros(len(placed), 2, self.moment.d_mlp, dtype=torch.float64)
+        at = [i for i, each in enumerate(placed) if not isinstance(each, UserError)]
+        if at:
+            measured, both[at] = self._measure(able(placed), keys)
+            for i, result in zip(at, measured, strict=True):
                 results[i] = result
         return results, both
 
     def _measure(
-        self, placed: Sequence[Placed]
-    ) -> tuple[list[dict[str, Any] | UserError], Float[Tensor, "request 2 d_mlp"]]:
-        keys = self.shared.capture(placed)
-        results: list[dict[str, Any] | UserError] = []
+        self, placed: Sequence[Placed], keys: ContextKeys
+    ) -> tuple[Measured, Float[Tensor, "request 2 d_mlp"]]:
+        results: Measured = []
         both: list[Tensor] = []
         for start in range(0, len(placed), JUDGED_AT_ONCE):
             some = slice(start, start + JUDGED_AT_ONCE)
@@ -141,7 +164,7 @@ class Screener:
         placed: Sequence[Placed],
         keys: Float[Tensor, "request context d_mlp"],
         bare_and_mean: Float[Tensor, "request 2 d_mlp"],
-    ) -> list[dict[str, Any] | UserError]:
+    ) -> Measured:
         white = self.moment.whiten(bare_and_mean)
         directions = self.moment.unwhiten(white)
         columns = self._numbers(bare_and_mean, white) | self._changes(
@@ -153,7 +176,36 @@ class Screener:
             for i, at in enumerate(placed)
         ]
         self._soften(results, keys, directions)
+        for chosen, geometry in zip(self.methods, self._geometries, strict=True):
+            self._add(chosen, geometry, results, keys, bare_and_mean)
         return results
+
+    @cached_property
+    def _geometries(self) -> tuple[Geometry, ...]:
+        return tuple(Geometry(of.row, self.moment, of.parameters) for of in self.methods)
+
+    def _add(
+        self,
+        chosen: MethodFile,
+        geometry: Geometry,
+        results: Measured,
+        keys: Float[Tensor, "request context d_mlp"],
+        bare_and_mean: Float[Tensor, "request 2 d_mlp"],
+    ) -> None:
+        """Adds a method's columns to edits that have a row."""
+        values = self.shared.model.mlp_output(bare_and_mean, self.shared.layer)
+        start, apart = values[:, 0].norm(dim=1), (values[:, 0] - values[:, 1]).norm(dim=1)
+        if chosen.row.subtract != "mean":
+            apart = torch.zeros_like(start)
+        optimiser = steps(chosen.target, values.shape[-1])
+        figures = numbers(geometry, self.stream, keys, start, apart, optimiser)
+        rows = zip(*(values.tolist() for values in figures.values()), strict=True)
+        for result, row in zip(results, rows, strict=True):
+            if isinstance(result, dict):
+                result |= columns(
+                    chosen.row, dict(zip(figures, row, strict=True)), result["rho"],
+                    margin(self.moment.is_foreign), can_redraw=keys.shape[1] > FEWEST_PREFIXED,
+                )  # fmt: skip
 
     def _row(self, at: Placed, numbers: dict[str, float]) -> dict[str, Any] | UserError:
         """One edit's row, or why it has none."""
@@ -215,7 +267,7 @@ class Screener:
             "bound_rome": residual * spread.sqrt() / rome.abs(),
             "bound_c_rome": (residual + apart) * spread.sqrt() / c_rome,
         }
-        changes = self._stream.changes(u, rome, residual, bounds["bound_rome"])
+        changes = self.stream.changes(u, rome, residual, bounds["bound_rome"])
         return (
             bounds
             | share
@@ -227,7 +279,7 @@ class Screener:
 
     def _soften(
         self,
-        results: list[dict[str, Any] | UserError],
+        results: Measured,
         keys: Float[Tensor, "request context d_mlp"],
         directions: Float[Tensor, "request 2 d_mlp"],
     ) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from diag.screen.by_method import NUMBERS, column
 from rome_diagnosis import envelope, files, journal
 from rome_diagnosis.errors import UserError
 
@@ -40,17 +41,44 @@ COLUMNS = pa.schema(
 )
 
 
+def with_methods(methods: Iterable[str], *, layer: bool) -> pa.Schema:
+    """The columns of a table that has those of methods too.
+
+    Args:
+        methods: Their names.
+        layer: Whether each row says its block.
+
+    Returns:
+        :data:`COLUMNS` and the others.
+    """
+    known = {*COLUMNS.names}
+    others = [
+        pa.field(name, pa.string() if figure == "verdict" else pa.float64())
+        for method in methods
+        for figure in (*NUMBERS, "verdict")
+        if (name := column(figure, method)) not in known
+    ]
+    first, *rest = COLUMNS
+    return pa.schema([first, *([pa.field("layer", pa.int64())] if layer else []), *rest, *others])
+
+
 class Parts:
     """The parts of one table, in a folder beside it."""
 
     def __init__(
-        self, target: str | os.PathLike[str], settings: Mapping[str, Any], *, first: bool = True
+        self,
+        target: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        *,
+        columns: pa.Schema = COLUMNS,
+        first: bool = True,
     ) -> None:
         """Looks at what is there.
 
         Args:
             target: The table to be.
             settings: Everything the rows depend on, as plain JSON values.
+            columns: The table's columns.
             first: Whether this process makes the folder (others wait until it has).
 
         Raises:
@@ -60,7 +88,7 @@ class Parts:
             raise UserError(f"cannot write {target}: a table needs a regular file")
         self.target = Path(os.path.realpath(target))  # a link stays, what it points to is replaced
         self.folder = self.target.with_name(self.target.name + ".parts")
-        self.settings = journal.identity(settings)
+        self.settings, self.columns = journal.identity(settings), columns
         if not first:
             return
         note = self.folder / "settings.json"
@@ -89,21 +117,22 @@ class Parts:
 
         Args:
             index: Which.
-            rows: Values of :data:`COLUMNS`; what is missing is null.
+            rows: Values of the columns; what is missing is null.
 
         Raises:
             UserError: If it cannot be written.
         """
-        table = pa.Table.from_pylist([dict(row) for row in rows], schema=COLUMNS)
+        table = pa.Table.from_pylist([dict(row) for row in rows], schema=self.columns)
         with files.atomic(self.path(index)) as part:
             pq.write_table(table, part)
 
-    def merge(self, indices: Iterable[int], n_rows: int) -> None:
+    def merge(self, indices: Iterable[int], n_rows: int, *, each: int = 1) -> None:
         """Puts the table together, checks that no row is lost or doubled, removes the parts.
 
         Args:
             indices: The parts, in the order of the rows.
-            n_rows: How many rows there have to be.
+            n_rows: How many rows of the data set there have to be.
+            each: How many rows of the table each of them has, one after another.
 
         Raises:
             UserError: If rows are missing, or the table cannot be written.
@@ -112,16 +141,17 @@ class Parts:
         expected = 0
         merged = self.folder / "merged.parquet"
         try:
-            with pq.ParquetWriter(merged, COLUMNS.with_metadata(metadata)) as writer:
+            with pq.ParquetWriter(merged, self.columns.with_metadata(metadata)) as writer:
                 for index in indices:
                     part = pq.read_table(self.path(index))
                     rows = part.column("row").to_pylist()
-                    if rows != list(range(expected, expected + len(rows))):
+                    ends = expected + len(rows) // each
+                    if rows != [row for row in range(expected, ends) for _ in range(each)]:
                         raise UserError(
                             f"part {index} of {self.target} does not begin with row {expected}: "
                             f"remove {self.folder} and start again"
                         )
-                    expected += len(rows)
+                    expected = ends
                     writer.write_table(part)
             if expected != n_rows:
                 raise UserError(f"{self.target} would have {expected} rows instead of {n_rows}")

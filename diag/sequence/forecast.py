@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diag.judgement.limits import RESIDUAL_SHORT, STEP_REACH
 from diag.judgement.verdict import Grounds, Interval, Verdict, margin, verdict_with
-from diag.mathematics.damage import Optimiser
+from diag.mathematics.damage import Optimiser, lengths
 from diag.mathematics.expected import Prior, expected
 from diag.mathematics.stream import Stream
 from diag.sequence.plan import Plan
@@ -85,10 +85,8 @@ def forecast(
     """
     prior = _prior(plan, stream)
     typical = Optimiser(optimiser.clamp, STEP_REACH.value * optimiser.reach)
-    longest = optimiser.clamp * prior.values
-    bounds = longest + prior.apart
+    bounds, shares = lengths(Optimiser(optimiser.clamp, typical.reach), prior.values, prior.apart)
     alone = _alone(plan.alone, bounds, stream)
-    shares = (longest.clamp(max=typical.reach) + prior.apart) / bounds
     residuals, curve = _followed(prior, stream, typical, plan.batch)
     low = high = None
     if interval:
@@ -127,11 +125,7 @@ def _prior(plan: Plan, stream: Stream) -> Prior:
 
 def _alone(steps: Tensor, bounds: Tensor, stream: Stream) -> Curve:
     """The bound of each edit by itself, as ``diag.screen`` has it."""
-    moment, ones = stream.moment.moment, torch.ones_like(bounds)
-    if moment is None:
-        return Curve(None, None)
-    moved = bounds * ((steps @ moment) * steps).sum(1).clamp(min=0.0).sqrt()
-    changes = stream.changes(steps, ones, bounds, moved)
+    changes = stream.alone(steps, bounds)
     return Curve(None, None) if changes is None else _checked(changes)
 
 
@@ -170,7 +164,7 @@ def _grounds(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple
         [rho[i] for i in plan.chosen],
         none if alone.corpus is None else alone.corpus.tolist(),
         none if alone.first_tokens is None else alone.first_tokens.tolist(),
-        shares.nan_to_num(nan=1.0).tolist(),
+        shares.tolist(),
         strict=True,
     )
     return tuple(

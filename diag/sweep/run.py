@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from diag.keys.document import document
@@ -14,7 +14,6 @@ from probes.keys.sink import SinkRecorder
 from probes.request.request import Request
 from probes.setup import Setup
 from probes.target_value.hyperparameters import Hyperparameters
-from rome_diagnosis.errors import UserError
 
 
 def sweep(
@@ -39,13 +38,7 @@ def sweep(
         UserError: As :func:`diag.keys.run.diagnose`, or if there are no such blocks.
     """
     model = setup.load()
-    if isinstance(layers, str):
-        layers = range(int(model.config.n_layers)) if layers == "all" else ()
-    elif not isinstance(layers, Iterable):
-        layers = ()
-    chosen = sorted({layer for layer in layers if isinstance(layer, int)})
-    if not chosen or len(chosen) < len(set(layers)):
-        raise UserError('layers are block numbers, e.g. [1, 2, 5], or "all"')
+    chosen = setup.choose_layers(model, layers)
     prefixes = setup.choose_prefixes(model)
     sink = SinkRecorder(model, max(chosen))
     observations = observe_layers(model, edit, chosen, prefixes, also=sink.hooks)

@@ -13,6 +13,7 @@ from reports.figures import (
     covariance,
     edit,
     first_token,
+    layers,
     many,
     projections,
     sequence,
@@ -36,6 +37,7 @@ Makers = Mapping[str, Callable[[], Drawing | None]]
 # Figures that are drawn from a document alone, by the document's schema.
 FIGURES: Mapping[str, Mapping[str, Callable[[Document], Drawing | None]]] = {
     "diag.sweep/1": {"damage": sweep.damage, "stream": sweep.stream},
+    "diag.screen_layers/1": layers.FIGURES,
     "diag.sequence/1": {
         "damage": sequence.damage, "perplexity": sequence.perplexity,
         "efficacy": sequence.efficacy, "tasks": sequence.tasks,

@@ -25,6 +25,7 @@ KINDS = {
     "diag.keys/1": "keys",
     "diag.verify/1": "edit",
     "diag.screen/1": "screen",
+    "diag.screen_layers/1": "layers",
     "diag.sequence/1": "sequence",
     "probes.first_token/1": "first_token",
     "diag.covariance/1": "moments",
@@ -39,8 +40,8 @@ KINDS = {
 # Kinds that have a page by themselves, and the module that fills it.
 PAGES = {
     "screen": "many", "edits": "many", "sequence": "sequence", "moments": "covariance",
-    "sweep": "sweep", "batch": "batch", "apply": "apply", "first_token": "first_token",
-    "hardcases": "hardcases", "compare": "compare",
+    "sweep": "sweep", "layers": "layers", "batch": "batch", "apply": "apply",
+    "first_token": "first_token", "hardcases": "hardcases", "compare": "compare",
     "tasks": "tasks", "surrogate": "surrogate",
 }  # fmt: skip
 

@@ -4,7 +4,8 @@
 ``keys``           ``diag.keys/1``: what one edit would do
 ``verify``         ``diag.verify/1`` of one performed edit; its ``arms``
 ``verify_list``    ``diag.verify/1`` of a list of them
-``screen``         ``diag.screen/1``: a screened data set and its table
+``screen``         ``diag.screen/1``: a screened data set and its table;
+                   ``diag.screen_layers/1``: the same at several blocks
 ``sequence``       ``diag.sequence/1``: a list of edits made one after another
 ``batch``          ``diag.batch/1``: a batch of edits, before it is made and after
 ``apply``          ``diag.apply/1``: edits that were made to stay

@@ -1,4 +1,7 @@
-"""``diag.screen/1``: the pre-flight check over a data set: a table, and a summary of it."""
+"""``diag.screen/1``: the pre-flight check over a data set: a table, and a summary of it.
+
+``diag.screen_layers/1`` is the same at several blocks.
+"""
 
 from typing import Annotated, Literal, NotRequired
 
@@ -254,3 +257,135 @@ class TableDocument(TypedDict):
 
 
 AnyScreenDocument = Annotated[TableDocument | ScreenDocument, Either("summary")]
+
+
+class Spread(TypedDict):
+    """How a figure is distributed over edits.
+
+    Attributes:
+        low: 5 % quantile.
+        median: Median.
+        high: 95 % quantile.
+    """
+
+    low: Number
+    median: Number
+    high: Number
+
+
+class ScreenedEditor(TypedDict):
+    """What one editor would do with each of some edits, made by itself.
+
+    Attributes:
+        verdicts: How often each verdict came.
+        relative_bound: Upper bound of the RMS change of the residual stream over corpus tokens, in
+            units of its median norm after the block; null where no edit was checked.
+        relative_bound_first_tokens: The same over first tokens.
+        bare: φ at the bare prompt, signed; null where it is not known of any edit.
+        prefixed: φ at prefixed prompts, signed, each edit's mean; null without prefixes.
+    """
+
+    verdicts: VerdictCounts
+    relative_bound: Spread | None
+    relative_bound_first_tokens: Spread | None
+    bare: Spread | None
+    prefixed: Spread | None
+
+
+class ScreenedGroup(TypedDict):
+    """Some of the edits at one block.
+
+    Attributes:
+        n: Number of edits.
+        rho: How ρ is distributed; null without edits.
+        editors: For each editor what it would do.
+    """
+
+    n: Count
+    rho: Spread | None
+    editors: dict[Name, ScreenedEditor]
+
+
+class ByFirstToken(TypedDict):
+    """Edits by where their subject's last token stands.
+
+    Attributes:
+        all: All edits.
+        first: Those where it is the first token.
+        later: The others.
+    """
+
+    all: ScreenedGroup
+    first: ScreenedGroup
+    later: ScreenedGroup
+
+
+class ScreenedLayer(TypedDict):
+    """The data set at one block.
+
+    Attributes:
+        layer: The block.
+        second_moment: The C its keys are judged by.
+        residual_norm: Median norm of the residual stream after the block; null if unknown.
+        screened: Number of rows with a verdict.
+        errors: Number of rows without.
+        groups: What was found.
+    """
+
+    layer: Count
+    second_moment: SecondMoment
+    residual_norm: Positive | None
+    screened: Count
+    errors: Count
+    groups: ByFirstToken
+
+
+class RefusedAtLayers(TypedDict):
+    """A row of the data set that is no edit, or could not be measured at some blocks.
+
+    Attributes:
+        row: Its place in the data set, from 0.
+        layers: The blocks.
+        error: Why not.
+    """
+
+    row: Count
+    layers: list[Count]
+    error: str
+
+
+class ScreenLayersDocument(Head):
+    """A data set screened at several blocks.
+
+    Attributes:
+        schema: ``diag.screen_layers/1``.
+        dataset: The data set.
+        table: The Parquet table, as it was named: for each row of the data set a row for each
+            block. Beside the columns of ``diag.screen/1`` it has ``layer``, and for each editor
+            ``relative_bound_…``, ``relative_bound_first_tokens_…``, ``expected_share_…``,
+            ``bare_…``, ``prefixed_…`` and ``verdict_…`` (ROME's is ``verdict``).
+        model: The model.
+        contexts: The contexts of every edit.
+        clamp_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        limits: The limits the verdicts rest on.
+        validity: On which models the limits were validated.
+        layers: The data set at each block.
+        errors: The first rows that are no edits.
+        n_errors: Number of all of them.
+        summary: At which blocks the edits are safe, and at which they are not.
+        run: How the work was done.
+    """
+
+    schema: Literal["diag.screen_layers/1"]
+    dataset: Dataset
+    table: str
+    model: Model
+    contexts: Contexts
+    clamp_factor: Positive
+    limits: Limits
+    validity: str
+    layers: Annotated[list[ScreenedLayer], Len(1)]
+    errors: list[RefusedAtLayers]
+    n_errors: Count
+    summary: str
+    run: ScreenRun

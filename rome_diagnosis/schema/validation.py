@@ -17,7 +17,7 @@ from rome_diagnosis.schema.blocks import CompareDocument, CovarianceDocument, Sw
 from rome_diagnosis.schema.first_token import FirstTokenDocument
 from rome_diagnosis.schema.hardcases import HardCasesDocument
 from rome_diagnosis.schema.keys import KeysDocument
-from rome_diagnosis.schema.screen import AnyScreenDocument
+from rome_diagnosis.schema.screen import AnyScreenDocument, ScreenLayersDocument
 from rome_diagnosis.schema.sequence import SequenceDocument
 from rome_diagnosis.schema.tasks import SurrogateDocument, TasksDocument
 from rome_diagnosis.schema.verify_list import VerifyDocument
@@ -34,6 +34,7 @@ KINDS: Mapping[str, Any] = {
     "diag.keys/1": KeysDocument,
     "diag.verify/1": VerifyDocument,
     "diag.screen/1": AnyScreenDocument,
+    "diag.screen_layers/1": ScreenLayersDocument,
     "diag.sequence/1": SequenceDocument,
     "diag.batch/1": BatchDocument,
     "diag.apply/1": ApplyDocument,

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -180,12 +181,16 @@ def test_a_sweep(devices: Devices) -> None:
         assert math.isclose(a["ratio"], b["ratio"], rel_tol=KEYS)
 
 
-def test_a_screened_data_set(devices: Devices, tmp_path: Path) -> None:
+@pytest.mark.parametrize("call", [
+    rd.screen,
+    partial(rd.screen_layers, layers=[0, 1], second_moment="identity"),
+])  # fmt: skip
+def test_a_screened_data_set(devices: Devices, call: Callable[..., Any], tmp_path: Path) -> None:
     data = tmp_path / "edits.json"
     data.write_text(json.dumps(bundled.facts()[:40]))
 
     def screened(model: LoadedModel) -> Any:
-        return rd.screen(data, tmp_path / f"{model.device.type}.parquet", model=model, **GIVEN)
+        return call(data, tmp_path / f"{model.device.type}.parquet", model=model, **GIVEN)
 
     one, other = (each.to_pandas() for each in devices.both(screened))
     assert list(one["verdict"]) == list(other["verdict"])

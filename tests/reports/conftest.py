@@ -57,6 +57,7 @@ PAGES = {
     "keys": ("keys",), "edit": ("edit",), "both": ("keys", "edit"),
     "all": ("keys", "edit", "first_token"), "identity": ("keys_identity",),
     "first_token": ("first_token",), "group": ("evidence",), "screened": ("screen",),
+    "layers": ("screen_layers",),
     "moments": ("covariance",), "sequence": ("sequence_performed",), "sweep": ("sweep",),
     "compare": ("compare",),
     "batch": ("batch",), "apply": ("apply",),

@@ -28,7 +28,7 @@ VALUES: tuple[Any, ...] = (
 SCHEMAS = (
     "diag.keys/1", "diag.verify/1", "diag.screen/1", "diag.covariance/1", "probes.first_token/1",
     "diag.sequence/1", "diag.sweep/1", "diag.batch/1", "diag.hardcases/1", "diag.keys/2",
-    "diag.tasks/1", "diag.compare/1", "diag.surrogate/1",
+    "diag.tasks/1", "diag.compare/1", "diag.surrogate/1", "diag.screen_layers/1",
     "DIAG.KEYS/1", "diag.keys/1 ", "\x1b[31m", "", None, 1, ["diag.keys/1"],
 )  # fmt: skip
 FACTORS = (0.0, -1.0, 0.5, 2.0, 10.0, 1e-12, 1e12, 1e-200, 1e200)

@@ -17,7 +17,7 @@ COLUMN = """(n) => [...document.querySelectorAll('.riskiest > tbody > tr')]
   .filter((row) => !row.hidden).map((row) => row.cells[n].dataset.v ?? row.cells[n].textContent)"""
 KINDS = (
     "keys", "all", "identity", "first_token", "group", "screened", "moments", "sequence", "sweep",
-    "compare",
+    "layers", "compare",
     "batch", "apply", "hardcases", "tasks", "surrogate",
 )  # fmt: skip
 

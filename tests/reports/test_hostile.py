@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from reports import markdown
 from reports.document import read
 from reports.pages.page import fragment, render
-from reports.text import batch, covariance, first_token, hardcases, screen, sweep, verify
+from reports.text import batch, covariance, first_token, hardcases, screen, sections, sweep, verify
 from reports.text import keys as keys_text
 from rome_diagnosis.text import clean
 from tests.documents import FOLDER
@@ -26,7 +26,8 @@ from tests.rome_diagnosis.test_text import harmless
 Document = dict[str, Any]
 SHOWN = {
     "keys": keys_text.show, "keys_identity": keys_text.show, "edit": verify.show,
-    "edits": verify.show, "screen": screen.show, "covariance": covariance.show,
+    "edits": verify.show, "screen": screen.show, "screen_layers": sections.show,
+    "covariance": covariance.show,
     "first_token": first_token.show, "sweep": sweep.show, "batch": batch.show,
     "hardcases": hardcases.show,
 }  # fmt: skip

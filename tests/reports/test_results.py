@@ -15,7 +15,7 @@ from diag.batch.result import Batch
 from diag.covariance.result import SecondMoments
 from diag.hardcases.result import HardCases
 from diag.keys.result import KeyDiagnosis
-from diag.screen.result import Screening
+from diag.screen.result import LayerScreening, Screening
 from diag.sequence.result import Trajectory
 from diag.surrogate.result import Surrogate
 from diag.sweep.result import LayerSweep
@@ -32,6 +32,7 @@ RESULTS: dict[str, Any] = {
     "Verification": lambda: Verification(sample("edit")),
     "Comparison": lambda: Comparison(read(str(EVIDENCE))),
     "Screening": lambda: Screening(str(FOLDER / "screen.parquet"), sample("screen")),
+    "LayerScreening": lambda: LayerScreening("t.parquet", sample("screen_layers")),
     "SecondMoments": lambda: SecondMoments(sample("covariance")),
     "LayerSweep": lambda: LayerSweep(sample("sweep")),
     "Applied": lambda: Applied(sample("apply"), "folder"),

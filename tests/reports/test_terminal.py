@@ -26,7 +26,17 @@ from reports.numbers import (
     times,
 )
 from reports.tables.verdicts import label
-from reports.text import apply, batch, covariance, first_token, hardcases, screen, sweep, verify
+from reports.text import (
+    apply,
+    batch,
+    covariance,
+    first_token,
+    hardcases,
+    screen,
+    sections,
+    sweep,
+    verify,
+)
 from reports.text import keys as keys_text
 from tests.documents import FOLDER, SAMPLES, sample
 from tests.reports.reading import printed, words
@@ -34,7 +44,8 @@ from tests.reports.reading import printed, words
 Document = dict[str, Any]
 TEXTS = {
     "keys": keys_text.show, "keys_identity": keys_text.show, "edit": verify.show,
-    "edits": verify.show, "screen": screen.show, "covariance": covariance.show,
+    "edits": verify.show, "screen": screen.show, "screen_layers": sections.show,
+    "covariance": covariance.show,
     "first_token": first_token.show, "sweep": sweep.show, "batch": batch.show,
     "apply": apply.show, "hardcases": hardcases.show,
 }  # fmt: skip

@@ -1,0 +1,100 @@
+"""What a data set screened at several blocks sums up to: a row for each block, and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from diag.judgement.verdict import VERDICTS
+from diag.screen.by_method import column
+from diag.sweep.document import blocks
+from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = "diag.screen_layers/1"
+FIGURES = ("relative_bound", "relative_bound_first_tokens", "bare", "prefixed")
+QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
+
+
+def row(about: Mapping[str, Any], table: pandas.DataFrame) -> dict[str, Any]:
+    """One block's row.
+
+    Args:
+        about: Its number, second moment and norm.
+        table: The table's rows of this block.
+
+    Returns:
+        The row: verdicts and distributions over all edits, and where the subject is looked up at
+        the first token and later.
+    """
+    screened = table[table["error"].isna()]
+    first = screened["is_first_token"].astype(bool)
+    return {
+        **about,
+        "screened": len(screened),
+        "errors": len(table) - len(screened),
+        "groups": {
+            "all": _group(screened),
+            "first": _group(screened[first]),
+            "later": _group(screened[~first]),
+        },
+    }
+
+
+def _group(rows: pandas.DataFrame) -> dict[str, Any]:
+    editors = {}
+    for name in EDITORS:
+        given = rows[column("verdict", name)].value_counts()
+        editors[name] = {
+            "verdicts": {verdict: int(given.get(verdict, 0)) for verdict in reversed(VERDICTS)},
+            **{figure: _quantiles(rows[column(figure, name)]) for figure in FIGURES},
+        }
+    return {"n": len(rows), "rho": _quantiles(rows["rho"]), "editors": editors}
+
+
+def _quantiles(values: pandas.Series[float]) -> dict[str, float] | None:
+    known = values.dropna().astype(float)
+    if not len(known):
+        return None
+    return {name: float(known.quantile(at)) for name, at in QUANTILES.items()}
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """At which blocks the list is safe to edit, and at which it is not.
+
+    Args:
+        rows: A row for each block.
+
+    Returns:
+        A sentence or two for the published editor, and for the one that repairs it.
+    """
+    return " ".join(_sentences(editor, rows) for editor in (PUBLISHED, REMEDY))
+
+
+def _sentences(editor: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    counts = {each["layer"]: each["groups"]["all"]["editors"][editor]["verdicts"] for each in rows}
+    n = max(each["screened"] for each in rows)
+    risks = {layer: own["collapse_risk"] for layer, own in counts.items()}
+    spared = [layer for layer, count in risks.items() if not count]
+    worst = max(risks, key=lambda layer: risks[layer])
+    safe = {layer: own["safe"] for layer, own in counts.items()}
+    best = max(safe, key=lambda layer: safe[layer])
+    every = [layer for layer, count in safe.items() if count == n > 0]
+    label, edits = EDITORS[editor].label, f"{n:,} edits" if n != 1 else "1 edit"
+    where = (
+        f"no edit of {n:,} is a collapse risk at {blocks(spared)}"
+        if spared
+        else (
+            f"of {edits} some are a collapse risk at every block, fewest at block "
+            f"{min(risks, key=lambda layer: risks[layer])} ({min(risks.values()):,})"
+        )
+    )
+    if risks[worst]:
+        where += f"; block {worst} has most, {risks[worst]:,}"
+    if every:
+        return f"{label}: {where}. All are safe at {blocks(every)}."
+    if not safe[best]:
+        return f"{label}: {where}. None is safe at any block."
+    return f"{label}: {where}. Most are safe at block {best} ({safe[best]:,} of {n:,})."
