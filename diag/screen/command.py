@@ -153,7 +153,7 @@ def _screen_layers(
                 setup,
                 group,
                 layers=layers,
-                clamp=parsed.clamp_factor,
+                clamp=parsed.clamp_norm_factor,
                 command_line=shlex.join(["python", "-m", "diag.screen", *words]),
             )
             return run(job, group, progress), group.is_first
