@@ -45,7 +45,14 @@ from probes.statistics import spearman
 from probes.target_value.method_file import MethodFile, defaults
 
 COSINE, KEYS, CHANGE, FASTER = 0.9999, 1e-5, 1e-4, 5.0  # the project's bounds
-LIKE_PUBLISHED = 512.0  # λ that is to the bundled d_mlp what 15,000 is to GPT-J's 16,384
+
+
+def like_published(d_mlp: int) -> float:
+    """λ that is to a model's d_mlp about what the published 15,000 is to GPT-J's 16,384."""
+    return float(d_mlp)
+
+
+LIKE_PUBLISHED = like_published(512)  # of the bundled model
 
 
 def method(name: str, layers: Sequence[int], **parameters: float) -> MethodFile:

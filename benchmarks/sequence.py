@@ -2,12 +2,13 @@
 
     python -m benchmarks.sequence OUT [--counterfact FILE] [--seeds 3] [--edits 200] [--single 20]
         [--methods rome,c_rome,memit,memit_seq,alphaedit] [--kinds hard,ordinary,mixed]
+        [--only 'mixed-0-*'] [--model NAME] [--layer 8] [--second-moment FILE]
 
 Lists come from COUNTERFACT where a file of it is given, else from the bundled world: ``mixed`` as
 they come, ``ordinary`` without edits that are dangerous alone, ``hard`` of these only, and
 ``single``, short ones with one dangerous edit among harmless ones; what is dangerous alone is
-said of the published editor. λ is what 15,000 is to GPT-J's keys. Every finished list is a
-document in OUT, and a list that was interrupted resumes from its journal beside it.
+said of the published editor. λ is to the model's keys what 15,000 is to GPT-J's. Every finished
+list is a document in OUT, and a list that was interrupted resumes from its journal beside it.
 """
 
 from __future__ import annotations
@@ -18,20 +19,21 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.family import LIKE_PUBLISHED
+from benchmarks.family import like_published
 from diag.sequence import performance, sequence
 from diag.sequence.run import Performing
 from diag.verify.settings import Texts
 from probes import bundled
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase, from_record
 from probes.request.records import read_edits
+from probes.setup import Setup, load_model
 from rome_diagnosis import files
 from rome_diagnosis.editors import PUBLISHED, REMEDY
 from rome_diagnosis.methods import METHODS
@@ -65,43 +67,45 @@ def pool(path: str | None, seed: int) -> list[EditCase]:
     return cases[:POOL]
 
 
-def split(model: LoadedModel, cases: list[EditCase]) -> tuple[list[EditCase], list[EditCase]]:
+def split(at: Setup, cases: list[EditCase]) -> tuple[list[EditCase], list[EditCase]]:
     """Harmless edits and those whose damage alone is a risk of collapse, by the forecast."""
-    found = sequence(cases, model=model, quiet=True).document
+    found = sequence(cases, **at.options()).document
     verdicts = {edit["index"]: edit["verdict"] for edit in found["edits"]}
     safe = [case for i, case in enumerate(cases) if verdicts.get(i) == "safe"]
     hard = [case for i, case in enumerate(cases) if verdicts.get(i) == "collapse_risk"]
     return safe, hard
 
 
-def jobs(model: LoadedModel, options: argparse.Namespace) -> Iterator[Job]:
+def jobs(at: Setup, options: argparse.Namespace) -> Iterator[Job]:
     """The lists, the short ones first."""
-    n = options.edits
+    n, kinds = options.edits, options.kinds.split(",")
     for seed in range(options.seeds):
         cases = pool(options.counterfact, seed)
-        safe, hard = split(model, cases)
+        safe, hard = split(at, cases) if options.single or kinds != ["mixed"] else ([], [])
         draw = random.Random(seed)
         for i in range(-(-options.single // options.seeds)):
             some = safe[SHORT * i : SHORT * (i + 1)]
             some[draw.randrange(SHORT)] = hard[i % len(hard)]
             yield Job(f"single-{seed}-{i}-{PUBLISHED}", PUBLISHED, some)
         lists = {"hard": hard[:n], "ordinary": safe[:n], "mixed": cases[:n]}
-        for kind in options.kinds.split(","):
+        for kind in kinds:
             for method in options.methods.split(","):
                 yield Job(f"{kind}-{seed}-{method}", method, lists[kind])
 
 
-def run(model: LoadedModel, job: Job, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def run(at: Setup, job: Job, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A list's document: the one that is there, or a new one."""
     target, journal = folder / f"{job.name}.json", folder / f"{job.name}.journal"
     if not target.exists():
         began = time.perf_counter()
-        own = {"weight": LIKE_PUBLISHED} if "weight" in METHODS[job.method].parameters else None
+        assert isinstance(at.model, LoadedModel)
+        weight = {"weight": like_published(int(at.model.config.d_mlp))}
+        own = weight if "weight" in METHODS[job.method].parameters else None
         found = dict(
             sequence(
                 list(job.cases), method=job.method, batch=options.batch, parameters=own,
-                model=model, quiet=True, texts=Texts.read(limit=options.texts), generated_tokens=10,
-                performing=Performing(str(journal)),
+                texts=Texts.read(options.text_file, limit=options.texts), generated_tokens=10,
+                performing=Performing(str(journal)), **at.options(),
             ).document
         )  # fmt: skip
         found["seconds"] = time.perf_counter() - began
@@ -143,16 +147,28 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--checkpoints", type=int, default=12, help="about how many")
     parser.add_argument("--texts", type=int, default=40)
+    parser.add_argument("--only", metavar="PATTERN", default="*", help="names of lists to make")
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--layer", type=int, default=None)
+    parser.add_argument("--second-moment", default="auto")
+    parser.add_argument("--text-file", default=None, help="texts whose perplexity is measured")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     performance.CHECKPOINTS = options.checkpoints
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
-    model = load(bundled.model_path(), name="bundled")
+    at = Setup(
+        model=load_model(options.model),
+        layer=options.layer,
+        second_moment=options.second_moment,
+        quiet=True,
+    )
     done = {}
-    for job in jobs(model, options):
-        done[job.name] = run(model, job, folder, options)
+    for job in jobs(at, options):
+        if not fnmatch(job.name, options.only):
+            continue
+        done[job.name] = run(at, job, folder, options)
         print(row(job.name, done[job.name]), flush=True)
     summary(done)
 
