@@ -262,7 +262,7 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
     made = [
         (
             _edited(row["before"], row["subject"], row["after"]), row["edit"]["index"] + 1,
-            row["edit"]["token"], number(row["edit"]["rho"]), percent(row["edit"]["damage"]),
+            row["edit"]["token"], number(row["edit"]["rho"]), row["alone"][0],
             row["label"].text,
         )
         for row in shown["rows"][:LISTED]

@@ -43,6 +43,13 @@ def times(value: float | None) -> str:
     return f"{number(value)}×"
 
 
+def at_most(most: float | None, expected: float | None) -> str:
+    """What is expected, with its bound where that is more: ``73 % (≤ 287 %)``."""
+    if most is None or expected is None:
+        return percent(most)
+    return f"{percent(expected)} (≤ {percent(most)})"
+
+
 def share(value: float | None) -> str:
     """A share of things that were counted, in whole per cents."""
     return "–" if value is None else f"{round(100 * value)}{PERCENT}".replace("-", "−")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 Document = Mapping[str, Any]
 FEWEST, MOST = 0.01, 1000.0  # per cent and times: beyond these a curve says nothing more
-SIZE = (6.4, 3.4)
+LEGEND = 3  # columns
 HELD = (
     ("efficacy_all", "edits that hold", MEAN),
     ("efficacy_prefixed", "with a prefix", FOURTH),
@@ -65,12 +66,13 @@ def damage(document: Document) -> Drawing | None:
         ):  # fmt: skip
             if name in limits:
                 value = 100 * limits[name]
-                limit(axes, value, f"{text} {value:g}{PERCENT}", vertical=False, colour=colour)
+                told = f"{text} {value:g}{PERCENT}"
+                limit(axes, value, told, vertical=False, colour=colour, align="left")
         _mark_collapse(axes, document)
         axes.set_yscale("log")
         axes.set_xlabel("edits made")
         axes.set_ylabel("change, % of hidden states' norm")
-        legend(axes, columns=5)
+        legend(axes, columns=LEGEND)
 
     last = curve[-1]["damage"]["expected"]
     alt = (
@@ -79,7 +81,9 @@ def damage(document: Document) -> Drawing | None:
     )
     if measured:
         alt += f"; measured at {counted(len(measured[0]), 'checkpoint')}"
-    return Drawing("sequence-damage", alt, paint, size=SIZE, left=0.8)
+    rows = math.ceil((len(others) + 2 + bool(measured)) / LEGEND)
+    top = 0.2 + 0.19 * rows
+    return Drawing("sequence-damage", alt, paint, size=(4.6, 2.8 + top), left=0.8, top=top)
 
 
 def perplexity(document: Document) -> Drawing | None:

@@ -21,6 +21,10 @@ PREFIXED = (
     "Where a prefix is needed, the model gives the new object only when some text precedes the "
     "prompt."
 )
+TOGETHER = (
+    "Each edit was judged by itself; python -m diag.sequence forecasts what a list of them does "
+    "together."
+)
 
 
 def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "headline": headline(document), "reasons": document["outcome_reasons"],
         "head": HEAD, "rows": [row(edit) for edit in edits[:LISTED]], "n": len(edits),
         "figure": shares.applied(document) if figures else None,
-        "prefixed": unanswered(edits),
+        "prefixed": remarks(document),
         "says": says(document), "written": written(document), "undo": UNDO,
         "notes": setup.notes(document), "measured_with": setup.measured_with(document),
     }  # fmt: skip
@@ -60,20 +64,23 @@ def edited(edit: Document) -> str:
     return f"{request['prompt'].replace('{}', request['subject'])} → {request['target_new']}"
 
 
-def unanswered(edits: Sequence[Document]) -> str | None:
-    """Where the new object is not to be expected.
+def remarks(document: Document) -> str | None:
+    """Where the new object is not to be expected, and what verdicts on single edits do not say.
 
     Args:
-        edits: The edits of a ``diag.apply/1`` document.
+        document: A ``diag.apply/1`` document.
 
     Returns:
-        Sentences; ``None`` where it is to be expected everywhere.
+        Sentences; ``None`` without any.
     """
+    edits: Sequence[Document] = document["edits"]
     sentences = [PREFIXED] if any(edit["needs_prefix"] for edit in edits) else []
     warned = [edit for edit in edits if edit.get("target_warning")]
     if warned:
         more = f" The same of {counted(len(warned) - 1, 'other edit')}." if len(warned) > 1 else ""
         sentences.append(f"{edited(warned[0])}: {warned[0]['target_warning']}.{more}")
+    if len(edits) > 1 and document["outcome"] != "intact":
+        sentences.append(TOGETHER)
     return " ".join(sentences) or None
 
 

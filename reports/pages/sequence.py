@@ -75,7 +75,8 @@ def _row(edit: Document, place: int, culprit: Document | None) -> dict[str, Any]
     before, after = edit["prompt"].split("{}", 1)
     return {
         "edit": edit, "place": place, "before": _short(before), "subject": _short(edit["subject"]),
-        "after": _short(after), "label": verdicts.label(edit["verdict"]),
+        "after": _short(after), "alone": sequence.alone(edit),
+        "label": verdicts.label(edit["verdict"]),
         "culprit": culprit is not None and culprit["index"] == edit["index"],
     }  # fmt: skip
 

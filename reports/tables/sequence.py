@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reports.numbers import counted, number, percent, share, times
+from reports.numbers import at_most, counted, number, percent, share, times
 from reports.tables import editors
 from reports.tables.methods import parameters
 from reports.tables.verdicts import label
@@ -137,6 +137,23 @@ def _reach(name: str, reach: Document, dangerous: str) -> Row:
     )  # fmt: skip
 
 
+def alone(edit: Document) -> tuple[str, str]:
+    """What one edit of a list does by itself, over the corpus and at first tokens.
+
+    Args:
+        edit: One of the document's ``edits``.
+
+    Returns:
+        Both, with the bound where less is expected.
+    """
+    share = edit.get("expected_share", 1.0)
+    corpus, first = (
+        at_most(bound, None if bound is None or share >= 1.0 else share * bound)
+        for bound in (edit["damage"], edit["first_tokens"])
+    )
+    return corpus, first
+
+
 def forgetting(document: Document) -> str:
     """What later edits are expected to do to earlier ones."""
     lost = document["forecast"]["forgetting"]
@@ -163,4 +180,4 @@ def checkpoints(document: Document) -> list[Row]:
 
 
 def _interval(ends: list[float] | None) -> str:
-    return "–" if ends is None else f"{number(ends[0])} to {number(ends[1])}"
+    return "–" if ends is None else " to ".join(times(end).removesuffix("×") for end in ends)

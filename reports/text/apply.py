@@ -41,7 +41,7 @@ def render(document: Document) -> RenderableType:
         *document["outcome_reasons"],
         parts.table([*COLUMNS.values()], [[row[i] for i in COLUMNS] for row in rows]),
         parts.dim(f"and {more:,} more") if more > 0 else None,
-        page.unanswered(edits),
+        page.remarks(document),
         parts.section("What the model says", *_says(document)) if edits[0].get("says") else None,
         parts.dim(f"\nto take it back: {page.UNDO}"),
         parts.section("Measured with", *setup.measured_with(document)),

@@ -10,7 +10,7 @@ from functools import partial
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from reports.numbers import number, percent, rank
+from reports.numbers import at_most, number, percent, rank
 from reports.tables import editors, setup, terms, verdicts
 from reports.tables.advice import answers, nothing, recommended
 from reports.text import console as parts
@@ -132,15 +132,11 @@ def _bounded(per_editor: Sequence[terms.Terms]) -> str:
 
 
 def _damage(term: terms.Terms) -> str:
-    return "not checked" if term.relative is None else _size(term.relative, term.expected)
+    return "not checked" if term.relative is None else at_most(term.relative, term.expected)
 
 
 def _first_tokens(term: terms.Terms) -> str:
-    return _size(term.relative_first, term.expected_first)
-
-
-def _size(most: float | None, expected: float | None) -> str:
-    return percent(most) if expected is None else f"{percent(expected)} (≤ {percent(most)})"
+    return at_most(term.relative_first, term.expected_first)
 
 
 def _places(document: Document) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from reports.numbers import number, percent
+from reports.numbers import number
 from reports.pages.sequence import perform
 from reports.tables import sequence, setup, verdicts
 from reports.text import console as parts
@@ -66,7 +66,7 @@ def _dangerous(document: Document) -> RenderableType:
             (
                 number(one["index"] + 1),
                 parts.edited(edit) if edit else parts.shortened(one["subject"]),
-                number(edit["rho"]) if edit else "–", percent(edit["damage"]) if edit else "–",
+                number(edit["rho"]) if edit else "–", sequence.alone(edit)[0] if edit else "–",
                 verdicts.label(one["verdict"]).text.lower(),
             )
         )  # fmt: skip

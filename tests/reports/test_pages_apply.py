@@ -55,3 +55,13 @@ def test_an_edit_that_may_not_be_answered_is_named_everywhere() -> None:
     for shown in (page, record.note(document), " ".join(printed(text.show, document).split())):
         assert "v_u lies far away" in shown.replace("\\_", "_") and more in shown
     assert "far away" not in words(render(sample("apply")))
+
+
+def test_edits_that_are_safe_alone_and_damage_together_are_explained() -> None:
+    document = sample("apply")
+    assert len(document["edits"]) > 1 and document["outcome"] == "intact"
+    told = "Each edit was judged by itself"
+    assert told not in words(render(document))
+    document["outcome"] = "damaged"
+    for shown in (words(render(document)), record.note(document), printed(text.show, document)):
+        assert told in shown

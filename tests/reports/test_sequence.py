@@ -145,3 +145,28 @@ def test_texts_from_outside_stay_texts(text: str, performed: Document) -> None:
     assert tags.opened.count("script") == 1
     assert "\x1b" not in printed(show, performed)
     assert "<script>" not in markdown(performed)
+
+
+def test_no_name_of_the_legend_is_cut_off(forecast: Document) -> None:
+    """With the many methods of MEMIT's family, too."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    for editors in (["rome", "c_rome"], ["emmet", "memit", "memit_seq", "pmet", "alphaedit"]):
+        reach = next(iter(forecast["editors"].values()))
+        document = forecast | {"editors": dict.fromkeys(editors, reach), "method": editors[0]}
+        drawing = figures.damage(document)
+        assert drawing is not None
+        figure = drawing.figure()
+        FigureCanvasAgg(figure).draw()
+        box = figure.axes[0].get_legend().get_window_extent()
+        assert box.y1 <= figure.bbox.y1 and box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
+def test_an_edit_is_shown_with_what_is_expected_of_it(forecast: Document) -> None:
+    edit = forecast["edits"][0] | {"damage": 2.87, "first_tokens": 3.18}
+    shown = [cell.replace("\xa0", " ") for cell in sequence.alone(edit | {"expected_share": 0.25})]
+    assert shown == ["71.8 % (≤ 287 %)", "79.5 % (≤ 318 %)"]
+    edit.pop("expected_share", None)  # as documents of earlier versions are
+    for same in (edit, edit | {"expected_share": 1.0}):
+        assert [cell.replace("\xa0", " ") for cell in sequence.alone(same)] == ["287 %", "318 %"]
+    assert sequence.alone(edit | {"damage": None, "first_tokens": None}) == ("–", "–")
