@@ -200,9 +200,9 @@ def _many(shown: dict[str, Any]) -> list[str]:
                     for name, cells in grouping["rows"]
                 ],
             )  # fmt: skip
-    if (listed := shown["in_order"]) is not None:
-        lines += heading(2, "One after another, in this order")
-        lines += table(listed["head"], listed["rows"]) + bullets(listed["told"])
+    for beside in shown["beside"]:
+        lines += heading(2, beside["title"])
+        lines += table(beside["head"], beside["rows"]) + bullets(beside["told"])
     lines += heading(2, "The riskiest edits") + _listed(shown)
     if shown["n"] > LISTED:
         lines += [line(f"The {LISTED} riskiest of {number(shown['n'])}."), ""]

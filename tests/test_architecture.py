@@ -60,6 +60,7 @@ MOST_MODULES = 17  # in a folder, __init__.py aside
 MANY_PARAMETERS = {
     # Library calls whose keyword arguments are the options of their commands.
     ("diag/covariance/api.py", "second_moments"),
+    ("diag/screen/api.py", "screen"),
     ("diag/sequence/api.py", "sequence"),
     # Stands for EasyEdit's method, so it has that method's signature.
     ("tests/diag/apply/test_apply.py", "edit"),

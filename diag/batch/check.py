@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.batch.preflight import LayerCheck, Shares, check_layer, received, shares_of
-from diag.batch.settings import Workplace
+from diag.batch.settings import Workplace, no_metric
 from diag.judgement import batch as judged
 from diag.judgement.findings import Finding
 from diag.judgement.limits import KEYS_ALIKE
@@ -217,10 +217,7 @@ def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
                 workplace.geometries[layer], workplace.streams[layer], layer=layer,
             )  # fmt: skip
         except ZeroDivisionError as error:
-            raise UserError(
-                f"{method.short} has no metric with these parameters: {error} "
-                "(--weight, --ridge, --l2)"
-            ) from error
+            raise no_metric(method, error) from error
         checks.append(checked)
         if checked.shares is not None:
             rest = rest * (1 - part * checked.shares.bare).abs()

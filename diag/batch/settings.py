@@ -126,17 +126,31 @@ def prepare(setup: Setup, chosen: MethodFile, *, n_prefixes: int | None = None) 
     return Workplace(
         model=model,
         chosen=chosen,
-        prefixes=_contexts(setup, model, chosen.row, n_prefixes),
+        prefixes=contexts(
+            dataclasses.replace(
+                setup, n_prefixes=chosen.row.contexts if n_prefixes is None else n_prefixes
+            ),
+            model,
+            chosen.row,
+        ),
         sampled=setup.prefixes is None,
         seed=setup.seed,
-        moments=_moments(setup, model, layers, chosen),
+        moments=moments(setup, model, layers, chosen),
         quiet=setup.quiet,
     )
 
 
-def _moments(
+def no_metric(method: Method, error: ZeroDivisionError) -> UserError:
+    """The mistake where a method's parameters leave it nothing to invert."""
+    return UserError(
+        f"{method.short} has no metric with these parameters: {error} (--weight, --ridge, --l2)"
+    )
+
+
+def moments(
     setup: Setup, model: LoadedModel, layers: Sequence[int], chosen: MethodFile
 ) -> dict[int, SecondMoment]:
+    """Second moments of the edited layers; C = I where the method's file asks for that."""
     given: Any = setup.second_moment
     if isinstance(given, SecondMoment) and len(layers) > 1:
         raise UserError(
@@ -158,13 +172,9 @@ def _moments(
     return {layer: here.find_moment(model, layer) for layer in layers}
 
 
-def _contexts(setup: Setup, model: LoadedModel, method: Method, n: int | None) -> tuple[str, ...]:
+def contexts(setup: Setup, model: LoadedModel, method: Method) -> tuple[str, ...]:
     """Contexts 1…n as the method's published code samples them, unless some are given."""
-    if setup.prefixes is not None:
-        return tuple(prefixes.given(setup.prefixes))
-    count = method.contexts if n is None else n
-    if method.in_stream:
-        texts = prefixes.sample(model, n=count, seed=setup.seed, start="words", lengths=(LONG,))
-    else:
-        texts = prefixes.sample(model, n=count, seed=setup.seed)
-    return tuple(texts)
+    if setup.prefixes is not None or not method.in_stream:
+        return setup.choose_prefixes(model)
+    n, seed = setup.n_prefixes, setup.seed
+    return tuple(prefixes.sample(model, n=n, seed=seed, start="words", lengths=(LONG,)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diag.judgement.verdict import VERDICTS
@@ -30,22 +30,35 @@ def row(about: Mapping[str, Any], table: pandas.DataFrame) -> dict[str, Any]:
         the first token and later.
     """
     screened = table[table["error"].isna()]
-    first = screened["is_first_token"].astype(bool)
     return {
         **about,
         "screened": len(screened),
         "errors": len(table) - len(screened),
-        "groups": {
-            "all": _group(screened),
-            "first": _group(screened[first]),
-            "later": _group(screened[~first]),
-        },
+        "groups": groups(screened, EDITORS),
     }
 
 
-def _group(rows: pandas.DataFrame) -> dict[str, Any]:
+def groups(screened: pandas.DataFrame, methods: Iterable[str]) -> dict[str, Any]:
+    """What some methods would do with all edits, with those of first tokens, and with the others.
+
+    Args:
+        screened: Rows of a table.
+        methods: Names of methods that have columns in it.
+
+    Returns:
+        Verdicts and distributions of each group.
+    """
+    first, named = screened["is_first_token"].astype(bool), list(methods)
+    return {
+        "all": _group(screened, named),
+        "first": _group(screened[first], named),
+        "later": _group(screened[~first], named),
+    }
+
+
+def _group(rows: pandas.DataFrame, methods: Sequence[str]) -> dict[str, Any]:
     editors = {}
-    for name in EDITORS:
+    for name in methods:
         given = rows[column("verdict", name)].value_counts()
         editors[name] = {
             "verdicts": {verdict: int(given.get(verdict, 0)) for verdict in reversed(VERDICTS)},

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from rome_diagnosis import files, options
+from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
     from diag.screen.scan import OnError, Scan
     from probes.ranks import Ranks
     from probes.setup import Setup, SetupOptions
+    from probes.target_value.method_file import MethodFile
 
 
 def screen(
     dataset: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    clamp: float = options.CLAMP_FACTOR,
+    method: str | MethodFile = PUBLISHED,
+    clamp: float | None = None,
     on_error: OnError = "skip",
     riskiest: str | os.PathLike[str] | None = None,
     n_riskiest: int = 100,
@@ -38,7 +41,10 @@ def screen(
     Args:
         dataset: A JSON array, JSON Lines or CSV; see :mod:`probes.request.records`.
         output: The Parquet table to write, one row for each row of the data set, in its order.
-        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
+        method: A method whose damage, response and verdict are added to ROME's, each edit made by
+            itself: its name, or what :func:`choose` gives with parameters.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖, or ‖h‖ where the target lies in the
+            stream; by default to the method's, for ROME and its editors 4.
         on_error: ``"skip"`` lists a row that is no edit as an error, ``"refuse"`` ends the run.
         riskiest: A file for the riskiest cases, as ``diag.verify --edits`` reads it.
         n_riskiest: Write at most this many of them.
@@ -58,6 +64,9 @@ def screen(
     from probes.ranks import ranks
     from probes.setup import Setup
 
+    by = choose(method, clamp=clamp)
+    if "n_prefixes" not in setup:
+        setup["n_prefixes"] = by.row.contexts
     chosen = Setup(**setup)
     files.check_outputs([output, riskiest], inputs=[dataset, *chosen.inputs()])
     scanned = scan(os.fspath(dataset), on_error=on_error)
@@ -67,7 +76,7 @@ def screen(
             os.fspath(output),
             chosen,
             group,
-            clamp=clamp,
+            method=by,
             riskiest=None if riskiest is None else os.fspath(riskiest),
             n_riskiest=n_riskiest,
         )
@@ -92,7 +101,7 @@ def screen_layers(
         dataset: As :func:`screen`.
         output: The Parquet table to write: for each row of the data set a row for each block.
         layers: The blocks, or ``"all"``.
-        clamp: As :func:`screen`.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖ when v* is optimised.
         on_error: As :func:`screen`.
         progress: As :func:`screen`.
         **setup: Model, contexts and second moment; see :class:`probes.setup.Setup`. A second
@@ -137,7 +146,7 @@ def plan_layers(
         setup: What to measure with.
         group: The processes.
         layers: As in :func:`screen_layers`.
-        clamp: As in :func:`screen`.
+        clamp: As in :func:`screen_layers`.
         command_line: What repeats the run.
 
     Returns:
@@ -169,13 +178,45 @@ def plan_layers(
     return LayersPlan(scanned, output, measuring, setup.prefixes is None, command_line)
 
 
+def choose(
+    method: str | MethodFile | None,
+    parameters: Mapping[str, float] | None = None,
+    *,
+    clamp: float | None = None,
+    hyperparameters: str | None = None,
+) -> MethodFile:
+    """What makes the edits that are screened.
+
+    Args:
+        method: As in :func:`screen`; ``None`` for the file's own.
+        parameters: What tunes it, where that is not as published.
+        clamp: As in :func:`screen`.
+        hyperparameters: A file of the method.
+
+    Returns:
+        The method, its parameters and its target.
+
+    Raises:
+        UserError: If there is no such method, or its file or a value cannot be used.
+    """
+    from diag.batch import api
+    from probes.target_value.method_file import MethodFile
+
+    if not isinstance(method, MethodFile):
+        method = api.choose(method, hyperparameters, None, parameters)
+    if clamp is None:
+        return method
+    target = dataclasses.replace(method.target, clamp_norm_factor=options.check_clamp(clamp))
+    return dataclasses.replace(method, target=target)
+
+
 def plan(
     scanned: Scan,
     output: str,
     setup: Setup,
     group: Ranks,
     *,
-    clamp: float,
+    method: MethodFile,
     riskiest: str | None,
     n_riskiest: int,
     command_line: str | None = None,
@@ -187,7 +228,7 @@ def plan(
         output: The table to write.
         setup: What to measure with.
         group: The processes.
-        clamp: As in :func:`screen`.
+        method: What makes the edits; of :func:`choose`.
         riskiest: As in :func:`screen`.
         n_riskiest: As in :func:`screen`.
         command_line: What repeats the run.
@@ -198,31 +239,45 @@ def plan(
     Raises:
         UserError: As in :func:`screen`.
     """
+    from diag.batch.settings import contexts, moments
     from diag.screen.run import Plan
     from diag.screen.shard import Screener
     from probes.keys.many_edits import SharedPrefixes
-    from probes.target_value.hyperparameters import Hyperparameters
+    from probes.target_value.method_file import defaults
 
-    options.check_clamp(clamp)
     if n_riskiest < 0:
         raise UserError(f"the number of riskiest cases must be 0 or more, not {n_riskiest}")
-    model = setup.load()
+    model = (setup := _at_one_block(setup, method)).load()
     layer = setup.choose_layer(model)
+    # A target in the stream has a clamp of its own, which is not that of ROME's columns.
+    target = defaults(PUBLISHED).target if method.row.in_stream else method.target
     # One process estimates C where it is not at hand; the others then find it in the cache.
     if group.is_first:
-        moment = setup.find_moment(model, layer)
+        moment = moments(setup, model, [layer], method)[layer]
     group.wait()
     if not group.is_first:
-        moment = dataclasses.replace(setup, quiet=True).find_moment(model, layer)
+        quiet = dataclasses.replace(setup, quiet=True)
+        moment = moments(quiet, model, [layer], method)[layer]
     group.wait()
-    texts = group.share(list(setup.choose_prefixes(model)))
-    chosen = Hyperparameters(clamp_norm_factor=clamp)
+    texts = group.share(list(contexts(setup, model, method.row)))
+    methods = () if method.method == PUBLISHED else (method,)
     return Plan(
         scanned,
         output,
-        Screener(SharedPrefixes(model, layer, texts), moment, chosen, setup.seed),
+        Screener(SharedPrefixes(model, layer, texts), moment, target, setup.seed, methods),
         sampled=setup.prefixes is None,
         riskiest=riskiest,
         n_riskiest=n_riskiest,
         command_line=command_line,
     )
+
+
+def _at_one_block(setup: Setup, method: MethodFile) -> Setup:
+    """The setup with its own block, else the one that the method's file names."""
+    if setup.layer is not None or not method.layers:
+        return setup
+    layer, *others = method.layers
+    if others:
+        named = ", ".join(map(str, method.layers))
+        raise UserError(f"a screening is of one block, not of {named}: give --layer one of them")
+    return dataclasses.replace(setup, layer=layer)

@@ -54,7 +54,8 @@ def numbers(
         ZeroDivisionError: If the method has no metric.
     """
     method = geometry.method
-    w = steps(geometry, combined(keys, method.along), combined(keys, method.divide_by))
+    along, below = (combined(keys, which) for which in (method.along, method.divide_by))
+    w = steps(geometry, along, below, remember=False)
     longest, share = lengths(optimiser, start, apart)
     alone = stream.alone(w, longest)
     if alone is None:

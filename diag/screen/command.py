@@ -6,16 +6,19 @@ import argparse
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from rome_diagnosis import command, options
+from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import METHODS, PARAMETERS
 from rome_diagnosis.progress import Progress
 
 if TYPE_CHECKING:
     from diag.screen.result import LayerScreening, Screening
     from probes.setup import Setup
+    from probes.target_value.method_file import MethodFile
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,12 +55,35 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="forecast the edits one after another, in this order, too",
     )
-    options.add_prefixes(group)
-    options.add_clamp(group)
+    options.add_prefixes(group, n_prefixes=f"{options.N_PREFIXES}, or as the method's code does")
     options.add_model(parser, several=True)
+    _add_method(parser)
     group = options.add_output(parser)
     options.add_fail_on(group, help="exit with code 1 if a row has this verdict or a worse one")
     return parser
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    """Adds the method that edits are screened for, beside ROME, and what tunes it."""
+    from diag.batch.command import add_parameters
+
+    unset = options.UNSET
+    group = parser.add_argument_group("method")
+    group.add_argument(
+        "--method",
+        choices=tuple(METHODS),
+        default=unset,
+        help="add its damage, response and verdict to ROME's, each edit made by itself (default: "
+        "the one of --hyperparameters, else none)",
+    )
+    group.add_argument(
+        "--hyperparameters",
+        metavar="FILE",
+        default=unset,
+        help="of the method, as diag.batch reads them; the options below have precedence",
+    )
+    add_parameters(group)
+    options.add_clamp(group, default=None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,34 +101,62 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(words)
     given = vars(parsed)
-    several = len(given.get("layer", ())) > 1  # several blocks, or the word "all"
-    if several:
-        one_block = [name for name in ("riskiest", "forecast") if given.get(name)]
-        if one_block:
-            raise UserError(f"--{one_block[0]} takes one block: give --layer a number")
-        layers = given.pop("layer")
+    layers = given.pop("layer", ())
+    several = len(layers) > 1  # several blocks, or the word "all"
+    method = _method(given)
+    _check_together(given, method.method, several=several)
+    given.setdefault("n_prefixes", method.row.contexts)
+    if layers and not several:
+        given["layer"] = layers
     setup = options.setup(parsed)
     with options.outputs(
         given,
-        [parsed.dataset, *setup.inputs()],
+        [parsed.dataset, *setup.inputs(), given.get("hyperparameters")],
         table=(parsed.output, ".parquet"),
         riskiest=(given.get("riskiest"), ".jsonl"),
     ):
         if several:
-            compared, is_first = _screen_layers(parsed, setup, words, layers)
+            clamp = method.target.clamp_norm_factor
+            compared, is_first = _screen_layers(parsed, setup, words, layers, clamp)
             counts = sum(map(Counter, compared.verdicts.values()), Counter())
             if is_first:
                 command.deliver(compared, given, text="reports.text.sections")
         else:
-            result, is_first = _screen(parsed, setup, words)
+            result, is_first = _screen(parsed, setup, words, method)
             if is_first:
                 command.deliver(result, given, text="reports.text.screen")
-            counts = result.document["summary"]["verdicts"]
+            counts = Counter(result.verdicts)
     return int(options.fails(given, [name for name, count in counts.items() if count]))
 
 
+def _check_together(given: Mapping[str, Any], method: str, *, several: bool) -> None:
+    """Refuses options that do not go together."""
+    for name in ("riskiest", "forecast"):
+        if several and given.get(name):
+            raise UserError(f"--{name} takes one block: give --layer a number")
+    if several and method != PUBLISHED:
+        raise UserError("--method takes one block: give --layer a number")
+    if given["forecast"] and method not in EDITORS:
+        raise UserError(
+            f"--forecast is about {', '.join(EDITORS)}: python -m diag.sequence --method {method} "
+            "forecasts a list"
+        )
+
+
+def _method(given: Mapping[str, Any]) -> MethodFile:
+    """What makes the edits."""
+    from diag.screen.api import choose
+
+    return choose(
+        given.get("method", None if "hyperparameters" in given else PUBLISHED),
+        {name: given[name] for name in PARAMETERS if name in given},
+        clamp=given.get("clamp_norm_factor"),
+        hyperparameters=given.get("hyperparameters"),
+    )
+
+
 def _screen(
-    parsed: argparse.Namespace, setup: Setup, words: Sequence[str]
+    parsed: argparse.Namespace, setup: Setup, words: Sequence[str], method: MethodFile
 ) -> tuple[Screening, bool]:
     """Screens, and says whether this process is the one that reports."""
     from diag.screen.api import plan
@@ -121,7 +175,7 @@ def _screen(
                 parsed.output,
                 setup,
                 group,
-                clamp=parsed.clamp_norm_factor,
+                method=method,
                 riskiest=vars(parsed).get("riskiest"),
                 n_riskiest=parsed.n_riskiest,
                 command_line=shlex.join(["python", "-m", "diag.screen", *words]),
@@ -136,6 +190,7 @@ def _screen_layers(
     setup: Setup,
     words: Sequence[str],
     layers: Sequence[int] | Literal["all"],
+    clamp: float,
 ) -> tuple[LayerScreening, bool]:
     """Screens at several blocks; returns as :func:`_screen`."""
     from diag.screen.api import plan_layers
@@ -153,7 +208,7 @@ def _screen_layers(
                 setup,
                 group,
                 layers=layers,
-                clamp=parsed.clamp_norm_factor,
+                clamp=clamp,
                 command_line=shlex.join(["python", "-m", "diag.screen", *words]),
             )
             return run(job, group, progress), group.is_first

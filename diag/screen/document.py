@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diag.screen.scan import Scan
 from diag.screen.summary import ERRORS_LISTED
 from probes.keys.many_edits import SharedPrefixes
+from probes.target_value.method_file import MethodFile
 
 if TYPE_CHECKING:
     import pandas
@@ -36,6 +37,13 @@ def contexts(shared: SharedPrefixes, seed: int | None) -> dict[str, Any]:
         "n": len(shared.prefixes),
         "prefixes": shared.prefixes,
     }
+
+
+def method(of: MethodFile) -> dict[str, Any]:
+    """A method, and what it is tuned with."""
+    parameters = {**of.row.parameters, **of.parameters}
+    clamp = of.target.clamp_norm_factor
+    return {"name": of.method, "parameters": parameters, "clamp_factor": clamp}
 
 
 def figures(measured: int) -> Any:

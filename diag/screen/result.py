@@ -28,6 +28,16 @@ class Screening(envelope.Saved):
     path: str
     document: Mapping[str, Any]
 
+    @property
+    def verdicts(self) -> Mapping[str, int]:
+        """How often each verdict came: on the chosen method, or on ROME as published."""
+        method, summary = self.document.get("method"), self.document["summary"]
+        if method is None:
+            counts: Mapping[str, int] = summary["verdicts"]
+        else:
+            counts = method["groups"]["all"]["editors"][method["name"]]["verdicts"]
+        return counts
+
     def to_pandas(self) -> pandas.DataFrame:
         """The table, one row for each row of the data set."""
         import pandas as pd

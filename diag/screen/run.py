@@ -11,11 +11,13 @@ import pyarrow as pa
 
 from diag.judgement import limits
 from diag.screen import document, scan
+from diag.screen.across import groups
+from diag.screen.by_method import column
 from diag.screen.result import Screening
 from diag.screen.scan import Scan
 from diag.screen.shard import Measured, Screener, shard_size
 from diag.screen.summary import sum_up
-from diag.screen.table import COLUMNS, Parts
+from diag.screen.table import Parts, with_methods
 from probes.model.loaded import describe
 from probes.ranks import Ranks
 from probes.request import cases, records
@@ -55,6 +57,11 @@ class Plan:
     in_order: Callable[[Plan], dict[str, Any]] | None = None
 
     @property
+    def methods(self) -> list[str]:
+        """Names of the methods that have columns beside the published editor's."""
+        return [of.method for of in self.screener.methods]
+
+    @property
     def shard(self) -> int:
         """Rows in a shard."""
         shared = self.screener.shared
@@ -63,6 +70,7 @@ class Plan:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything the table depends on."""
+        methods = self.screener.methods
         shared, moment = self.screener.shared, self.screener.moment
         return {
             "schema": SCHEMA,
@@ -78,6 +86,7 @@ class Plan:
             "seed": self.screener.seed,
             "shard": self.shard,
             "limits": limits.of_verdicts(),
+            **({"method": [document.method(of) for of in methods]} if methods else {}),
         }
 
 
@@ -97,7 +106,8 @@ def run(plan: Plan, group: Ranks, progress: Progress) -> Screening:
     """
     with files.locked(plan.output, plan.riskiest):
         began = time.perf_counter()
-        parts = opened(plan.output, plan.settings, group)
+        columns = with_methods(plan.methods, layer=False)
+        parts = opened(plan.output, plan.settings, group, columns)
         figures = fill(
             parts, plan.scan, plan.shard, lambda rows: screen_rows(plan.screener, rows),
             group, progress,
@@ -111,9 +121,7 @@ def run(plan: Plan, group: Ranks, progress: Progress) -> Screening:
         return Screening(plan.output, group.share(envelope.plain(written)))
 
 
-def opened(
-    output: str, settings: Mapping[str, Any], group: Ranks, columns: pa.Schema = COLUMNS
-) -> Parts:
+def opened(output: str, settings: Mapping[str, Any], group: Ranks, columns: pa.Schema) -> Parts:
     """The parts of a table, in every process that shares the work; the first makes the folder."""
     for first in (True, False):
         if group.is_first == first:
@@ -237,4 +245,24 @@ def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
         "riskiest": riskiest,
         "riskiest_file": plan.riskiest,
         "run": document.work(figures, plan.scan.n_rows, seconds),
+        **_by_method(plan),
     }
+
+
+def _by_method(plan: Plan) -> dict[str, Any]:
+    """What the table says of the method beside the published editor, where there is one."""
+    if not plan.methods:
+        return {}
+    import pandas as pd
+
+    (of,) = plan.screener.methods
+    screened = pd.read_parquet(plan.output)
+    screened = screened[screened["error"].isna()]
+    limit = limits.RESPONSE_FAINT.value
+    bare = screened[column("bare", of.method)]
+    written = document.method(of) | {
+        "faint": int((bare < limit).sum()),
+        "faint_below": limit,
+        "groups": groups(screened, plan.methods),
+    }
+    return {"method": envelope.finite(written)}

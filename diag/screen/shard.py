@@ -8,7 +8,7 @@ with that factor.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diag.batch.settings import no_metric
 from diag.judgement.limits import (
     DAMAGE_SAFE,
     FIRST_TOKENS_SAFE,
@@ -26,7 +27,8 @@ from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
 from diag.mathematics.metrics import Geometry
 from diag.mathematics.redraws import Redraws
 from diag.mathematics.stream import Stream
-from diag.screen.by_method import columns, numbers
+from diag.screen import by_method
+from probes.keys.batch import stream_at
 from probes.keys.many_edits import ContextKeys, Placed, SharedPrefixes
 from probes.model.contribution import contribution
 from probes.request.request import Request
@@ -34,6 +36,7 @@ from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import MethodFile
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import Method
 
 # For each request its columns, or why it could not be measured.
 Measured = list[dict[str, Any] | UserError]
@@ -177,34 +180,49 @@ class Screener:
         ]
         self._soften(results, keys, directions)
         for chosen, geometry in zip(self.methods, self._geometries, strict=True):
-            self._add(chosen, geometry, results, keys, bare_and_mean)
+            start, apart = self._lengths(chosen.row, placed, bare_and_mean)
+            optimiser = steps(chosen.target, int(self.shared.model.config.d_model))
+            try:
+                figures = by_method.numbers(geometry, self.stream, keys, start, apart, optimiser)
+            except ZeroDivisionError as error:
+                raise no_metric(chosen.row, error) from error
+            self._add(chosen.row, figures, results, can_redraw=keys.shape[1] > FEWEST_PREFIXED)
         return results
 
     @cached_property
     def _geometries(self) -> tuple[Geometry, ...]:
         return tuple(Geometry(of.row, self.moment, of.parameters) for of in self.methods)
 
+    def _lengths(
+        self,
+        method: Method,
+        placed: Sequence[Placed],
+        bare_and_mean: Float[Tensor, "request 2 d_mlp"],
+    ) -> tuple[Float[Tensor, " request"], Float[Tensor, " request"]]:
+        """Length of what a method's δ is added to, and how far what is subtracted lies from it."""
+        model, layer = self.shared.model, self.shared.layer
+        if method.in_stream:
+            start = stream_at(model, [at.bare for at in placed], layer).norm(dim=1)
+            return start, torch.zeros_like(start)
+        bare, mean = model.mlp_output(bare_and_mean, layer).unbind(1)
+        subtracted = mean if method.subtract == "mean" else bare
+        return bare.norm(dim=1), (bare - subtracted).norm(dim=1)
+
     def _add(
         self,
-        chosen: MethodFile,
-        geometry: Geometry,
+        method: Method,
+        figures: Mapping[str, Float[Tensor, " request"]],
         results: Measured,
-        keys: Float[Tensor, "request context d_mlp"],
-        bare_and_mean: Float[Tensor, "request 2 d_mlp"],
+        *,
+        can_redraw: bool,
     ) -> None:
         """Adds a method's columns to edits that have a row."""
-        values = self.shared.model.mlp_output(bare_and_mean, self.shared.layer)
-        start, apart = values[:, 0].norm(dim=1), (values[:, 0] - values[:, 1]).norm(dim=1)
-        if chosen.row.subtract != "mean":
-            apart = torch.zeros_like(start)
-        optimiser = steps(chosen.target, values.shape[-1])
-        figures = numbers(geometry, self.stream, keys, start, apart, optimiser)
         rows = zip(*(values.tolist() for values in figures.values()), strict=True)
         for result, row in zip(results, rows, strict=True):
             if isinstance(result, dict):
-                result |= columns(
-                    chosen.row, dict(zip(figures, row, strict=True)), result["rho"],
-                    margin(self.moment.is_foreign), can_redraw=keys.shape[1] > FEWEST_PREFIXED,
+                result |= by_method.columns(
+                    method, dict(zip(figures, row, strict=True)), result["rho"],
+                    margin(self.moment.is_foreign), can_redraw=can_redraw,
                 )  # fmt: skip
 
     def _row(self, at: Placed, numbers: dict[str, float]) -> dict[str, Any] | UserError:

@@ -10,7 +10,7 @@ from typing import Any
 from reports.figures import many, projections, surrogate
 from reports.numbers import counted, number, percent
 from reports.pages import edit as edit_page
-from reports.tables import arms, editors, groups, sequence, setup, verdicts
+from reports.tables import arms, editors, groups, methods, sequence, setup, verdicts
 from reports.tables.edits import Edit, denominators, edits
 from rome_diagnosis.editors import PUBLISHED, REMEDY
 
@@ -37,7 +37,9 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
     return {
         "kind": "many", "d": document, "performed": performed, "n": len(listed),
         "title": f"{counted(len(listed), 'edit')} {'performed' if performed else 'screened'}",
-        "headline": performed_sentence(document) if performed else screened_sentence(document),
+        "headline": performed_sentence(document) if performed else (
+            screened_sentence(document) + methods.sentence(document)
+        ),
         "counts": _counts(listed),
         "figures": _figures(document, listed, collapse) if figures else {},
         "groups": grouped(document) if performed else [],
@@ -46,7 +48,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "predictive": groups.predictive(document["summary"]) if performed else None,
         "listed": [_row(document, each) for each in listed[:LISTED]],
         "refused": refused(document),
-        "in_order": sequence.in_order(document),
+        "beside": beside(document),
         "notes": setup.notes(document),
         "expected": any(each.expected is not None for each in listed),
         "first_tokens": any(each.predicted_first is not None for each in listed),
@@ -74,6 +76,11 @@ def _held(document: Document) -> Document | None:
     """How perplexity goes with downstream tasks, where these were asked."""
     held: Document | None = (document.get("summary") or {}).get("surrogate")
     return held
+
+
+def beside(document: Document) -> list[dict[str, Any]]:
+    """Tables that a screened data set has where they were asked for."""
+    return [table for of in (methods.screened, sequence.in_order) if (table := of(document))]
 
 
 def performed_sentence(document: Document) -> str:

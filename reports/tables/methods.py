@@ -6,11 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reports.numbers import number, percent
+from reports.numbers import counted, number, percent
 from reports.tables.editors import UNKNOWN_COLOUR, UNKNOWN_MARKER
+from reports.tables.verdicts import label
 from rome_diagnosis.methods import METHODS, PARAMETERS, Method
 
 Document = Mapping[str, Any]
+# Groups of a screened data set, and the figures whose medians are shown.
+PLACED = {"all": "all", "first": "looked up first", "later": "later"}
+MEDIANS = {
+    "relative_bound": "damage at most", "relative_bound_first_tokens": "at first tokens",
+    "bare": "φ at the bare prompt", "prefixed": "φ after a prefix",
+}  # fmt: skip
+MEANING = (
+    "Damage, in units of hidden states' norm, and φ, the share of the change that a prompt "
+    "receives, are medians."
+)
 PLACES: Mapping[str, str] = {
     "bare": "bare prompt",
     "prefixed": "prefixed prompt",
@@ -85,6 +96,71 @@ def parameters(values: Mapping[str, float]) -> str:
         E.g. ``λ = 15,000, λₙ = 20``; empty without any.
     """
     return ", ".join(f"{PARAMETERS.get(name, name)} = {number(v)}" for name, v in values.items())
+
+
+def screened(document: Document) -> dict[str, Any] | None:
+    """What a method would do with the edits of a screened data set.
+
+    Args:
+        document: A ``diag.screen/1`` document.
+
+    Returns:
+        ``id``, ``title``, ``head``, ``rows`` and ``told``; ``None`` where no method was asked for.
+    """
+    given = document.get("method")
+    if given is None:
+        return None
+    name, groups = given["name"], given["groups"]
+    called, tuned = short(name), parameters(given["parameters"])
+    shown = {place: own for place in PLACED if (own := groups[place]["editors"].get(name))}
+    verdicts = list(next(iter(shown.values()))["verdicts"]) if shown else []
+    rows = [
+        ("edits", *(number(groups[place]["n"]) for place in shown)),
+        *(
+            (label(verdict).text.lower(), *(number(own["verdicts"].get(verdict, 0))
+                                            for own in shown.values()))
+            for verdict in verdicts
+        ),
+        *(
+            (what, *(percent((own[figure] or {}).get("median")) for own in shown.values()))
+            for figure, what in MEDIANS.items()
+        ),
+    ]  # fmt: skip
+    return {
+        "id": "by-method",
+        "title": f"With {called}, each edit by itself",
+        "head": ("", *(PLACED[place] for place in shown)),
+        "rows": rows,
+        "told": [
+            *([_faint(given)] if given["faint"] else []),
+            f"{MEANING} {called}: {tuned}." if tuned else MEANING,
+        ],
+    }
+
+
+def sentence(document: Document) -> str:
+    """What a screened data set's method comes to, after a blank; empty without one.
+
+    Args:
+        document: A ``diag.screen/1`` document.
+    """
+    given = document.get("method")
+    own = None if given is None else given["groups"]["all"]["editors"].get(given["name"])
+    if given is None or own is None:
+        return ""
+    n = given["groups"]["all"]["n"]
+    return (
+        f" With {short(given['name'])} {number(own['verdicts'].get('collapse_risk', 0))} of "
+        f"{counted(n, 'edit')} are a collapse risk, and {number(given['faint'])} hardly take."
+    )
+
+
+def _faint(given: Document) -> str:
+    n = given["groups"]["all"]["n"]
+    return (
+        f"{number(given['faint'])} of {counted(n, 'edit')} will hardly take at the bare prompt, "
+        f"which receives less than {percent(given['faint_below'])} of the change."
+    )
 
 
 def _row(given: Document, known: Method | None, is_chosen: bool) -> Row:

@@ -117,13 +117,15 @@ def in_order(screened: Document) -> dict[str, Any] | None:
         screened: A ``diag.screen/1`` document.
 
     Returns:
-        ``head``, ``rows`` and ``told``; ``None`` where the list was not forecast.
+        ``id``, ``title``, ``head``, ``rows``, ``told``; ``None`` where the list was not forecast.
     """
     listed = screened.get("in_order")
     if listed is None:
         return None
     why_not = listed["not_checked"]
     return {
+        "id": "in-order",
+        "title": "One after another, in this order",
         "head": REACH_HEAD,
         "rows": reaches_by_editor(listed),
         "told": listed["advice"] if why_not is None else [why_not],

@@ -6,8 +6,8 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from reports.numbers import counted, number, percent
-from reports.pages.many import at_risk
-from reports.tables import editors, sequence, setup, verdicts
+from reports.pages.many import at_risk, beside
+from reports.tables import editors, methods, setup, verdicts
 from reports.text import console as parts
 from reports.text.console import Document, quoted
 from rome_diagnosis.editors import PUBLISHED
@@ -36,21 +36,24 @@ def render(document: Document) -> RenderableType:
         Something ``rich`` prints.
     """
     summary = document["summary"]
-    riskiest, listed = document["riskiest_file"], sequence.in_order(document)
+    riskiest = document["riskiest_file"]
     return parts.page(
         at_risk(summary["verdicts"].get("collapse_risk", 0), summary["screened"],
-                document["dataset"]["name"]),
+                document["dataset"]["name"]) + methods.sentence(document),
         parts.section("Verdicts", _verdicts(summary)),
         parts.section(
             "Riskiest edits", _riskiest(document),
             parts.dim(f"python -m diag.verify --edits {riskiest}") if riskiest else None,
         ),
-        parts.section(
-            "One after another, in this order",
-            parts.table(("", *(f">{title.lower()}" for title in listed["head"][1:])),
-                        listed["rows"]),
-            *map(Text, listed["told"]),
-        ) if listed else None,
+        *(
+            parts.section(
+                table["title"],
+                parts.table(("", *(f">{title.lower()}" for title in table["head"][1:])),
+                            table["rows"]),
+                *map(Text, table["told"]),
+            )
+            for table in beside(document)
+        ),
         parts.section("Rows that are no edits", _errors(document)) if document["errors"] else None,
         parts.section("Measured with", _measured_with(document)),
     )  # fmt: skip

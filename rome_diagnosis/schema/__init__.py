@@ -4,12 +4,12 @@
 ``keys``           ``diag.keys/1``: what one edit would do
 ``verify``         ``diag.verify/1`` of one performed edit; its ``arms``
 ``verify_list``    ``diag.verify/1`` of a list of them
-``screen``         ``diag.screen/1``: a screened data set and its table;
-                   ``diag.screen_layers/1``: the same at several blocks
+``screen``         ``diag.screen/1``: a screened data set and its table
 ``sequence``       ``diag.sequence/1``: a list of edits made one after another
 ``batch``          ``diag.batch/1``: a batch of edits, before it is made and after
 ``apply``          ``diag.apply/1``: edits that were made to stay
 ``blocks``         ``diag.covariance/1``: second moments; ``diag.sweep/1``: one edit at blocks;
+                   ``diag.screen_layers/1``: a screened data set at blocks;
                    ``diag.compare/1``: several diagnoses
 ``hardcases``      ``diag.hardcases/1``: the card of hard edits and their controls
 ``tasks``          ``diag.tasks/1``: downstream tasks; ``diag.surrogate/1``

@@ -1,12 +1,17 @@
-"""Of several blocks or settings: ``diag.covariance/1``, ``diag.sweep/1``, ``diag.compare/1``."""
+"""Of several blocks or settings: ``diag.covariance/1``, ``diag.compare/1``, and edits at blocks.
+
+``diag.sweep/1`` is one edit at several blocks, ``diag.screen_layers/1`` those of a data set.
+"""
 
 from typing import Annotated, Literal, NotRequired
 
 from annotated_types import Len
 from typing_extensions import TypedDict
 
+from rome_diagnosis.schema.screen import ByFirstToken, ScreenRun
 from rome_diagnosis.schema.shared import (
     Contexts,
+    Dataset,
     Head,
     Limits,
     Model,
@@ -265,3 +270,74 @@ class CompareDocument(Head):
     limits: Limits
     rows: Annotated[list[ComparedDiagnosis], Len(1)]
     summary: str
+
+
+class ScreenedLayer(TypedDict):
+    """The data set at one block.
+
+    Attributes:
+        layer: The block.
+        second_moment: The C its keys are judged by.
+        residual_norm: Median norm of the residual stream after the block; null if unknown.
+        screened: Number of rows with a verdict.
+        errors: Number of rows without.
+        groups: What was found.
+    """
+
+    layer: Count
+    second_moment: SecondMoment
+    residual_norm: Positive | None
+    screened: Count
+    errors: Count
+    groups: ByFirstToken
+
+
+class RefusedAtLayers(TypedDict):
+    """A row of the data set that is no edit, or could not be measured at some blocks.
+
+    Attributes:
+        row: Its place in the data set, from 0.
+        layers: The blocks.
+        error: Why not.
+    """
+
+    row: Count
+    layers: list[Count]
+    error: str
+
+
+class ScreenLayersDocument(Head):
+    """A data set screened at several blocks.
+
+    Attributes:
+        schema: ``diag.screen_layers/1``.
+        dataset: The data set.
+        table: The Parquet table, as it was named: for each row of the data set a row for each
+            block. Beside the columns of ``diag.screen/1`` it has ``layer``, and for each editor
+            ``relative_bound_…``, ``relative_bound_first_tokens_…``, ``expected_share_…``,
+            ``bare_…``, ``prefixed_…`` and ``verdict_…`` (ROME's is ``verdict``).
+        model: The model.
+        contexts: The contexts of every edit.
+        clamp_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
+        limits: The limits the verdicts rest on.
+        validity: On which models the limits were validated.
+        layers: The data set at each block.
+        errors: The first rows that are no edits.
+        n_errors: Number of all of them.
+        summary: At which blocks the edits are safe, and at which they are not.
+        run: How the work was done.
+    """
+
+    schema: Literal["diag.screen_layers/1"]
+    dataset: Dataset
+    table: str
+    model: Model
+    contexts: Contexts
+    clamp_factor: Positive
+    limits: Limits
+    validity: str
+    layers: Annotated[list[ScreenedLayer], Len(1)]
+    errors: list[RefusedAtLayers]
+    n_errors: Count
+    summary: str
+    run: ScreenRun

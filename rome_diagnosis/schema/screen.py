@@ -1,7 +1,4 @@
-"""``diag.screen/1``: the pre-flight check over a data set: a table, and a summary of it.
-
-``diag.screen_layers/1`` is the same at several blocks.
-"""
+"""``diag.screen/1``: the pre-flight check over a data set: a table, and a summary of it."""
 
 from typing import Annotated, Literal, NotRequired
 
@@ -198,67 +195,6 @@ class InOrder(TypedDict):
     not_checked: str | None
 
 
-class ScreenDocument(Head):
-    """The summary of a screened data set.
-
-    Attributes:
-        schema: ``diag.screen/1``.
-        dataset: The data set.
-        table: The Parquet table, as it was named.
-        model: The model.
-        site: The edited block.
-        contexts: The contexts of every edit.
-        second_moment: The C the keys are judged by.
-        clamp_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
-        limits: The limits the verdicts rest on.
-        summary: Counts over the table.
-        errors: The first rows that are no edits.
-        riskiest: The riskiest rows.
-        riskiest_file: Where the riskiest records were written; null if they were not.
-        run: How the work was done.
-        in_order: What would come of the edits one after another; absent where it was not asked.
-        rows: The table's rows; reports read them from the table.
-    """
-
-    schema: Literal["diag.screen/1"]
-    dataset: Dataset
-    table: str
-    model: Model
-    site: Site
-    contexts: Contexts
-    second_moment: SecondMoment
-    clamp_factor: Positive
-    limits: NotRequired[Limits]
-    summary: ScreenSummary
-    errors: list[RefusedRow]
-    riskiest: list[ScreenedRow]
-    riskiest_file: str | None
-    run: ScreenRun
-    in_order: NotRequired[InOrder]
-    rows: NotRequired[list[Row]]
-
-
-class TableDocument(TypedDict):
-    """The table alone, without its summary.
-
-    Attributes:
-        schema: ``diag.screen/1``.
-        table: The Parquet table, as it was named.
-        limits: The limits the verdicts rest on.
-        rows: The table's rows.
-        summary: Null: the summary is a document of its own.
-    """
-
-    schema: Literal["diag.screen/1"]
-    table: str
-    limits: NotRequired[Limits]
-    rows: NotRequired[list[Row]]
-    summary: NotRequired[None]
-
-
-AnyScreenDocument = Annotated[TableDocument | ScreenDocument, Either("summary")]
-
-
 class Spread(TypedDict):
     """How a figure is distributed over edits.
 
@@ -320,72 +256,87 @@ class ByFirstToken(TypedDict):
     later: ScreenedGroup
 
 
-class ScreenedLayer(TypedDict):
-    """The data set at one block.
+class ScreenedMethod(TypedDict):
+    """What a method would do with each of the edits, made by itself.
 
     Attributes:
-        layer: The block.
-        second_moment: The C its keys are judged by.
-        residual_norm: Median norm of the residual stream after the block; null if unknown.
-        screened: Number of rows with a verdict.
-        errors: Number of rows without.
-        groups: What was found.
+        name: The method.
+        parameters: What tunes it.
+        clamp_factor: ‖δ‖ is clamped to this factor times the length of what it is added to.
+        faint: Number of edits whose bare prompt receives less than ``faint_below`` of the change:
+            they hardly take there, whatever the verdict.
+        faint_below: That share.
+        groups: What was found; of this method alone.
     """
 
-    layer: Count
-    second_moment: SecondMoment
-    residual_norm: Positive | None
-    screened: Count
-    errors: Count
+    name: Name
+    parameters: dict[Name, Number]
+    clamp_factor: Positive
+    faint: Count
+    faint_below: Number
     groups: ByFirstToken
 
 
-class RefusedAtLayers(TypedDict):
-    """A row of the data set that is no edit, or could not be measured at some blocks.
+class ScreenDocument(Head):
+    """The summary of a screened data set.
 
     Attributes:
-        row: Its place in the data set, from 0.
-        layers: The blocks.
-        error: Why not.
-    """
-
-    row: Count
-    layers: list[Count]
-    error: str
-
-
-class ScreenLayersDocument(Head):
-    """A data set screened at several blocks.
-
-    Attributes:
-        schema: ``diag.screen_layers/1``.
+        schema: ``diag.screen/1``.
         dataset: The data set.
-        table: The Parquet table, as it was named: for each row of the data set a row for each
-            block. Beside the columns of ``diag.screen/1`` it has ``layer``, and for each editor
-            ``relative_bound_…``, ``relative_bound_first_tokens_…``, ``expected_share_…``,
-            ``bare_…``, ``prefixed_…`` and ``verdict_…`` (ROME's is ``verdict``).
+        table: The Parquet table, as it was named.
         model: The model.
+        site: The edited block.
         contexts: The contexts of every edit.
+        second_moment: The C the keys are judged by.
         clamp_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
         limits: The limits the verdicts rest on.
-        validity: On which models the limits were validated.
-        layers: The data set at each block.
+        summary: Counts over the table.
         errors: The first rows that are no edits.
-        n_errors: Number of all of them.
-        summary: At which blocks the edits are safe, and at which they are not.
+        riskiest: The riskiest rows.
+        riskiest_file: Where the riskiest records were written; null if they were not.
         run: How the work was done.
+        in_order: What would come of the edits one after another; absent where it was not asked.
+        method: A method beside ROME, whose figures the table has as ``relative_bound_…``,
+            ``relative_bound_first_tokens_…``, ``expected_share_…``, ``bare_…``, ``prefixed_…`` and
+            ``verdict_…`` with its name; absent where none was asked for.
+        rows: The table's rows; reports read them from the table.
     """
 
-    schema: Literal["diag.screen_layers/1"]
+    schema: Literal["diag.screen/1"]
     dataset: Dataset
     table: str
     model: Model
+    site: Site
     contexts: Contexts
+    second_moment: SecondMoment
     clamp_factor: Positive
-    limits: Limits
-    validity: str
-    layers: Annotated[list[ScreenedLayer], Len(1)]
-    errors: list[RefusedAtLayers]
-    n_errors: Count
-    summary: str
+    limits: NotRequired[Limits]
+    summary: ScreenSummary
+    errors: list[RefusedRow]
+    riskiest: list[ScreenedRow]
+    riskiest_file: str | None
     run: ScreenRun
+    in_order: NotRequired[InOrder]
+    method: NotRequired[ScreenedMethod]
+    rows: NotRequired[list[Row]]
+
+
+class TableDocument(TypedDict):
+    """The table alone, without its summary.
+
+    Attributes:
+        schema: ``diag.screen/1``.
+        table: The Parquet table, as it was named.
+        limits: The limits the verdicts rest on.
+        rows: The table's rows.
+        summary: Null: the summary is a document of its own.
+    """
+
+    schema: Literal["diag.screen/1"]
+    table: str
+    limits: NotRequired[Limits]
+    rows: NotRequired[list[Row]]
+    summary: NotRequired[None]
+
+
+AnyScreenDocument = Annotated[TableDocument | ScreenDocument, Either("summary")]

@@ -13,11 +13,16 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import words
 from rome_diagnosis.schema.apply import ApplyDocument
 from rome_diagnosis.schema.batch import BatchDocument
-from rome_diagnosis.schema.blocks import CompareDocument, CovarianceDocument, SweepDocument
+from rome_diagnosis.schema.blocks import (
+    CompareDocument,
+    CovarianceDocument,
+    ScreenLayersDocument,
+    SweepDocument,
+)
 from rome_diagnosis.schema.first_token import FirstTokenDocument
 from rome_diagnosis.schema.hardcases import HardCasesDocument
 from rome_diagnosis.schema.keys import KeysDocument
-from rome_diagnosis.schema.screen import AnyScreenDocument, ScreenLayersDocument
+from rome_diagnosis.schema.screen import AnyScreenDocument
 from rome_diagnosis.schema.sequence import SequenceDocument
 from rome_diagnosis.schema.tasks import SurrogateDocument, TasksDocument
 from rome_diagnosis.schema.verify_list import VerifyDocument
