@@ -32,6 +32,7 @@ FACTS, LISTED = Path(describe()["facts"]), 40
 GALLERY = {
     "compare": "tests/recorded/compare.json.gz",
     "sweep": "tests/recorded/sweep.json.gz",
+    "layers": "docs/evidence/smollm2-list.json.gz",
     "many": "docs/evidence/verified.json.gz",
     "batch": "tests/recorded/batch.json.gz",
     "apply": "tests/recorded/apply.json.gz",

@@ -90,24 +90,27 @@ def _sentences(editor: str, rows: Sequence[Mapping[str, Any]]) -> str:
     counts = {each["layer"]: each["groups"]["all"]["editors"][editor]["verdicts"] for each in rows}
     n = max(each["screened"] for each in rows)
     risks = {layer: own["collapse_risk"] for layer, own in counts.items()}
-    spared = [layer for layer, count in risks.items() if not count]
-    worst = max(risks, key=lambda layer: risks[layer])
     safe = {layer: own["safe"] for layer, own in counts.items()}
-    best = max(safe, key=lambda layer: safe[layer])
-    every = [layer for layer, count in safe.items() if count == n > 0]
+    spared = _at(risks, 0)
     label, edits = EDITORS[editor].label, f"{n:,} edits" if n != 1 else "1 edit"
-    where = (
-        f"no edit of {n:,} is a collapse risk at {blocks(spared)}"
-        if spared
-        else (
-            f"of {edits} some are a collapse risk at every block, fewest at block "
-            f"{min(risks, key=lambda layer: risks[layer])} ({min(risks.values()):,})"
+    if spared:
+        where = f"no edit of {n:,} is a collapse risk at {blocks(spared)}"
+    else:
+        least = min(risks.values())
+        where = (
+            f"of {edits} some are a collapse risk at every block, fewest at "
+            f"{blocks(_at(risks, least))} ({least:,})"
         )
-    )
-    if risks[worst]:
-        where += f"; block {worst} has most, {risks[worst]:,}"
-    if every:
-        return f"{label}: {where}. All are safe at {blocks(every)}."
-    if not safe[best]:
+    if most := max(risks.values()):
+        worst = _at(risks, most)
+        where += f"; {blocks(worst)} {'has' if len(worst) == 1 else 'have'} most, {most:,}"
+    best = max(safe.values())
+    if not best:
         return f"{label}: {where}. None is safe at any block."
-    return f"{label}: {where}. Most are safe at block {best} ({safe[best]:,} of {n:,})."
+    how_many = "All" if best == n else "Most"
+    count = "" if best == n else f" ({best:,} of {n:,})"
+    return f"{label}: {where}. {how_many} are safe at {blocks(_at(safe, best))}{count}."
+
+
+def _at(counts: Mapping[int, int], count: int) -> list[int]:
+    return [layer for layer, own in counts.items() if own == count]

@@ -148,10 +148,11 @@ def sentence(document: Document) -> str:
     own = None if given is None else given["groups"]["all"]["editors"].get(given["name"])
     if given is None or own is None:
         return ""
-    n = given["groups"]["all"]["n"]
+    n, faint = given["groups"]["all"]["n"], given["faint"]
+    take = "takes" if faint == 1 else "take"
     return (
         f" With {short(given['name'])} {number(own['verdicts'].get('collapse_risk', 0))} of "
-        f"{counted(n, 'edit')} are a collapse risk, and {number(given['faint'])} hardly take."
+        f"{counted(n, 'edit')} are a collapse risk, and {number(faint)} hardly {take}."
     )
 
 

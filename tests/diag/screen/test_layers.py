@@ -263,8 +263,10 @@ def verdicts_at(**by_block: dict[str, int]) -> list[dict[str, Any]]:
     ("rows", "said"),
     [
         (
-            verdicts_at(b0={"collapse_risk": 3}, b1={"safe": 3}, b2={"safe": 3}, b5={"unclear": 3}),
-            "no edit of 3 is a collapse risk at blocks 1–2, 5; block 0 has most, 3. All are safe "
+            verdicts_at(
+                b0={"collapse_risk": 3}, b1={"safe": 3}, b2={"safe": 3}, b5={"collapse_risk": 3}
+            ),
+            "no edit of 3 is a collapse risk at blocks 1–2; blocks 0, 5 have most, 3. All are safe "
             "at blocks 1–2.",
         ),
         (
