@@ -69,7 +69,7 @@ class Setup:
             model in memory is used where it is and left as it was.
         tokenizer: The plain fast tokenizer of a ``transformers`` model or bridge; by default the
             one that belongs to the model's name.
-        layer: The edited block; by default the one published work edits, else one third up.
+        layer: The edited block; by default the one published work edits, else a quarter up.
         prefixes: Contexts 1…n as texts; ``None`` samples them from the model.
         n_prefixes: How many to sample.
         seed: Seed of everything that is sampled.

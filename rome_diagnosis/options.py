@@ -61,7 +61,7 @@ def add_model(
             "--layer",
             type=layers if several else int,
             default=UNSET,
-            help="the edited block (default: the one published work edits, else one third up)"
+            help="the edited block (default: the one published work edits, else a quarter up)"
             + ("; 1,2,5 or all compares blocks" if several else ""),
         )
         group.add_argument(

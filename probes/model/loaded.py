@@ -167,10 +167,10 @@ class LoadedModel:
             )
 
     def default_layer(self) -> int:
-        """The layer that published work edits, else the one a third up."""
+        """The layer that published work edits, else the one a quarter up, by a stated rule."""
         names = (self.name, self.path, *_former_names(self.path))
         known = architecture.published_edit_layer(names, self.n_layers)
-        return self.n_layers // 3 if known is None else known
+        return architecture.unpublished_edit_layer(self.n_layers) if known is None else known
 
 
 def describe(model: LoadedModel) -> dict[str, Any]:

@@ -53,13 +53,20 @@ def test_the_default_layer_is_the_published_one_by_any_name_of_the_model(
     tiny_model: Callable[[str], LoadedModel], tmp_path: Path
 ) -> None:
     model = tiny_model("gpt2")
-    assert model.default_layer() == 1  # a third up
+    assert model.default_layer() == 1  # a quarter up
     deep = SimpleNamespace(cfg=SimpleNamespace(n_layers=48))
     named = replace(model, name="gpt2-xl", path="/somewhere", bridge=deep)
     assert named.default_layer() == 17
     (tmp_path / "config.json").write_text('{"_name_or_path": "openai-community/gpt2-xl"}')
     assert replace(named, name="mine", path=str(tmp_path)).default_layer() == 17
-    assert replace(named, name="mine").default_layer() == 16
+    assert replace(named, name="mine").default_layer() == 12
+
+
+@pytest.mark.parametrize(("n_layers", "layer"), [(1, 0), (2, 1), (6, 2), (28, 7), (30, 8)])
+def test_a_model_that_nobody_edited_is_edited_a_quarter_up(n_layers: int, layer: int) -> None:
+    assert architecture.unpublished_edit_layer(n_layers) == layer
+    shares = [at / blocks for _, blocks, at in architecture.PUBLISHED_EDIT_LAYERS]
+    assert min(shares) < architecture.UNPUBLISHED_DEPTH < max(shares)
 
 
 def test_every_layout_names_what_its_blocks_have() -> None:
