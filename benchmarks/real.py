@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -78,12 +77,14 @@ class Stage:
     published: float | None = None
     apart: float | None = None
     operations: float | None = None
-    rate: float = math.nan
+    rate: float | None = None
 
     @property
     def share(self) -> float | None:
         """Share of the machine's matrix rate that our side reaches."""
-        return None if self.operations is None else self.operations / self.ours / self.rate
+        if self.operations is None or self.rate is None:
+            return None
+        return self.operations / self.ours / self.rate
 
 
 class Bench:

@@ -1,0 +1,56 @@
+"""Lists of edits performed on SmolLM2: docs/sequence.md says what the recorded documents say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diag.judgement.limits import PERPLEXITY_COLLAPSE
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def evidence() -> dict[str, Any]:
+    packed = (DOCS / "evidence" / "lists-smollm2.json.gz").read_bytes()
+    return dict(json.loads(gzip.decompress(packed)))
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[list[str]]:
+    text = (DOCS / "sequence.md").read_text(encoding="utf-8").split("SmolLM2, block 8, C of")[1]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_hard_lists_break_the_model_under_rome_alone(evidence: dict[str, Any]) -> None:
+    hard = evidence["hard"]
+    assert {len(found["edits"]) for found in hard.values()} == {20}
+    for method, found in hard.items():
+        last = found["checkpoints"][-1]
+        broke = last["ratio"] >= PERPLEXITY_COLLAPSE.value
+        assert broke == (found["collapse_at"] is not None) == (method == "rome")
+        assert (found["forecast"]["collapse_at"] is not None) == broke
+    culprit = hard["rome"]["performance"]["culprit"]
+    assert culprit["index"] in {edit["index"] for edit in hard["rome"]["forecast"]["dangerous"]}
+
+
+def test_the_tables_are_the_documents(evidence: dict[str, Any], rows: list[list[str]]) -> None:
+    names = {"ROME": "rome", "C-ROME": "c_rome", "MEMIT": "memit", "AlphaEdit": "alphaedit"}
+    names["MEMIT with history"] = "memit_seq"
+    first = [row for row in rows if row[0] in names and len(row) == 7]
+    second = [row for row in rows if row[0] in names and len(row) == 6]
+    assert len(first) == 4
+    assert len(second) == 5
+    for name, _, _, _, ratio, kept, _ in first:
+        last = evidence["hard"][names[name]]["checkpoints"][-1]
+        assert ratio.replace(",", "") in (f"×{last['ratio']:.0f}", f"×{last['ratio']:.2f}")
+        assert kept == f"{last['recall']:.0%}".replace("%", " %")
+    for name, edits, ratios, *_ in second:
+        last_of = [run["checkpoints"][-1] for run in evidence["mixed"][names[name]]]
+        assert ratios == ", ".join(f"×{last['ratio']:.2f}" for last in last_of)
+        assert {int(n) for n in edits.split(", ")} == {last["edits"] for last in last_of}
