@@ -23,7 +23,7 @@ def where(patching: Patching) -> str:
         for patch in patching.patches
         if patch.site == "resid_pre" and patch.direction == "into_bare"
     ]
-    way = ", ".join(f"{patch.recovered:.0%} at block {patch.block}" for patch in entering)
+    way = ", ".join(f"{patch.recovered:z.0%} at block {patch.block}" for patch in entering)
     attention = [
         patch
         for patch in patching.patches
@@ -32,7 +32,7 @@ def where(patching: Patching) -> str:
     return (
         f"The residual stream of the prefixed run, written into the bare one where it enters a "
         f"block, recovers {way} of the gap in ρ; all attention outputs up to block "
-        f"{attention.block} without the embedding recover {attention.recovered:.0%} of it."
+        f"{attention.block} without the embedding recover {attention.recovered:z.0%} of it."
     )
 
 
@@ -64,7 +64,7 @@ def findings(document: Mapping[str, Any], layer: int) -> list[dict[str, str]]:
         if effect["reason"] is not None:
             phrases.append(f"{words} does not apply ({effect['reason']})")
         elif effect["recovered"] is not None:
-            phrases.append(f"{words} recovers {effect['recovered']:.0%} of the gap in ρ")
+            phrases.append(f"{words} recovers {effect['recovered']:z.0%} of the gap in ρ")
     lines["interventions"] = f"For the bare first token: {'; '.join(phrases)}."
     lines["attribution"] = document["attribution"]["words"]
     lines["patching"] = document["patching"]["words"]
