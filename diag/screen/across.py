@@ -83,12 +83,19 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     Returns:
         A sentence or two for the published editor, and for the one that repairs it.
     """
-    return " ".join(_sentences(editor, rows) for editor in (PUBLISHED, REMEDY))
-
-
-def _sentences(editor: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    counts = {each["layer"]: each["groups"]["all"]["editors"][editor]["verdicts"] for each in rows}
     n = max(each["screened"] for each in rows)
+    if not n:
+        return "No edit could be measured at any block."
+    # What could not be measured is no edit that a block spares.
+    measured = [each for each in rows if each["screened"] == n]
+    said = [_sentences(editor, measured, n) for editor in (PUBLISHED, REMEDY)]
+    if others := [each["layer"] for each in rows if each["screened"] < n]:
+        said.append(f"Left out: {blocks(others)}, where not all edits could be measured.")
+    return " ".join(said)
+
+
+def _sentences(editor: str, rows: Sequence[Mapping[str, Any]], n: int) -> str:
+    counts = {each["layer"]: each["groups"]["all"]["editors"][editor]["verdicts"] for each in rows}
     risks = {layer: own["collapse_risk"] for layer, own in counts.items()}
     safe = {layer: own["safe"] for layer, own in counts.items()}
     spared = _at(risks, 0)
@@ -107,9 +114,10 @@ def _sentences(editor: str, rows: Sequence[Mapping[str, Any]]) -> str:
     best = max(safe.values())
     if not best:
         return f"{label}: {where}. None is safe at any block."
-    how_many = "All" if best == n else "Most"
-    count = "" if best == n else f" ({best:,} of {n:,})"
-    return f"{label}: {where}. {how_many} are safe at {blocks(_at(safe, best))}{count}."
+    at = blocks(_at(safe, best))
+    if best == n:
+        return f"{label}: {where}. All are safe at {at}."
+    return f"{label}: {where}. At most {best:,} of {n:,} are safe, at {at}."
 
 
 def _at(counts: Mapping[int, int], count: int) -> list[int]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from diag.screen.scan import OnError, Scan
     from probes.ranks import Ranks
     from probes.setup import Setup, SetupOptions
+    from probes.target_value.hyperparameters import Hyperparameters
     from probes.target_value.method_file import MethodFile
 
 
@@ -117,14 +118,16 @@ def screen_layers(
     from diag.screen.scan import scan
     from probes.ranks import ranks
     from probes.setup import Setup
+    from probes.target_value.hyperparameters import Hyperparameters
 
     if setup.get("layer") is not None:
         raise UserError("several blocks are layers=[…], not layer=…")
+    target = Hyperparameters(clamp_norm_factor=options.check_clamp(clamp))
     chosen = Setup(**setup)
     files.check_outputs([output], inputs=[dataset, *chosen.inputs()])
     scanned = scan(os.fspath(dataset), on_error=on_error)
     with ranks() as group:
-        job = plan_layers(scanned, os.fspath(output), chosen, group, layers=layers, clamp=clamp)
+        job = plan_layers(scanned, os.fspath(output), chosen, group, layers=layers, target=target)
         return run(job, group, progress or (lambda done, total: None))
 
 
@@ -135,7 +138,7 @@ def plan_layers(
     group: Ranks,
     *,
     layers: Sequence[int] | Literal["all"],
-    clamp: float,
+    target: Hyperparameters,
     command_line: str | None = None,
 ) -> LayersPlan:
     """Loads what screening at several blocks needs, in every process that shares the work.
@@ -146,7 +149,7 @@ def plan_layers(
         setup: What to measure with.
         group: The processes.
         layers: As in :func:`screen_layers`.
-        clamp: As in :func:`screen_layers`.
+        target: Of v*: how long its δ gets.
         command_line: What repeats the run.
 
     Returns:
@@ -157,9 +160,7 @@ def plan_layers(
     """
     from diag.screen.layers import LayersPlan, Screeners
     from probes.keys.many_edits import SharedPrefixes
-    from probes.target_value.hyperparameters import Hyperparameters
 
-    target = Hyperparameters(clamp_norm_factor=options.check_clamp(clamp))
     model = setup.load()
     chosen = setup.choose_layers(model, layers)
     texts = group.share(list(setup.choose_prefixes(model)))

@@ -18,6 +18,7 @@ from rome_diagnosis.progress import Progress
 if TYPE_CHECKING:
     from diag.screen.result import LayerScreening, Screening
     from probes.setup import Setup
+    from probes.target_value.hyperparameters import Hyperparameters
     from probes.target_value.method_file import MethodFile
 
 
@@ -116,8 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         riskiest=(given.get("riskiest"), ".jsonl"),
     ):
         if several:
-            clamp = method.target.clamp_norm_factor
-            compared, is_first = _screen_layers(parsed, setup, words, layers, clamp)
+            compared, is_first = _screen_layers(parsed, setup, words, layers, method.target)
             counts = sum(map(Counter, compared.verdicts.values()), Counter())
             if is_first:
                 command.deliver(compared, given, text="reports.text.sections")
@@ -190,7 +190,7 @@ def _screen_layers(
     setup: Setup,
     words: Sequence[str],
     layers: Sequence[int] | Literal["all"],
-    clamp: float,
+    target: Hyperparameters,
 ) -> tuple[LayerScreening, bool]:
     """Screens at several blocks; returns as :func:`_screen`."""
     from diag.screen.api import plan_layers
@@ -208,7 +208,7 @@ def _screen_layers(
                 setup,
                 group,
                 layers=layers,
-                clamp=clamp,
+                target=target,
                 command_line=shlex.join(["python", "-m", "diag.screen", *words]),
             )
             return run(job, group, progress), group.is_first

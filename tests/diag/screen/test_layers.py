@@ -22,7 +22,7 @@ from probes.model.loaded import LoadedModel
 from probes.second_moment import choose, forecast, stored
 from reports.command import markdown, page, text
 from reports.document import read
-from rome_diagnosis.editors import EDITORS, PUBLISHED
+from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 from rome_diagnosis.errors import UserError
 from tests.diag.screen.test_command import BAD_LINES
 from tests.diag.screen.test_shard import solvable
@@ -272,7 +272,7 @@ def verdicts_at(**by_block: dict[str, int]) -> list[dict[str, Any]]:
         (
             verdicts_at(b0={"collapse_risk": 3}, b4={"collapse_risk": 1, "safe": 2}),
             "of 3 edits some are a collapse risk at every block, fewest at block 4 (1); block 0 "
-            "has most, 3. Most are safe at block 4 (2 of 3).",
+            "has most, 3. At most 2 of 3 are safe, at block 4.",
         ),
         (
             verdicts_at(b7={"unclear": 1}),
@@ -282,3 +282,28 @@ def verdicts_at(**by_block: dict[str, int]) -> list[dict[str, Any]]:
 )
 def test_what_the_summary_says(rows: list[dict[str, Any]], said: str) -> None:
     assert summary(rows) == " ".join(f"{EDITORS[n].label}: {said}" for n in ("rome", "c_rome"))
+
+
+def test_a_block_where_nothing_could_be_measured_spares_no_edit() -> None:
+    said = summary(verdicts_at(b0={"collapse_risk": 2}, b1={}, b2={"safe": 1}))
+    assert said.count("at every block, fewest at block 0 (2); block 0 has most, 2.") == len(
+        (PUBLISHED, REMEDY)
+    )
+    assert said.endswith(" Left out: blocks 1–2, where not all edits could be measured.")
+    assert summary(verdicts_at(b0={}, b1={})) == "No edit could be measured at any block."
+
+
+def test_a_method_s_file_counts_at_several_blocks_as_at_one(
+    place: Path, tiny_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "rome.json"
+    file.write_text('{"alg_name": "ROME", "v_num_grad_steps": 3, "v_lr": 0.001}')
+    words = [str(place / "edits.jsonl"), "--n-prefixes=2", "--quiet", f"--hyperparameters={file}"]
+    words += [f"--model={tiny_dir('gpt2')}", "--second-moment=identity"]
+    for layers in ("0", "0,1"):
+        main([*words, f"--layer={layers}", f"-o={tmp_path / layers}.parquet"])
+    screened = pq.read_table(tmp_path / "0.parquet").to_pylist()
+    among = rows_at(tmp_path / "0,1.parquet", 0)
+    alone, also = ([row["expected_share_rome"] for row in of] for of in (screened, among))
+    assert also == [share and pytest.approx(share, rel=1e-5) for share in alone]
+    assert min(share for share in alone if share is not None) < 1
