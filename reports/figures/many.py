@@ -84,14 +84,15 @@ def _histogram(
     borders = [start + i * (end - start) / BINS for i in range(BINS + 1)]
 
     def paint(axes: Axes) -> None:
+        import seaborn as sns
         from matplotlib.ticker import MaxNLocator
 
         for group, (colour, _) in GROUPS:
             if group in groups:
-                axes.hist(
-                    groups[group], bins=[10**b for b in borders] if log else borders,
-                    histtype="stepfilled", facecolor=(colour, 0.55), edgecolor=colour,
-                    linewidth=1.2, label=f"{group} ({len(groups[group]):,})",
+                sns.histplot(
+                    x=groups[group], bins=[10**b for b in borders] if log else borders, ax=axes,
+                    color=colour, alpha=0.55, element="step", linewidth=1.2,
+                    label=f"{group} ({len(groups[group]):,})",
                 )  # fmt: skip
         if log:
             axes.set_xscale("log")
