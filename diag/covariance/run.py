@@ -275,9 +275,10 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
 
 def _layer(moment: SecondMoment, layer: int, file: str) -> dict[str, Any]:
     """The part of a summary that every layer's C has."""
-    n_tokens = moment.provenance.n_tokens if moment.provenance else 0
+    known = moment.provenance
+    n_tokens, keys_in = (known.n_tokens, known.dtype) if known else (0, "float32")
     return {
-        "layer": layer, "file": file, **moment.describe(), "d_mlp": moment.d_mlp,
+        "layer": layer, "file": file, **moment.describe(keys_in), "d_mlp": moment.d_mlp,
         "tokens_per_dimension": n_tokens / moment.d_mlp,
     }  # fmt: skip
 

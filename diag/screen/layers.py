@@ -138,7 +138,7 @@ class LayersPlan:
             "dataset": self.scan.digest,
             "model": shared.model.fingerprint,
             "bos": shared.model.bos,
-            "dtype": shared.model.computed_in,
+            "dtype": shared.model.arithmetic,
             "layers": list(shared.layers),
             "prefixes": shared.prefixes,
             "second_moments": self.screeners.moments,

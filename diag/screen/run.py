@@ -78,7 +78,7 @@ class Plan:
             "dataset": self.scan.digest,
             "model": shared.model.fingerprint,
             "bos": shared.model.bos,
-            "dtype": shared.model.computed_in,
+            "dtype": shared.model.arithmetic,
             "layer": shared.layer,
             "prefixes": shared.prefixes,
             "second_moment": [moment.describe(), *moment.eigenvalues],

@@ -73,7 +73,7 @@ class Bench:
         """The texts and facts, run through the model once for all benches on the same weights."""
         model, texts, facts = self.model, self.settings.texts, self.facts
         weights = fingerprint(model.state_dict)
-        key = (weights, self.layer, model.computed_in, model.bos, texts.digest, facts.digest)
+        key = (weights, self.layer, model.arithmetic, model.bos, texts.digest, facts.digest)
         if model.kept.get("unedited", (None,))[0] != key:
             stage("tokenising the texts")
             meter = PerplexityMeter(model, texts.texts, self.layer)

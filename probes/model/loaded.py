@@ -92,6 +92,11 @@ class LoadedModel:
         """The type that activations are rounded to, e.g. ``"float32"``."""
         return self.autocast or self.dtype
 
+    @property
+    def arithmetic(self) -> str:
+        """What runs whose results must not be mixed differ in: the weights' type, the passes'."""
+        return self.dtype if self.autocast is None else f"{self.dtype}, passes in {self.autocast}"
+
     def exact(self) -> LoadedModel:
         """The same model, passes in the weights' own type."""
         return self if self.autocast is None else replace(self, autocast=None)

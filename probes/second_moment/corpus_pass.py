@@ -65,7 +65,7 @@ class Pass:
             "schema": SCHEMA,
             "model": self.model.fingerprint,
             "bos": self.model.bos,
-            "dtype": self.model.computed_in,
+            "dtype": self.model.arithmetic,
             "layers": list(self.layers),
             "text": self.text.digest,
             "row_length": self.row_length,

@@ -25,6 +25,9 @@ from probes.second_moment.spectrum import EPSILON, extremes
 # The condition number that a ridge, where one is needed, leaves: six digits of float64 remain.
 REGULAR_CONDITION = 1e10
 
+# Types of keys that a document names: what C is of was rounded before it was summed.
+ROUGH = ("bfloat16", "float16")
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -270,6 +273,7 @@ class SecondMoment:
             "corpus": known.get("corpus"),
             "corpus_digest": known.get("corpus_digest"),
             "foreign_text": self.is_foreign,
+            **({"keys_in": known["dtype"]} if known.get("dtype") in ROUGH else {}),
         }
 
 

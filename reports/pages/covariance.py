@@ -76,7 +76,8 @@ def lines(layer: Document) -> list[tuple[str, str]]:
         ),
     ]
     if layer.get("noise_floor") is not None:
-        rows.append(("rounding of keys", f"{number(layer['noise_floor'])} of their length"))
+        kind = f", in {layer['keys_in']}" if "keys_in" in layer else ""
+        rows.append(("rounding of keys", f"{number(layer['noise_floor'])} of their length{kind}"))
     if layer.get("row_length") is not None:
         share = layer["position0_share"]
         first = "" if share is None else f", {percent(share)} of the tokens first"

@@ -47,11 +47,12 @@ def _moment(document: Document) -> str | None:
     first = "" if share is None else f" ({percent(share)} of the tokens first)"
     floor = moment.get("noise_floor")
     rounding = "" if floor is None else f", rounding of keys {number(floor)} of their length"
+    keys = f", summed of keys in {moment['keys_in']}" if "keys_in" in moment else ""
     return (
         f"C over {counted(moment['n_tokens'], 'token')} of {moment['corpus']} "
         f"({moment['source']}), rows of {number(moment['row_length'])}{first}, "
         f"condition number {number(moment['condition_number'])}, ridge {number(moment['ridge'])}"
-        f"{rounding}."
+        f"{rounding}{keys}."
     )
 
 

@@ -142,6 +142,7 @@ class Moment(TypedDict):
         corpus_digest: SHA-256 of its documents; null for the identity.
         foreign_text: Whether its text is the bundled world's and the model another, so that damage
             over ordinary text may be several times what it says.
+        keys_in: Type that the keys it was summed of were rounded to, where it is a short one.
     """
 
     source: str
@@ -154,6 +155,7 @@ class Moment(TypedDict):
     corpus: str | None
     corpus_digest: str | None
     foreign_text: NotRequired[bool]
+    keys_in: NotRequired[str]
 
 
 class SecondMoment(Moment):

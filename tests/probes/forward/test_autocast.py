@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import rome_diagnosis as rd
 from diag.judgement import limits
@@ -17,14 +19,18 @@ from probes import bundled
 from probes.edited.perplexity import PerplexityMeter
 from probes.forward.generate import generate
 from probes.keys.observe import observe
+from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.request import request
 from probes.second_moment import choose
+from probes.second_moment.corpus_pass import Pass
 from probes.second_moment.moment import SecondMoment
 from probes.setup import Setup
 from probes.target_value.optimise import optimise
+from probes.text.corpus import packaged
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.journal import check_same_run
 
 LAYER = bundled.edit_layer()
 PREFIXES = ["The weather was fine. ", "It is known that it rains. "]
@@ -117,6 +123,38 @@ def test_documents_state_it(rounded: LoadedModel) -> None:
     assert "--autocast bfloat16" in document["command"]
     assert "passes in bfloat16" in found.to_html()
     assert document["second_moment"]["noise_floor"] > 0.01
+
+
+def test_a_second_moment_s_document_states_it(rounded: LoadedModel, tmp_path: Path) -> None:
+    target = str(tmp_path / "c.safetensors")
+    one, other = (
+        rd.second_moments(
+            layers=[LAYER], output=target, model=model, max_tokens=1024, quiet=True
+        ).document
+        for model in (rounded.exact(), rounded)
+    )
+    assert "keys_in" not in one["layers"][0]
+    assert other["layers"][0]["keys_in"] == "bfloat16"
+    assert other["layers"][0]["noise_floor"] > 100 * one["layers"][0]["noise_floor"]
+    # Who takes it for exact passes says so too.
+    judged = rd.diagnose("Apple", model=rounded.exact(), second_moment=target, quiet=True)
+    assert judged.document["second_moment"]["keys_in"] == "bfloat16"
+    assert "summed of keys in bfloat16" in judged.to_html()
+
+
+def test_an_interrupted_run_is_not_continued_in_another_arithmetic(
+    rounded: LoadedModel, tiny_dir: Callable[[str], Path], tmp_path: Path
+) -> None:
+    # Weights that were saved in bfloat16 have one fingerprint however they are loaded.
+    saved = AutoModelForCausalLM.from_pretrained(tiny_dir("gpt2"), dtype=torch.bfloat16)
+    saved.save_pretrained(tmp_path / "short")
+    AutoTokenizer.from_pretrained(tiny_dir("gpt2")).save_pretrained(tmp_path / "short")
+    loaded = load(tmp_path / "short", dtype="bfloat16")
+    wide = replace(load(tmp_path / "short"), autocast="bfloat16")
+    assert loaded.fingerprint == wide.fingerprint
+    settings = [Pass(model, (0,), packaged(), row_length=8).settings for model in (loaded, wide)]
+    with pytest.raises(UserError, match=r"other settings \(dtype\)"):
+        check_same_run(*settings, "checkpoint")
 
 
 def test_another_type_is_refused() -> None:
