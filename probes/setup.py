@@ -220,7 +220,7 @@ class Setup:
         named = every if isinstance(layers, str) and layers == "all" else layers
         if isinstance(named, str) or not isinstance(named, Iterable):
             named = ()
-        chosen = tuple(sorted({each for each in named if isinstance(each, int)}))
+        chosen = tuple(sorted({each for each in named if type(each) is int}))
         if not chosen or len(chosen) < len([*named]):
             raise UserError('layers are block numbers, each once, e.g. [1, 2, 5], or "all"')
         for layer in chosen:

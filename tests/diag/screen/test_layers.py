@@ -234,7 +234,7 @@ def test_the_command_takes_several_blocks(
             main([*words, *wrong, "--quiet"])
 
 
-@pytest.mark.parametrize("layers", [[], "some", ["1"], [0.5], 3, [1, 1]])
+@pytest.mark.parametrize("layers", [[], "some", ["1"], [0.5], 3, [1, 1], [True]])
 def test_what_is_no_block_is_refused(
     layers: Any, place: Path, options: dict[str, Any], tmp_path: Path
 ) -> None:
