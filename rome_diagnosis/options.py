@@ -83,7 +83,7 @@ def add_model(
         choices=AUTOCAST,
         default=UNSET,
         help="multiply matrices in this type when keys and perplexity are read, which a GPU does "
-        "faster; the edited matrix, C, v* and the update are not rounded",
+        "faster; the edited matrix, v* and the update are not rounded, and C is summed in float64",
     )
     group.add_argument(
         "--trust-remote-code",

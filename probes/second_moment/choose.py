@@ -20,7 +20,7 @@ from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.second_moment import forecast
 from probes.second_moment.estimate import estimate_layers
-from probes.second_moment.moment import Provenance, SecondMoment
+from probes.second_moment.moment import ROUGH, Provenance, SecondMoment
 from probes.second_moment.stored import load, save
 from probes.second_moment.sums import Progress
 from probes.text import corpus
@@ -191,7 +191,9 @@ def check(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
 
 def file_name(model: LoadedModel, layer: int) -> str:
     """Name of the file in which ``auto`` looks for a model's and layer's second moment."""
-    kind = ("-bos" if model.bos else "") + (f"-{model.autocast}" if model.autocast else "")
+    # Keys in a short type give a C of their own, of the same weights.
+    rough = f"-{model.computed_in}" if model.computed_in in ROUGH else ""
+    kind = ("-bos" if model.bos else "") + rough
     return f"{model.fingerprint}-L{layer}{kind}.safetensors"
 
 

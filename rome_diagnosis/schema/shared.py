@@ -61,7 +61,8 @@ class Model(TypedDict):
         bos_prepended: Whether a begin-of-sequence token preceded every text.
         fingerprint: Digest of the weights; equal for equal weights.
         autocast: Type in which passes over text multiplied matrices, e.g. ``bfloat16``, where it
-            was not the weights'; the matrix that is edited, C and the update are not rounded to it.
+            was not the weights'; the edited matrix and the update are not rounded to it, and C is
+            summed in float64.
         weights: What the weights were dequantised from, e.g. ``from Q4_1 (FILE.gguf)``; null
             for a model that was not quantised.
     """

@@ -115,6 +115,13 @@ def test_a_second_moment_of_rounded_keys_has_a_name_of_its_own(
     assert not (cache / choose.file_name(exact, 0)).exists()
 
 
+def test_weights_in_bfloat16_and_float32_share_no_second_moment(exact: LoadedModel) -> None:
+    # Values decide a fingerprint, not their type: weights that were saved in bfloat16 are both.
+    stored = Setup(dtype="bfloat16", quiet=True).load()
+    alike = replace(exact, fingerprint=stored.fingerprint)
+    assert choose.file_name(stored, 1) != choose.file_name(alike, 1)
+
+
 def test_documents_state_it(rounded: LoadedModel) -> None:
     found = rd.diagnose("Apple", model=rounded, quiet=True)
     document = found.document
