@@ -99,8 +99,9 @@ def test_target_value_and_samples_are_not_rounded(exact: LoadedModel, rounded: L
 
 
 def test_a_second_moment_of_rounded_keys_has_a_name_of_its_own(
-    exact: LoadedModel, rounded: LoadedModel, cache: Path
+    exact: LoadedModel, rounded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv(choose.CACHE_VARIABLE, str(tmp_path))  # in which nobody estimated before
     assert choose.for_model(rounded, LAYER).source == "shipped"  # exact keys are preferred
     estimated = next(iter(Setup(second_moment="auto").find_moments(rounded, [0])))[1]
     assert isinstance(estimated, SecondMoment)
@@ -111,8 +112,8 @@ def test_a_second_moment_of_rounded_keys_has_a_name_of_its_own(
     assert estimated.moment.dtype == torch.float64
     name = choose.file_name(rounded, 0)
     assert name.endswith("-bfloat16.safetensors")
-    assert (cache / name).is_file()
-    assert not (cache / choose.file_name(exact, 0)).exists()
+    assert (tmp_path / name).is_file()
+    assert not (tmp_path / choose.file_name(exact, 0)).exists()
 
 
 def test_weights_in_bfloat16_and_float32_share_no_second_moment(exact: LoadedModel) -> None:
