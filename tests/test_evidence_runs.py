@@ -1,4 +1,4 @@
-"""Lists of edits performed on SmolLM2: docs/sequence.md says what the recorded documents say."""
+"""Recorded runs: docs/sequence.md shows the lists of SmolLM2, docs/real.md seconds by stage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.real import Stage, line
 from diag.judgement.limits import PERPLEXITY_COLLAPSE
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -54,3 +55,16 @@ def test_the_tables_are_the_documents(evidence: dict[str, Any], rows: list[list[
         last_of = [run["checkpoints"][-1] for run in evidence["mixed"][names[name]]]
         assert ratios == ", ".join(f"×{last['ratio']:.2f}" for last in last_of)
         assert {int(n) for n in edits.split(", ")} == {last["edits"] for last in last_of}
+
+
+def test_the_page_shows_the_recorded_stages() -> None:
+    recorded = json.loads((DOCS / "evidence" / "real.json").read_text(encoding="utf-8"))
+    shown = {row.rstrip() for row in (DOCS / "real.md").read_text(encoding="utf-8").splitlines()}
+    lines = [
+        line(Stage(**stage)).rstrip()
+        for run in recorded.values()
+        for stage in run["stages"]
+        if stage["name"] != "load"
+    ]
+    assert len(lines) > 25
+    assert [row for row in lines if row not in shown] == []
