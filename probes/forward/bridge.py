@@ -141,3 +141,7 @@ class _WholeDecoder:
         """See :meth:`probes.forward.engine.Decoder.append`."""
         self._ids = torch.cat([self._ids, tokens.to(self._ids)], dim=1)
         self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """See :meth:`probes.forward.engine.Decoder.keep`."""
+        self._ids, self._mask = self._ids[list(rows)], self._mask[list(rows)]

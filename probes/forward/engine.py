@@ -114,6 +114,9 @@ class Decoder(Protocol):
     def append(self, tokens: Int[Tensor, "row 1"]) -> None:
         """Lengthens every text by one token."""
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Leaves all texts out of what follows but these, in this order."""
+
 
 def engine_for(model: LoadedModel, prefer: Prefer = "auto") -> Engine:
     """Chooses how a model is run.

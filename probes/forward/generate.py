@@ -9,8 +9,11 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from probes.forward.engine import Engine, engine_for
 from probes.model.loaded import LoadedModel
@@ -21,7 +24,7 @@ from rome_diagnosis.errors import UserError
 def continuations(
     engine: Engine,
     rows: Sequence[Sequence[int]],
-    n_tokens: int,
+    n_tokens: int | Sequence[int],
     *,
     top_k: int | Sequence[int],
     generators: Sequence[torch.Generator],
@@ -32,10 +35,12 @@ def continuations(
     Args:
         engine: Runs the model.
         rows: Token ids, none empty.
-        n_tokens: How many tokens to draw for each row.
+        n_tokens: How many tokens to draw, for all rows or for each; rows that have theirs are
+            run no further.
         top_k: From how many of the most probable tokens each is drawn, for all rows or for each;
             1 takes the most probable.
-        generators: Each draws for an equal part of the rows, on the CPU.
+        generators: One for each row, on the CPU; neighbouring rows with the same one are drawn for
+            together.
         require_finite: Whether to refuse logits that are not finite. Otherwise NaN counts as
             impossible: an edit can break a model so thoroughly that it predicts nothing.
 
@@ -45,14 +50,16 @@ def continuations(
     Raises:
         UserError: If logits are not finite and have to be.
     """
-    if n_tokens < 1 or not rows:
-        return [[] for _ in rows]
+    wanted = [n_tokens] * len(rows) if isinstance(n_tokens, int) else n_tokens
+    growing = [i for i, n in enumerate(wanted) if n > 0]
+    drawn: list[list[int]] = [[] for _ in rows]
+    if not growing:
+        return drawn
     counts = torch.tensor([top_k] * len(rows) if isinstance(top_k, int) else top_k)
     vocabulary = len(engine.model.tokenizer)
     largest = min(int(counts.max()), vocabulary)
     allowed = torch.arange(largest) < counts[:, None]
-    decoder = engine.decode(rows)
-    drawn: list[torch.Tensor] = []
+    decoder = engine.decode([rows[i] for i in growing])
     while True:
         logits = decoder.logits()[:, :vocabulary].to("cpu", torch.float64)
         if require_finite and not bool(logits.isfinite().all()):
@@ -61,13 +68,26 @@ def continuations(
                 "weights hold NaN, or are too large for that type"
             )
         top = logits.nan_to_num(-1e30).topk(largest, dim=-1)
-        scores = top.values.masked_fill(~allowed, -math.inf)
-        parts = zip(scores.softmax(-1).chunk(len(generators)), generators, strict=True)
-        choice = torch.cat([torch.multinomial(part, 1, generator=own) for part, own in parts])
-        drawn.append(top.indices.gather(1, choice))
-        if len(drawn) == n_tokens:
-            return [list(map(int, row)) for row in torch.cat(drawn, dim=1)]
-        decoder.append(drawn[-1])
+        chances = top.values.masked_fill(~allowed[growing], -math.inf).softmax(-1)
+        tokens = top.indices.gather(1, _choose(chances, [generators[i] for i in growing]))
+        for i, token in zip(growing, tokens[:, 0].tolist(), strict=True):
+            drawn[i].append(token)
+        staying = [at for at, i in enumerate(growing) if len(drawn[i]) < wanted[i]]
+        if not staying:
+            return drawn
+        if len(staying) < len(growing):
+            growing = [growing[at] for at in staying]
+            decoder.keep(staying)
+        decoder.append(tokens[staying])
+
+
+def _choose(
+    chances: Float[Tensor, "row most"], generators: Sequence[torch.Generator]
+) -> Int[Tensor, "row 1"]:
+    """Draws a place in each row, for all rows of one generator at once."""
+    runs = [(own, len([*same])) for own, same in groupby(generators)]
+    parts = zip(chances.split([n for _, n in runs]), runs, strict=True)
+    return torch.cat([torch.multinomial(part, 1, generator=own) for part, (own, _) in parts])
 
 
 def generate(
@@ -108,7 +128,11 @@ def generate(
         rows,
         min(n_tokens, model.n_ctx - width),
         top_k=top_k if isinstance(top_k, int) else list(top_k) * copies,
-        generators=[torch.Generator().manual_seed(seed) for _ in range(copies)],
+        generators=[
+            own
+            for own in [torch.Generator().manual_seed(seed) for _ in range(copies)]
+            for _ in prompts
+        ],
     )
     return [
         model.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)

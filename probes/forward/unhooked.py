@@ -218,6 +218,12 @@ class _CachedDecoder:
         self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
         self._positions = self._positions[:, -1:] + 1
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """See :meth:`probes.forward.engine.Decoder.keep`."""
+        at = torch.tensor(rows, device=self._ids.device)
+        self._ids, self._mask, self._positions = self._ids[at], self._mask[at], self._positions[at]
+        self._cache.batch_select_indices(at)
+
 
 class _Reached(Exception):
     """Raised in a hook once everything is read: nothing after it is run."""

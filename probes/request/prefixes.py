@@ -92,7 +92,7 @@ def draw(
     seed: int,
     lengths: Sequence[int] = (SHORT, LONG),
 ) -> list[list[int]]:
-    """Draws the tokens of prefixes; nothing is kept.
+    """Draws the tokens of prefixes, those of all lengths in step; nothing is kept.
 
     Args:
         engine: Runs the model.
@@ -108,15 +108,28 @@ def draw(
     Raises:
         UserError: If the model's logits are not finite.
     """
-    generator = torch.Generator().manual_seed(seed)
-    parts = len(lengths)
-    rows: list[list[int]] = []
-    for i, length in enumerate(lengths):
-        count = (n + parts - 1 - i) // parts
-        rows += _grow(
-            engine, [list(starts[i % len(starts)]) for i in range(count)], length, generator
+    count = len(lengths)
+    parts = [
+        [list(starts[i % len(starts)]) for i in range((n + count - 1 - part) // count)]
+        for part in range(count)
+    ]
+    generators = _in_turn(parts, lengths, seed, choices=min(TOP_K, len(engine.model.tokenizer)))
+    while True:
+        growing: list[list[int]] = []
+        steps: list[int] = []
+        own: list[torch.Generator] = []
+        for rows, length, generator in zip(parts, lengths, generators, strict=True):
+            shortest, missing = _shortest(rows, length)
+            growing += shortest
+            steps += [missing] * len(shortest)
+            own += [generator] * len(shortest)
+        if not growing:
+            return [row for rows in parts for row in rows]
+        added = continuations(
+            engine, growing, steps, top_k=TOP_K, generators=own, require_finite=True
         )
-    return rows
+        for row, tokens in zip(growing, added, strict=True):
+            row += tokens
 
 
 def given(texts: Sequence[str]) -> list[str]:
@@ -157,24 +170,37 @@ def _starts(model: LoadedModel, start: Start | None) -> list[list[int]]:
     return [[int(end_of_text)]]
 
 
-def _grow(
-    engine: Engine, rows: list[list[int]], length: int, generator: torch.Generator
-) -> list[list[int]]:
-    """Continues each row to ``length`` tokens; shorter rows catch up with longer ones first."""
-    while any(len(row) < length for row in rows):
-        lengths = sorted({len(row) for row in rows} | {length})
-        growing = [row for row in rows if len(row) == lengths[0]]
-        added = continuations(
-            engine,
-            growing,
-            lengths[1] - lengths[0],
-            top_k=TOP_K,
-            generators=[generator],
-            require_finite=True,
-        )
-        for row, tokens in zip(growing, added, strict=True):
-            row += tokens
-    return rows
+def _shortest(rows: Sequence[list[int]], length: int) -> tuple[list[list[int]], int]:
+    """The rows that grow next, and by how many tokens: shorter starts catch up first."""
+    lengths = sorted({len(row) for row in rows if len(row) < length} | {length})
+    if len(lengths) == 1:
+        return [], 0
+    return [row for row in rows if len(row) == lengths[0]], lengths[1] - lengths[0]
+
+
+def _in_turn(
+    parts: Sequence[Sequence[list[int]]], lengths: Sequence[int], seed: int, *, choices: int
+) -> list[torch.Generator]:
+    """A generator for each part, which begins where the one before will have ended.
+
+    So all parts grow in step, and the draws are those of one generator that serves part after part:
+    how far a draw moves it depends on the number of rows and choices alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    every = []
+    for rows, length in zip(parts, lengths, strict=True):
+        own = torch.Generator()
+        own.set_state(generator.get_state())
+        every.append(own)
+        grown = [[*row] for row in rows]
+        while (step := _shortest(grown, length))[0]:
+            shortest, missing = step
+            even = torch.ones(len(shortest), choices, dtype=torch.float64)
+            for _ in range(missing):
+                torch.multinomial(even, 1, generator=generator)
+            for row in shortest:
+                row += [0] * missing
+    return every
 
 
 def _as_prefix(model: LoadedModel, ids: list[int]) -> str:

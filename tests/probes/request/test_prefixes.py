@@ -12,6 +12,7 @@ import torch
 from probes import bundled
 from probes.forward.bridge import Bridge
 from probes.forward.engine import Engine, engine_for
+from probes.forward.generate import continuations
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
@@ -45,6 +46,30 @@ def test_every_architecture_draws_the_same_without_a_cache(
         rows = drawn(engine_for(model), start, seed, n=7)
         assert rows == drawn(Bridge(model), start, seed, n=7)
         assert [len(row) for row in rows] == [5] * 4 + [10] * 3
+
+
+def test_all_lengths_grow_in_step_by_the_draws_of_one_generator(
+    bundled_model: LoadedModel,
+) -> None:
+    """As published: part after part, and within a part the shorter starts catch up first."""
+    engine, lengths = engine_for(bundled_model), (4, 9, 6)
+    starts = [[5, 6, 7], [8], [9]]
+    generator = torch.Generator().manual_seed(2)
+    expected = []
+    for count, length in zip((3, 2, 2), lengths, strict=True):
+        part = [list(starts[i]) for i in range(count)]
+        for rows, goal in ((part[1:], 3), (part, length)):
+            added = continuations(
+                engine,
+                rows,
+                goal - len(rows[0]),
+                top_k=prefixes.TOP_K,
+                generators=[generator] * len(rows),
+            )
+            for row, tokens in zip(rows, added, strict=True):
+                row += tokens
+        expected += part
+    assert prefixes.draw(engine, starts, n=7, seed=2, lengths=lengths) == expected
 
 
 @pytest.fixture
