@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
+from probes.edited.blocks_above import Recording, UpperBlocks
 from probes.edited.weights import Change, Factors
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
@@ -139,10 +139,9 @@ class AnswerMeter:
             for i, token in enumerate(tokens)
         ]
         texts = list(rows)
-        size = max(model.n_ctx, LARGEST_LOGITS // self.upper.vocabulary)
         self._batches: list[_Batch] = []
         before = _Read.of(len(read))
-        for batch in batches(texts, model.device, batch_tokens=size) if texts else ():
+        for batch in batches(texts, model.device) if texts else ():
             here = {row: i for i, row in enumerate(batch.rows)}
             mine = [i for i, (row, _, _) in enumerate(read) if row in here]
             at = (
@@ -151,7 +150,7 @@ class AnswerMeter:
             )
             wanted = torch.tensor([read[i][2] for i in mine], device=model.device)
             recording = self.upper.record([texts[row] for row in batch.rows])
-            before.write(mine, self.upper.unedited_logits(recording, at), wanted)
+            self._write(before, mine, recording.final[at], wanted)
             self._batches.append(_Batch(recording.without_final(), at, wanted, mine, batch.rows))
         self._n = len(read)
         self.before = self._replies(before)
@@ -168,9 +167,19 @@ class AnswerMeter:
         """
         after = _Read.of(self._n)
         for batch in self._batches:
-            logits = self.upper.edited_logits(batch.recording, factors, batch.at)
-            after.write(batch.mine, logits, batch.wanted)
+            final = self.upper.edited_final(batch.recording, factors, batch.at)
+            self._write(after, batch.mine, final, batch.wanted)
         return self._replies(after)
+
+    def _write(
+        self,
+        to: _Read,
+        mine: list[int],
+        final: Float[Tensor, "n d_embedding"],
+        wanted: Int[Tensor, " n"],
+    ) -> None:
+        for some, logits in self.upper.heads(final):
+            to.write(mine[some], logits, wanted[some])
 
     @torch.no_grad()
     def response(self, change: Factors, denominator: float) -> list[float]:

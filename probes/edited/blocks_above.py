@@ -9,7 +9,7 @@ positions before it are constant in every block and are handed over as well.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,8 +27,8 @@ from probes.model.contribution import contribution
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
-# Logits of one batch, at most so many numbers: a quarter of a gigabyte in float32.
-LARGEST_LOGITS = 2**26
+# Logits that exist at once: 32 MB in float32.
+LOGITS_AT_ONCE = 2**23
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class UpperBlocks:
         """
         return residual + self.contribution.added(norm_input, change)
 
-    def logits(
+    def final(
         self,
         residual: Float[Tensor, "row position d_model"],
         ids: Int[Tensor, "row position"],
@@ -172,7 +172,7 @@ class UpperBlocks:
         *,
         position_ids: Int[Tensor, "row position"] | None = None,
         past: dict[int, tuple[Tensor, Tensor]] | None = None,
-    ) -> Float[Tensor, "n vocabulary"]:
+    ) -> Float[Tensor, "n d_embedding"]:
         """Runs the blocks above from a given residual stream.
 
         Args:
@@ -184,7 +184,8 @@ class UpperBlocks:
             past: Keys and values of earlier positions, for each block above.
 
         Returns:
-            Logits at those positions, in their order.
+            What enters the unembedding at those positions, in their order; :meth:`head` and
+            :meth:`heads` make logits of it.
         """
         if mask.dim() == 4 and architecture.mask_in_rows(self.plain.model.config):
             mask = (mask[:, 0, -1] == 0).long()  # the last token sees every token that counts
@@ -192,7 +193,7 @@ class UpperBlocks:
         self._head.at = at
         try:
             with rounded(self.model):
-                result = self._upper(
+                self._upper(
                     ids,
                     attention_mask=mask,
                     position_ids=position_ids,
@@ -202,15 +203,15 @@ class UpperBlocks:
         finally:
             self._given.residual = None
             self._head.at = None
-        return result.logits
+        return self._head.selected()
 
-    def edited_logits(
+    def edited_final(
         self,
         recording: Recording,
         factors: Sequence[Change],
         at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
-    ) -> Float[Tensor, "n vocabulary"]:
-        """Logits of recorded texts after an edit of the block.
+    ) -> Float[Tensor, "n d_embedding"]:
+        """What enters the unembedding in recorded texts after an edit of the block.
 
         Args:
             recording: Of :meth:`record`.
@@ -218,27 +219,29 @@ class UpperBlocks:
             at: Rows and positions whose logits are wanted.
 
         Returns:
-            Logits at those positions, in their order.
+            As :meth:`final`.
         """
         residual = recording.residual
         if factors:
             change = change_of_output(recording.keys, factors)
             residual = self.edited_residual(residual, recording.norm_input, change)
-        return self.logits(residual, recording.ids, recording.mask, at)
+        return self.final(residual, recording.ids, recording.mask, at)
 
-    def unedited_logits(
-        self, recording: Recording, at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
-    ) -> Float[Tensor, "n vocabulary"]:
-        """Logits of recorded texts as the recorded model gives them: no block runs again.
+    def heads(
+        self, final: Float[Tensor, "n d_embedding"]
+    ) -> Iterator[tuple[slice, Float[Tensor, "some vocabulary"]]]:
+        """:meth:`head` of some rows at a time: a vocabulary is wider than a model.
 
         Args:
-            recording: Of :meth:`record`, with ``final`` at all positions.
-            at: Rows and positions whose logits are wanted.
+            final: As :meth:`final` gives it.
 
-        Returns:
-            Logits at those positions, in their order.
+        Yields:
+            Which rows, and their logits.
         """
-        return self.head(recording.final[at])
+        size = max(1, LOGITS_AT_ONCE // self.vocabulary)
+        for start in range(0, len(final), size):
+            some = slice(start, start + size)
+            yield some, self.head(final[some])
 
     def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:
         """Logits from what enters the unembedding, soft cap included.
@@ -301,15 +304,21 @@ class _Skipped(nn.Module):
 
 
 class _SelectedHead(nn.Module):
-    """The unembedding, at the wanted positions only."""
+    """Stands for the unembedding: keeps what enters it at the wanted positions."""
 
-    def __init__(self, original: nn.Module) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.original = original
         self.at: tuple[Tensor, Tensor] | None = None
+        self._final: list[Tensor] = []
 
     def forward(self, final: Tensor) -> Tensor:
-        return self.original(final if self.at is None else final[self.at])
+        assert self.at is not None
+        self._final = [final[self.at]]
+        return final[:, :1]  # instead of logits, which nobody reads
+
+    def selected(self) -> Tensor:
+        """What entered in the last run, given away: it may hold a graph of gradients."""
+        return self._final.pop()
 
 
 def _upper_part(unhooked: Plain, layer: int) -> tuple[Any, list[_Skipped], _SelectedHead]:
@@ -321,7 +330,7 @@ def _upper_part(unhooked: Plain, layer: int) -> tuple[Any, list[_Skipped], _Sele
     )
     head = unhooked.model.get_output_embeddings()
     name = next(name for name, module in unhooked.model.named_modules() if module is head)
-    selected = _SelectedHead(head)
+    selected = _SelectedHead()
     upper = _replaced(upper, name, selected)
     return upper.eval(), below, selected
 

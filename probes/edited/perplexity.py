@@ -24,8 +24,9 @@ import scipy.stats
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from probes.edited.blocks_above import LARGEST_LOGITS, Recording, UpperBlocks
+from probes.edited.blocks_above import Recording, UpperBlocks
 from probes.edited.weights import Change, change_of_output
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
@@ -219,8 +220,7 @@ class PerplexityMeter:
         return self._portions[i]
 
     def _record(self, rows: Sequence[tuple[int, list[int]]]) -> Iterator[_Batch]:
-        size = max(self.model.n_ctx, LARGEST_LOGITS // int(self.upper.vocabulary))
-        for batch in batches([ids for _, ids in rows], self.model.device, batch_tokens=size):
+        for batch in batches([ids for _, ids in rows], self.model.device):
             recording = self.upper.record([rows[i][1] for i in batch.rows])
             row, position = recording.mask[:, 1:].nonzero(as_tuple=True)
             target = recording.ids[:, 1:][row, position]
@@ -233,14 +233,15 @@ class PerplexityMeter:
         sums = torch.zeros(self._n_texts, dtype=torch.float64)
         counts = torch.zeros(self._n_texts, dtype=torch.float64)
         for batch in some:
-            logits = (
-                self.upper.unedited_logits(batch.recording, batch.read)
+            final = (
+                batch.recording.final[batch.read]
                 if factors is None
-                else self.upper.edited_logits(batch.recording, factors, batch.read)
+                else self.upper.edited_final(batch.recording, factors, batch.read)
             )
-            loss = torch.nn.functional.cross_entropy(logits.float(), batch.target, reduction="none")
-            sums.index_add_(0, batch.text.cpu(), loss.cpu().double())
-            counts.index_add_(0, batch.text.cpu(), torch.ones(len(loss), dtype=torch.float64))
+            for rows, logits in self.upper.heads(final):
+                loss = cross_entropy(logits.float(), batch.target[rows], reduction="none")
+                sums.index_add_(0, batch.text[rows].cpu(), loss.cpu().double())
+            counts.index_add_(0, batch.text.cpu(), torch.ones(len(final), dtype=torch.float64))
         return _Losses(sums, counts)
 
     def _perplexity(self, losses: _Losses) -> Perplexity:

@@ -287,7 +287,7 @@ class _General:
         at_subject = batch.residual[:, 0] + change
         if not batch.in_stream:
             at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.norm_input, change)
-        logits = self._upper.logits(
+        final = self._upper.final(
             torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
             batch.ids,
             batch.mask,
@@ -295,7 +295,7 @@ class _General:
             position_ids=batch.position_ids,
             past=batch.past,
         )
-        log_probs = torch.log_softmax(logits.to(batch.weight), dim=-1)
+        log_probs = torch.log_softmax(self._upper.head(final).to(batch.weight), dim=-1)
         n = len(reads.target)
         moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
         self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved

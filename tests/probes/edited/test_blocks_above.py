@@ -67,8 +67,8 @@ def test_upper_blocks_continue_from_an_edited_output(tiny_dir, tiny_model, name,
     change = torch.randn_like(recording.output)
     residual = upper.edited_residual(recording.residual, recording.norm_input, change)
     with torch.no_grad():
-        ours = upper.logits(residual, recording.ids, recording.mask, AT)
-        unedited = upper.logits(recording.residual, recording.ids, recording.mask, AT)
+        ours = upper.head(upper.final(residual, recording.ids, recording.mask, AT))
+        unedited = upper.head(upper.final(recording.residual, recording.ids, recording.mask, AT))
         from_final = upper.head(recording.final[AT])
     theirs = reference_logits(
         tiny_dir(name), recording.ids, recording.mask, hook_layer=layer, change=change
@@ -90,7 +90,7 @@ def test_many_blocks_that_give_tuples_can_be_below(tmp_path, monkeypatch):
     upper = UpperBlocks(model, 5)
     recording = upper.record(ROWS)
     with torch.no_grad():
-        ours = upper.logits(recording.residual, recording.ids, recording.mask, AT)
+        ours = upper.head(upper.final(recording.residual, recording.ids, recording.mask, AT))
         expected = upper.head(recording.final[AT])
     torch.testing.assert_close(ours, expected, atol=2e-5, rtol=1e-5)
 
@@ -107,10 +107,10 @@ def test_constant_past_equals_the_whole_text(tiny_model, name):
     mask[:, :, 0, -1] = low
     at = (torch.tensor([0, 1, 2]), torch.tensor([1, 0, 1]))
     with torch.no_grad():
-        whole = upper.logits(
+        whole = upper.final(
             recording.residual, recording.ids, recording.mask, (at[0], at[1] + start)
         )
-        part = upper.logits(
+        part = upper.final(
             recording.residual[:, start : start + width],
             recording.ids[:, start : start + width],
             mask,

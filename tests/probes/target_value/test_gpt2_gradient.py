@@ -71,7 +71,8 @@ def test_logits_and_gradients_equal_the_general_ones(tiny_model, layer, width, r
     subject = residual[:, 0] + change
     whole = torch.cat([subject[:, None], residual[:, 1:]], dim=1)
     at = (torch.cat([row, held]), torch.cat([place, torch.zeros_like(held)]))
-    general = upper.logits(whole, ids, mask, at, position_ids=position, past=past).log_softmax(-1)
+    final = upper.final(whole, ids, mask, at, position_ids=position, past=past)
+    general = upper.head(final).log_softmax(-1)
     n = len(row)
     expected_read = general[:n].gather(1, target[:, None])[:, 0]
     expected_kl = torch.nn.functional.kl_div(
