@@ -25,7 +25,7 @@ class _Torch:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(torch, name)
-        if name not in ("tensor", "zeros"):
+        if name not in ("tensor", "zeros", "eye"):
             return found
 
         def on_device(*arguments: Any, **options: Any) -> Any:

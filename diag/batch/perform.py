@@ -159,7 +159,7 @@ def performed(
             wanted=wanted,
             changed=stream_at(model, at, layers[-1]) - start,
             layers=tuple(made),
-            remembered=_remember(workplace, requests, history),
+            remembered=_remember(workplace, made, history),
         )
 
 
@@ -195,15 +195,17 @@ def target_values(workplace: Workplace, requests: Sequence[Request]) -> list[Tar
 
 
 def _remember(
-    workplace: Workplace, requests: Sequence[Request], history: History | None
+    workplace: Workplace, layers: Sequence[Written], history: History | None
 ) -> dict[int, Tensor]:
-    """Earlier keys and this batch's, measured after all layers are written, as published."""
+    """Earlier keys and this batch's: a key depends on the layers below alone, all written by then.
+
+    AlphaEdit's code measures them again after all layers are written, and gets the same ones.
+    """
     if not workplace.method.remembers:
         return {}
     kept = {}
-    for layer in workplace.layers:
-        keys = batch_keys(workplace.model, requests, layer, workplace.prefixes)
-        own = combined(keys, workplace.method.along)
-        past = (history or {}).get(layer)
-        kept[layer] = own if past is None else torch.cat([past, own])
+    for written in layers:
+        own = combined(written.keys, workplace.method.along)
+        past = (history or {}).get(written.layer)
+        kept[written.layer] = own if past is None else torch.cat([past, own])
     return kept

@@ -147,6 +147,15 @@ def test_history_keeps_what_earlier_batches_wrote(workplace_of) -> None:
         assert forgetful.remembered == {}
 
 
+def test_remembered_keys_are_those_after_all_layers_are_written(workplace_of) -> None:
+    workplace = workplace_of("alphaedit")
+    with performed(workplace, REQUESTS) as made:
+        after = batch_keys(workplace.model, REQUESTS, 1, PREFIXES)
+    unedited = batch_keys(workplace.model, REQUESTS, 1, PREFIXES)
+    torch.testing.assert_close(made.remembered[1], combined(after, "half"), atol=1e-12, rtol=1e-10)
+    assert float((after - unedited).norm()) > 1e-6  # the control: the layer below moved them
+
+
 def test_a_batch_that_cannot_be_made_is_one_line(workplace_of) -> None:
     twice = [REQUESTS[0], dataclasses.replace(REQUESTS[0], after=" is in", target_new="Paris")]
     with (

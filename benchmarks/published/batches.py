@@ -1,0 +1,113 @@
+"""Batches of MEMIT, EMMET and AlphaEdit beside their published code: z, keys, ΔW and time.
+
+ΔW is compared twice, as a matrix and as what it changes at ordinary tokens: the bundled model's C
+has directions in which ordinary keys have a millionth of a millionth of their power, and rounding
+is large there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.published.reference_batches import REFERENCES, Published
+from benchmarks.sides import settle
+from diag.batch.perform import Performed, performed
+from diag.batch.settings import Workplace
+from diag.mathematics.metrics import combined
+from probes import bundled
+from probes.model.load import load
+from probes.request.request import Request
+
+COSINE, KEYS, CHANGE, FASTER = 0.9999, 1e-5, 1e-4, 5.0  # the project's bounds
+
+
+def compare(
+    found: Workplace, checkout: Path, sequences: Mapping[str, Sequence[Sequence[Request]]]
+) -> dict[str, Any]:
+    """Both implementations on the same edits.
+
+    Args:
+        found: The method, its layers, contexts and second moments.
+        checkout: The published code.
+        sequences: Batches that are made one after another, by name.
+
+    Returns:
+        For each name, the last batch of its sequence compared.
+    """
+    import transformers
+
+    path = bundled.model_path()
+    ours = dataclasses.replace(
+        found, model=load(path, name="bundled", device="cpu", dtype="float64")
+    )
+    moments = {layer: moment.moment for layer, moment in found.moments.items()}
+    rows = {}
+    for name, batches in sequences.items():
+        plain = transformers.AutoModelForCausalLM.from_pretrained(path).double().eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        theirs = REFERENCES[found.chosen.method](checkout, plain, tokenizer, ours.chosen, moments)
+        made: Performed | None = None
+        with ExitStack() as stack:
+            for batch in batches:
+                settle()
+                their = theirs.batch(batch, found.prefixes)
+                began = time.perf_counter()
+                history = None if made is None else made.remembered
+                made = stack.enter_context(performed(ours, batch, history))
+                seconds = time.perf_counter() - began
+        assert made is not None
+        rows[name] = {
+            **_beside(made, their, moments),  # type: ignore[arg-type]
+            "seconds": [their.seconds, seconds],
+            "of_which_z": their.seconds_targets,
+            "times_faster": their.seconds / seconds,
+        }
+    return rows
+
+
+def _beside(
+    made: Performed, their: Published, moments: Mapping[int, torch.Tensor]
+) -> dict[str, Any]:
+    z = torch.stack([target.value for target in made.targets])
+    return {
+        "z_cosine_least": float(torch.cosine_similarity(z, their.targets.double(), dim=1).min()),
+        "layers": {
+            layer.layer: {
+                "keys": relative(combined(layer.keys, "half"), their.keys[layer.layer]),
+                "change": relative(layer.update.change(), their.changes[layer.layer]),
+                "change_at_ordinary_tokens": in_moment(
+                    layer.update.change(), their.changes[layer.layer], moments[layer.layer]
+                ),
+            }
+            for layer in made.layers
+        },
+    }
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """‖ours − theirs‖ / ‖theirs‖."""
+    return float((ours - theirs.double()).norm() / theirs.double().norm())
+
+
+def in_moment(ours: torch.Tensor, theirs: torch.Tensor, moment: torch.Tensor) -> float:
+    """The same for what the changes do at ordinary tokens: in the norm √tr(ΔᵀCΔ)."""
+    sizes = [float((d * (moment @ d)).sum()) ** 0.5 for d in (ours - theirs, theirs)]
+    return sizes[0] / sizes[1]
+
+
+def beyond(row: Mapping[str, Any]) -> list[str]:
+    """Which of the project's bounds a comparison breaks, time aside."""
+    layers = row["layers"].values()
+    holds = {
+        "z": row["z_cosine_least"] >= COSINE,
+        "keys": all(layer["keys"] <= KEYS for layer in layers),
+        "ΔW": all(layer["change"] <= CHANGE for layer in layers),
+    }
+    return [name for name, holding in holds.items() if not holding]

@@ -1,0 +1,277 @@
+"""Runs the published MEMIT, EMMET and AlphaEdit (checkouts, unmodified) beside ours.
+
+The shim of :mod:`benchmarks.published.reference`, and three things more. The codes take a block's
+output for a tuple, as it was in transformers 4: blocks are wrapped so that the module their
+templates name gives one. Statistics are handed over in float64 instead of being downloaded and
+rounded to float32, in which the bundled model's C, with a condition number of 4.6e12, would not be
+positive definite. And every checkout has packages called ``rome`` and ``util``: each is imported
+as if it were alone.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib
+import io
+import sys
+import time
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest import mock
+
+import torch
+
+from benchmarks.published.reference import _Tokenizer, _Torch
+from probes.request.request import Request
+from probes.target_value.method_file import PUBLISHED_NAMES, MethodFile
+
+
+class _Tupled(torch.nn.Module):
+    """A block whose output is a tuple."""
+
+    def __init__(self, block: torch.nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, *arguments: Any, **named: Any) -> tuple[Any]:
+        return (self.block(*arguments, **named),)
+
+
+class _Wrapped(torch.nn.Module):
+    """What the model calls in a block's place: the tuple's only element."""
+
+    def __init__(self, block: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = _Tupled(block)
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        return self.inner(*arguments, **named)[0]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the published code made of a batch.
+
+    Attributes:
+        targets: z of each edit, ``[m, d_model]``.
+        keys: Keys of each layer, ``[m, d_mlp]``.
+        changes: ΔW of each layer, ``[d_mlp, d_model]`` float64.
+        seconds: Wall time of all of it.
+        seconds_targets: Of which the optimisation of z.
+    """
+
+    targets: torch.Tensor
+    keys: Mapping[int, torch.Tensor]
+    changes: Mapping[int, torch.Tensor]
+    seconds: float
+    seconds_targets: float
+
+
+class MemitReference:
+    """The published MEMIT on one GPT-2."""
+
+    package: ClassVar[str] = "memit"
+    source: ClassVar[str] = "kmeng01/memit"
+
+    def __init__(
+        self,
+        checkout: Path,
+        model: Any,
+        tokenizer: Any,
+        chosen: MethodFile,
+        moments: Mapping[int, torch.Tensor],
+    ) -> None:
+        """Loads the checkout's modules.
+
+        Args:
+            checkout: The repository's root.
+            model: A plain Hugging Face GPT-2; its blocks are wrapped.
+            tokenizer: Its tokenizer.
+            chosen: The method with its layers, parameters and target's hyper-parameters.
+            moments: C of each layer.
+        """
+        self.main = _main(checkout, self.package, self.source)
+        device = next(model.parameters()).device
+        for i, block in enumerate(model.transformer.h):
+            model.transformer.h[i] = _Wrapped(block)
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self.model, self.tokenizer = model, _Tokenizer(tokenizer, device)
+        compute_z = sys.modules[f"{self.package}.compute_z"]
+        compute_z.torch = self.main.torch = _Torch(device)  # type: ignore[attr-defined]
+        self.hparams = _hparams(chosen, model)
+        self.main.get_cov = lambda model, tok, name, *_, **__: self._statistics(
+            moments[_layer(name)].clone()
+        )
+
+    def batch(self, requests: Sequence[Request], prefixes: Sequence[str]) -> Published:
+        """Runs the published code on a batch, and keeps what it computes on the way.
+
+        Args:
+            requests: The edits.
+            prefixes: Contexts 1…n, each ending in white space.
+
+        Returns:
+            What it made.
+        """
+        main = self.main
+        main.CONTEXT_TEMPLATES_CACHE = [["{}"], [f"{prefix}{{}}" for prefix in prefixes]]
+        targets: list[torch.Tensor] = []
+        keys: dict[int, torch.Tensor] = {}
+        spent = [0.0]
+
+        def timed_z(compute_z: Callable[..., Any], *arguments: Any) -> torch.Tensor:
+            began = time.perf_counter()
+            targets.append(compute_z(*arguments).detach())
+            spent[0] += time.perf_counter() - began
+            return targets[-1]
+
+        def first_keys(compute_ks: Callable[..., Any], *arguments: Any) -> torch.Tensor:
+            found: torch.Tensor = compute_ks(*arguments)
+            keys.setdefault(arguments[4], found.detach().clone())  # AlphaEdit measures them twice
+            return found
+
+        with (
+            mock.patch.object(main, "compute_z", _around(main.compute_z, timed_z)),
+            mock.patch.object(main, "compute_ks", _around(main.compute_ks, first_keys)),
+            mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            began = time.perf_counter()
+            changes = self._edit([_record(r) for r in requests])
+            seconds = time.perf_counter() - began
+        return Published(torch.stack(targets), keys, changes, seconds, spent[0])
+
+    def _statistics(self, moment: torch.Tensor) -> Any:
+        """What the code's ``get_cov`` returns."""
+        return moment
+
+    def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
+        """ΔW of each layer; the code takes its edits back when it has made them."""
+        execute = getattr(self.main, f"execute_{self.package}")
+        deltas = execute(self.model, self.tokenizer, records, self.hparams)
+        return {
+            _layer(name): adjusted.double() @ residual.double().T
+            for name, (adjusted, residual, *_) in deltas.items()
+        }
+
+
+class EmmetReference(MemitReference):
+    """The published EMMET."""
+
+    package = "emmet"
+    source = "scalable-model-editing/unified-model-editing"
+
+    def _statistics(self, moment: torch.Tensor) -> Any:
+        return moment, None  # and the keys that its objective is reported over
+
+
+class AlphaEditReference(MemitReference):
+    """The published AlphaEdit, batch after batch: its edits stay, and it remembers their keys."""
+
+    package = "AlphaEdit"
+    source = "jianghoucheng/AlphaEdit"
+
+    def __init__(self, checkout: Path, *arguments: Any) -> None:
+        """Loads the checkout's modules, and computes the projectors by its code; see the base."""
+        super().__init__(checkout, *arguments)
+        # Its script cannot be imported without data sets and a GPU: the one function is taken.
+        script = ast.parse((checkout / "experiments" / "evaluate.py").read_text(encoding="utf-8"))
+        (function,) = (x for x in script.body if getattr(x, "name", None) == "get_project")
+        names: dict[str, Any] = {"torch": torch, "get_cov": self.main.get_cov}
+        exec(compile(ast.Module([function], []), "evaluate.py", "exec"), names)
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.projectors = torch.stack(
+                [
+                    names["get_project"](self.model, self.tokenizer, layer, self.hparams)
+                    for layer in self.hparams.layers
+                ]
+            )
+        self.remembered = torch.zeros_like(self.projectors)
+
+    def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
+        name = self.hparams.rewrite_module_tmp
+        weights = {
+            layer: self.model.get_parameter(f"{name.format(layer)}.weight")
+            for layer in self.hparams.layers
+        }
+        unedited = {layer: weight.detach().clone() for layer, weight in weights.items()}
+        _, self.remembered = self.main.apply_AlphaEdit_to_model(
+            self.model, self.tokenizer, records, self.hparams,
+            cache_c=self.remembered, P=self.projectors,
+        )  # fmt: skip
+        return {layer: weight.detach() - unedited[layer] for layer, weight in weights.items()}
+
+
+REFERENCES: Mapping[str, type[MemitReference]] = {
+    "memit": MemitReference,
+    "emmet": EmmetReference,
+    "alphaedit": AlphaEditReference,
+}
+
+
+def _main(checkout: Path, package: str, source: str) -> Any:
+    """The checkout's main module, without the modules that read files and download."""
+    if not (checkout / package / f"{package}_main.py").is_file():
+        sys.exit(f"{checkout} holds no {package}/{package}_main.py: give a checkout of {source}")
+    roots = ("rome", "util", package)
+    for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
+        del sys.modules[name]
+    for name in roots:  # their own __init__ import data sets and network code
+        module = types.ModuleType(name)
+        module.__path__ = [str(checkout / name)]
+        sys.modules[name] = module
+    paths = types.ModuleType("util.globals")
+    paths.STATS_DIR = Path("nowhere")  # type: ignore[attr-defined]
+    stats = types.ModuleType("rome.layer_stats")
+    stats.layer_stats = None  # type: ignore[attr-defined]
+    sys.modules |= {"util.globals": paths, "rome.layer_stats": stats}
+    return importlib.import_module(f"{package}.{package}_main")
+
+
+def _around(function: Callable[..., Any], outer: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arguments: outer(function, *arguments)
+
+
+def _layer(name: str) -> int:
+    """The block that a weight's name belongs to."""
+    return int(name.split(".")[2])
+
+
+def _record(request: Request) -> dict[str, Any]:
+    return {
+        "case_id": 0,
+        "subject": request.subject,
+        "prompt": request.prompt,
+        "target_new": {"str": str(request.target_new)},
+    }
+
+
+def _hparams(chosen: MethodFile, model: Any) -> types.SimpleNamespace:
+    """The hyper-parameters under the names the codes read, with the wrapped blocks' names."""
+    target = chosen.target
+    last = model.config.n_layer - 1
+    return types.SimpleNamespace(
+        **{name: chosen.parameters.get(ours, 0.0) for name, ours in PUBLISHED_NAMES.items()},
+        layers=list(chosen.layers),
+        fact_token="subject_last",
+        v_num_grad_steps=target.evaluations,
+        v_lr=target.learning_rate,
+        v_loss_layer=last,
+        v_weight_decay=target.weight_decay,
+        clamp_norm_factor=target.clamp_norm_factor,
+        kl_factor=target.kl_factor,
+        mom2_dataset="",
+        mom2_n_samples=0,
+        mom2_dtype="float64",
+        calculate_objective_value=False,
+        rewrite_module_tmp="transformer.h.{}.inner.block.mlp.c_proj",
+        layer_module_tmp="transformer.h.{}.inner",
+        mlp_module_tmp="transformer.h.{}.inner.block.mlp",
+        ln_f_module="transformer.ln_f",
+        lm_head_module="lm_head",
+    )
