@@ -43,6 +43,7 @@ def like_published(d_mlp: int) -> float:
 LIKE_PUBLISHED = like_published(512)  # of the bundled model
 # What is not taken as it was published.
 LIKE: Mapping[str, Mapping[str, float]] = {"memit": {"weight": LIKE_PUBLISHED}}
+IN_BATCHES = ("memit", "emmet", "alphaedit")
 
 
 def method(name: str, layers: Sequence[int], **parameters: float) -> MethodFile:
@@ -91,12 +92,12 @@ def published(options: argparse.Namespace) -> dict[str, Any]:
         rows = compare(found, checkout, sequences)
         methods[name] = {"parameters": dict(found.chosen.parameters), "edits": rows}
         for label, row in rows.items():
-            theirs, ours = row["seconds"]
+            theirs, ours = row["processor_seconds"]
             broken = [f"{what} beyond its bound" for what in beyond(row)]
             if name == "memit" and label == str(n) and row["times_faster"] < FASTER:
                 broken.append(f"less than {FASTER:g} times as fast")
             print(f"{name}, {label}: published {theirs:.1f} s, ours {ours:.1f} s, "
-                  f"{row['times_faster']:.1f} times as fast; "
+                  f"{row['times_faster']:.1f} times as fast (processor); "
                   f"{', '.join(broken) or 'all bounds hold'}", flush=True)  # fmt: skip
     return {"layers": layers, "methods": methods}
 
@@ -105,16 +106,16 @@ def prediction(options: argparse.Namespace) -> dict[str, Any]:
     """What was foretold beside what came."""
     layers = [int(part) for part in options.layers.split(",")]
     arms = {
-        "rome": method("rome", layers[:1]),
-        "c_rome": method("c_rome", layers[:1]),
+        **{name: method(name, layers[:1]) for name in ("rome", "c_rome", "p_rome")},
         "memit, one layer": method("memit", layers[:1], weight=LIKE_PUBLISHED),
-        "memit": method("memit", layers, weight=LIKE_PUBLISHED),
+        **{name: method(name, layers, **LIKE.get(name, {})) for name in IN_BATCHES},
     }
     groups = {
         "first": cases(options.each, options.seed, first=True),
         "later": cases(options.each, options.seed, first=False),
     }
     singly: dict[str, Any] = {}
+    everything: list[dict[str, Any]] = []
     for arm, chosen in arms.items() if options.each else ():
         workplace = prepare(Setup(quiet=True), chosen)
         bench: Bench | None = None
@@ -124,16 +125,22 @@ def prediction(options: argparse.Namespace) -> dict[str, Any]:
                 made, bench = _perform(workplace, [case], bench)
                 rows.append(made)
             singly.setdefault(arm, {})[name] = summed(rows)
+            everything += rows
             print(arm, name, json.dumps(singly[arm][name]), flush=True)
+    over_family = ranks(everything) if everything else None
+    print("all of them", json.dumps(over_family), flush=True)
     batches: dict[str, Any] = {}
     for n in (int(part) for part in options.batches.split(",") if part):
         some = cases(n, options.seed)
-        for name in ("memit", "emmet", "alphaedit"):
+        for name in IN_BATCHES:
             workplace = prepare(Setup(quiet=True), method(name, layers, **LIKE.get(name, {})))
             made, _ = _perform(workplace, some, None)
             batches.setdefault(name, {})[n] = _of_batch(made)
             print(name, n, json.dumps(batches[name][n]), flush=True)
-    return {"weight": LIKE_PUBLISHED, "layers": layers, "singly": singly, "batches": batches}
+    return {
+        "weight": LIKE_PUBLISHED, "layers": layers, "singly": singly, "over_family": over_family,
+        "batches": batches,
+    }  # fmt: skip
 
 
 def _perform(
@@ -142,11 +149,13 @@ def _perform(
     found = check(workplace, [case.request for case in some])
     ready = BatchBench(workplace, some, Settings(), bench=bench)
     with ready.perform() as made:
-        changes = made.changes
-    measured = of_performed(found, made, ready.measure(changes))
-    bare = [None] * len(some) if found.bare is None else found.bare.tolist()
+        pass
+    measured = of_performed(found, made, ready.measure(made))
     foretold = {
-        "bare": bare,
+        **{
+            name: [None] * len(some) if shares is None else shares.tolist()
+            for name, shares in (("bare", found.bare), ("prefixed", found.prefixed))
+        },
         "damage": found.total("relative_expected"),
         "bound": found.total("relative_bound"),
         "condition": max(layer.condition_number for layer in found.layers),
@@ -154,10 +163,38 @@ def _perform(
     return {**measured, "foretold": foretold}, ready.bench
 
 
+def ranks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Spearman's rank correlations of what was foretold with what came, over single edits."""
+    edits = [row["edits"][0] for row in rows]
+    told = {name: [row["foretold"][name][0] for row in rows] for name in ("bare", "prefixed")}
+    near = [
+        (edit["neighbours_receive"], edit["locality_lost"])
+        for edit in edits
+        if None not in (edit["neighbours_receive"], edit["locality_lost"])
+    ]
+    return {
+        "n": len(rows),
+        "received": spearman(told["bare"], [edit["received"] for edit in edits]),
+        "p_bare": spearman(told["bare"], [edit["bare"]["p_after"] for edit in edits]),
+        "p_prefixed": spearman(
+            told["prefixed"], [edit["editing_prefix"]["p_after"] for edit in edits]
+        ),
+        "locality_lost": spearman(*zip(*near, strict=True)) if near else None,
+        "n_with_neighbours": len(near),
+        "perplexity_ratio": spearman(
+            [row["foretold"]["damage"] for row in rows], [_ratio(row) for row in rows]
+        ),
+    }
+
+
+def _ratio(row: Mapping[str, Any]) -> float:
+    ratio = row["perplexity"]["ratio"]
+    return float("inf") if ratio is None else float(ratio)
+
+
 def summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures over edits that were performed singly."""
-    ratios = [float("inf") if (r := row["perplexity"]["ratio"]) is None else r for row in rows]
-    foretold = [row["foretold"]["bare"][0] for row in rows]
+    ratios = [_ratio(row) for row in rows]
     return {
         "n": len(rows),
         "collapsed": sum(row["outcome"] == "collapsed" for row in rows),
@@ -168,13 +205,9 @@ def summed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "p_bare": _share(row["bare"]["p_after"] for row in rows),
         "p_prefixed": _share(row["editing_prefix"]["p_after"] for row in rows),
         "neighbours_kept": _share(row["bare"]["locality"]["after"] for row in rows),
-        "foretold_bare_median": statistics.median(foretold),
+        "foretold_bare_median": statistics.median(row["foretold"]["bare"][0] for row in rows),
         "received_bare_median": statistics.median(row["edits"][0]["received"] for row in rows),
-        "spearman_foretold_received": spearman(
-            foretold, [row["edits"][0]["received"] for row in rows]
-        ),
-        "spearman_foretold_p_bare": spearman(foretold, [row["bare"]["p_after"] for row in rows]),
-        "spearman_damage_perplexity": spearman([row["foretold"]["damage"] for row in rows], ratios),
+        "spearman": ranks(rows),
     }
 
 
@@ -187,8 +220,11 @@ def _of_batch(row: Mapping[str, Any]) -> dict[str, Any]:
         "neighbours_kept": [row[w]["locality"]["after"] for w in ("bare", "editing_prefix")],
         "foretold": {name: row["foretold"][name] for name in ("damage", "bound", "condition")},
         "damage": [row["layers"][0]["damage"], row["layers"][0]["damage_measured"]],
-        "spearman_foretold_received": row["predicted_received"]["rho"],
-        "spearman_foretold_p_bare": row["received_efficacy"]["rho"],
+        "spearman": {
+            "received": row["predicted_received"]["rho"],
+            "p_bare": row["received_efficacy"]["rho"],
+            "locality_lost": row["neighbours_locality"]["rho"],
+        },
     }
 
 

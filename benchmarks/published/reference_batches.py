@@ -15,7 +15,6 @@ import contextlib
 import importlib
 import io
 import sys
-import time
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from unittest import mock
 import torch
 
 from benchmarks.published.reference import _Tokenizer, _Torch
+from benchmarks.sides import timed
 from probes.request.request import Request
 from probes.target_value.method_file import PUBLISHED_NAMES, MethodFile
 
@@ -60,15 +60,15 @@ class Published:
         targets: z of each edit, ``[m, d_model]``.
         keys: Keys of each layer, ``[m, d_mlp]``.
         changes: ΔW of each layer, ``[d_mlp, d_model]`` float64.
-        seconds: Wall time of all of it.
-        seconds_targets: Of which the optimisation of z.
+        wall: Seconds that all of it took by the clock.
+        processor: Seconds that the process itself had.
     """
 
     targets: torch.Tensor
     keys: Mapping[int, torch.Tensor]
     changes: Mapping[int, torch.Tensor]
-    seconds: float
-    seconds_targets: float
+    wall: float
+    processor: float
 
 
 class MemitReference:
@@ -122,12 +122,9 @@ class MemitReference:
         main.CONTEXT_TEMPLATES_CACHE = [["{}"], [f"{prefix}{{}}" for prefix in prefixes]]
         targets: list[torch.Tensor] = []
         keys: dict[int, torch.Tensor] = {}
-        spent = [0.0]
 
-        def timed_z(compute_z: Callable[..., Any], *arguments: Any) -> torch.Tensor:
-            began = time.perf_counter()
+        def kept_z(compute_z: Callable[..., Any], *arguments: Any) -> torch.Tensor:
             targets.append(compute_z(*arguments).detach())
-            spent[0] += time.perf_counter() - began
             return targets[-1]
 
         def first_keys(compute_ks: Callable[..., Any], *arguments: Any) -> torch.Tensor:
@@ -136,15 +133,13 @@ class MemitReference:
             return found
 
         with (
-            mock.patch.object(main, "compute_z", _around(main.compute_z, timed_z)),
+            mock.patch.object(main, "compute_z", _around(main.compute_z, kept_z)),
             mock.patch.object(main, "compute_ks", _around(main.compute_ks, first_keys)),
             mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor),
             contextlib.redirect_stdout(io.StringIO()),
         ):
-            began = time.perf_counter()
-            changes = self._edit([_record(r) for r in requests])
-            seconds = time.perf_counter() - began
-        return Published(torch.stack(targets), keys, changes, seconds, spent[0])
+            changes, wall, processor = timed(lambda: self._edit([_record(r) for r in requests]))
+        return Published(torch.stack(targets), keys, changes, wall, processor)
 
     def _statistics(self, moment: torch.Tensor) -> Any:
         """What the code's ``get_cov`` returns."""

@@ -120,6 +120,11 @@ def of_performed(
     ]
     indices = [edit["index"] for edit in edits]
     predicted = [] if preflight.bare is None else preflight.bare[indices].tolist()
+    neighbours = [
+        (edit["neighbours_receive"], edit["locality_lost"])
+        for edit in edits
+        if None not in (edit["neighbours_receive"], edit["locality_lost"])
+    ]
     return finite(
         {
             "targets": {
@@ -132,6 +137,9 @@ def of_performed(
             "edits": edits,
             "predicted_received": _rank(predicted, [edit["received"] for edit in edits]),
             "received_efficacy": _rank(predicted, [edit["bare"]["p_after"] for edit in edits]),
+            "neighbours_locality": _rank(
+                *zip(*neighbours, strict=True) if neighbours else ([], [])
+            ),
         }
     )
 

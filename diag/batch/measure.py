@@ -17,7 +17,7 @@ from diag.judgement import outcome
 from diag.verify.behaviour import Behaviour, Wording
 from diag.verify.one_edit import Bench
 from diag.verify.settings import Settings
-from probes.edited.weights import Change, edited_layers
+from probes.edited.weights import edited_layers
 from probes.request.cases import EditCase
 from rome_diagnosis.envelope import finite
 
@@ -63,17 +63,17 @@ class BatchBench:
         with performed(self.workplace, [case.request for case in self.cases]) as made:
             yield made
 
-    def measure(self, changes: Mapping[int, Sequence[Change]]) -> dict[str, Any]:
-        """Measures the model with changes in several blocks; it is unedited before and after.
+    def measure(self, made: Performed) -> dict[str, Any]:
+        """Measures the model with a batch in several blocks; it is unedited before and after.
 
         Args:
-            changes: The changes of each edited block, the lowest first.
+            made: The batch.
 
         Returns:
             ``perplexity``, ``recall``, ``damage_measured``, ``edits`` (each asked edit's figures),
             ``efficacy``, ``outcome`` and ``outcome_reasons``.
         """
-        lowest = self.workplace.layers[0]
+        lowest, changes, steps = self.workplace.layers[0], made.changes, made.layers[0].update.steps
         upper = {layer: factors for layer, factors in changes.items() if layer != lowest}
         bench, own = self.bench, list(changes[lowest])
         subjects = {case.request.subject for case in self.cases}
@@ -96,7 +96,12 @@ class BatchBench:
                 "recall": recall,
                 "damage_measured": bench.texts.rms_change(own, perplexity["n_tokens"]),
                 "edits": [
-                    {"index": i, **{word: of_edit(said[i][word]) for word in WORDINGS}}
+                    {
+                        "index": i,
+                        "neighbours_receive": self._behaviours[i].neighbours_receive(steps),
+                        "locality_lost": _lost(said[i]["bare"]["locality"]),
+                        **{word: of_edit(said[i][word]) for word in WORDINGS},
+                    }
                     for i in self.asked
                 ],
                 "bare": figures,
@@ -169,6 +174,11 @@ def _pooled(figures: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | Non
 
 def _after(figure: Mapping[str, Any] | None) -> float | None:
     return None if figure is None else figure["after"]
+
+
+def _lost(figure: Mapping[str, Any] | None) -> float | None:
+    known = figure is not None and figure["before"]
+    return figure["before"] - figure["after"] if figure is not None and known else None
 
 
 def _mean(values: Sequence[float]) -> float:

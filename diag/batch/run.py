@@ -101,10 +101,10 @@ def _perform(
     chosen = dataclasses.replace(settings, hyperparameters=workplace.chosen.target)
     bench = BatchBench(workplace, listed.cases, chosen)
     with bench.perform() as made:
-        changes = made.changes
-    measured = bench.measure(changes)
+        pass
+    measured = bench.measure(made)
     if save_model is not None:
-        save_edited_layers(workplace.model, changes, save_model)
+        save_edited_layers(workplace.model, made.changes, save_model)
     return {
         **document.of_performed(preflight, made, measured),
         "prediction": agreement.compare(preflight.verdict, measured["outcome"]).sentence,

@@ -11,6 +11,9 @@ import statistics
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args
 
+from jaxtyping import Float
+from torch import Tensor
+
 from diag.mathematics.update import RankOne
 from diag.verify.settings import digest
 from probes.edited.answers import AnswerMeter, Question, Reply
@@ -103,7 +106,7 @@ class Behaviour:
             By wording ``paraphrases`` and ``neighbours``: over such prompts the median of the
             largest φ, in size, that a token of the prompt receives; ``None`` without any.
         """
-        shares = self._meter.response(change, change.denominator)
+        shares = self._meter.response(change.u[None] / change.denominator)[:, 0].tolist()
         told: dict[Wording, dict[str, float | None]] = {}
         for i, wording in enumerate(self._wordings):
             start = self._start + i * self._n + 1
@@ -113,6 +116,21 @@ class Behaviour:
                 "neighbours": _median(shares[end : end + len(self._case.neighbourhood)]),
             }
         return told
+
+    def neighbours_receive(self, steps: Float[Tensor, "m d_mlp"]) -> float | None:
+        """What the neighbours' bare prompts receive of a batch, known before it is made.
+
+        Args:
+            steps: A row w for each edit of the batch, φ(q) = w·q.
+
+        Returns:
+            The median over the prompts of √Σφ² over the edits, at the token that receives most;
+            ``None`` without such prompts.
+        """
+        start = self._start + self._wordings.index("bare") * self._n + 1
+        start += len(self._case.paraphrases)
+        shares = self._meter.response(steps).norm(dim=1)
+        return _median(shares[start : start + len(self._case.neighbourhood)].tolist())
 
     def describe(self, wording: Wording, replies: Sequence[Reply]) -> dict[str, Any]:
         """The figures under one wording, beside those of the unedited model.

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import Recording, UpperBlocks
-from probes.edited.weights import Change, Factors
+from probes.edited.weights import Change
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
@@ -182,24 +182,23 @@ class AnswerMeter:
             to.write(mine[some], logits, wanted[some])
 
     @torch.no_grad()
-    def response(self, change: Factors, denominator: float) -> list[float]:
-        """φ, the share of an edit's change that each question's prompt receives, by its keys alone.
+    def response(self, steps: Float[Tensor, "m d_mlp"]) -> Float[Tensor, "question m"]:
+        """φ, the share of each edit's change that a question's prompt receives, by its keys alone.
 
         Args:
-            change: The rank-one change, with u = C⁻¹k and r = (v* − v) / D.
-            denominator: D, so that φ(q) = u·q / D.
+            steps: A row w for each edit, φ(q) = w·q; for a rank-one change u / D.
 
         Returns:
-            For each question the φ of largest size over the tokens of its prompt, signed.
+            For each question φ of every edit, signed, at the token of its prompt that receives
+            most of them together.
         """
-        direction = change.u.double() / denominator
-        shares: dict[int, list[float]] = {}
+        shares: dict[int, Tensor] = {}
         for batch in self._batches:
-            own = batch.recording.keys.double().cpu() @ direction
-            shares |= zip(batch.rows, own.tolist(), strict=True)
+            own = batch.recording.keys.double().cpu() @ steps.T.double()
+            shares |= zip(batch.rows, own, strict=True)
         # All answers of a question come after the same prompt.
-        first = (places[0] for places in self._places)
-        return [max(shares[row][: start + 1], key=abs) for row, start, _ in first]
+        prompts = [shares[row][: start + 1] for row, start, _ in (p[0] for p in self._places)]
+        return torch.stack([each[each.norm(dim=1).argmax()] for each in prompts])
 
     def _replies(self, read: _Read) -> list[Reply]:
         replies, next_ = [], 0

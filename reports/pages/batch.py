@@ -162,9 +162,10 @@ def performed(document: Document) -> list[tuple[str, str]]:
     for name, words in (
         ("predicted_received", "predicted share against the measured one"),
         ("received_efficacy", "predicted share against the new object's probability"),
+        ("neighbours_locality", "what neighbours receive against the locality lost"),
     ):
-        rank = made[name]
-        if rank["rho"] is not None:
+        rank = made.get(name)
+        if rank and rank["rho"] is not None:
             rows.append((words, f"Spearman {number(rank['rho'])} over {number(rank['n'])}"))
     return rows
 

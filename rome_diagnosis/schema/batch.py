@@ -87,6 +87,10 @@ class MadeEdit(TypedDict):
         index: Its index among ``edits``.
         received: The share of z − h, or v* − v, that its bare prompt's stream did receive.
         loss: The last loss of its target, in nats.
+        neighbours_receive: What the bare prompts of its neighbours receive of the batch in the
+            lowest block, known before: the median over them of √Σφ² over the edits, at the token
+            that receives most; null without neighbours.
+        locality_lost: Share of its neighbours lost at bare prompts; null without any.
         bare: What the bare prompt gives.
         editing_prefix: What it gives after the first prefix.
     """
@@ -94,6 +98,8 @@ class MadeEdit(TypedDict):
     index: Count
     received: Number
     loss: Number
+    neighbours_receive: NotRequired[Number | None]
+    locality_lost: NotRequired[Number | None]
     bare: Said
     editing_prefix: Said
 
@@ -150,6 +156,7 @@ class Performed(TypedDict):
         predicted_received: How the share predicted before anything was optimised ranks the
             measured one.
         received_efficacy: How the predicted share ranks the new object's probability.
+        neighbours_locality: How what the neighbours receive, known before, ranks the locality lost.
         texts: What perplexity was measured on.
         facts: What recall was measured on.
     """
@@ -167,6 +174,7 @@ class Performed(TypedDict):
     collapse_ratio: Positive
     predicted_received: Rank
     received_efficacy: Rank
+    neighbours_locality: NotRequired[Rank]
     texts: str
     facts: str
 

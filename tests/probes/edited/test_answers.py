@@ -82,9 +82,15 @@ def test_the_response_of_prompts_is_that_of_their_tokens_keys(tiny_dir, tiny_mod
             other(torch.tensor([model.tokens(question.prompt).ids]))
         shares = seen[-1].double() @ one.u.double() / denominator
         expected.append(float(shares[shares.abs().argmax()]))
-    ours = AnswerMeter(model, QUESTIONS, 1).response(one, denominator)
+    step = one.u[None].double() / denominator
+    meter = AnswerMeter(model, QUESTIONS, 1)
+    ours = meter.response(step)[:, 0].tolist()
     assert ours == pytest.approx(expected, rel=1e-4)
     assert len(set(ours)) == len(ours)
+    # Of many edits the token counts that receives most of all: here the second edit decides.
+    both = meter.response(torch.cat([1e-3 * step, change(model, 6).u[None].double()]))
+    torch.testing.assert_close(both[:, 1:], meter.response(change(model, 6).u[None].double()))
+    assert (both[:, 0] - 1e-3 * meter.response(step)[:, 0]).abs().max() > 1e-6
 
 
 def test_greedy_answer_is_what_greedy_decoding_gives(tiny_model):
