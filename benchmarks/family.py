@@ -1,6 +1,6 @@
 """The family beside its published code, and what its quantities foretell, on the bundled model.
 
-    python -m benchmarks.family published --memit DIR --emmet DIR --alphaedit DIR [--layers 1,2,3]
+    python -m benchmarks.family published --memit DIR --emmet DIR --alphaedit DIR --encore DIR
     python -m benchmarks.family prediction [--each 50] [--batches 10,50,200]
 
 ``published`` hands both sides the same weights in float64, the same contexts, C, hyper-parameters
@@ -42,7 +42,9 @@ def like_published(d_mlp: int) -> float:
 
 LIKE_PUBLISHED = like_published(512)  # of the bundled model
 # What is not taken as it was published.
-LIKE: Mapping[str, Mapping[str, float]] = {"memit": {"weight": LIKE_PUBLISHED}}
+LIKE: Mapping[str, Mapping[str, float]] = {
+    name: {"weight": LIKE_PUBLISHED} for name in ("memit", "encore")
+}
 IN_BATCHES = ("memit", "emmet", "alphaedit")
 
 
@@ -241,6 +243,9 @@ def main() -> None:
         "--emmet", type=Path, help="of scalable-model-editing/unified-model-editing"
     )
     parser.add_argument("--alphaedit", type=Path, help="of jianghoucheng/AlphaEdit")
+    parser.add_argument(
+        "--encore", type=Path, help="of scalable-model-editing/knowledge-editing-regularization"
+    )
     parser.add_argument("--layers", default="1,2,3")
     parser.add_argument("--edits", type=int, default=50)
     parser.add_argument("--each", type=int, default=50, help="single edits of a group; 0 for none")

@@ -64,6 +64,8 @@ class Method:
             :data:`PARAMETERS`.
         clamp: The factor of ‖h‖ or ‖v_u‖ that ‖δ‖ is clamped to, as published.
         contexts: Prefixed contexts that are sampled, as published.
+        most_probable: At how many evaluations the new object must be the most probable for its
+            target to be left there, as published; 0 to go on regardless.
         label: Its name in full.
         short: Its name in figures and columns.
         metric_formula: G as a formula.
@@ -91,6 +93,7 @@ class Method:
     note: str
     colour: str
     marker: str
+    most_probable: int = 0
 
     @property
     def in_stream(self) -> bool:
@@ -119,12 +122,14 @@ def _batched(
     metric: Metric = "inverse",
     spread: Spread = "even",
     remembers: bool = False,
+    most_probable: int = 0,
     **shown: str,
 ) -> Method:
     """A method that follows MEMIT in everything its row does not say."""
     return Method(
         name, "half", "half", None, metric=metric, together=True, spread=spread,
-        remembers=remembers, parameters=parameters, clamp=0.75, contexts=5, **shown,
+        remembers=remembers, parameters=parameters, clamp=0.75, contexts=5,
+        most_probable=most_probable, **shown,
     )  # fmt: skip
 
 
@@ -172,9 +177,9 @@ METHODS: Mapping[str, Method] = {
         ),
         _batched(
             "encore", parameters={"weight": 15_000.0, "ridge": 20.0}, metric="remembering",
-            remembers=True, label="ENCORE, norm constraint", short="ENCORE",
+            remembers=True, most_probable=2, label="ENCORE, norm constraint", short="ENCORE",
             metric_formula="(λC + λₙI + S)⁻¹", matrix_formula="I + KᵀGK",
-            note="λₙ holds ‖ΔW‖ down; its early stop of z is not performed",
+            note="λₙ holds ‖ΔW‖ down; z stops where the new object is the most probable",
             colour="#26757c", marker="d",
         ),
     )

@@ -1,4 +1,4 @@
-"""Runs the published MEMIT, EMMET and AlphaEdit (checkouts, unmodified) beside ours.
+"""Runs the published MEMIT, EMMET, AlphaEdit and ENCORE (checkouts, unmodified) beside ours.
 
 The shim of :mod:`benchmarks.published.reference`, and three things more. The codes take a block's
 output for a tuple, as it was in transformers 4: blocks are wrapped so that the module their
@@ -123,9 +123,10 @@ class MemitReference:
         targets: list[torch.Tensor] = []
         keys: dict[int, torch.Tensor] = {}
 
-        def kept_z(compute_z: Callable[..., Any], *arguments: Any) -> torch.Tensor:
-            targets.append(compute_z(*arguments).detach())
-            return targets[-1]
+        def kept_z(compute_z: Callable[..., Any], *arguments: Any) -> Any:
+            found = compute_z(*arguments)  # ENCORE's also returns lengths
+            targets.append((found[0] if isinstance(found, tuple) else found).detach())
+            return found
 
         def first_keys(compute_ks: Callable[..., Any], *arguments: Any) -> torch.Tensor:
             found: torch.Tensor = compute_ks(*arguments)
@@ -148,11 +149,18 @@ class MemitReference:
     def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
         """ΔW of each layer; the code takes its edits back when it has made them."""
         execute = getattr(self.main, f"execute_{self.package}")
-        deltas = execute(self.model, self.tokenizer, records, self.hparams)
+        found = execute(self.model, self.tokenizer, records, self.hparams)
+        deltas = found[0] if isinstance(found, tuple) else found  # ENCORE's also returns times
         return {
             _layer(name): adjusted.double() @ residual.double().T
             for name, (adjusted, residual, *_) in deltas.items()
         }
+
+    def _weight(self, layer: int) -> torch.nn.Parameter:
+        """What is edited in a block."""
+        name = self.hparams.rewrite_module_tmp.format(layer)
+        found: torch.nn.Parameter = self.model.get_parameter(f"{name}.weight")
+        return found
 
 
 class EmmetReference(MemitReference):
@@ -163,6 +171,19 @@ class EmmetReference(MemitReference):
 
     def _statistics(self, moment: torch.Tensor) -> Any:
         return moment, None  # and the keys that its objective is reported over
+
+
+class EncoreReference(EmmetReference):
+    """The published ENCORE, batch after batch: it remembers keys, and its edits stay."""
+
+    package = "encore"
+    source = "scalable-model-editing/knowledge-editing-regularization"
+
+    def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
+        changes = super()._edit(records)
+        for layer, change in changes.items():
+            self._weight(layer).data += change
+        return changes
 
 
 class AlphaEditReference(MemitReference):
@@ -189,23 +210,19 @@ class AlphaEditReference(MemitReference):
         self.remembered = torch.zeros_like(self.projectors)
 
     def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
-        name = self.hparams.rewrite_module_tmp
-        weights = {
-            layer: self.model.get_parameter(f"{name.format(layer)}.weight")
-            for layer in self.hparams.layers
-        }
-        unedited = {layer: weight.detach().clone() for layer, weight in weights.items()}
+        unedited = {layer: self._weight(layer).detach().clone() for layer in self.hparams.layers}
         _, self.remembered = self.main.apply_AlphaEdit_to_model(
             self.model, self.tokenizer, records, self.hparams,
             cache_c=self.remembered, P=self.projectors,
         )  # fmt: skip
-        return {layer: weight.detach() - unedited[layer] for layer, weight in weights.items()}
+        return {layer: self._weight(layer).detach() - old for layer, old in unedited.items()}
 
 
 REFERENCES: Mapping[str, type[MemitReference]] = {
     "memit": MemitReference,
     "emmet": EmmetReference,
     "alphaedit": AlphaEditReference,
+    "encore": EncoreReference,
 }
 
 
@@ -223,8 +240,9 @@ def _main(checkout: Path, package: str, source: str) -> Any:
     paths = types.ModuleType("util.globals")
     paths.STATS_DIR = Path("nowhere")  # type: ignore[attr-defined]
     stats = types.ModuleType("rome.layer_stats")
-    stats.layer_stats = None  # type: ignore[attr-defined]
-    sys.modules |= {"util.globals": paths, "rome.layer_stats": stats}
+    stats.layer_stats = stats.layer_stats_dynamic = None  # type: ignore[attr-defined]
+    sys.modules |= {"util.globals": paths}
+    sys.modules |= dict.fromkeys(("rome.layer_stats", "rome.layer_stats_dynamic"), stats)
     return importlib.import_module(f"{package}.{package}_main")
 
 
@@ -264,6 +282,10 @@ def _hparams(chosen: MethodFile, model: Any) -> types.SimpleNamespace:
         mom2_n_samples=0,
         mom2_dtype="float64",
         calculate_objective_value=False,
+        prob_cutoff=-target.most_probable,
+        use_gd=False,
+        sequential=True,
+        add_prev_edits=True,
         rewrite_module_tmp="transformer.h.{}.inner.block.mlp.c_proj",
         layer_module_tmp="transformer.h.{}.inner",
         mlp_module_tmp="transformer.h.{}.inner.block.mlp",

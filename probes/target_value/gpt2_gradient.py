@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probes.forward.gpt2.blocks import Block, Norm, added, affine
@@ -164,6 +164,10 @@ class LeanBlocks:
         tape.append((normed, mlp, final, said))
         return said.log_probs, said.moved
 
+    def leads(self) -> Bool[Tensor, " n"]:
+        """Where the target is the most probable token, at the last :meth:`read`, if asked first."""
+        return self._tape[-1][-1].leads()
+
     @torch.no_grad()
     def gradient(
         self, log_probs: Float[Tensor, " n"], moved: Float[Tensor, " m"]
@@ -280,6 +284,9 @@ class _Said:
         # log p − log p₀, whose mean under p is the divergence.
         self._apart = logits[n:] - total[n:, None] - reads.initial
         self.moved = (probs[n:] * self._apart).sum(-1)
+
+    def leads(self) -> Tensor:
+        return self._probs[: self._n].argmax(-1) == self._targets[:, 0]
 
     def backward(self, log_probs: Tensor, moved: Tensor) -> Tensor:
         g, n = self._probs, self._n

@@ -49,6 +49,7 @@ LARGEST = {
     "weight_decay": 1e6,
     "kl_factor": 1e6,
     "stop_below": 1e6,
+    "most_probable": 100_000,
     "clamp_norm_factor": 1e6,
 }
 
@@ -64,6 +65,8 @@ class Hyperparameters:
         clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
         kl_factor: Factor of the Kullback–Leibler divergence from the unedited model.
         stop_below: The loss, in nats, at which the optimisation stops.
+        most_probable: At how many evaluations the new object must be the most probable in every
+            prefixed context for the optimisation to stop there (ENCORE); 0 to go on regardless.
         second_moment_adjustment: Whether u is C⁻¹k̄; some forks ship False, that is C = I.
         layer: The edited layer that the file names, if any.
         context_lengths: Pairs of a length in tokens and a number of sampled prefixes.
@@ -77,6 +80,7 @@ class Hyperparameters:
     clamp_norm_factor: float = 4.0
     kl_factor: float = 0.0625
     stop_below: float = 0.05
+    most_probable: int = 0
     second_moment_adjustment: bool = True
     layer: int | None = None
     context_lengths: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))

@@ -34,10 +34,20 @@ PUBLISHED_NAMES: Mapping[str, str] = {
 }
 # Names in published files that decide nothing here: every published run takes all layers, and
 # EMMET's objective is only reported. Prompts' keys are always in MEMIT's and its followers' means.
-IDLE_NAMES = ("layer_selection", "calculate_objective_value", "nullspace_dimension")
+# ENCORE's files carry experiments along that none of them turns on.
+IDLE_NAMES = (
+    "layer_selection", "calculate_objective_value", "nullspace_dimension", "norm_control",
+    "dynamic_multiplier", "random_vector_preservation", "grad_desc_lr", "grad_desc_steps",
+    "gd_lambda", "spectral_norm", "condition_num", "calculate_norms",
+)  # fmt: skip
+# ENCORE's names that must have these values: updates by gradient descent, and no history.
+HELD_NAMES: Mapping[str, bool] = {"use_gd": False, "add_prev_edits": True}
+# ENCORE's stop of z: −n stops where the new object has led n times.
+STOP = "prob_cutoff"
 # Files without alg_name are told apart by the parameter that only one published method has.
 TELLING: Mapping[str, str] = {
     "nullspace_threshold": "alphaedit",
+    STOP: "encore",
     "emmet_lambda": "emmet",
     "mom2_update_weight": "memit",
 }
@@ -109,7 +119,7 @@ def defaults(method: str) -> MethodFile:
     row = METHODS.get(method)
     if row is None:
         raise UserError(f"there is no method {method!r}: known are {', '.join(METHODS)}")
-    target = Hyperparameters(clamp_norm_factor=row.clamp)
+    target = Hyperparameters(clamp_norm_factor=row.clamp, most_probable=row.most_probable)
     return MethodFile(method=method, parameters=dict(row.parameters), target=target)
 
 
@@ -157,11 +167,27 @@ def from_mapping(
         # AlphaEdit's files carry MEMIT's λ along, which its update does not read.
         if published in values and ours in parameters:
             parameters[ours] = as_kind(float, values[published], f"{published} in {source}")
-    names = (*PUBLISHED_NAMES, *IDLE_NAMES)
+    for name, held in HELD_NAMES.items():
+        if as_kind(bool, values.get(name, held), f"{name} in {source}") != held:
+            raise UserError(f"{source} has {name}: {not held}, which is not performed here")
+    names = (*PUBLISHED_NAMES, *IDLE_NAMES, *HELD_NAMES, STOP)
     target = of_target(values, source=source, also_known=names, defaults=chosen.target)
+    if STOP in values:
+        target = dataclasses.replace(target, most_probable=_stop(values[STOP], source))
     return dataclasses.replace(
         chosen, layers=layers_of(values, source=source), parameters=parameters, target=target
     )
+
+
+def _stop(value: Any, source: str) -> int:
+    """How often the new object must have led for z to stop; ENCORE's code takes it negated."""
+    times = -as_kind(int, value, f"{STOP} in {source}")
+    if times < 0:
+        raise UserError(
+            f"{STOP} in {source} is {value}: a stop at a mean probability is not performed; −2 "
+            "stops where the new object has been the most probable twice"
+        )
+    return int(times)
 
 
 def _method_of(values: Mapping[str, Any], source: str) -> str | None:

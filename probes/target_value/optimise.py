@@ -11,20 +11,24 @@ are one row that counts as many. Edits do not touch one another, so many are opt
 batch, each with its own state and its own stop.
 
 MEMIT's z is the same optimisation with δ in the residual stream after its last edited block.
+ENCORE leaves z where the new object has been the most probable for some evaluations (most-probable
+early stopping): what comes after makes it more probable than any fact the model was trained on.
 
 Sources: Meng et al. 2022, *Locating and Editing Factual Associations in GPT*, section 3.1 and its
-published code; Meng et al. 2023, *Mass-Editing Memory in a Transformer*, section 4.2.
+published code; Meng et al. 2023, *Mass-Editing Memory in a Transformer*, section 4.2; Gupta et al.
+2025, *Lifelong Knowledge Editing requires Better Regularization*, and its published code.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import UpperBlocks
@@ -146,6 +150,7 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
     probabilities = [0.0 for _ in requests]
     delta = torch.zeros_like(final)
     mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
+    led = torch.zeros(batch.edits, device=device, dtype=torch.int64)
     longest = chosen.clamp_norm_factor * constants.initial.to(final).norm(dim=-1)
     for evaluation in range(1, chosen.evaluations + 1):
         loss, probability = objective.evaluate(delta)
@@ -155,14 +160,17 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
             probabilities[edit] = likely
         if evaluation == chosen.evaluations:
             break
-        running = [i for i, value in enumerate(values) if not value < chosen.stop_below]
+        if chosen.most_probable:
+            led += objective.leads()
+        enough = (led >= (chosen.most_probable or math.inf)).tolist()
+        running = [i for i, v in enumerate(values) if not (v < chosen.stop_below or enough[i])]
         if not running:
             break
         gradient = objective.gradient(delta)
         if len(running) < len(values):
             keep = torch.tensor(running, device=device)
             final[active] = delta
-            active, delta, gradient = active[keep], delta[keep], gradient[keep]
+            active, delta, gradient, led = (x[keep] for x in (active, delta, gradient, led))
             mean, square = mean[keep], square[keep]
             objective = objective.keep(keep)
         mean.lerp_(gradient, 1 - BETA1)
@@ -230,6 +238,17 @@ class _Objective:
         loss = nll @ self._share + self._of_moved * moved + self._per_norm * delta.norm(dim=-1)
         return loss, torch.exp(-nll) @ self._share
 
+    def leads(self) -> Bool[Tensor, " edit"]:
+        """Whether every token of the new object is the most probable in all prefixed contexts.
+
+        At what was evaluated last. The bare prompt is left out, as ENCORE's code does; where it is
+        the only context, it is asked.
+        """
+        batch = self.batch
+        context = batch.read_row % batch.rows
+        behind = ~self._reader.leads() & ((context > 0) | (batch.rows == 2))
+        return torch.bincount(batch.read_row[behind] // batch.rows, minlength=batch.edits) == 0
+
     def gradient(self, delta: Float[Tensor, "edit d_model"]) -> Float[Tensor, "edit d_model"]:
         """The gradient of what was evaluated last, at the same δ."""
         change = self._reader.gradient(self._of_log_probs, self._of_moved)
@@ -245,6 +264,9 @@ class Reader(Protocol):
 
     def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
         """The targets' log-probabilities and each edit's Kullback–Leibler divergence."""
+
+    def leads(self) -> Bool[Tensor, " n"]:
+        """Where the target is the most probable token at the last ``change``."""
 
     def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
         """The gradient at the last ``change`` from those at what was read, once."""
@@ -299,7 +321,12 @@ class _General:
         n = len(reads.target)
         moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
         self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved
+        self._leads = logits[:n].detach().argmax(-1) == reads.target
         return self._read[0].detach(), self._read[1].detach()
+
+    def leads(self) -> Bool[Tensor, " n"]:
+        """See :class:`Reader`."""
+        return self._leads
 
     def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
         """See :class:`Reader`."""

@@ -105,6 +105,8 @@ class Hyperparameters(TypedDict):
         clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
         kl_factor: Factor of the Kullback–Leibler divergence from the unedited model.
         stop_below: The loss at which the optimisation stops, in nats.
+        most_probable: At how many evaluations the new object must be the most probable in every
+            prefixed context for the optimisation to stop there; 0 to go on regardless.
         second_moment_adjustment: Whether the direction is C⁻¹k; false means C = I.
         layer: The block a hyper-parameter file names; null if none.
         context_lengths: Lengths of the sampled prefixes in tokens, and how many of each.
@@ -118,6 +120,7 @@ class Hyperparameters(TypedDict):
     clamp_norm_factor: Positive
     kl_factor: Size
     stop_below: Size
+    most_probable: NotRequired[Count]
     second_moment_adjustment: bool
     layer: Count | None
     context_lengths: list[Annotated[list[Count], Len(2, 2), Says("a list of two whole numbers")]]

@@ -24,6 +24,11 @@ EMMET = MEMIT | {
     "update_norm_lambda": 0, "emmet_lambda": 0.1,
 }  # fmt: skip
 ALPHAEDIT = MEMIT | {"model_name": "gpt2-xl", "nullspace_threshold": 2e-2, "L2": 10}
+ENCORE = EMMET | {
+    "layers": [4, 5], "mom2_update_weight": 15000, "update_norm_lambda": 10, "prob_cutoff": -3,
+    "add_prev_edits": True, "use_gd": False, "norm_control": 0, "grad_desc_lr": 0.005,
+    "spectral_norm": 2, "calculate_norms": False,
+}  # fmt: skip
 EASY_EDIT = """
 alg_name: "MEMIT"
 model_name: "./hugging_cache/llama-7b"
@@ -46,6 +51,7 @@ def test_each_published_file_says_its_method_layers_and_parameters(tmp_path: Pat
         (MEMIT, "memit", (13, 14, 15, 16, 17), {"weight": 20_000.0}),
         (EMMET, "emmet", (17,), {"weight": 1000.0, "damping": 0.1, "ridge": 0.0}),
         (ALPHAEDIT, "alphaedit", (13, 14, 15, 16, 17), {"threshold": 0.02, "l2": 10.0}),
+        (ENCORE, "encore", (4, 5), {"weight": 15_000.0, "ridge": 10.0}),
     ):
         path = tmp_path / f"{method}.json"
         path.write_text(json.dumps(values))
@@ -54,6 +60,7 @@ def test_each_published_file_says_its_method_layers_and_parameters(tmp_path: Pat
         assert found.target.clamp_norm_factor == 0.75
         assert found.target.evaluations == 20
         assert found.target.unused == ()
+        assert found.target.most_probable == (3 if method == "encore" else 0)
 
 
 def test_easy_edits_yaml(tmp_path: Path) -> None:
@@ -81,6 +88,7 @@ def test_defaults_are_the_published_ones(method: str) -> None:
     assert found.parameters == METHODS[method].parameters
     assert found.target.clamp_norm_factor == METHODS[method].clamp
     assert found.layers == ()
+    assert found.target.most_probable == (2 if method == "encore" else 0)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,10 @@ def test_defaults_are_the_published_ones(method: str) -> None:
         (MEMIT | {"mom2_update_weight": 0}, None, "give a λ above 0"),
         (MEMIT | {"mom2_update_weight": "many"}, None, "expected float"),
         (MEMIT | {"fact_token": "last"}, None, "only subject_last"),
+        (ENCORE | {"prob_cutoff": 0.9}, None, "prob_cutoff in the file is 0.9: expected int"),
+        (ENCORE | {"prob_cutoff": 1}, None, "a stop at a mean probability is not performed"),
+        (ENCORE | {"use_gd": True}, None, "use_gd: True, which is not performed"),
+        (ENCORE | {"add_prev_edits": False}, None, "add_prev_edits: False, which is not"),
         ({"alg_name": "FT"}, None, "is for 'FT': known are rome"),
         ({"layers": [3, 4]}, "rome", "edits one layer, not 3, 4"),
         ({}, "mend", "there is no method 'mend'"),

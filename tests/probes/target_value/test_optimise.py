@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import transformers
@@ -71,13 +73,14 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=Fals
     v_u = initial[0]
     delta = torch.zeros_like(v_u, requires_grad=True)
     adam = torch.optim.Adam([delta], lr=chosen.learning_rate)
-    losses = []
+    losses, led = [], 0
     for evaluation in range(chosen.evaluations):
-        each = []
+        each, leads = [], []
         for ids, place, wanted in rows[:-1]:  # noqa: B007 - the hook reads it
             logits = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
             picked = [logits[len(ids) - len(wanted) + j, t] for j, t in enumerate(wanted)]
             each.append(-sum(picked) / len(wanted))
+            leads.append(logits[-len(wanted) :].argmax(-1).tolist() == wanted)
         place = rows[-1][1]
         now = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, place], -1)
         kl = torch.nn.functional.kl_div(held, now, log_target=True, reduction="sum")
@@ -87,6 +90,9 @@ def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=Fals
             + chosen.weight_decay * delta.norm() / v_u.norm() ** 2
         )
         losses.append(float(loss.detach()))
+        led += all(leads[1:] or leads)  # the bare prompt apart
+        if chosen.most_probable and led >= chosen.most_probable:
+            break
         if loss < chosen.stop_below or evaluation == chosen.evaluations - 1:
             break
         adam.zero_grad()
@@ -170,6 +176,36 @@ def test_edits_stop_on_their_own(tiny_model):
     for value in optimise(model, EDITS, PREFIXES, 1, at_once):
         assert value.steps == 0
         assert torch.equal(value.value, value.initial)
+
+
+# At the end of their prompts, where δ speaks for itself; the last one's object has no such place.
+LEADING = [
+    request("Apple", "They read that {}", target_new="Paris"),
+    request("The Space Needle", "I think you should read {}", target_new="French"),
+    request("Apple", "{} was founded by", target_new="Paris on the Seine"),
+]
+
+
+@pytest.mark.parametrize(("layer", "prefixes"), [(0, PREFIXES), (1, PREFIXES), (0, [])])
+@pytest.mark.parametrize("engine", ["general", "auto"])
+def test_stops_where_the_new_object_has_led(tiny_dir, tiny_model, layer, prefixes, engine):
+    """ENCORE's stop, each edit on its own: after the first evaluation at which it led, or third."""
+    model = tiny_model("gpt2")
+    free = dataclasses.replace(SETTINGS, evaluations=12, stop_below=0)
+    steps = {}
+    for times in (1, 3):
+        chosen = dataclasses.replace(free, most_probable=times)
+        found = optimise(model, LEADING, prefixes, layer, chosen, engine=engine, in_stream=True)
+        steps[times] = [each.steps for each in found]
+        for edit, ours in zip(LEADING, found, strict=True):
+            _, delta, losses = naive(
+                tiny_dir("gpt2"), model.tokenizer, edit, prefixes, layer, chosen, in_stream=True
+            )
+            assert ours.steps == len(losses) - 1
+            assert torch.cosine_similarity(ours.delta.float(), delta, dim=0) > 0.9999
+    assert [three - one for one, three in zip(*steps.values(), strict=True)] == [2, 2, 0]
+    assert steps[1][2] == 11
+    assert all(3 <= each <= 8 for each in steps[1][:2])
 
 
 def test_clamp(tiny_model):
