@@ -34,11 +34,13 @@ PUBLISHED_NAMES: Mapping[str, str] = {
 }
 # Names in published files that decide nothing here: every published run takes all layers, and
 # EMMET's objective is only reported. Prompts' keys are always in MEMIT's and its followers' means.
-# ENCORE's files carry experiments along that none of them turns on.
+# ENCORE's files carry experiments along that none of them turns on, and PMET's what its own
+# optimisation needs, which is not performed.
 IDLE_NAMES = (
     "layer_selection", "calculate_objective_value", "nullspace_dimension", "norm_control",
     "dynamic_multiplier", "random_vector_preservation", "grad_desc_lr", "grad_desc_steps",
-    "gd_lambda", "spectral_norm", "condition_num", "calculate_norms",
+    "gd_lambda", "spectral_norm", "condition_num", "calculate_norms", "rewrite_module_tmps",
+    "nll_loss_factor",
 )  # fmt: skip
 # ENCORE's names that must have these values: updates by gradient descent, and no history.
 HELD_NAMES: Mapping[str, bool] = {"use_gd": False, "add_prev_edits": True}
@@ -48,6 +50,7 @@ STOP = "prob_cutoff"
 TELLING: Mapping[str, str] = {
     "nullspace_threshold": "alphaedit",
     STOP: "encore",
+    "nll_loss_factor": "pmet",
     "emmet_lambda": "emmet",
     "mom2_update_weight": "memit",
 }

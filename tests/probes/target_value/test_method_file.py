@@ -29,6 +29,10 @@ ENCORE = EMMET | {
     "add_prev_edits": True, "use_gd": False, "norm_control": 0, "grad_desc_lr": 0.005,
     "spectral_norm": 2, "calculate_norms": False,
 }  # fmt: skip
+PMET = MEMIT | {
+    "layers": [3, 4], "mom2_update_weight": 6000, "nll_loss_factor": 1,
+    "rewrite_module_tmps": ["transformer.h.{}.mlp.fc_out"],
+}  # fmt: skip
 EASY_EDIT = """
 alg_name: "MEMIT"
 model_name: "./hugging_cache/llama-7b"
@@ -51,6 +55,7 @@ def test_each_published_file_says_its_method_layers_and_parameters(tmp_path: Pat
         (MEMIT, "memit", (13, 14, 15, 16, 17), {"weight": 20_000.0}),
         (EMMET, "emmet", (17,), {"weight": 1000.0, "damping": 0.1, "ridge": 0.0}),
         (ALPHAEDIT, "alphaedit", (13, 14, 15, 16, 17), {"threshold": 0.02, "l2": 10.0}),
+        (PMET, "pmet", (3, 4), {"weight": 6_000.0}),
         (ENCORE, "encore", (4, 5), {"weight": 15_000.0, "ridge": 10.0}),
     ):
         path = tmp_path / f"{method}.json"
