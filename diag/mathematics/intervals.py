@@ -1,11 +1,15 @@
 """How far ρ moves with the draw of the contexts: a bootstrap over the prefixed ones.
 
 The bare prompt is no draw, so it keeps its weight. ρ depends on the keys only through their Gram
-matrix in the C⁻¹ metric, so a draw costs a product with a small matrix.
+matrix in the C⁻¹ metric, and on that linearly above and below the fraction bar: all draws of many
+edits are two products of matrices.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -63,12 +67,14 @@ def ratio_intervals(
     Returns:
         Low and high end.
     """
-    weights = draws_of_contexts(gram.shape[-1], draws=draws, seed=seed)
-    mean_with_bare = gram[:, 0] @ weights.T
-    mean_with_mean = ((weights @ gram) * weights).sum(-1)
+    n_ctx = gram.shape[-1]
+    i, j = torch.triu_indices(n_ctx, n_ctx)
+    mean_with_bare = gram[:, 0] @ draws_of_contexts(n_ctx, draws=draws, seed=seed).T
+    mean_with_mean = gram[:, i, j] @ draws_of_pairs(n_ctx, draws=draws, seed=seed).T
     tail = (1 - level) / 2
-    ends = torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    return torch.quantile(mean_with_bare / mean_with_mean, ends, dim=-1).T
+    # NumPy selects the two ends, where PyTorch sorts all draws.
+    ends = np.quantile((mean_with_bare / mean_with_mean).numpy(), (tail, 1 - tail), axis=-1)
+    return torch.from_numpy(ends).T
 
 
 def growth(keys: Float[Tensor, "m n_ctx d_mlp"], moment: SecondMoment, *, seed: int = 0) -> float:
@@ -111,3 +117,20 @@ def draws_of_contexts(
     weights[:, 0] = 1.0
     weights[:, 1:].scatter_add_(1, drawn, torch.ones(draws, n, dtype=torch.float64))
     return weights / n_ctx
+
+
+@lru_cache(maxsize=4)
+def draws_of_pairs(n_ctx: int, *, draws: int = DRAWS, seed: int = 0) -> Float[Tensor, "draw pair"]:
+    """What each pair of contexts i ≤ j weighs in a quadratic form: 2wᵢwⱼ, and wᵢ² for i = j.
+
+    Args:
+        n_ctx: As of :func:`draws_of_contexts`.
+        draws: Resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        Weights in the order of :func:`torch.triu_indices`; one tensor for all who ask.
+    """
+    weights = draws_of_contexts(n_ctx, draws=draws, seed=seed)
+    i, j = torch.triu_indices(n_ctx, n_ctx)
+    return weights[:, i] * weights[:, j] * torch.where(i == j, 1.0, 2.0).to(weights)

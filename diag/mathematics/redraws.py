@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.mathematics.intervals import draws_of_contexts
+from diag.mathematics.intervals import draws_of_pairs
 from probes.second_moment.moment import SecondMoment
 
 # χ² with 32 degrees of freedom falls below an eighth of its mean with probability under 5e-9
@@ -44,14 +44,6 @@ class Redraws:
     moment: SecondMoment
     n_contexts: int
     seed: int = 0
-
-    @cached_property
-    def _weights(self) -> Float[Tensor, "draw pair"]:
-        """What each pair of contexts i ≤ j weighs in a quadratic form: 2wᵢwⱼ, and wᵢ² for i = j."""
-        i, j = torch.triu_indices(self.n_contexts, self.n_contexts)
-        weights = draws_of_contexts(self.n_contexts, seed=self.seed)
-        twice = torch.where(i == j, 1.0, 2.0).to(torch.float64)
-        return weights[:, i] * weights[:, j] * twice
 
     @cached_property
     def _projections(self) -> Float[Tensor, "projection d_mlp"]:
@@ -93,6 +85,7 @@ class Redraws:
         form = (linear[:, :, None] + linear[:, None]) / 2
         form += least[:, None, None] * (length[:, None, None] - apart)
         i, j = torch.triu_indices(self.n_contexts, self.n_contexts)
-        below = (self._weights @ form[:, i, j].T <= 0).sum(0)
+        weights = draws_of_pairs(self.n_contexts, seed=self.seed)
+        below = (weights @ form[:, i, j].T <= 0).sum(0)
         # The interval's end lies at or above the draw of this rank.
-        return (below <= int((1 - level) / 2 * (len(self._weights) - 1))).tolist()
+        return (below <= int((1 - level) / 2 * (len(weights) - 1))).tolist()

@@ -201,4 +201,4 @@ def _length(of: Forecast, preferred: bool) -> tuple[float, bool]:
 
 
 def _values(curve: Tensor | None) -> list[float]:
-    return [] if curve is None else [float(value) for value in curve]
+    return [] if curve is None else curve.tolist()

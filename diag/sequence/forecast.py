@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -45,25 +46,58 @@ class Forecast:
 
     Attributes:
         plan: The edits and what makes them.
+        stream: The residual stream of the edited layer.
         steps: w of each edit, ``[m, d_mlp]``; for an editor of one fact u/D.
         residuals: Expected ‖v* − v‖ of each, or ‖z − h‖, ``[m]``.
-        alone: Damage bound of each by itself.
-        grounds: What the verdict on each by itself rests on.
-        verdicts: On each by itself.
+        bounds: The longest it can be where the edit is made by itself, ``[m]``.
+        shares: The share of that which is expected, ``[m]``.
         curve: Expected damage along the list.
         low: With every δ shorter; ``None`` where no interval was asked for.
         high: With every δ as long as it can be.
     """
 
     plan: Plan
+    stream: Stream
     steps: Float[Tensor, "m d_mlp"]
     residuals: Float[Tensor, " m"]
-    alone: Curve
-    grounds: tuple[Grounds, ...]
-    verdicts: tuple[Verdict, ...]
+    bounds: Float[Tensor, " m"]
+    shares: Float[Tensor, " m"]
     curve: Curve
     low: Curve | None = None
     high: Curve | None = None
+
+    @cached_property
+    def alone(self) -> Curve:
+        """Damage bound of each edit by itself, as ``diag.screen`` has it."""
+        changes = self.stream.alone(self.plan.alone, self.bounds)
+        return Curve(None, None) if changes is None else _checked(changes)
+
+    @cached_property
+    def grounds(self) -> tuple[Grounds, ...]:
+        """What the verdict on each edit by itself rests on."""
+        none, rho = [None] * len(self.plan.chosen), self.plan.listed.rho.tolist()
+        corpus, first = self.alone.corpus, self.alone.first_tokens
+        short_by = margin(self.stream.moment.is_foreign)
+        each = zip(
+            [rho[i] for i in self.plan.chosen],
+            none if corpus is None else corpus.tolist(),
+            none if first is None else first.tolist(),
+            self.shares.tolist(),
+            strict=True,
+        )
+        return tuple(
+            Grounds(rho, relative, first, short_by, share) for rho, relative, first, share in each
+        )
+
+    @cached_property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdict on each edit by itself."""
+        plan, verdicts = self.plan, []
+        drawn = None if plan.listed.intervals is None else plan.listed.intervals.tolist()
+        for i, own in zip(plan.chosen, self.grounds, strict=True):
+            method = plan.instead.get(i, plan.geometry).method
+            verdicts.append(verdict_with(method, own, _interval(drawn and drawn[i], method)))
+        return tuple(verdicts)
 
 
 def forecast(
@@ -86,7 +120,6 @@ def forecast(
     prior = _prior(plan, stream)
     typical = Optimiser(optimiser.clamp, STEP_REACH.value * optimiser.reach)
     bounds, shares = lengths(Optimiser(optimiser.clamp, typical.reach), prior.values, prior.apart)
-    alone = _alone(plan.alone, bounds, stream)
     residuals, curve = _followed(prior, stream, typical, plan.batch)
     low = high = None
     if interval:
@@ -94,10 +127,7 @@ def forecast(
         short = Optimiser(part * typical.clamp, part * typical.reach)
         _, low = _followed(prior, stream, short, plan.batch)
         _, high = _followed(prior, stream, optimiser, plan.batch)
-    grounds = _grounds(plan, alone, shares, margin(stream.moment.is_foreign))
-    return Forecast(
-        plan, prior.steps, residuals, alone, grounds, _verdicts(plan, grounds), curve, low, high
-    )
+    return Forecast(plan, stream, prior.steps, residuals, bounds, shares, curve, low, high)
 
 
 def _prior(plan: Plan, stream: Stream) -> Prior:
@@ -121,12 +151,6 @@ def _prior(plan: Plan, stream: Stream) -> Prior:
         values=values.norm(dim=1),
         apart=(values - plan.rows(listed.values, "subtract")).norm(dim=1),
     )
-
-
-def _alone(steps: Tensor, bounds: Tensor, stream: Stream) -> Curve:
-    """The bound of each edit by itself, as ``diag.screen`` has it."""
-    changes = stream.alone(steps, bounds)
-    return Curve(None, None) if changes is None else _checked(changes)
 
 
 def _followed(
@@ -158,34 +182,12 @@ def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
     return Curve(corpus, None if bool(first.isnan().any()) else first)
 
 
-def _grounds(plan: Plan, alone: Curve, shares: Tensor, short_by: float) -> tuple[Grounds, ...]:
-    none, rho = [None] * len(plan.chosen), plan.listed.rho.tolist()
-    each = zip(
-        [rho[i] for i in plan.chosen],
-        none if alone.corpus is None else alone.corpus.tolist(),
-        none if alone.first_tokens is None else alone.first_tokens.tolist(),
-        shares.tolist(),
-        strict=True,
-    )
-    return tuple(
-        Grounds(rho, relative, first, short_by, share) for rho, relative, first, share in each
-    )
-
-
-def _verdicts(plan: Plan, grounds: Sequence[Grounds]) -> tuple[Verdict, ...]:
-    drawn, verdicts = plan.listed.intervals, []
-    for i, own in zip(plan.chosen, grounds, strict=True):
-        method = plan.instead.get(i, plan.geometry).method
-        verdicts.append(verdict_with(method, own, _interval(drawn, i, method)))
-    return tuple(verdicts)
-
-
-def _interval(drawn: Tensor | None, i: int, method: Method) -> Interval | None:
+def _interval(drawn: Sequence[float] | None, method: Method) -> Interval | None:
     if method.in_stream:  # no published method of these is judged by ρ, or by its draws
         return 1.0, 1.0
     if drawn is None:
         return None
-    low, high = drawn[i].tolist()
+    low, high = drawn
     return low, high
 
 
@@ -201,4 +203,5 @@ def reached(damage: Sequence[float] | Tensor | None, limit: float) -> int | None
     """
     if damage is None:
         return None
-    return next((i for i, value in enumerate(damage, 1) if float(value) >= limit), None)
+    (at,) = torch.as_tensor(damage, dtype=torch.float64).ge(limit).nonzero(as_tuple=True)
+    return int(at[0]) + 1 if len(at) else None

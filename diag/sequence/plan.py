@@ -66,6 +66,8 @@ class Plan:
             One row for each edit that is made.
         """
         rows = of[getattr(self.geometry.method, role)][self._at]
+        if self.instead:
+            rows = rows.clone()
         for row, i in enumerate(self.chosen):
             if i in self.instead:
                 rows[row] = of[getattr(self.instead[i].method, role)][i]
@@ -97,5 +99,7 @@ class Plan:
         return found
 
     @property
-    def _at(self) -> Tensor:
+    def _at(self) -> Tensor | slice:
+        if len(self.chosen) == len(self.listed):
+            return slice(None)
         return torch.tensor(self.chosen, dtype=torch.long)

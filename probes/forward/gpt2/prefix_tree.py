@@ -71,23 +71,26 @@ def _tree(texts: Sequence[TokenIds], rows: list[int]) -> Tree:
     """Merges the beginnings of sequences in lexicographic order."""
     ids: list[int] = []
     depth: list[int] = []
-    parent: list[int] = []
+    after: list[int] = []  # where the nodes that come after a node end, with it the first of them
     last: list[int] = []
     before: TokenIds = ()
     path: list[int] = []
     for text in texts:
-        path = path[: _common(text, before)]
-        for position in range(len(path), len(text)):
-            parent.append(path[-1] if path else -1)
+        shared = _common(text, before)
+        for node in path[shared:]:
+            after[node] = len(ids)
+        del path[shared:]
+        for position in range(shared, len(text)):
             path.append(len(ids))
             ids.append(text[position])
             depth.append(position)
+            after.append(0)
         last.append(path[-1])
         before = text
-    sees = torch.eye(len(ids), dtype=torch.bool)
-    for node, above in enumerate(parent):
-        if above >= 0:
-            sees[node] |= sees[above]
+    for node in path:
+        after[node] = len(ids)
+    nodes = torch.arange(len(ids))
+    sees = (nodes[:, None] >= nodes) & (nodes[:, None] < torch.tensor(after))
     return Tree(rows, torch.tensor(ids), torch.tensor(depth), sees, torch.tensor(last))
 
 
