@@ -144,12 +144,17 @@ def _prior(plan: Plan, stream: Stream) -> Prior:
             apart=nothing,
         )
     values = plan.bare(listed.values)
+    # δ is as long as ‖v_u‖ allows; from a consistent target it alone is left.
+    apart_keys, apart = (
+        torch.zeros_like(bare) if plan.consistent else bare - plan.rows(of, "subtract")
+        for bare, of in ((keys, listed.keys), (values, listed.values))
+    )
     return Prior(
         steps=plan.steps,
         keys=keys,
-        apart_keys=keys - plan.rows(listed.keys, "subtract"),
+        apart_keys=apart_keys,
         values=values.norm(dim=1),
-        apart=(values - plan.rows(listed.values, "subtract")).norm(dim=1),
+        apart=apart.norm(dim=1),
     )
 
 

@@ -83,6 +83,7 @@ def look(
     optimiser: Optimiser,
     *,
     batch: int = 1,
+    consistent: bool = False,
 ) -> Outlook:
     """Forecasts a list with a method and its kin, and takes the chosen one apart.
 
@@ -93,6 +94,7 @@ def look(
         stream: The residual stream of the edited layer, with its second moment.
         optimiser: How long a δ can be.
         batch: How many edits are made together.
+        consistent: Whether δ is added to the value that a method subtracts.
 
     Returns:
         The outlook.
@@ -100,7 +102,11 @@ def look(
     Raises:
         UserError: If the method cannot make a batch of the list.
     """
-    editors = _forecasts(listed, kin, method, stream, optimiser, batch)
+    plans = {
+        name: Plan.all_by(listed, geometry, batch, consistent=consistent)
+        for name, geometry in kin.items()
+    }
+    editors = _forecasts(plans, method, stream, optimiser)
     chosen = editors[method]
     plan = chosen.plan
     dangerous = tuple(i for i, of in enumerate(chosen.verdicts) if of in DANGEROUS)
@@ -131,17 +137,11 @@ def look(
 
 
 def _forecasts(
-    listed: Listed,
-    kin: Mapping[str, Geometry],
-    method: str,
-    stream: Stream,
-    optimiser: Optimiser,
-    batch: int,
+    plans: Mapping[str, Plan], method: str, stream: Stream, optimiser: Optimiser
 ) -> dict[str, Forecast]:
     """The forecast of every method that can make the list, with an interval for the chosen one."""
     forecasts = {}
-    for name, geometry in kin.items():
-        plan = Plan.all_by(listed, geometry, batch)
+    for name, plan in plans.items():
         try:
             forecasts[name] = _forecast(plan, stream, optimiser, interval=name == method)
         except UserError:

@@ -30,6 +30,7 @@ class Plan:
         batch: How many are made together.
         instead: Other methods by the place of the edit in the list, where every edit is solved by
             itself.
+        consistent: Whether δ is added to the value that is subtracted, whatever it is then.
     """
 
     listed: Listed
@@ -37,11 +38,15 @@ class Plan:
     geometry: Geometry
     batch: int = 1
     instead: Mapping[int, Geometry] = field(default_factory=dict)
+    consistent: bool = False
 
     @classmethod
-    def all_by(cls, listed: Listed, geometry: Geometry, batch: int = 1) -> Plan:
+    def all_by(
+        cls, listed: Listed, geometry: Geometry, batch: int = 1, *, consistent: bool = False
+    ) -> Plan:
         """Every edit of a list by one method."""
-        return cls(listed, tuple(range(len(listed))), geometry, batch)
+        chosen = tuple(range(len(listed)))
+        return cls(listed, chosen, geometry, batch, consistent=consistent)
 
     def without(self, left_out: Collection[int]) -> Plan:
         """The plan without some edits of the list; batches close up."""

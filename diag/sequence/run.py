@@ -279,6 +279,7 @@ def foresee(
         workplace.streams[layer],
         optimiser,
         batch=asked.batch,
+        consistent=workplace.consistent,
     )
 
 

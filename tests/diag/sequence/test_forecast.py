@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,31 @@ def test_another_draw_of_the_contexts_takes_back_a_safe_of_rome_alone(
         for name, editor in found.items()
     }
     assert taken_back == {"rome": 3, "c_rome": 0, "p_rome": 0}
+
+
+def test_a_consistent_target_leaves_delta_alone(file: Path, workplace_of: Workplaces) -> None:
+    published = workplace_of("c_rome", clamp_norm_factor=0.2)
+    consistent = dataclasses.replace(published, consistent=True)
+    asked_for = asked(file, method="c_rome")
+    with_distance, without = (foresee(asked_for, place) for place in (published, consistent))
+    values = without.listed.values
+    longest = 0.2 * values["bare"].norm(dim=1)
+    apart = (values["bare"] - values["mean"]).norm(dim=1)
+    torch.testing.assert_close(without.chosen.bounds, longest)
+    torch.testing.assert_close(with_distance.chosen.bounds, longest + apart)
+    assert bool((apart > 0).all())
+    # Each δ adds to what is there; what earlier edits wrote at its key is not taken back.
+    alone, curve = without.chosen.alone.corpus, without.chosen.curve.corpus
+    assert alone is not None and curve is not None and curve[0] == pytest.approx(alone[0])
+    residuals = without.chosen.residuals
+    w, moment = without.chosen.steps, published.moments[LAYER].moment
+    squares = ((w @ moment) * w).sum(1) * residuals.square()
+    unit = published.streams[LAYER].unit
+    torch.testing.assert_close(curve * unit, squares.cumsum(0).sqrt())
+    # Methods that subtract the bare value are what they were.
+    for name in ("rome", "p_rome"):
+        same = (of.editors[name].residuals for of in (with_distance, without))
+        torch.testing.assert_close(*same)
 
 
 def test_plans_take_each_methods_own_keys(listed: Listed, workplace_of: Workplaces) -> None:
