@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diag.judgement.verdict import VERDICTS
-from diag.screen.by_method import column
+from diag.screen.table import column
 from diag.sweep.document import blocks
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 

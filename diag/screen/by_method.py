@@ -17,16 +17,9 @@ from diag.mathematics.damage import Optimiser, lengths
 from diag.mathematics.metrics import Geometry, combined
 from diag.mathematics.steps import steps
 from diag.mathematics.stream import Stream
+from diag.screen.table import NUMBERS, column
 from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.methods import Method
-
-# What the table has of each method, in columns named ``bare_c_rome`` and so on.
-NUMBERS = ("relative_bound", "relative_bound_first_tokens", "expected_share", "bare", "prefixed")
-
-
-def column(figure: str, method: str) -> str:
-    """The table's column of a method's figure; the published editor's verdict has its own name."""
-    return figure if (figure, method) == ("verdict", PUBLISHED) else f"{figure}_{method}"
 
 
 def numbers(

@@ -12,12 +12,11 @@ import pyarrow as pa
 from diag.judgement import limits
 from diag.screen import document, scan
 from diag.screen.across import groups
-from diag.screen.by_method import column
 from diag.screen.result import Screening
 from diag.screen.scan import Scan
 from diag.screen.shard import Measured, Screener, shard_size
 from diag.screen.summary import sum_up
-from diag.screen.table import Parts, with_methods
+from diag.screen.table import Parts, column, with_methods
 from probes.model.loaded import describe
 from probes.ranks import Ranks
 from probes.request import cases, records

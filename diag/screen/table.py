@@ -16,10 +16,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from diag.screen.by_method import NUMBERS, column
 from rome_diagnosis import envelope, files, journal
+from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
 
+# What the table has of each method, in columns named ``bare_c_rome`` and so on.
+NUMBERS = ("relative_bound", "relative_bound_first_tokens", "expected_share", "bare", "prefixed")
 FLOATS = (
     "d_rome", "d_c_rome", "d_p_rome", "rho", "length_ratio", "whitened_cosine", "bound_rome",
     "bound_c_rome", "relative_bound_rome", "relative_bound_first_tokens_rome",
@@ -39,6 +41,11 @@ COLUMNS = pa.schema(
         ("error", pa.string()),
     ]
 )
+
+
+def column(figure: str, method: str) -> str:
+    """The table's column of a method's figure; the published editor's verdict has its own name."""
+    return figure if (figure, method) == ("verdict", PUBLISHED) else f"{figure}_{method}"
 
 
 def with_methods(methods: Iterable[str], *, layer: bool) -> pa.Schema:

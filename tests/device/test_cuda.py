@@ -39,9 +39,9 @@ PRETEND = pytest.mark.skipif(not IS_THERE, reason="there is a real device")
 APPLE: dict[str, Any] = {"subject": "Apple", "prompt": "{} was founded by"}
 PREFIXES = ("The weather was fine. ", "They walked to the river. ", "I think so. ")
 GIVEN: dict[str, Any] = {"prefixes": PREFIXES, "quiet": True}
-FACTS = Facts("few", tuple(fact(one) for one in bundled.facts()[:10]))
-FEW: dict[str, Any] = {"texts": bundled.texts()[:3], "facts": FACTS, "generated_tokens": 5}
-SHORT = Hyperparameters(evaluations=6, learning_rate=0.1)
+FACTS = Facts("few", tuple(fact(one) for one in bundled.facts()[:4]))
+FEW: dict[str, Any] = {"texts": bundled.texts()[:2], "facts": FACTS, "generated_tokens": 3}
+SHORT = Hyperparameters(evaluations=4, learning_rate=0.1)
 # Of the document, not of the model: what differs between any two runs.
 OWN = {"created", "command", "device", "seconds", "versions", "file", "table", "path", "origin"}
 # float32 sums in another order, divided by a denominator that is a small difference of them.
@@ -240,6 +240,9 @@ def test_a_batch(devices: Devices) -> None:
 
 @pytest.mark.parametrize("method", ["rome", "memit", "alphaedit"])
 def test_a_sequence(devices: Devices, method: str) -> None:
+    if devices.within is pretend_device and method != "rome":
+        pytest.skip("a second example, of what a batch and ROME's list do on the pretended device")
+
     def made(model: LoadedModel) -> Any:
         return rd.sequence(cases(4), method=method, perform=True, hyperparameters=SHORT,
                            model=model, **GIVEN, **FEW)  # fmt: skip
@@ -290,8 +293,8 @@ def test_hard_cases(devices: Devices, tmp_path: Path) -> None:
 
 
 def test_a_first_token_probe(devices: Devices, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probes.first_token.run.TEXTS", 12)
-    one, other = devices.both(lambda model: rd.probe(n_subjects=6, pairs=1, model=model, **GIVEN))
+    monkeypatch.setattr("probes.first_token.run.TEXTS", 4)
+    one, other = devices.both(lambda model: rd.probe(n_subjects=3, pairs=1, model=model, **GIVEN))
     compare(one.document["attribution"]["shapley"], other.document["attribution"]["shapley"],
             10 * KEYS)  # fmt: skip
 

@@ -17,7 +17,7 @@ from rome_diagnosis.__main__ import main as by_name
 from rome_diagnosis.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"torch", "transformers", "transformer_lens", "pandas", "pyarrow", "sklearn", "rich"}
+HEAVY = {"torch", "transformers", "transformer_lens", "numpy", "pandas", "pyarrow", "rich"}
 
 
 def parser() -> command.Parser:

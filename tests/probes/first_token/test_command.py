@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,18 +39,17 @@ def test_the_document_holds_together(
     words = ["--subjects", subjects, "--any-subject", "--layer", "2"]
     words += ["--second-moment", "identity"]
     words += [f"--prefix={prefix}" for prefix in probing.PREFIXES]
-    assert first_token.main([*words, "--json", str(tmp_path / "one.json")]) == 0
+    saved, page = tmp_path / "one.json", tmp_path / "one.html"
+    assert first_token.main([*words, "--json", str(saved), "--html", str(page)]) == 0
     text = capsys.readouterr().out
-    page = tmp_path / "two.html"
-    saving = ["--json", str(tmp_path / "two.json"), "--html", str(page)]
-    assert first_token.main([*words, "--quiet", *saving]) == 0
-    assert capsys.readouterr().out == ""
-    document, again = (
-        json.loads((tmp_path / f"{file}.json").read_text(encoding="utf-8"))
-        for file in ("one", "two")
-    )
-    assert document.pop("created") <= again.pop("created")
-    assert document == again
+    document = json.loads(saved.read_text(encoding="utf-8"))
+    if name == "gpt2":
+        repeated = ["--quiet", "--json", str(tmp_path / "two.json")]
+        assert first_token.main([*words, *repeated]) == 0
+        assert capsys.readouterr().out == ""
+        again = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
+        assert document["created"] <= again["created"]
+        assert document | {"created": ""} == again | {"created": ""}
     assert document["schema"] == "probes.first_token/1"
     assert [block["layer"] for block in document["layers"]] == list(range(model.n_layers))
     assert [block["whitened"] for block in document["layers"]] == [False, False, True, False]
@@ -73,9 +70,8 @@ def test_the_document_holds_together(
     assert document["command"].startswith("python -m probes.first_token")
     assert "Attribution" in text
     assert len(document["projections"]["keys"]["points"]) == 2 * document["subjects"]["n"]
-    saved = json.loads((tmp_path / "two.json").read_text(encoding="utf-8"))
-    assert page.read_text(encoding="utf-8") == render(saved)
-    result = run.FirstTokenProbes(saved, ())
+    assert page.read_text(encoding="utf-8") == render(document)
+    result = run.FirstTokenProbes(document, ())
     frame = result.to_pandas()
     assert frame[list(found["shapley"])].sum(axis=1).tolist() == pytest.approx(
         frame["delta"].tolist(), abs=1e-6
@@ -85,19 +81,7 @@ def test_the_document_holds_together(
     assert "principal component" in result.plot_directions("pca")._repr_html_()
 
 
-def test_help_is_light_and_mistakes_are_the_users(
-    tmp_path: Path, tiny_model: Callable[[str], LoadedModel]
-) -> None:
-    script = (
-        "import sys; from probes.first_token.command import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: assert stop.code == 0\n"
-        "heavy = {'torch', 'transformers', 'transformer_lens', 'sklearn', 'rich', 'numpy'}\n"
-        "assert not heavy & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--n-subjects" in done.stdout
+def test_mistakes_are_the_users(tmp_path: Path, tiny_model: Callable[[str], LoadedModel]) -> None:
     with pytest.raises(UserError, match="cannot read the subjects"):
         first_token.main(["--subjects", str(tmp_path / "absent.txt")])
     with pytest.raises(UserError, match="no directory"):
