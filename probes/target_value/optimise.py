@@ -317,7 +317,8 @@ class _General:
             position_ids=batch.position_ids,
             past=batch.past,
         )
-        log_probs = torch.log_softmax(self._upper.head(final).to(batch.weight), dim=-1)
+        logits = self._upper.head(final)
+        log_probs = torch.log_softmax(logits.to(batch.weight), dim=-1)
         n = len(reads.target)
         moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
         self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved
