@@ -1,0 +1,106 @@
+"""Peak memory of every command on any model, beside what its weights and C take.
+
+    python -m benchmarks.memory --model DIR --edits EDITS.json
+
+Each command runs in a process of its own. What the libraries take before any model is loaded is
+measured the same way and subtracted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from probes.setup import load_model
+
+LIMIT = 1.3  # of the weights, beside C
+LIBRARIES = "import torch, transformers, scipy.stats, transformer_lens.model_bridge as _"
+TOKENS = "2048"
+
+
+def commands(model: str, layer: int, edits: Path, folder: Path) -> Mapping[str, Sequence[str]]:
+    """What is run, by name; the first one estimates the C that the others read."""
+    moment = str(folder / "c.safetensors")
+    site = ["--model", model, "--layer", str(layer), "--second-moment", moment]
+    one = ["--subject", "Vienna", "--prompt", "{} is a city in", "--target-new", "Peru"]
+    listed = [str(edits), *site]
+    return {
+        "diag.covariance": [
+            "--model", model, "--layer", str(layer), "--max-tokens", TOKENS, "-o", moment,
+        ],
+        "diag.keys": ["--subject", "Vienna", *site],
+        "diag.screen": [*listed, "-o", str(folder / "screened.parquet")],
+        "diag.batch": [*listed, "--method", "memit"],
+        "diag.sequence": listed,
+        "diag.verify": [*one, *site],
+        "diag.apply": [*one, *site, "--output", str(folder / "edited")],
+        "probes.first_token": ["--model", model, "--layer", str(layer)],
+    }  # fmt: skip
+
+
+def peak(arguments: Sequence[str]) -> float:
+    """Largest resident memory of Python running something, in bytes.
+
+    Args:
+        arguments: What follows ``python`` on the command line.
+
+    Returns:
+        The peak, of that process alone: a helper between the two asks for its only child's.
+    """
+    asked = (
+        "import resource, subprocess, sys; p = subprocess.run(sys.argv[1:], stdout=-3, stderr=-3)"
+    )
+    told = "print(p.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    run = [sys.executable, "-c", f"{asked}; {told}", sys.executable, *arguments]
+    code, kilobytes = subprocess.run(run, capture_output=True, text=True).stdout.split()
+    assert code == "0", f"python {' '.join(arguments)} failed"
+    return float(kilobytes) * 1024
+
+
+def main() -> int:
+    """Runs every command once and prints a line for each.
+
+    Returns:
+        0, or 1 if one takes more than the limit.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--layer", type=int)
+    parser.add_argument("--edits", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", help="these commands, after the first")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    loaded = load_model(args.model)
+    layer = loaded.default_layer() if args.layer is None else args.layer
+    weights = sum(p.numel() * p.element_size() for p in set(loaded.bridge.parameters()))
+    moment = int(loaded.config.d_mlp) ** 2 * 8
+    allowed = LIMIT * weights + moment
+    del loaded
+    libraries = peak(["-c", LIBRARIES])
+    print(f"weights {weights / 1e9:.2f} GB, C {moment / 1e9:.3f}, libraries {libraries / 1e9:.2f}")
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        for command, options in commands(args.model, layer, args.edits, Path(name)).items():
+            if args.only and command not in ("diag.covariance", *args.only):
+                continue
+            taken = peak(["-m", command, *options]) - libraries
+            share = (taken - moment) / weights
+            found[command] = {"bytes": taken, "of_weights": share}
+            print(
+                f"{command:20} {taken / 1e9:6.2f} GB, {share:5.2f} × weights, beside C", flush=True
+            )
+    if args.json:
+        result = {"weights": weights, "second_moment": moment, "libraries": libraries}
+        args.json.write_text(json.dumps(result | {"commands": found}, indent=1))
+    return int(any(each["bytes"] > allowed for each in found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
