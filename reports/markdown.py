@@ -258,12 +258,12 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
         lines += heading(2, "Pairs that write on each other's keys") + bullets(pairs)
     if rows := shown["checkpoints"]:
         lines += heading(2, "What was measured") + table(shown["head"], rows)
-    head = ("Prompt", "Edit", "Token", "ρ", "Damage alone", "Alone")
+    head = ("Prompt", "Edit", "Token", "ρ", "Damage alone", "φ, bare prompt", "Alone")
     made = [
         (
             _edited(row["before"], row["subject"], row["after"]), row["edit"]["index"] + 1,
             row["edit"]["token"], number(row["edit"]["rho"]), row["alone"][0],
-            row["label"].text,
+            percent(row["edit"]["response"]), row["label"].text,
         )
         for row in shown["rows"][:LISTED]
     ]  # fmt: skip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Document = Mapping[str, Any]
 FEWEST, MOST = 0.01, 1000.0  # per cent and times: beyond these a curve says nothing more
 LEGEND = 3  # columns
+MARKED = 0.25  # of the axes' diagonal from one mark of a curve to the next
 HELD = (
     ("efficacy_all", "edits that hold", MEAN),
     ("efficacy_prefixed", "with a prefix", FOURTH),
@@ -51,11 +52,7 @@ def damage(document: Document) -> Drawing | None:
             at, _percents(curve, "low"), _percents(curve, "high"), color=method.colour, alpha=0.18,
             linewidth=0, label="interval",
         )  # fmt: skip
-        for other, points in others:
-            axes.plot(
-                [point["edits"] for point in points], _percents(points, "expected"),
-                color=other.colour, linewidth=0.9, linestyle=(0, (1, 1)), label=other.short,
-            )  # fmt: skip
+        _plot_others(axes, others)
         axes.plot(at, _percents(curve, "expected"), color=method.colour, label=method.short)
         if measured:
             axes.plot(
@@ -83,7 +80,19 @@ def damage(document: Document) -> Drawing | None:
         alt += f"; measured at {counted(len(measured[0]), 'checkpoint')}"
     rows = math.ceil((len(others) + 2 + bool(measured)) / LEGEND)
     top = 0.2 + 0.19 * rows
-    return Drawing("sequence-damage", alt, paint, size=(4.6, 2.8 + top), left=0.8, top=top)
+    return Drawing("sequence-damage", alt, paint, size=(4.6, 2.8 + top), left=0.95, top=top)
+
+
+def _plot_others(axes: Axes, others: Sequence[tuple[Any, Sequence[Document]]]) -> None:
+    """The curves of other methods, which differ in their marks as well as in colour."""
+    for i, (other, points) in enumerate(others, 1):
+        axes.plot(
+            [point["edits"] for point in points], _percents(points, "expected"),
+            color=other.colour, linewidth=0.9, linestyle=(0, (1, 1)), label=other.short,
+            marker=other.marker, markersize=5, markerfacecolor="none",
+            # Where curves lie on one another, their marks do not.
+            markevery=(MARKED * i / (len(others) + 1), MARKED),
+        )  # fmt: skip
 
 
 def perplexity(document: Document) -> Drawing | None:

@@ -74,7 +74,8 @@ def perform(document: Document) -> str:
 def _row(edit: Document, place: int, culprit: Document | None) -> dict[str, Any]:
     before, after = edit["prompt"].split("{}", 1)
     return {
-        "edit": edit, "place": place, "before": _short(before), "subject": _short(edit["subject"]),
+        "edit": {"response": None, **edit}, "place": place,
+        "before": _short(before), "subject": _short(edit["subject"]),
         "after": _short(after), "alone": sequence.alone(edit),
         "label": verdicts.label(edit["verdict"]),
         "culprit": culprit is not None and culprit["index"] == edit["index"],

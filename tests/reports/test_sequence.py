@@ -170,3 +170,19 @@ def test_an_edit_is_shown_with_what_is_expected_of_it(forecast: Document) -> Non
     for same in (edit, edit | {"expected_share": 1.0}):
         assert [cell.replace("\xa0", " ") for cell in sequence.alone(same)] == ["287 %", "318 %"]
     assert sequence.alone(edit | {"damage": None, "first_tokens": None}) == ("–", "–")
+
+
+def test_curves_are_told_apart_without_colour(forecast: Document) -> None:
+    drawing = figures.damage(forecast | {"checkpoints": []})
+    assert drawing is not None
+    lines = [line for line in drawing.figure().axes[0].lines if line.get_label()[0] != "_"]
+    looks = {(line.get_linestyle(), line.get_marker(), line.get_linewidth()) for line in lines}
+    assert len(looks) == len(lines) == 3
+
+
+def test_what_the_bare_prompt_receives_stands_beside_each_edit(forecast: Document) -> None:
+    forecast["edits"][0]["response"] = -0.0346
+    for form in (words(render(forecast)), markdown(forecast)):
+        assert "φ, bare prompt" in form
+        assert "−3.46\xa0%" in form or "−3.46 %" in form
+    assert "response" not in forecast["edits"][1]  # as in documents of earlier versions
