@@ -1,21 +1,45 @@
-"""What a data set screened at several blocks sums up to: a row for each block, and a sentence."""
+"""What a table of several blocks sums up to: a row for each block, and a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from diag.judgement import limits
 from diag.judgement.verdict import VERDICTS
+from diag.screen import document
 from diag.screen.table import column
 from diag.sweep.document import blocks
+from probes.model.loaded import describe
+from rome_diagnosis import envelope
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 
 if TYPE_CHECKING:
     import pandas
 
+    from diag.screen.run import Plan
+
 SCHEMA = "diag.screen_layers/1"
 FIGURES = ("relative_bound", "relative_bound_first_tokens", "bare", "prefixed")
 QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
+
+
+def document_of(plan: Plan) -> dict[str, Any]:
+    """What the document of a screening at several blocks has beside every screening's."""
+    import pandas as pd
+
+    table = pd.read_parquet(plan.output)
+    rows = [
+        row(about, table[table["layer"] == about["layer"]]) for about in plan.screeners.described
+    ]
+    architecture = describe(plan.screeners.shared.model)["architecture"]
+    written = {
+        "validity": limits.validity(architecture),
+        "layers": rows,
+        **document.refused(table),
+        "summary": summary(rows),
+    }
+    return dict(envelope.finite(written))
 
 
 def row(about: Mapping[str, Any], table: pandas.DataFrame) -> dict[str, Any]:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from diag.screen.result import LayerScreening, Screening
 from rome_diagnosis import files, options
-from rome_diagnosis.editors import PUBLISHED
+from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from diag.screen.layers import LayersPlan
-    from diag.screen.result import LayerScreening, Screening
     from diag.screen.run import Plan
     from diag.screen.scan import OnError, Scan
     from probes.ranks import Ranks
     from probes.setup import Setup, SetupOptions
     from probes.target_value.hyperparameters import Hyperparameters
     from probes.target_value.method_file import MethodFile
+
+T = TypeVar("T")
 
 
 def screen(
@@ -59,31 +61,17 @@ def screen(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from diag.screen.in_order import with_forecast
-    from diag.screen.run import run
-    from diag.screen.scan import scan
-    from probes.ranks import ranks
-    from probes.setup import Setup
-
     by = choose(method, clamp=clamp)
     if "n_prefixes" not in setup:
         setup["n_prefixes"] = by.row.contexts
-    chosen = Setup(**setup)
-    files.check_outputs([output, riskiest], inputs=[dataset, *chosen.inputs()])
-    scanned = scan(os.fspath(dataset), on_error=on_error)
-    with ranks() as group:
-        job = plan(
-            scanned,
-            os.fspath(output),
-            chosen,
-            group,
-            method=by,
-            riskiest=None if riskiest is None else os.fspath(riskiest),
-            n_riskiest=n_riskiest,
-        )
-        if forecast:
-            job = with_forecast(job, chosen)
-        return run(job, group, progress or (lambda done, total: None))
+    risky = None if riskiest is None else os.fspath(riskiest)
+    planning = functools.partial(
+        plan, method=by, riskiest=risky, n_riskiest=n_riskiest, forecast=forecast
+    )
+    return Screening(
+        os.fspath(output),
+        _run(planning, dataset, [output, riskiest], setup, on_error=on_error, progress=progress),
+    )
 
 
 def screen_layers(
@@ -114,20 +102,38 @@ def screen_layers(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from diag.screen.layers import run
-    from diag.screen.scan import scan
-    from probes.ranks import ranks
-    from probes.setup import Setup
     from probes.target_value.hyperparameters import Hyperparameters
 
     if setup.get("layer") is not None:
         raise UserError("several blocks are layers=[…], not layer=…")
     target = Hyperparameters(clamp_norm_factor=options.check_clamp(clamp))
+    planning = functools.partial(plan_layers, layers=layers, target=target)
+    return LayerScreening(
+        os.fspath(output),
+        _run(planning, dataset, [output], setup, on_error=on_error, progress=progress),
+    )
+
+
+def _run(
+    planning: Callable[..., Plan],
+    dataset: str | os.PathLike[str],
+    outputs: Sequence[str | os.PathLike[str] | None],
+    setup: SetupOptions,
+    *,
+    on_error: OnError,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, Any]:
+    """Screens a data set as planned; the first of the outputs is the table."""
+    from diag.screen.run import run
+    from diag.screen.scan import scan
+    from probes.ranks import ranks
+    from probes.setup import Setup
+
     chosen = Setup(**setup)
-    files.check_outputs([output], inputs=[dataset, *chosen.inputs()])
+    files.check_outputs(outputs, inputs=[dataset, *chosen.inputs()])
     scanned = scan(os.fspath(dataset), on_error=on_error)
     with ranks() as group:
-        job = plan_layers(scanned, os.fspath(output), chosen, group, layers=layers, target=target)
+        job = planning(scanned, os.fspath(outputs[0] or ""), chosen, group)
         return run(job, group, progress or (lambda done, total: None))
 
 
@@ -139,8 +145,7 @@ def plan_layers(
     *,
     layers: Sequence[int] | Literal["all"],
     target: Hyperparameters,
-    command_line: str | None = None,
-) -> LayersPlan:
+) -> Plan:
     """Loads what screening at several blocks needs, in every process that shares the work.
 
     Args:
@@ -150,7 +155,6 @@ def plan_layers(
         group: The processes.
         layers: As in :func:`screen_layers`.
         target: Of v*: how long its δ gets.
-        command_line: What repeats the run.
 
     Returns:
         The plan.
@@ -158,25 +162,38 @@ def plan_layers(
     Raises:
         UserError: As in :func:`screen_layers`.
     """
-    from diag.screen.layers import LayersPlan, Screeners
+    from diag.screen.run import Plan
+    from diag.screen.screeners import Screeners
     from probes.keys.many_edits import SharedPrefixes
+    from probes.target_value.method_file import MethodFile
 
     model = setup.load()
     chosen = setup.choose_layers(model, layers)
     texts = group.share(list(setup.choose_prefixes(model)))
     shared = SharedPrefixes(model, chosen, texts)
+    editors = [MethodFile(method=name, target=target) for name in EDITORS]
 
     def screeners(of: Setup) -> Screeners:
-        return Screeners(shared, lambda: of.find_moments(model, chosen), target, setup.seed)
+        return Screeners(
+            shared, lambda: of.find_moments(model, chosen), target, setup.seed, editors
+        )
 
-    # One process estimates what is not at hand; the others then find it in the cache.
-    if group.is_first:
-        measuring = screeners(setup)
-    group.wait()
-    if not group.is_first:
-        measuring = screeners(dataclasses.replace(setup, quiet=True))
-    group.wait()
-    return LayersPlan(scanned, output, measuring, setup.prefixes is None, command_line)
+    return Plan(
+        scan=scanned,
+        output=output,
+        screeners=_in_turn(group, setup, screeners),
+        several=True,
+        sampled=setup.prefixes is None,
+    )
+
+
+def _in_turn(group: Ranks, setup: Setup, find: Callable[[Setup], T]) -> T:
+    """One process estimates what is not at hand; the others then find it in the cache."""
+    for first in (True, False):
+        if group.is_first == first:
+            found = find(setup if first else dataclasses.replace(setup, quiet=True))
+        group.wait()
+    return found
 
 
 def choose(
@@ -220,7 +237,7 @@ def plan(
     method: MethodFile,
     riskiest: str | None,
     n_riskiest: int,
-    command_line: str | None = None,
+    forecast: bool = False,
 ) -> Plan:
     """Loads what screening needs, in every process that shares the work.
 
@@ -232,7 +249,7 @@ def plan(
         method: What makes the edits; of :func:`choose`.
         riskiest: As in :func:`screen`.
         n_riskiest: As in :func:`screen`.
-        command_line: What repeats the run.
+        forecast: As in :func:`screen`.
 
     Returns:
         The plan.
@@ -241,8 +258,9 @@ def plan(
         UserError: As in :func:`screen`.
     """
     from diag.batch.settings import contexts, moments
+    from diag.screen import in_order
     from diag.screen.run import Plan
-    from diag.screen.shard import Screener
+    from diag.screen.screeners import Screeners
     from probes.keys.many_edits import SharedPrefixes
     from probes.target_value.method_file import defaults
 
@@ -252,24 +270,18 @@ def plan(
     layer = setup.choose_layer(model)
     # A target in the stream has a clamp of its own, which is not that of ROME's columns.
     target = defaults(PUBLISHED).target if method.row.in_stream else method.target
-    # One process estimates C where it is not at hand; the others then find it in the cache.
-    if group.is_first:
-        moment = moments(setup, model, [layer], method)[layer]
-    group.wait()
-    if not group.is_first:
-        quiet = dataclasses.replace(setup, quiet=True)
-        moment = moments(quiet, model, [layer], method)[layer]
-    group.wait()
-    texts = group.share(list(contexts(setup, model, method.row)))
-    methods = () if method.method == PUBLISHED else (method,)
+    moment = _in_turn(group, setup, lambda of: moments(of, model, [layer], method)[layer])
+    shared = SharedPrefixes(model, layer, group.share(list(contexts(setup, model, method.row))))
+    methods = [] if method.method == PUBLISHED else [method]
     return Plan(
-        scanned,
-        output,
-        Screener(SharedPrefixes(model, layer, texts), moment, target, setup.seed, methods),
+        scan=scanned,
+        output=output,
+        screeners=Screeners(shared, lambda: [(layer, moment)], target, setup.seed, methods),
+        several=False,
         sampled=setup.prefixes is None,
         riskiest=riskiest,
         n_riskiest=n_riskiest,
-        command_line=command_line,
+        in_order=functools.partial(in_order.forecast, setup=setup) if forecast else None,
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rome_diagnosis import command, options
 from rome_diagnosis.editors import EDITORS, PUBLISHED
@@ -16,9 +16,8 @@ from rome_diagnosis.methods import METHODS, PARAMETERS
 from rome_diagnosis.progress import Progress
 
 if TYPE_CHECKING:
-    from diag.screen.result import LayerScreening, Screening
+    from diag.screen.run import Plan
     from probes.setup import Setup
-    from probes.target_value.hyperparameters import Hyperparameters
     from probes.target_value.method_file import MethodFile
 
 
@@ -99,6 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: For anything the user can put right.
     """
+    from diag.screen.api import plan, plan_layers
+    from diag.screen.result import LayerScreening, Screening
+
     words = list(sys.argv[1:] if arguments is None else arguments)
     parsed = build_parser().parse_args(words)
     given = vars(parsed)
@@ -110,23 +112,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if layers and not several:
         given["layer"] = layers
     setup = options.setup(parsed)
+    planning: Callable[..., Plan]
+    if several:
+        planning = functools.partial(plan_layers, layers=layers, target=method.target)
+    else:
+        planning = functools.partial(
+            plan, method=method, riskiest=given.get("riskiest"), n_riskiest=parsed.n_riskiest,
+            forecast=parsed.forecast,
+        )  # fmt: skip
     with options.outputs(
         given,
         [parsed.dataset, *setup.inputs(), given.get("hyperparameters")],
         table=(parsed.output, ".parquet"),
         riskiest=(given.get("riskiest"), ".jsonl"),
     ):
-        if several:
-            compared, is_first = _screen_layers(parsed, setup, words, layers, method.target)
-            counts = sum(map(Counter, compared.verdicts.values()), Counter())
-            if is_first:
-                command.deliver(compared, given, text="reports.text.sections")
-        else:
-            result, is_first = _screen(parsed, setup, words, method)
-            if is_first:
-                command.deliver(result, given, text="reports.text.screen")
-            counts = Counter(result.verdicts)
-    return int(options.fails(given, [name for name, count in counts.items() if count]))
+        document, is_first = _screened(parsed, setup, words, planning)
+        result: LayerScreening | Screening
+        result = (LayerScreening if several else Screening)(parsed.output, document)
+        if is_first:
+            text = "reports.text.sections" if several else "reports.text.screen"
+            command.deliver(result, given, text=text)
+    by_block: Sequence[Mapping[str, int]]
+    if isinstance(result, LayerScreening):
+        by_block = [*result.verdicts.values()]
+    else:
+        by_block = [result.verdicts]
+    return int(options.fails(given, [name for of in by_block for name, n in of.items() if n]))
 
 
 def _check_together(given: Mapping[str, Any], method: str, *, several: bool) -> None:
@@ -155,60 +166,19 @@ def _method(given: Mapping[str, Any]) -> MethodFile:
     )
 
 
-def _screen(
-    parsed: argparse.Namespace, setup: Setup, words: Sequence[str], method: MethodFile
-) -> tuple[Screening, bool]:
-    """Screens, and says whether this process is the one that reports."""
-    from diag.screen.api import plan
-    from diag.screen.in_order import with_forecast
+def _screened(
+    parsed: argparse.Namespace, setup: Setup, words: Sequence[str], planning: Callable[..., Plan]
+) -> tuple[dict[str, Any], bool]:
+    """The document, and whether this process is the one that reports."""
     from diag.screen.run import run
     from diag.screen.scan import scan
     from probes.ranks import ranks
 
     # A file with mistakes should not wait for a model to load.
     scanned = scan(parsed.dataset, on_error=parsed.on_error)
+    line = shlex.join(["python", "-m", "diag.screen", *words])
     with ranks() as group:
         quiet = setup.quiet or not group.is_first
         with Progress(scanned.n_rows, label="requests", quiet=quiet) as progress:
-            job = plan(
-                scanned,
-                parsed.output,
-                setup,
-                group,
-                method=method,
-                riskiest=vars(parsed).get("riskiest"),
-                n_riskiest=parsed.n_riskiest,
-                command_line=shlex.join(["python", "-m", "diag.screen", *words]),
-            )
-            if parsed.forecast:
-                job = with_forecast(job, setup)
-            return run(job, group, progress), group.is_first
-
-
-def _screen_layers(
-    parsed: argparse.Namespace,
-    setup: Setup,
-    words: Sequence[str],
-    layers: Sequence[int] | Literal["all"],
-    target: Hyperparameters,
-) -> tuple[LayerScreening, bool]:
-    """Screens at several blocks; returns as :func:`_screen`."""
-    from diag.screen.api import plan_layers
-    from diag.screen.layers import run
-    from diag.screen.scan import scan
-    from probes.ranks import ranks
-
-    scanned = scan(parsed.dataset, on_error=parsed.on_error)
-    with ranks() as group:
-        quiet = setup.quiet or not group.is_first
-        with Progress(scanned.n_rows, label="requests", quiet=quiet) as progress:
-            job = plan_layers(
-                scanned,
-                parsed.output,
-                setup,
-                group,
-                layers=layers,
-                target=target,
-                command_line=shlex.join(["python", "-m", "diag.screen", *words]),
-            )
-            return run(job, group, progress), group.is_first
+            job = planning(scanned, parsed.output, setup, group)
+            return run(job, group, progress, command_line=line), group.is_first

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diag.screen.scan import Scan
-from diag.screen.summary import ERRORS_LISTED
 from probes.keys.many_edits import SharedPrefixes
 from probes.target_value.method_file import MethodFile
 
 if TYPE_CHECKING:
     import pandas
+
+ERRORS_LISTED = 100
 
 
 def dataset(scan: Scan) -> dict[str, Any]:

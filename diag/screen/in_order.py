@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diag.screen.run import Plan
     from probes.setup import Setup
-
-
-def with_forecast(plan: Plan, setup: Setup) -> Plan:
-    """A screening that forecasts its data set as a list too.
-
-    Args:
-        plan: The screening.
-        setup: What it is made with.
-
-    Returns:
-        The same with ``in_order``.
-    """
-    return dataclasses.replace(plan, in_order=functools.partial(forecast, setup=setup))
 
 
 def forecast(plan: Plan, setup: Setup) -> dict[str, Any]:
@@ -39,7 +25,7 @@ def forecast(plan: Plan, setup: Setup) -> dict[str, Any]:
     """
     from diag.sequence.api import sequence
 
-    screener = plan.screener
+    (screener,) = plan.screeners
     here = dataclasses.replace(
         setup, model=screener.shared.model, second_moment=screener.moment,
         prefixes=list(screener.shared.prefixes) if setup.prefixes is None else setup.prefixes,

@@ -1,4 +1,7 @@
-"""A run over a data set: shards, each measured once, then one table and its summary."""
+"""A run over a data set: shards, each measured once at every block, then one table and its summary.
+
+One block is the case of several in which rows do not say their block.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from diag.judgement import limits
-from diag.screen import document, scan
-from diag.screen.across import groups
-from diag.screen.result import Screening
+from diag.screen import across, document, scan, summary
 from diag.screen.scan import Scan
-from diag.screen.shard import Measured, Screener, shard_size
-from diag.screen.summary import sum_up
-from diag.screen.table import Parts, column, with_methods
+from diag.screen.screeners import Screeners
+from diag.screen.shard import Measured, shard_size
+from diag.screen.table import Parts, with_methods
 from probes.model.loaded import describe
 from probes.ranks import Ranks
 from probes.request import cases, records
@@ -25,158 +24,152 @@ from rome_diagnosis import envelope, files
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.version import __version__
 
-SCHEMA = "diag.screen/1"
 Progress = Callable[[int, int], None]
-# Rows of a data set in, rows of the table out.
-Measure = Callable[[Sequence[records.Row]], list[dict[str, Any]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is screened, how, and where results go.
 
     Attributes:
         scan: The data set.
         output: The table to be.
-        screener: Measures and judges.
-        sampled: Whether the contexts were sampled with the screener's seed.
+        screeners: Measure and judge, at each block.
+        several: Whether the table and the summary are by block.
+        sampled: Whether the contexts were sampled with the screeners' seed.
         riskiest: A file for the riskiest cases, or ``None``.
         n_riskiest: How many.
-        command_line: What repeats the run.
         in_order: Forecasts the data set as a list of edits; ``None`` where that is not asked.
     """
 
     scan: Scan
     output: str
-    screener: Screener
+    screeners: Screeners
+    several: bool
     sampled: bool
-    riskiest: str | None
-    n_riskiest: int
-    command_line: str | None
+    riskiest: str | None = None
+    n_riskiest: int = 0
     in_order: Callable[[Plan], dict[str, Any]] | None = None
 
     @property
     def methods(self) -> list[str]:
         """Names of the methods that have columns beside the published editor's."""
-        return [of.method for of in self.screener.methods]
+        return [of.method for of in self.screeners.methods]
+
+    @property
+    def schema(self) -> str:
+        """What the summary's document is."""
+        return across.SCHEMA if self.several else summary.SCHEMA
 
     @property
     def shard(self) -> int:
-        """Rows in a shard."""
-        shared = self.screener.shared
-        return shard_size(len(shared.prefixes), int(shared.model.config.d_mlp))
+        """Rows of the data set in a shard."""
+        shared = self.screeners.shared
+        width = int(shared.model.config.d_mlp) * len(shared.layers)
+        return shard_size(len(shared.prefixes), width)
+
+    @property
+    def shards(self) -> range:
+        """The shards of the data set."""
+        return range(-(-self.scan.n_rows // self.shard))
 
     @property
     def settings(self) -> dict[str, Any]:
         """Everything the table depends on."""
-        methods = self.screener.methods
-        shared, moment = self.screener.shared, self.screener.moment
+        shared, screeners = self.screeners.shared, self.screeners
+        tuned = [document.method(of) for of in screeners.methods]
+        if self.several:
+            blocks = {"layers": list(shared.layers), "second_moments": screeners.moments}
+        else:
+            blocks = {"layer": shared.layer, "second_moment": screeners.moments[0]}
         return {
-            "schema": SCHEMA,
+            "schema": self.schema,
             "version": __version__,
             "dataset": self.scan.digest,
             "model": shared.model.fingerprint,
             "bos": shared.model.bos,
             "dtype": shared.model.arithmetic,
-            "layer": shared.layer,
+            **blocks,
             "prefixes": shared.prefixes,
-            "second_moment": [moment.describe(), *moment.eigenvalues],
-            "hyperparameters": self.screener.hyperparameters.to_json(),
-            "seed": self.screener.seed,
+            "hyperparameters": screeners.hyperparameters.to_json(),
+            "seed": screeners.seed,
             "shard": self.shard,
             "limits": limits.of_verdicts(),
-            **({"method": [document.method(of) for of in methods]} if methods else {}),
+            **({"method": tuned} if tuned and not self.several else {}),
         }
 
+    def rows(self, rows: Iterable[records.Row]) -> list[dict[str, Any]]:
+        """Measures the rows of a shard: rows of the table, for each row every block in turn."""
+        listed, edits = read(rows)
+        measured = self.screeners.screen([edit for _, _, edit in edits])
+        by_layer = [
+            [{**each, "layer": layer} for each in filled(listed, edits, of)]
+            for layer, of in zip(self.screeners.shared.layers, measured, strict=True)
+        ]
+        return [each for at_all in zip(*by_layer, strict=True) for each in at_all]
 
-def run(plan: Plan, group: Ranks, progress: Progress) -> Screening:
+
+def run(
+    plan: Plan, group: Ranks, progress: Progress, *, command_line: str | None = None
+) -> dict[str, Any]:
     """Makes the parts that are not there yet, this process its own, and puts them together.
 
     Args:
         plan: What to do.
         group: The processes that share the work.
         progress: Called with the rows done and all rows.
+        command_line: What repeats the run.
 
     Returns:
-        The table and its summary.
+        The document that sums the table up.
 
     Raises:
         UserError: If a file cannot be written or belongs to another run.
     """
     with files.locked(plan.output, plan.riskiest):
         began = time.perf_counter()
-        columns = with_methods(plan.methods, layer=False)
-        parts = opened(plan.output, plan.settings, group, columns)
-        figures = fill(
-            parts, plan.scan, plan.shard, lambda rows: screen_rows(plan.screener, rows),
-            group, progress,
-        )  # fmt: skip
+        parts = _opened(plan, group)
+        figures = _fill(parts, plan, group, progress)
         written: dict[str, Any] = {}
         if group.is_first:
-            parts.merge(shards(plan.scan, plan.shard), plan.scan.n_rows)
-            written = _document(plan, figures, time.perf_counter() - began)
+            each = len(plan.screeners.shared.layers)
+            parts.merge(plan.shards, plan.scan.n_rows, each=each)
+            work = document.work(figures, plan.scan.n_rows, time.perf_counter() - began)
+            written = envelope.head(plan.schema, command_line) | _document(plan) | {"run": work}
             if plan.in_order is not None:
                 written["in_order"] = plan.in_order(plan)
-        return Screening(plan.output, group.share(envelope.plain(written)))
+        return dict(group.share(envelope.plain(written)))
 
 
-def opened(output: str, settings: Mapping[str, Any], group: Ranks, columns: pa.Schema) -> Parts:
-    """The parts of a table, in every process that shares the work; the first makes the folder."""
+def _opened(plan: Plan, group: Ranks) -> Parts:
+    """The parts of the table, in every process that shares the work; the first makes the folder."""
+    columns = with_methods(plan.methods, layer=plan.several)
     for first in (True, False):
         if group.is_first == first:
-            parts = Parts(output, settings, columns=columns, first=first)
+            parts = Parts(plan.output, plan.settings, columns=columns, first=first)
         group.wait()
     return parts
 
 
-def shards(of: Scan, size: int) -> range:
-    """The shards of a data set."""
-    return range(-(-of.n_rows // size))
-
-
-def fill(
-    parts: Parts, of: Scan, size: int, measure: Measure, group: Ranks, progress: Progress
-) -> list[Any]:
+def _fill(parts: Parts, plan: Plan, group: Ranks, progress: Progress) -> list[Any]:
     """Makes the parts that are not there yet, this process its own.
-
-    Args:
-        parts: The parts.
-        of: The data set.
-        size: Rows in a shard.
-        measure: Measures the rows of a shard.
-        group: The processes that share the work.
-        progress: Called with the rows done and all rows.
 
     Returns:
         Of every process, when it has finished, the rows it measured and its peak memory.
     """
-    own = [i for i in shards(of, size) if group.mine(i)]
+    own = [i for i in plan.shards if group.mine(i)]
     waiting = {i for i in own if not parts.has(i)}
     measured = 0
-    for index, rows in scan.shards(of.path, size):
+    for index, rows in scan.shards(plan.scan.path, plan.shard):
         if index not in waiting:
             continue
-        parts.write(index, measure(rows))
+        parts.write(index, plan.rows(rows))
         measured += len(rows)
         waiting.remove(index)
         done = 1 - len(waiting) / len(own)
-        progress(round(done * of.n_rows), of.n_rows)
+        progress(round(done * plan.scan.n_rows), plan.scan.n_rows)
     # Others may still be at work: what they measured and took is theirs to report.
     return group.gather(document.figures(measured))
-
-
-def screen_rows(screener: Screener, rows: Iterable[records.Row]) -> list[dict[str, Any]]:
-    """Measures the rows of a shard.
-
-    Args:
-        screener: Measures and judges.
-        rows: Rows of the data set.
-
-    Returns:
-        Rows of the table.
-    """
-    listed, edits = read(rows)
-    return filled(listed, edits, screener.screen([edit for _, _, edit in edits]))
 
 
 def read(
@@ -225,43 +218,15 @@ def filled(
     return results
 
 
-def _document(plan: Plan, figures: list[Any], seconds: float) -> dict[str, Any]:
-    screener = plan.screener
-    shared, moment = screener.shared, screener.moment
-    summary, errors, riskiest = sum_up(plan)
+def _document(plan: Plan) -> dict[str, Any]:
+    screeners = plan.screeners
+    seed = screeners.seed if plan.sampled else None
     return {
-        **envelope.head(SCHEMA, plan.command_line),
         "dataset": document.dataset(plan.scan),
         "table": plan.output,
-        "model": describe(shared.model),
-        "site": {"layer": shared.layer, "hook": shared.model.hook(shared.layer, "key")},
-        "contexts": document.contexts(shared, screener.seed if plan.sampled else None),
-        "second_moment": moment.describe(shared.model.computed_in),
-        "clamp_factor": screener.hyperparameters.clamp_norm_factor,
+        "model": describe(screeners.shared.model),
+        "contexts": document.contexts(screeners.shared, seed),
+        "clamp_factor": screeners.hyperparameters.clamp_norm_factor,
         "limits": limits.of_verdicts(),
-        "summary": summary,
-        "errors": errors,
-        "riskiest": riskiest,
-        "riskiest_file": plan.riskiest,
-        "run": document.work(figures, plan.scan.n_rows, seconds),
-        **_by_method(plan),
+        **(across if plan.several else summary).document_of(plan),
     }
-
-
-def _by_method(plan: Plan) -> dict[str, Any]:
-    """What the table says of the method beside the published editor, where there is one."""
-    if not plan.methods:
-        return {}
-    import pandas as pd
-
-    (of,) = plan.screener.methods
-    screened = pd.read_parquet(plan.output)
-    screened = screened[screened["error"].isna()]
-    limit = limits.RESPONSE_FAINT.value
-    bare = screened[column("bare", of.method)]
-    written = document.method(of) | {
-        "faint": int((bare < limit).sum()),
-        "faint_below": limit,
-        "groups": groups(screened, plan.methods),
-    }
-    return {"method": envelope.finite(written)}

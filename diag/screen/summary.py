@@ -1,4 +1,4 @@
-"""What a screened table sums up to: counts, the first errors, the riskiest rows."""
+"""What a table of one block sums up to: counts, the first errors, the riskiest rows."""
 
 from __future__ import annotations
 
@@ -11,20 +11,56 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pyarrow.parquet as pq
 
+from diag.judgement.limits import RESPONSE_FAINT
 from diag.judgement.verdict import Verdict
-from diag.screen.table import FLOATS
+from diag.screen import document
+from diag.screen.across import groups
+from diag.screen.table import FLOATS, column
 from probes.request import records
-from rome_diagnosis import files
+from rome_diagnosis import envelope, files
 
 if TYPE_CHECKING:
     from diag.screen.run import Plan
 
-ERRORS_LISTED = 100
+SCHEMA = "diag.screen/1"
 RISKIEST_LISTED = 20
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
-def sum_up(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def document_of(plan: Plan) -> dict[str, Any]:
+    """What the document of a screening at one block has beside every screening's."""
+    shared = plan.screeners.shared
+    counted, errors, riskiest = _sum_up(plan)
+    return {
+        "site": {"layer": shared.layer, "hook": shared.model.hook(shared.layer, "key")},
+        "second_moment": plan.screeners.described[0]["second_moment"],
+        "summary": counted,
+        "errors": errors,
+        "riskiest": riskiest,
+        "riskiest_file": plan.riskiest,
+        **_by_method(plan),
+    }
+
+
+def _by_method(plan: Plan) -> dict[str, Any]:
+    """What the table says of the method beside the published editor, where there is one."""
+    if not plan.methods:
+        return {}
+    import pandas as pd
+
+    (of,) = plan.screeners.methods
+    screened = pd.read_parquet(plan.output)
+    screened = screened[screened["error"].isna()]
+    limit = RESPONSE_FAINT.value
+    written = document.method(of) | {
+        "faint": int((screened[column("bare", of.method)] < limit).sum()),
+        "faint_below": limit,
+        "groups": groups(screened, plan.methods),
+    }
+    return {"method": envelope.finite(written)}
+
+
+def _sum_up(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """Counts, the first errors and the riskiest rows, in one pass over the table."""
     verdicts: Counter[str] = Counter()
     by_position: dict[str, Counter[str]] = {"first": Counter(), "later": Counter()}
@@ -37,7 +73,7 @@ def sum_up(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[
         for row in batch.to_pylist():
             if row["error"] is not None:
                 n_errors += 1
-                if len(errors) < ERRORS_LISTED:
+                if len(errors) < document.ERRORS_LISTED:
                     errors.append({"row": row["row"], "error": row["error"]})
                 continue
             verdicts[row["verdict"]] += 1

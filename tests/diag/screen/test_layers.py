@@ -139,7 +139,7 @@ def test_second_moments_that_do_not_fit_together_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(forecast, "groups", lambda layers, *_, **__: [[each] for each in layers])
-    monkeypatch.setattr("diag.screen.layers.shard_size", lambda *_: 5)
+    monkeypatch.setattr("diag.screen.run.shard_size", lambda *_: 5)
     again = screen_layers(place / "edits.jsonl", tmp_path / "t.parquet", layers=LAYERS, **options)
     for row, other in zip(
         pq.read_table(again.path).to_pylist(), pq.read_table(compared.path).to_pylist(), strict=True
@@ -152,7 +152,7 @@ def test_interrupted_it_goes_on(
     compared: LayerScreening, place: Path, options: dict[str, Any], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("diag.screen.layers.shard_size", lambda *_: 5)
+    monkeypatch.setattr("diag.screen.run.shard_size", lambda *_: 5)
     write = Parts.write
 
     def interrupted(self: Parts, index: int, rows: Any) -> None:
