@@ -28,12 +28,9 @@ class WrittenLayer(TypedDict):
         update_norm: ‖ΔW‖, Frobenius.
         relative_update_norm: The same over ‖W‖.
         residual: Root mean square length of the residuals it was to write.
-        received: Median over the edits of the share of its residual that the bare prompt's MLP
-            output received, with the keys as they were then.
-        damage: Root mean square change of the MLP's output over the corpus, in closed form; null
-            without a corpus moment.
-        damage_measured: The same measured on the text set; null above the first layer, whose keys
-            the batch itself moves.
+        received: Median share of its residual that an edit's bare prompt received, as keys were.
+        damage: Root mean square change of the MLP's output over the corpus; null without C.
+        damage_measured: The same measured on the text set; null above the first layer.
     """
 
     layer: Count
@@ -87,9 +84,8 @@ class MadeEdit(TypedDict):
         index: Its index among ``edits``.
         received: The share of z − h, or v* − v, that its bare prompt's stream did receive.
         loss: The last loss of its target, in nats.
-        neighbours_receive: What the bare prompts of its neighbours receive of the batch in the
-            lowest block, known before: the median over them of √Σφ² over the edits, at the token
-            that receives most; null without neighbours.
+        neighbours_receive: Known before: √Σφ² over the batch at the token of a neighbour's bare
+            prompt that receives most, median over its neighbours; null without any.
         locality_lost: Share of its neighbours lost at bare prompts; null without any.
         bare: What the bare prompt gives.
         editing_prefix: What it gives after the first prefix.
@@ -153,8 +149,7 @@ class Performed(TypedDict):
         outcome_reasons: A phrase for each measurement beyond its limit.
         prediction: The verdict before the batch was made beside what came of it, as a sentence.
         collapse_ratio: The perplexity ratio from which on a model counts as collapsed.
-        predicted_received: How the share predicted before anything was optimised ranks the
-            measured one.
+        predicted_received: How the share predicted beforehand ranks the measured one.
         received_efficacy: How the predicted share ranks the new object's probability.
         neighbours_locality: How what the neighbours receive, known before, ranks the locality lost.
         texts: What perplexity was measured on.
@@ -185,8 +180,7 @@ class Received(TypedDict):
     Attributes:
         bare: At the edit's own bare prompt, signed.
         prefixed: At its prefixed prompts, signed, mean; null without any.
-        other_first_tokens: At first tokens of ordinary text, root mean square; null without a
-            sample.
+        other_first_tokens: At ordinary texts' first tokens, root mean square; null without any.
         later_tokens: At later tokens of ordinary text, root mean square; null without a sample.
     """
 
