@@ -28,6 +28,7 @@ def continuations(
     *,
     top_k: int | Sequence[int],
     generators: Sequence[torch.Generator],
+    one_model: bool = False,
     require_finite: bool = False,
 ) -> list[list[int]]:
     """Draws the next tokens of each row, all rows in step.
@@ -41,6 +42,8 @@ def continuations(
             1 takes the most probable.
         generators: One for each row, on the CPU; neighbouring rows with the same one are drawn for
             together.
+        one_model: Whether equal rows are run once until their draws part; not within
+            :func:`probes.edited.weights.edited_by_row`.
         require_finite: Whether to refuse logits that are not finite. Otherwise NaN counts as
             impossible: an edit can break a model so thoroughly that it predicts nothing.
 
@@ -56,38 +59,53 @@ def continuations(
     if not growing:
         return drawn
     counts = torch.tensor([top_k] * len(rows) if isinstance(top_k, int) else top_k)
-    vocabulary = len(engine.model.tokenizer)
-    largest = min(int(counts.max()), vocabulary)
-    allowed = torch.arange(largest) < counts[:, None]
-    decoder = engine.decode([rows[i] for i in growing])
+    starts = [tuple(rows[i]) for i in growing]
+    distinct = list(dict.fromkeys(starts)) if one_model else starts
+    decoder = engine.decode(distinct)
+    # Where each row runs: with its equals up to the first draw, then by itself.
+    running = len(distinct)
+    at = [distinct.index(start) for start in starts] if one_model else list(range(running))
     while True:
-        logits = decoder.logits()[:, :vocabulary].to("cpu", torch.float64)
-        if require_finite and not bool(logits.isfinite().all()):
-            raise UserError(
-                f"the logits of {engine.model.name} are not finite in {engine.model.dtype}: its "
-                "weights hold NaN, or are too large for that type"
-            )
-        top = logits.nan_to_num(-1e30).topk(largest, dim=-1)
-        chances = top.values.masked_fill(~allowed[growing], -math.inf).softmax(-1)
-        tokens = top.indices.gather(1, _choose(chances, [generators[i] for i in growing]))
+        logits = decoder.logits()[at, : len(engine.model.tokenizer)].to("cpu", torch.float64)
+        if require_finite:
+            _check_finite(engine.model, logits)
+        tokens = _drawn(logits, counts[growing], [generators[i] for i in growing])
         for i, token in zip(growing, tokens[:, 0].tolist(), strict=True):
             drawn[i].append(token)
-        staying = [at for at, i in enumerate(growing) if len(drawn[i]) < wanted[i]]
+        staying = [j for j, i in enumerate(growing) if len(drawn[i]) < wanted[i]]
         if not staying:
             return drawn
-        if len(staying) < len(growing):
-            growing = [growing[at] for at in staying]
-            decoder.keep(staying)
+        own = [at[j] for j in staying]
+        if own != list(range(running)):
+            decoder.keep(own)
         decoder.append(tokens[staying])
+        growing, running = [growing[j] for j in staying], len(staying)
+        at = list(range(running))
 
 
-def _choose(
-    chances: Float[Tensor, "row most"], generators: Sequence[torch.Generator]
+def _check_finite(model: LoadedModel, logits: Tensor) -> None:
+    if not bool(logits.isfinite().all()):
+        raise UserError(
+            f"the logits of {model.name} are not finite in {model.dtype}: its weights hold NaN, "
+            "or are too large for that type"
+        )
+
+
+def _drawn(
+    logits: Float[Tensor, "row vocabulary"],
+    counts: Int[Tensor, " row"],
+    generators: Sequence[torch.Generator],
 ) -> Int[Tensor, "row 1"]:
-    """Draws a place in each row, for all rows of one generator at once."""
+    """Draws a token for each row, for neighbouring rows of one generator at once."""
+    largest = min(int(counts.max()), logits.shape[1])
+    top = logits.nan_to_num(-1e30).topk(largest, dim=-1)
+    allowed = torch.arange(largest) < counts[:, None]
+    chances = top.values.masked_fill(~allowed, -math.inf).softmax(-1)
     runs = [(own, len([*same])) for own, same in groupby(generators)]
     parts = zip(chances.split([n for _, n in runs]), runs, strict=True)
-    return torch.cat([torch.multinomial(part, 1, generator=own) for part, (own, _) in parts])
+    return top.indices.gather(
+        1, torch.cat([torch.multinomial(part, 1, generator=own) for part, (own, _) in parts])
+    )
 
 
 def generate(

@@ -126,7 +126,13 @@ def draw(
         if not growing:
             return [row for rows in parts for row in rows]
         added = continuations(
-            engine, growing, steps, top_k=TOP_K, generators=own, require_finite=True
+            engine,
+            growing,
+            steps,
+            top_k=TOP_K,
+            generators=own,
+            one_model=True,
+            require_finite=True,
         )
         for row, tokens in zip(growing, added, strict=True):
             row += tokens
