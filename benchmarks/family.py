@@ -41,9 +41,10 @@ def like_published(d_mlp: int) -> float:
 
 
 LIKE_PUBLISHED = like_published(512)  # of the bundled model
-# What is not taken as it was published.
+# What is not taken as it was published: λ, and λₙ, which stands beside λC.
 LIKE: Mapping[str, Mapping[str, float]] = {
-    name: {"weight": LIKE_PUBLISHED} for name in ("memit", "encore")
+    "memit": {"weight": LIKE_PUBLISHED},
+    "encore": {"weight": LIKE_PUBLISHED, "ridge": 20 * LIKE_PUBLISHED / 15_000},
 }
 IN_BATCHES = ("memit", "emmet", "alphaedit")
 
@@ -130,11 +131,12 @@ def prediction(options: argparse.Namespace) -> dict[str, Any]:
             everything += rows
             print(arm, name, json.dumps(singly[arm][name]), flush=True)
     over_family = ranks(everything) if everything else None
-    print("all of them", json.dumps(over_family), flush=True)
+    if over_family:
+        print("all of them", json.dumps(over_family), flush=True)
     batches: dict[str, Any] = {}
     for n in (int(part) for part in options.batches.split(",") if part):
         some = cases(n, options.seed)
-        for name in IN_BATCHES:
+        for name in (*IN_BATCHES, "encore"):
             workplace = prepare(Setup(quiet=True), method(name, layers, **LIKE.get(name, {})))
             made, _ = _perform(workplace, some, None)
             batches.setdefault(name, {})[n] = _of_batch(made)
