@@ -11,6 +11,7 @@ from typing import NoReturn
 from rome_diagnosis import command
 from rome_diagnosis.errors import UserError
 
+SHELLS = ("bash", "zsh", "tcsh")  # that shtab writes completion for
 # Each command's module and what it answers.
 COMMANDS = {
     "keys": ("diag.keys.command", "Will editing this fact break the model?"),
@@ -52,11 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{DISTRIBUTION} {__version__}")
         return 0
     if name == "--print-completion":
-        from rome_diagnosis.completion import SHELLS, script
-
         if len(rest) != 1:
             raise UserError(f"--print-completion takes one shell: {', '.join(SHELLS)}")
-        print(script(COMMANDS, rest[0]))
+        print(_completion(rest[0]))
         return 0
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -65,6 +64,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Commands record the line that repeats them from the program's arguments.
     sys.argv = [f"rome-diagnosis {name}", *rest]
     return int(import_module(COMMANDS[name][0]).main())
+
+
+def _completion(shell: str) -> str:
+    """What a shell reads to complete every option; to complete then starts no Python.
+
+    Args:
+        shell: One of :data:`SHELLS`.
+
+    Returns:
+        The script.
+
+    Raises:
+        UserError: If there is none for this shell, or the package ``shtab`` is not installed.
+    """
+    if shell not in SHELLS:
+        raise UserError(f"cannot complete for {shell!r}: expected one of {', '.join(SHELLS)}")
+    try:
+        import shtab
+    except ModuleNotFoundError:
+        raise UserError(
+            "completion needs the package shtab: pip install 'rome-diagnosis[completion]'"
+        ) from None
+    program = command.parser("rome-diagnosis", "Will this edit break the model?")
+    named = program.add_subparsers()
+    for name, (module, question) in COMMANDS.items():
+        own: command.Parser = import_module(module).build_parser()
+        for action in own._actions:
+            if command.FILES.intersection(str(action.metavar).split("|")):
+                # As shtab asks for it; it tells no one else.
+                kind = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+                action.complete = kind  # type: ignore[attr-defined]
+        named.add_parser(name, parents=[own], add_help=False, help=question)
+    return str(shtab.complete(program, shell))
 
 
 def program() -> NoReturn:

@@ -12,6 +12,7 @@ import difflib
 import gc
 import importlib
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -106,6 +107,31 @@ def parser(prog: str, description: str) -> Parser:
     new = Parser(prog=prog, description=description, formatter_class=_Help)
     new.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     return new
+
+
+def words(arguments: Sequence[str] | None) -> list[str]:
+    """The command line, without the program's name: the arguments, else the program's own."""
+    return list(sys.argv[1:] if arguments is None else arguments)
+
+
+def parse(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> tuple[argparse.Namespace, dict[str, Any], str]:
+    """Parses a command line.
+
+    Args:
+        parser: The command's options.
+        arguments: The command line; ``None`` for the program's own.
+
+    Returns:
+        What was parsed, the same by name, and the line that repeats the command.
+
+    Raises:
+        UserError: If it cannot be parsed.
+    """
+    given = words(arguments)
+    parsed = parser.parse_args(given)
+    return parsed, vars(parsed), shlex.join(["python", "-m", parser.prog, *given])
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:

@@ -54,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: For anything the user can put right, and if no editor is safe.
     """
-    parsed = build_parser().parse_args(arguments)
-    given = vars(parsed)
+    parsed, given, _ = command.parse(build_parser(), arguments)
     if "undo" in given:
         from diag.apply.record import undo
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from diag.verify.command import add_measurement, edits_of, measurement_of, overrides
-from rome_diagnosis import command, options
+from rome_diagnosis import command, family, options
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS, PARAMETERS, POST
+from rome_diagnosis.methods import POST
 
 # Published code samples as many for each method; rome_diagnosis.methods holds the numbers.
 N_PREFIXES = "as the method's code: 5 for MEMIT's family, 20 for ROME's"
@@ -59,18 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_method(parser: argparse.ArgumentParser) -> None:
     unset = options.UNSET
     group = parser.add_argument_group("method")
-    group.add_argument(
-        "--method",
-        choices=tuple(METHODS),
-        default=unset,
-        help="default: the one of --hyperparameters, else memit",
-    )
-    group.add_argument(
-        "--hyperparameters",
-        metavar="FILE",
-        default=unset,
-        help="of MEMIT, EMMET, AlphaEdit, ROME (JSON) or EasyEdit (YAML); the options below have "
-        "precedence",
+    family.add_method(
+        group,
+        method="default: the one of --hyperparameters, else memit",
+        hyperparameters="of MEMIT, EMMET, AlphaEdit, ROME (JSON) or EasyEdit (YAML); the options "
+        "below have precedence",
     )
     group.add_argument(
         "--layers",
@@ -85,45 +76,25 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         default=unset,
         help="; ".join(POST.values()).replace("%", "%%"),
     )
-    add_parameters(group)
+    family.add_parameters(group)
     options.add_clamp(group, default=None)
 
 
-def add_parameters(group: argparse._ArgumentGroup) -> None:
-    """Adds what methods are tuned with."""
-    for name, symbol in PARAMETERS.items():
-        group.add_argument(f"--{name}", type=_natural, default=options.UNSET, help=symbol)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
     from diag.batch.api import choose
     from diag.verify.settings import Settings
     from probes.request.records import Edits
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    parsed, given, line = command.parse(build_parser(), arguments)
     setup = options.setup(parsed)
     if "layer" in given and "layers" in given:
         raise UserError("--layer and --layers say the same: give one of them")
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
     with options.outputs(given, [*setup.inputs(), *inputs]):
         chosen = choose(
-            given.get("method"),
-            given.get("hyperparameters"),
-            _layers(given),
-            {name: given[name] for name in PARAMETERS if name in given},
+            **family.chosen(given),
+            layers=_layers(given),
             post=given.get("post"),
             **overrides(given),
         )
@@ -141,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             n_prefixes=given.get("n_prefixes"),
             settings=settings,
             save_model=given.get("save_model"),
-            command_line=shlex.join(["python", "-m", "diag.batch", *words]),
+            command_line=line,
         )
         command.deliver(result, given, text="reports.text.batch")
     return int(options.fails(given, [result.verdict]))
@@ -154,8 +125,3 @@ def _layers(given: dict[str, Any]) -> Sequence[int] | None:
     if chosen == "all":
         raise UserError("a batch is written into the blocks that --layers names, e.g. 1,2,3")
     return chosen
-
-
-def _natural(text: str) -> float:
-    """Reads a parameter: a finite number, 0 or more."""
-    return 0.0 if float(text) == 0 else options.positive(text)

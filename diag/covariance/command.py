@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -106,20 +104,8 @@ def _add_result(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    parsed, given, line = command.parse(build_parser(), arguments)
     if "merge" in given and "import_npz" in given:
         raise UserError("--merge and --import-npz are two things: run them one after the other")
     if "merge" in given and "output" not in given:
@@ -127,7 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup = options.setup(parsed)
     inputs = [given.get("import_npz"), *given.get("merge", []), *given.get("text", [])]
     output = given["output"].replace("{layer}", "0") if "output" in given else None
-    line = shlex.join(["python", "-m", "diag.covariance", *words])
     with options.outputs(given, [*setup.inputs(), *inputs], moment=(output, ".safetensors")):
         if "merge" in given:
             from diag.covariance.run import merge_files

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,20 +67,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    parsed, given, line = command.parse(build_parser(), arguments)
     setup = options.setup(parsed)
     stem = parsed.output.removesuffix(".gz").removesuffix(".json")
     cards = {"card": (f"{stem}.card.md", ".md"), "card_json": (f"{stem}.card.json", ".json")}
@@ -102,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             n=parsed.n_hard,
             wanted=Wanted(parsed.share_precision, parsed.perform, setup.seed),
             licence=given.get("licence"),
-            command_line=shlex.join(["python", "-m", "diag.hardcases", *words]),
+            command_line=line,
         )
         settings = settings_of(given)
         prepared = prepare(plan, setup, settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from rome_diagnosis import command, options
@@ -32,24 +31,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    words = command.words(arguments)
     if options.names_a_batch_method(words):
         from diag.batch.command import main as check_batch
 
         return check_batch(words)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    parsed, given, _ = command.parse(build_parser(), words)
     if len(given.get("layer", ())) > 1:  # Several blocks, or the word "all".
         return _sweep(parsed)
     setup = options.setup(parsed)

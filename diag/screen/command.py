@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import functools
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import command, options
+from rome_diagnosis import command, family, options
 from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS, PARAMETERS
 from rome_diagnosis.progress import Progress
 
 if TYPE_CHECKING:
     from diag.screen.run import Plan
     from probes.setup import Setup
-    from probes.target_value.method_file import MethodFile
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,56 +53,30 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_prefixes(group, n_prefixes=f"{options.N_PREFIXES}, or as the method's code does")
     options.add_model(parser, several=True)
-    _add_method(parser)
+    group = parser.add_argument_group("method")
+    family.add_method(
+        group,
+        method="add its damage, response and verdict to ROME's, each edit made by itself (default: "
+        "the one of --hyperparameters, else none)",
+        hyperparameters="of the method, as diag.batch reads them; the options below have "
+        "precedence",
+    )
+    family.add_parameters(group)
+    options.add_clamp(group, default=None)
     group = options.add_output(parser)
     options.add_fail_on(group, help="exit with code 1 if a row has this verdict or a worse one")
     return parser
 
 
-def _add_method(parser: argparse.ArgumentParser) -> None:
-    """Adds the method that edits are screened for, beside ROME, and what tunes it."""
-    from diag.batch.command import add_parameters
-
-    unset = options.UNSET
-    group = parser.add_argument_group("method")
-    group.add_argument(
-        "--method",
-        choices=tuple(METHODS),
-        default=unset,
-        help="add its damage, response and verdict to ROME's, each edit made by itself (default: "
-        "the one of --hyperparameters, else none)",
-    )
-    group.add_argument(
-        "--hyperparameters",
-        metavar="FILE",
-        default=unset,
-        help="of the method, as diag.batch reads them; the options below have precedence",
-    )
-    add_parameters(group)
-    options.add_clamp(group, default=None)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    from diag.screen.api import plan, plan_layers
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    from diag.screen.api import choose, plan, plan_layers
     from diag.screen.result import LayerScreening, Screening
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    parsed, given, line = command.parse(build_parser(), arguments)
     layers = given.pop("layer", ())
     several = len(layers) > 1  # several blocks, or the word "all"
-    method = _method(given)
+    method = choose(**family.chosen(given, PUBLISHED), clamp=given.get("clamp_norm_factor"))
     _check_together(given, method.method, several=several)
     given.setdefault("n_prefixes", method.row.contexts)
     if layers and not several:
@@ -126,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table=(parsed.output, ".parquet"),
         riskiest=(given.get("riskiest"), ".jsonl"),
     ):
-        document, is_first = _screened(parsed, setup, words, planning)
+        document, is_first = _screened(parsed, setup, line, planning)
         result: LayerScreening | Screening
         result = (LayerScreening if several else Screening)(parsed.output, document)
         if is_first:
@@ -154,20 +124,8 @@ def _check_together(given: Mapping[str, Any], method: str, *, several: bool) -> 
         )
 
 
-def _method(given: Mapping[str, Any]) -> MethodFile:
-    """What makes the edits."""
-    from diag.screen.api import choose
-
-    return choose(
-        given.get("method", None if "hyperparameters" in given else PUBLISHED),
-        {name: given[name] for name in PARAMETERS if name in given},
-        clamp=given.get("clamp_norm_factor"),
-        hyperparameters=given.get("hyperparameters"),
-    )
-
-
 def _screened(
-    parsed: argparse.Namespace, setup: Setup, words: Sequence[str], planning: Callable[..., Plan]
+    parsed: argparse.Namespace, setup: Setup, line: str, planning: Callable[..., Plan]
 ) -> tuple[dict[str, Any], bool]:
     """The document, and whether this process is the one that reports."""
     from diag.screen.run import run
@@ -176,7 +134,6 @@ def _screened(
 
     # A file with mistakes should not wait for a model to load.
     scanned = scan(parsed.dataset, on_error=parsed.on_error)
-    line = shlex.join(["python", "-m", "diag.screen", *words])
     with ranks() as group:
         quiet = setup.quiet or not group.is_first
         with Progress(scanned.n_rows, label="requests", quiet=quiet) as progress:

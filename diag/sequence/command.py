@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diag.batch.command import N_PREFIXES, add_parameters
+from diag.batch.command import N_PREFIXES
 from diag.tasks.command import add_tasks, task_files
 from diag.verify.command import (
     add_measurement,
@@ -18,10 +16,9 @@ from diag.verify.command import (
     overrides,
     settings_of,
 )
-from rome_diagnosis import command, options
+from rome_diagnosis import command, family, options
 from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS, PARAMETERS
 from rome_diagnosis.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,14 +35,11 @@ def build_parser() -> argparse.ArgumentParser:
         "edits", metavar="DATASET", help="edits as JSON, CSV or Parquet, in any published format"
     )
     group = parser.add_argument_group("list of edits")
-    group.add_argument(
-        "--method",
-        choices=tuple(METHODS),
-        default=unset,
-        help="what makes every edit (default: the method of --hyperparameters, else rome)",
+    family.add_method(
+        group, method="what makes every edit (default: the method of --hyperparameters, else rome)"
     )
     group.add_argument("--batch", type=options.count, default=1, help="make the edits N at a time")
-    add_parameters(group)
+    family.add_parameters(group)
     group.add_argument(
         "--order",
         choices=("given", "shuffled"),
@@ -87,20 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    parsed, given, line = command.parse(build_parser(), arguments)
     setup = options.setup(parsed)
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
     inputs += task_files(given)
@@ -134,7 +116,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             how = Performing(journal, given.get("save_model"), given.get("save_after"))
         n_prefixes = given.get("n_prefixes")
         workplace = prepare(setup, chosen, settings, how, n_prefixes=n_prefixes)
-        line = shlex.join(["python", "-m", "diag.sequence", *words])
         total = len(asked.edits.cases)
         with Progress(total, quiet=setup.quiet) as progress:
             result = run(
@@ -151,9 +132,7 @@ def _chosen(given: dict[str, Any]) -> MethodFile:
     from diag.batch.api import choose
 
     return choose(
-        given.get("method", None if "hyperparameters" in given else PUBLISHED),
-        given.get("hyperparameters"),
-        [given["layer"]] if "layer" in given else None,
-        {name: given[name] for name in PARAMETERS if name in given},
+        **family.chosen(given, PUBLISHED),
+        layers=[given["layer"]] if "layer" in given else None,
         **overrides(given),
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Sequence
 
 from rome_diagnosis import command, options
@@ -26,26 +24,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    parsed, given, line = command.parse(build_parser(), arguments)
     with options.outputs(given, parsed.results):
         from diag.surrogate import run
         from reports.document import read
 
         documents = [read(path) for path in parsed.results]
-        line = shlex.join(["python", "-m", "diag.surrogate", *words])
         result = run.hold(documents, seed=parsed.seed, command_line=line)
         command.deliver(result, given, text="reports.text.sections")
     return 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,25 +57,12 @@ def task_files(given: Mapping[str, Any]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    parsed, given, line = command.parse(build_parser(), arguments)
     setup = options.setup(parsed)
     with options.outputs(given, [*setup.inputs(), *task_files(given)]):
         from diag.tasks import run
 
-        line = shlex.join(["python", "-m", "diag.tasks", *words])
         result = run.measure(
             names(parsed.tasks), setup, limit=given.get("limit"), command_line=line
         )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,24 +154,13 @@ def add_measurement(parser: argparse.ArgumentParser, *, generated: bool = True) 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    words = command.words(arguments)
     if options.names_a_batch_method(words):
         from diag.batch.command import main as perform_batch
 
         return perform_batch(["--perform", *words])
-    parsed = build_parser().parse_args(words)
-    given = vars(parsed)
+    parsed, given, line = command.parse(build_parser(), words)
     # Mistakes that can be seen now should not wait for a model to load.
     setup = options.setup(parsed)
     journal = journal_of(given)
@@ -187,7 +174,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         edits = edits_of(given, only_one=["save_model"])
         settings = settings_of(given)
         run = prepare(setup, settings)
-        line = shlex.join(["python", "-m", "diag.verify", *words])
         result: Verification | Comparison
         if isinstance(edits, Edits):
             with Progress(len(edits.cases), quiet=setup.quiet) as progress:

@@ -62,19 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command.
-
-    Args:
-        arguments: The command line, without the program's name.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: For anything the user can put right.
-    """
-    parsed = build_parser().parse_args(arguments)
-    given = vars(parsed)
+    """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
+    parsed, given, _ = command.parse(build_parser(), arguments)
     setup = options.setup(parsed)
     subjects = given.get("subjects")
     with options.outputs(given, [*setup.inputs(), subjects, given.get("encoder")]):
