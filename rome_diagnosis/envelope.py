@@ -55,8 +55,7 @@ def dumps(document: Any) -> str:
 
 def plain(document: Mapping[str, Any]) -> dict[str, Any]:
     """A document as it is read back from disk, so that what is in memory has the same types."""
-    result: dict[str, Any] = json.loads(dumps(document))
-    return result
+    return json.loads(dumps(document))
 
 
 def finite(value: Any) -> Any:

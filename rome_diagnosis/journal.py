@@ -134,8 +134,7 @@ def identity(settings: Settings) -> dict[str, Any]:
     Returns:
         What to store beside the results.
     """
-    plain: dict[str, Any] = json.loads(json.dumps(settings, allow_nan=False))
-    return plain
+    return json.loads(json.dumps(settings, allow_nan=False))
 
 
 def check_same_run(stored: Settings, settings: Settings, place: str | os.PathLike[str]) -> None:

@@ -30,8 +30,7 @@ class Applied(envelope.Saved):
     @property
     def edits(self) -> Sequence[Mapping[str, Any]]:
         """Each edit with its editor, verdict and what it says now."""
-        edits: Sequence[Mapping[str, Any]] = self.document["edits"]
-        return edits
+        return self.document["edits"]
 
     @property
     def outcome(self) -> str:

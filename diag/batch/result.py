@@ -33,8 +33,7 @@ class Batch(envelope.Saved):
     @property
     def findings(self) -> Sequence[Mapping[str, Any]]:
         """What was checked, each measurement with its limit."""
-        stored: Sequence[Mapping[str, Any]] = self.document["findings"]
-        return stored
+        return self.document["findings"]
 
     @property
     def outcome(self) -> str | None:

@@ -45,14 +45,12 @@ class KeyDiagnosis(envelope.Saved):
     @property
     def denominators(self) -> Mapping[str, Any]:
         """The denominator of each editor, raw and normalised, and ρ."""
-        stored: Mapping[str, Any] = self.document["denominators"]
-        return stored
+        return self.document["denominators"]
 
     @property
     def response(self) -> Mapping[str, Any]:
         """Which share of the change other prompts receive, by editor."""
-        stored: Mapping[str, Any] = self.document["response"]
-        return stored
+        return self.document["response"]
 
     @property
     def ratio(self) -> float:

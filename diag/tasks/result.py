@@ -28,8 +28,7 @@ class TaskScores(envelope.Saved):
     @property
     def tasks(self) -> Mapping[str, Mapping[str, Any]]:
         """For each task ``score``, ``stderr``, ``metric`` and ``n``."""
-        stored: Mapping[str, Mapping[str, Any]] = self.document["tasks"]
-        return stored
+        return self.document["tasks"]
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each task."""

@@ -48,8 +48,7 @@ class Encoder:
 
     def output_projection(self, layer: int) -> torch.nn.Module:
         """The module whose input is the key."""
-        projection: torch.nn.Module = self.model.block[layer].layer[-1].DenseReluDense.wo
-        return projection
+        return self.model.block[layer].layer[-1].DenseReluDense.wo
 
 
 @dataclass(frozen=True)

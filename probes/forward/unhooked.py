@@ -209,8 +209,7 @@ class _CachedDecoder:
             logits_to_keep=1,
             **(positions if self._is_padded else {}),
         )
-        logits: Tensor = result.logits[:, -1]
-        return logits
+        return result.logits[:, -1]
 
     def append(self, tokens: Int[Tensor, "row 1"]) -> None:
         """See :meth:`probes.forward.engine.Decoder.append`."""

@@ -170,8 +170,7 @@ def output_projection(bridge: Any, layer: int) -> nn.Module:
     Returns:
         The module itself, without TransformerLens' wrapper.
     """
-    module: nn.Module = bridge.blocks[layer].mlp.out.original_component
-    return module
+    return bridge.blocks[layer].mlp.out.original_component
 
 
 def output_weight(bridge: Any, layer: int) -> Float[Tensor, "d_mlp d_model"]:

@@ -63,8 +63,7 @@ def _smallest(matrix: Tensor, high: float) -> float:
     upper = factor.contiguous().numpy().T  # BLAS counts columns first
 
     def solve(x: Vector) -> Vector:
-        solved: Vector = dtrsv(upper, dtrsv(upper, x, trans=1), trans=0)
-        return solved
+        return dtrsv(upper, dtrsv(upper, x, trans=1), trans=0)
 
     low = 1 / _largest(solve, len(matrix)) - shift
     # What cannot be factorised as it is counts as singular, on whichever side rounding puts it.

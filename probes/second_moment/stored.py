@@ -143,8 +143,7 @@ def _tensor(file: Any, name: str) -> Tensor:
     dtype = file.get_slice(name).get_dtype()
     if dtype != expected:
         raise ValueError(f"{name} is of type {dtype}, not {expected}")
-    tensor: Tensor = file.get_tensor(name)
-    return tensor
+    return file.get_tensor(name)
 
 
 def _read(header: Any, tensors: Mapping[str, Tensor], source: str) -> SecondMoment:

@@ -93,8 +93,7 @@ def damage(document: Document) -> Drawing | None:
 
 
 def _of(row: Document, editor: str) -> Document:
-    own: Document = row["groups"]["all"]["editors"].get(editor) or {}
-    return own
+    return row["groups"]["all"]["editors"].get(editor) or {}
 
 
 # By the name of a result's plot.

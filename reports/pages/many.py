@@ -74,8 +74,7 @@ def _figures(document: Document, listed: list[Edit], collapse: float | None) -> 
 
 def _held(document: Document) -> Document | None:
     """How perplexity goes with downstream tasks, where these were asked."""
-    held: Document | None = (document.get("summary") or {}).get("surrogate")
-    return held
+    return (document.get("summary") or {}).get("surrogate")
 
 
 def beside(document: Document) -> list[dict[str, Any]]:

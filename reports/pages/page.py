@@ -102,8 +102,7 @@ def view(*documents: Document, figures: bool = True) -> dict[str, Any]:
     kinds = [_kind(document) for document in shown]
     if len(kinds) == 1 and kinds[0] in PAGES:
         module = importlib.import_module(f"reports.pages.{PAGES[kinds[0]]}")
-        filled: dict[str, Any] = module.view(shown[0], figures=figures)
-        return filled
+        return module.view(shown[0], figures=figures)
     by_kind = dict(zip(kinds, shown, strict=True))
     of_edit = set(by_kind) & {"keys", "edit"}
     if not of_edit or len(by_kind) < len(shown) or set(by_kind) - of_edit - {"first_token"}:

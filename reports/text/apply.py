@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from reports.pages import apply as page
 from reports.tables import setup
@@ -14,25 +14,8 @@ WIDEST = 64  # characters of what the model says
 COLUMNS = {0: "edit", 1: "made with", 2: ">P(new), bare", 3: ">after a prefix"}
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.apply/1`` document.
-
-    Args:
-        document: The record of edits.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.apply/1`` document out.
-
-    Args:
-        document: The record of edits.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.apply/1`` document out for ``rich``."""
     edits = document["edits"]
     rows = [page.row(edit) for edit in edits[:SHOWN]]
     more = len(edits) - SHOWN
@@ -46,6 +29,9 @@ def render(document: Document) -> RenderableType:
         parts.dim(f"\nto take it back: {page.UNDO}"),
         parts.section("Measured with", *setup.measured_with(document)),
     )
+
+
+show = parts.showing(render)
 
 
 def _says(document: Document) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from reports.pages import batch as page
@@ -14,25 +14,8 @@ LISTED = 10
 PROMPT = 28  # characters of a prompt
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.batch/1`` document.
-
-    Args:
-        document: The saved result.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.batch/1`` document out.
-
-    Args:
-        document: The saved result.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.batch/1`` document out for ``rich``."""
     title = Text.assemble(
         parts.badge(verdicts.label(str(document["verdict"]))), "  ", page.title(document)
     )
@@ -51,6 +34,9 @@ def render(document: Document) -> RenderableType:
         else None,
         parts.section("Measured with", parts.dim(_measured_with(document))),
     )
+
+
+show = parts.showing(render)
 
 
 def _findings(document: Document) -> RenderableType:

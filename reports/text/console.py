@@ -27,6 +27,15 @@ BADGES = {
 }
 
 
+def showing(render: Callable[[Document], RenderableType]) -> Callable[..., None]:
+    """A function that prints a document as it is laid out, on a console or on standard output."""
+
+    def prints(document: Document, console: Console | None = None) -> None:
+        show(render, document, console)
+
+    return prints
+
+
 def show(
     render: Callable[[Document], RenderableType], document: Document, console: Console | None
 ) -> None:

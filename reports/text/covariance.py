@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from reports.pages.covariance import lines, speed
 from reports.text import console as parts
 from reports.text.console import Document
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.covariance/1`` document.
-
-    Args:
-        document: The summary.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.covariance/1`` document out.
-
-    Args:
-        document: The summary.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.covariance/1`` document out for ``rich``."""
     layers = [
         parts.table(None, [("layer", f"{layer['layer']}: {layer['file']}"), *lines(layer)])
         for layer in document["layers"]
@@ -38,3 +21,6 @@ def render(document: Document) -> RenderableType:
         *layers,
         parts.dim(took) if took else None,
     )
+
+
+show = parts.showing(render)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from reports.numbers import number, share
 from reports.pages.first_token import effect, headline, shares, written
@@ -12,25 +12,8 @@ from reports.text.console import Document, quoted
 CELLS = ("first_bare", "first_prefixed", "later_bare", "ordinary_first")
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``probes.first_token/1`` document.
-
-    Args:
-        document: The saved result.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``probes.first_token/1`` document out.
-
-    Args:
-        document: The saved result.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``probes.first_token/1`` document out for ``rich``."""
     positions = document["interventions"]["positions"]
     return parts.page(
         headline(document),
@@ -43,6 +26,9 @@ def render(document: Document) -> RenderableType:
         "",
         parts.dim(document["command"]) if document["command"] else None,
     )  # fmt: skip
+
+
+show = parts.showing(render)
 
 
 def _findings(document: Document) -> list[RenderableType | None]:

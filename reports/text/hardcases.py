@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from reports.pages import hardcases as card
 from reports.text import console as parts
@@ -11,25 +11,8 @@ from reports.text.console import Document
 LISTED = 10
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.hardcases/1`` document.
-
-    Args:
-        document: The card.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.hardcases/1`` document out.
-
-    Args:
-        document: The card.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.hardcases/1`` document out for ``rich``."""
     shown = card.view(document)
     tables = [
         parts.section(title, parts.table(head, rows[:LISTED]))
@@ -41,3 +24,6 @@ def render(document: Document) -> RenderableType:
         *tables,
         parts.section("Measured with", parts.dim("\n".join(shown["measured_with"]))),
     )
+
+
+show = parts.showing(render)

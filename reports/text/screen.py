@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from reports.numbers import counted, number, percent
@@ -16,25 +16,8 @@ LISTED = 10
 POSITIONS = {"first": "looked up first", "later": "later"}
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.screen/1`` document.
-
-    Args:
-        document: The saved summary.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.screen/1`` document out.
-
-    Args:
-        document: The saved summary.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.screen/1`` document out for ``rich``."""
     summary = document["summary"]
     riskiest = document["riskiest_file"]
     return parts.page(
@@ -57,6 +40,9 @@ def render(document: Document) -> RenderableType:
         parts.section("Rows that are no edits", _errors(document)) if document["errors"] else None,
         parts.section("Measured with", _measured_with(document)),
     )  # fmt: skip
+
+
+show = parts.showing(render)
 
 
 def _verdicts(summary: Document) -> RenderableType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from reports.pages.page import view
 from reports.text import console as parts
@@ -11,25 +11,8 @@ from reports.text.console import Document
 LONGEST = 28  # characters of what a row is about
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a document whose page is made of sections.
-
-    Args:
-        document: The document.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays such a document out.
-
-    Args:
-        document: The document.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a document whose page is made of sections out for ``rich``."""
     shown = view(document, figures=False)
     return parts.page(
         parts.indented(shown["title"]),
@@ -50,3 +33,6 @@ def render(document: Document) -> RenderableType:
         ),
         parts.section("Measured with", *shown["measured_with"]),
     )
+
+
+show = parts.showing(render)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from reports.numbers import number
@@ -15,25 +15,8 @@ LISTED = 10
 MEASURED = ("Edits", "Perplexity", "All edits", "With prefix", "Other facts", "Damage", "Model")
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.sequence/1`` document.
-
-    Args:
-        document: The saved result.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.sequence/1`` document out.
-
-    Args:
-        document: The saved result.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.sequence/1`` document out for ``rich``."""
     forecast, culprit = document["forecast"], sequence.culprit(document)
     dangerous, pairs = forecast["dangerous"], forecast["pairs"]
     return parts.page(
@@ -49,6 +32,9 @@ def render(document: Document) -> RenderableType:
         parts.section("Not in the list", _refused(document)) if document["refused"] else None,
         parts.section("Measured with", _measured_with(document)),
     )  # fmt: skip
+
+
+show = parts.showing(render)
 
 
 def _reaches(document: Document) -> RenderableType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from reports.numbers import number, percent
 from reports.pages.sweep import cells
@@ -11,25 +11,8 @@ from reports.text import console as parts
 from reports.text.console import Document
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.sweep/1`` document.
-
-    Args:
-        document: The sweep.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.sweep/1`` document out.
-
-    Args:
-        document: The sweep.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.sweep/1`` document out for ``rich``."""
     shown = editors.editors({name for row in document["layers"] for name in row["editors"]})
     return parts.page(
         parts.edited(document["request"]),
@@ -42,6 +25,9 @@ def render(document: Document) -> RenderableType:
         parts.section("The first position over depth", _sink(document)),
         parts.section("Measured with", *setup.measured_with(document)),
     )
+
+
+show = parts.showing(render)
 
 
 def _blocks(document: Document, shown: list[editors.Shown], figure: int) -> RenderableType:

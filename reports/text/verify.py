@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
 
 from reports.numbers import counted, number, times
@@ -12,26 +12,12 @@ from reports.text import console as parts
 from reports.text.console import Document, quoted, shortened
 
 
-def show(document: Document, console: Console | None = None) -> None:
-    """Prints a ``diag.verify/1`` document.
-
-    Args:
-        document: The saved result.
-        console: Where to; standard output by default.
-    """
-    parts.show(render, document, console)
-
-
 def render(document: Document) -> RenderableType:
-    """Lays a ``diag.verify/1`` document out.
-
-    Args:
-        document: The saved result, of one edit or of a list.
-
-    Returns:
-        Something ``rich`` prints.
-    """
+    """Lays a ``diag.verify/1`` document out for ``rich``."""
     return _of_list(document) if "edits" in document else _of_edit(document)
+
+
+show = parts.showing(render)
 
 
 def _of_edit(document: Document) -> RenderableType:

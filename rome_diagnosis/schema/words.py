@@ -99,8 +99,7 @@ def bare(kind: Any) -> Any:
 
 def fields(kind: Any) -> dict[str, Any]:
     """The fields of a TypedDict with their types."""
-    hints: dict[str, Any] = get_type_hints(kind, include_extras=True)
-    return hints
+    return get_type_hints(kind, include_extras=True)
 
 
 def _choose(kind: Any, step: str | int) -> tuple[Any, bool]:

@@ -81,8 +81,7 @@ def embed(
 ) -> Float[Tensor, "*token d_model"]:
     """The residual stream before the first block; one row of positions serves all rows of ids."""
     transformer = unhooked.model.transformer
-    embedded: Tensor = transformer.wte.weight[ids] + transformer.wpe.weight[positions]
-    return embedded
+    return transformer.wte.weight[ids] + transformer.wpe.weight[positions]
 
 
 def affine(x: Tensor, weights: Affine) -> Tensor:
