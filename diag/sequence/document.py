@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from diag.judgement import limits
-from diag.judgement.limits import RESIDUAL_SHORT, SEQUENCE_COLLAPSE, STEP_REACH
+from diag.judgement.limits import RESIDUAL_SHORT, SEQUENCE_COLLAPSE, SEQUENCE_HARM, STEP_REACH
 from diag.judgement.sequence import Case, advice, danger, entangled
 from diag.sequence import outlook as looks
 from diag.sequence.forecast import Curve, Forecast, reached
@@ -23,6 +23,7 @@ def of_limits() -> dict[str, float]:
     """The limits a forecast rests on, as documents hold them."""
     own = {
         "sequence_collapse": SEQUENCE_COLLAPSE,
+        "sequence_harm": SEQUENCE_HARM,
         "residual_short": RESIDUAL_SHORT,
         "step_reach": STEP_REACH,
     }

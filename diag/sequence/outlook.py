@@ -10,17 +10,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.judgement.limits import (
-    DAMAGE_HARM,
     FIRST_TOKENS_HARM,
     RESPONSE_EVERYWHERE,
     SEQUENCE_COLLAPSE,
+    SEQUENCE_HARM,
 )
 from diag.judgement.sequence import MOST_PAIRS
 from diag.mathematics import sequence
 from diag.mathematics.damage import Optimiser
 from diag.mathematics.metrics import Geometry
 from diag.mathematics.stream import Stream
-from diag.sequence.forecast import Forecast, forecast, reached
+from diag.sequence.forecast import Curve, Forecast, forecast, reached
 from diag.sequence.listed import Listed
 from diag.sequence.plan import Plan
 from rome_diagnosis.editors import REMEDY
@@ -176,10 +176,28 @@ def collapse_at(of: Forecast) -> int | None:
 
 
 def harm_at(of: Forecast) -> int | None:
-    """Number of edits after which it reaches one of the limits of harm."""
-    corpus = reached(of.curve.corpus, DAMAGE_HARM.value)
-    first = reached(of.curve.first_tokens, FIRST_TOKENS_HARM.value)
-    return min((at for at in (corpus, first) if at is not None), default=None)
+    """Number of edits after which it harms what else the model knows."""
+    return reached(harm(of.curve), 1.0)
+
+
+def harm(curve: Curve) -> Float[Tensor, " m"] | None:
+    """How near a list comes to costing other facts: damage over its limit, 1 where it does.
+
+    A fact's prompt has a first token and later ones, and is moved at both: independent changes add
+    up by squares.
+
+    Args:
+        curve: Expected damage along the list.
+
+    Returns:
+        √((corpus / its limit)² + (first tokens / theirs)²); ``None`` where damage was not checked.
+    """
+    if curve.corpus is None:
+        return None
+    corpus = curve.corpus / SEQUENCE_HARM.value
+    if curve.first_tokens is None:
+        return corpus
+    return torch.hypot(corpus, curve.first_tokens / FIRST_TOKENS_HARM.value)
 
 
 def places(outlook: Outlook, most: int = PLACES) -> list[int]:

@@ -58,8 +58,10 @@ def damage(document: Document) -> Drawing | None:
             axes.plot(
                 *measured, color=INK, marker="o", markersize=3.5, linewidth=0.8, label="measured"
             )  # fmt: skip
+        # Before lists had a limit of harm of their own, they were held against that of an edit.
+        harm = "sequence_harm" if "sequence_harm" in limits else "damage_harm"
         for name, text, colour in (
-            ("damage_harm", "harm", WARN), ("sequence_collapse", "collapse", FAIL),
+            (harm, "harm", WARN), ("sequence_collapse", "collapse", FAIL),
         ):  # fmt: skip
             if name in limits:
                 value = 100 * limits[name]

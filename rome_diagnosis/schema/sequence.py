@@ -141,8 +141,8 @@ class Reach(TypedDict):
 
     Attributes:
         edits: How many edits it has.
-        harm_at: Number of edits after which the expected damage reaches its limit of harm; null if
-            it does not.
+        harm_at: Number of edits after which the expected damage over the corpus and at first
+            tokens, each over its limit of harm, reach 1 together, by squares; null if they do not.
         collapse_at: The same of the limit of collapse.
         damage: Expected damage over corpus tokens after the last edit; null where it could not be
             checked.
