@@ -79,7 +79,9 @@ def main() -> int:
     args = parser.parse_args()
     loaded = load_model(args.model)
     layer = loaded.default_layer() if args.layer is None else args.layer
-    weights = sum(p.numel() * p.element_size() for p in set(loaded.bridge.parameters()))
+    # Some parameters are views of others.
+    stored = [p.untyped_storage() for p in loaded.bridge.parameters()]
+    weights = sum({storage.data_ptr(): storage.nbytes() for storage in stored}.values())
     moment = int(loaded.config.d_mlp) ** 2 * 8
     allowed = LIMIT * weights + moment
     del loaded
