@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.sides import weight_bytes
 from probes.setup import load_model
 
 LIMIT = 1.3  # of the weights, beside C
@@ -79,9 +80,7 @@ def main() -> int:
     args = parser.parse_args()
     loaded = load_model(args.model)
     layer = loaded.default_layer() if args.layer is None else args.layer
-    # Some parameters are views of others.
-    stored = [p.untyped_storage() for p in loaded.bridge.parameters()]
-    weights = sum({storage.data_ptr(): storage.nbytes() for storage in stored}.values())
+    weights = weight_bytes(loaded)
     moment = int(loaded.config.d_mlp) ** 2 * 8
     allowed = LIMIT * weights + moment
     del loaded

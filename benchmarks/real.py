@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer
 
 from benchmarks.published.full_passes import FullPasses
-from benchmarks.sides import RANDOM, Timed, matrix_rate, random_model, settle, timed
+from benchmarks.sides import RANDOM, Timed, matrix_rate, random_model, settle, timed, weight_bytes
 from diag.keys.run import diagnose
 from diag.mathematics.update import rank_one
 from diag.screen.shard import Screener
@@ -318,7 +318,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             stage = replace(stage, rate=bench.rate)
             stages.append(stage)
             print(line(stage), flush=True)
-    weights = sum(value.numel() * value.element_size() for value in bench.model.state_dict.values())
     peak = float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     if bench.model.device.type == "cuda":
         peak = float(torch.cuda.max_memory_allocated())
@@ -330,7 +329,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "matrix_rate": bench.rate,
         "stages": [asdict(stage) for stage in stages],
-        "weights_GB": weights / 1e9,
+        "weights_GB": weight_bytes(bench.model) / 1e9,
         "peak_memory_GB": peak / 1e9,
     }
 
