@@ -94,7 +94,11 @@ class SharedPrefixes:
         self.model, self.prefixes = model, list(prefixes)
         self._prefer = engine
         self._tokens = TOKENS.get(model.device.type, TOKENS["cpu"])
-        self._splits = splits_at_spaces(model.tokenizer)
+        # Kept with the model: a large tokenizer takes a third of a second to describe itself.
+        known, tokenizer = model.kept, model.tokenizer
+        if known.get("splits_at_spaces", (None,))[0] != len(tokenizer):
+            known["splits_at_spaces"] = len(tokenizer), splits_at_spaces(tokenizer)
+        self._splits = known["splits_at_spaces"][1]
         # A prefix whose only white space at the end is one space: that space goes to the prompt.
         ending = [p.endswith(" ") and p[-2:-1].strip() != "" for p in prefixes]
         self._joined = self._splits and all(ending)
