@@ -2,7 +2,7 @@
 
 The bare prompt is no draw, so it keeps its weight. ρ depends on the keys only through their Gram
 matrix in the C⁻¹ metric, and on that linearly above and below the fraction bar: all draws of many
-edits are two products of matrices.
+edits are two products of matrices, as long as there are not too many contexts to weigh in pairs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from probes.second_moment.moment import SecondMoment
 DRAWS = 2000
 LEVEL = 0.95
 FEWEST_PREFIXED = 2  # one context drawn again and again is always itself
+PAIRED = 64  # most contexts whose pairs are weighed at once: three hundred would take 2 GB
 
 
 def ratio_interval(
@@ -67,10 +68,9 @@ def ratio_intervals(
     Returns:
         Low and high end.
     """
-    n_ctx = gram.shape[-1]
-    i, j = torch.triu_indices(n_ctx, n_ctx)
-    mean_with_bare = gram[:, 0] @ draws_of_contexts(n_ctx, draws=draws, seed=seed).T
-    mean_with_mean = gram[:, i, j] @ draws_of_pairs(n_ctx, draws=draws, seed=seed).T
+    weights = draws_of_contexts(gram.shape[-1], draws=draws, seed=seed)
+    mean_with_bare = gram[:, 0] @ weights.T
+    mean_with_mean = quadratic(gram, draws=draws, seed=seed)
     tail = (1 - level) / 2
     # NumPy selects the two ends, where PyTorch sorts all draws.
     ends = np.quantile((mean_with_bare / mean_with_mean).numpy(), (tail, 1 - tail), axis=-1)
@@ -119,8 +119,29 @@ def draws_of_contexts(
     return weights / n_ctx
 
 
+def quadratic(
+    forms: Float[Tensor, "m n_ctx n_ctx"], *, draws: int = DRAWS, seed: int = 0
+) -> Float[Tensor, "m draw"]:
+    """wᵀFw of each symmetric F, w being what the contexts weigh in a draw.
+
+    Args:
+        forms: One for each edit, float64.
+        draws: Resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        The values, of the draws that :func:`draws_of_contexts` gives.
+    """
+    n_ctx = forms.shape[-1]
+    if n_ctx > PAIRED:
+        weights = draws_of_contexts(n_ctx, draws=draws, seed=seed)
+        return torch.stack([((weights @ form) * weights).sum(1) for form in forms])
+    i, j = torch.triu_indices(n_ctx, n_ctx)
+    return forms[:, i, j] @ _draws_of_pairs(n_ctx, draws=draws, seed=seed).T
+
+
 @lru_cache(maxsize=4)
-def draws_of_pairs(n_ctx: int, *, draws: int = DRAWS, seed: int = 0) -> Float[Tensor, "draw pair"]:
+def _draws_of_pairs(n_ctx: int, *, draws: int, seed: int) -> Float[Tensor, "draw pair"]:
     """What each pair of contexts i ≤ j weighs in a quadratic form: 2wᵢwⱼ, and wᵢ² for i = j.
 
     Args:

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.mathematics.intervals import draws_of_pairs
+from diag.mathematics.intervals import DRAWS, quadratic
 from probes.second_moment.moment import SecondMoment
 
 # χ² with 32 degrees of freedom falls below an eighth of its mean with probability under 5e-9
@@ -84,8 +84,6 @@ class Redraws:
         linear = a - 2 * least[:, None] * b
         form = (linear[:, :, None] + linear[:, None]) / 2
         form += least[:, None, None] * (length[:, None, None] - apart)
-        i, j = torch.triu_indices(self.n_contexts, self.n_contexts)
-        weights = draws_of_pairs(self.n_contexts, seed=self.seed)
-        below = (weights @ form[:, i, j].T <= 0).sum(0)
+        below = (quadratic(form, seed=self.seed) <= 0).sum(1)
         # The interval's end lies at or above the draw of this rank.
-        return (below <= int((1 - level) / 2 * (len(weights) - 1))).tolist()
+        return (below <= int((1 - level) / 2 * (DRAWS - 1))).tolist()

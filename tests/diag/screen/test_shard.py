@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chi2
 
 from diag.keys.run import diagnose
-from diag.mathematics.intervals import ratio_interval, ratio_intervals
+from diag.mathematics.intervals import (
+    PAIRED,
+    draws_of_contexts,
+    ratio_interval,
+    ratio_intervals,
+)
 from diag.mathematics.redraws import PROJECTIONS, SLACK, Redraws
 from diag.screen import shard
 from diag.screen.shard import Screener
@@ -142,13 +148,19 @@ def test_through_a_norm_a_row_is_what_the_diagnosis_says(
         assert row["verdict"] == alone.verdict
 
 
-def test_many_intervals_are_the_single_ones(moment: SecondMoment) -> None:
+@pytest.mark.parametrize("n_ctx", [7, PAIRED + 1])
+def test_many_intervals_are_the_single_ones(moment: SecondMoment, n_ctx: int) -> None:
 
-    keys = torch.randn(5, 7, moment.d_mlp, dtype=torch.float64, generator=torch.manual_seed(3)) + 1
+    shape = (5, n_ctx, moment.d_mlp)
+    keys = torch.randn(shape, dtype=torch.float64, generator=torch.manual_seed(3)) + 1
     white = moment.whiten(keys)
     many = ratio_intervals(white @ white.mT, seed=4)
     for one, interval in zip(keys, many.tolist(), strict=True):
         assert ratio_interval(one, moment, seed=4) == pytest.approx(tuple(interval))
+        drawn = moment.whiten(draws_of_contexts(n_ctx, seed=4) @ one)
+        ratios = drawn @ moment.whiten(one[0]) / drawn.square().sum(1)
+        low, high = np.quantile(ratios.numpy(), [0.025, 0.975])
+        assert interval == pytest.approx([low, high])
 
 
 def test_what_spares_an_edit_its_interval_is_true_of_it(moment: SecondMoment) -> None:
