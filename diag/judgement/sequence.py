@@ -185,7 +185,8 @@ def _remedied(case: Case) -> str:
 def _length(case: Case) -> str | None:
     if case.harm_at is None:
         return None
-    text = f"Make at most {case.harm_at - 1:,} of the edits on one copy of the model"
+    most = f"at most {case.harm_at - 1:,}" if case.harm_at > 1 else "none"
+    text = f"Make {most} of the edits on one copy of the model"
     if case.dangerous:
         text += ", the dangerous ones aside"
     if case.collapse_at is None:

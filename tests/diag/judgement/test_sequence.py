@@ -60,6 +60,14 @@ def test_nothing_dangerous_is_left_alone_and_what_is_unclear_is_said() -> None:
         assert f"but {which} cannot be called safe alone" in said
 
 
+@pytest.mark.parametrize(("harm_at", "most"), [(1, "none"), (2, "at most 1"), (41, "at most 40")])
+def test_a_list_is_made_as_far_as_it_does_no_harm(harm_at: int, most: str) -> None:
+    (said,) = advice(replace(case(60, 0, 0), harm_at=harm_at))
+    assert said.startswith(
+        f"Make {most} of the edits on one copy of the model: from edit {harm_at}"
+    )
+
+
 def test_an_edit_is_dangerous_for_what_is_expected_of_it() -> None:
     told = danger(Grounds(0.02, 3.0, 0.1, 1.0, 0.1), has_two_keys=True)
     assert "by about 30 % and up to 300 % of their norm (limit 25 %); ρ is 0.02" in told
