@@ -39,7 +39,7 @@ def commands(model: str, layer: int, edits: Path, folder: Path) -> Mapping[str, 
         "diag.batch": [*listed, "--method", "memit"],
         "diag.sequence": listed,
         "diag.verify": [*one, *site],
-        "diag.apply": [*one, *site, "--output", str(folder / "edited")],
+        "diag.apply": [*one, *site, "--method", "c_rome", "--output", str(folder / "edited")],
         "probes.first_token": ["--model", model, "--layer", str(layer)],
     }  # fmt: skip
 
@@ -56,8 +56,8 @@ def peak(arguments: Sequence[str]) -> float:
     asked = (
         "import resource, subprocess, sys; p = subprocess.run(sys.argv[1:], stdout=-3, stderr=-3)"
     )
-    told = "print(p.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    run = [sys.executable, "-c", f"{asked}; {told}", sys.executable, *arguments]
+    printed = "print(p.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    run = [sys.executable, "-c", f"{asked}; {printed}", sys.executable, *arguments]
     code, kilobytes = subprocess.run(run, capture_output=True, text=True).stdout.split()
     assert code == "0", f"python {' '.join(arguments)} failed"
     return float(kilobytes) * 1024
@@ -86,21 +86,21 @@ def main() -> int:
     del loaded
     libraries = peak(["-c", LIBRARIES])
     print(f"weights {weights / 1e9:.2f} GB, C {moment / 1e9:.3f}, libraries {libraries / 1e9:.2f}")
-    found = {}
+    peaks = {}
     with tempfile.TemporaryDirectory() as name:
         for command, options in commands(args.model, layer, args.edits, Path(name)).items():
             if args.only and command not in ("diag.covariance", *args.only):
                 continue
             taken = peak(["-m", command, *options]) - libraries
             share = (taken - moment) / weights
-            found[command] = {"bytes": taken, "of_weights": share}
+            peaks[command] = {"bytes": taken, "of_weights": share}
             print(
                 f"{command:20} {taken / 1e9:6.2f} GB, {share:5.2f} × weights, beside C", flush=True
             )
     if args.json:
         result = {"weights": weights, "second_moment": moment, "libraries": libraries}
-        args.json.write_text(json.dumps(result | {"commands": found}, indent=1))
-    return int(any(each["bytes"] > allowed for each in found.values()))
+        args.json.write_text(json.dumps(result | {"commands": peaks}, indent=1))
+    return int(any(each["bytes"] > allowed for each in peaks.values()))
 
 
 if __name__ == "__main__":

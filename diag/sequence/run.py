@@ -20,7 +20,7 @@ from diag.sequence.api import Order
 from diag.sequence.listed import read
 from diag.sequence.outlook import Outlook, look
 from diag.sequence.result import Trajectory
-from diag.verify.settings import Settings
+from diag.verify.settings import FEWEST_TOKENS, Settings
 from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import describe
@@ -196,7 +196,8 @@ def _performed(
     measured: dict[str, Any] = {"settings": settings.to_json(), **bench.measured_on()}
     names = ("schema", "dataset", "model", "site", "contexts", "second_moment", "limits", "method",
              "parameters", "batch", "order", "seed")  # fmt: skip
-    identity = {name: written[name] for name in names} | {"drawn_with": workplace.seed} | measured
+    drawn = {"drawn_with": workplace.seed, "fewest_tokens": FEWEST_TOKENS}
+    identity = {name: written[name] for name in names} | drawn | measured
     with stored(performing.journal, envelope.plain(identity)) as (done, keep):
         if "created" not in done:
             keep("created", written["created"])

@@ -19,7 +19,7 @@ from diag.surrogate.run import related
 from diag.verify import groups, key_map
 from diag.verify.one_edit import Bench
 from diag.verify.result import Comparison, Verification
-from diag.verify.settings import Settings
+from diag.verify.settings import FEWEST_TOKENS, Settings
 from probes.edited.weights import save_edited
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
@@ -228,7 +228,7 @@ class Run:
             name: value
             for name, value in self.head.items()
             if name not in ("created", "version", "versions")
-        } | {"edits": of_cases.hexdigest()[:16]}
+        } | {"edits": of_cases.hexdigest()[:16], "fewest_tokens": FEWEST_TOKENS}
 
 
 def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:

@@ -86,7 +86,7 @@ class MadeEdit(TypedDict):
         loss: The last loss of its target, in nats.
         neighbours_receive: Known before: √Σφ² over the batch at the token of a neighbour's bare
             prompt that receives most, median over its neighbours; null without any.
-        locality_lost: Share of its neighbours lost at bare prompts; null without any.
+        locality_lost: Share lost of its neighbours that were right before; null without any.
         bare: What the bare prompt gives.
         editing_prefix: What it gives after the first prefix.
     """
