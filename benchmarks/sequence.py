@@ -99,7 +99,7 @@ def run(at: Setup, job: Job, folder: Path, options: argparse.Namespace) -> dict[
     if not target.exists():
         began = time.perf_counter()
         assert isinstance(at.model, LoadedModel)
-        weight = {"weight": like_published(int(at.model.config.d_mlp))}
+        weight = like_published(int(at.model.config.d_mlp))["memit"]
         own = weight if "weight" in METHODS[job.method].parameters else None
         found = dict(
             sequence(
