@@ -55,7 +55,7 @@ def dumps(document: Any) -> str:
 
 def plain(document: Mapping[str, Any]) -> dict[str, Any]:
     """A document as it is read back from disk, so that what is in memory has the same types."""
-    return json.loads(dumps(document))
+    return json.loads(json.dumps(document, allow_nan=False))  # without indentation it is C code
 
 
 def finite(value: Any) -> Any:

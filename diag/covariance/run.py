@@ -227,8 +227,9 @@ def _save(
             moment = estimate.of_sums(own, model, layer, job.text, row_length=job.row_length)
             moment = shrinkage.ridged(moment, plan.ridge)
             control = controls.get(layer)
-            moved = halves.measure(own, moment.ridge, *control) if control else None
-            share = shrinkage.shrinkage(own.total / own.n_tokens, own.fourth, own.n_tokens)
+            moved = halves.measure(own, moment, *control) if control else None
+            assert moment.moment is not None
+            share = shrinkage.shrinkage(moment.moment, own.fourth, own.n_tokens)
             about = {"convergence": moved.describe() if moved else None, "shrinkage": share}
         stored.save(moment, targets[layer])
         rows.append(_layer(moment, layer, str(targets[layer])) | about)

@@ -149,16 +149,20 @@ def _inverse(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:
     """G = (λ₀C + λₙI)⁻¹ with μ in M for equality constraints, else C⁻¹ with λ in M."""
     if "damping" not in layer.method.parameters:
         return layer.moment.solve, layer["weight"]
-    ground = layer["weight"] * layer.solved_moment
-    ground = ground + layer["ridge"] * torch.eye(len(ground), dtype=ground.dtype)
-    return family.inverse(ground), layer["damping"] if edits > 1 else 0.0
+    return family.inverse(_ground(layer)), layer["damping"] if edits > 1 else 0.0
 
 
 def _remembering(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:
     """G = (λC + λₙI + S)⁻¹."""
+    ground = _ground(layer)
+    return family.inverse(ground if past is None else ground.add_(past)), 1.0
+
+
+def _ground(layer: Geometry) -> Tensor:
+    """λC + λₙI."""
     ground = layer["weight"] * layer.solved_moment
-    ground = ground + layer["ridge"] * torch.eye(len(ground), dtype=ground.dtype)
-    return family.inverse(ground if past is None else ground + past), 1.0
+    ground.diagonal().add_(layer["ridge"])
+    return ground
 
 
 def _projected(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:

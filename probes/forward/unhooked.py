@@ -14,7 +14,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -99,6 +99,8 @@ class Unhooked:
 
 class _CachedPrefixes:
     """Prefixes that are run once; their keys and values are kept, those of one length together."""
+
+    abreast: ClassVar[bool] = False  # modules are hooked to be read
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from probes import bundled
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request, request
-from probes.second_moment.moment import of_moment
+from probes.second_moment.moment import SecondMoment, of_moment
 from probes.second_moment.sums import Accumulator
 from rome_diagnosis.errors import UserError
 
@@ -96,7 +96,7 @@ def keys(
 
 def measure(
     sums: Accumulator,
-    least_ridge: float,
+    every: SecondMoment,
     bare: Float[Tensor, "request d_mlp"],
     mean: Float[Tensor, "request d_mlp"],
 ) -> Convergence | None:
@@ -104,7 +104,7 @@ def measure(
 
     Args:
         sums: Over the corpus, with a half.
-        least_ridge: What is added to C's diagonal in the solve.
+        every: C of all of it; its ridge is what the halves' solves add as well.
         bare: Keys of the bare prompts.
         mean: Mean keys.
 
@@ -114,20 +114,20 @@ def measure(
     rest = sums.n_tokens - sums.n_half
     if sums.half is None or not sums.n_half or not rest:
         return None
-    moments = (
-        sums.total / sums.n_tokens,
-        sums.half / sums.n_half,
-        (sums.total - sums.half) / rest,
-    )
-    every, one, other = (_ratios(moment, least_ridge, bare, mean) for moment in moments)
+    all_of_it = _ratios(every, bare, mean)
+    one = _ratios(_ridged(sums.half / sums.n_half, every.ridge), bare, mean)
+    other = _ratios(_ridged((sums.total - sums.half).div_(rest), every.ridge), bare, mean)
     moved = (one - other).abs() / 2
     return Convergence(
-        len(bare), float(moved.median()), float(moved.max()), float(every.abs().median()),
+        len(bare), float(moved.median()), float(moved.max()), float(all_of_it.abs().median()),
         tuple(zip(one.tolist(), other.tolist(), strict=True)),
     )  # fmt: skip
 
 
-def _ratios(moment: Tensor, least_ridge: float, bare: Tensor, mean: Tensor) -> Tensor:
-    ridged = replace(of_moment(moment, source="half"), least_ridge=least_ridge)
-    white_bare, white_mean = ridged.whiten(bare), ridged.whiten(mean)
+def _ridged(half: Tensor, ridge: float) -> SecondMoment:
+    return replace(of_moment(half, source="half"), least_ridge=ridge)
+
+
+def _ratios(moment: SecondMoment, bare: Tensor, mean: Tensor) -> Tensor:
+    white_bare, white_mean = moment.whiten(bare), moment.whiten(mean)
     return (white_bare * white_mean).sum(1) / white_mean.square().sum(1)

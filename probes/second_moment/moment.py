@@ -20,10 +20,13 @@ from torch import Tensor
 
 from probes import bundled
 from probes.second_moment.rounding import gain, noise_floor
-from probes.second_moment.spectrum import EPSILON, extremes
+from probes.second_moment.spectrum import EPSILON, extremes, shifted
 
 # The condition number that a ridge, where one is needed, leaves: six digits of float64 remain.
 REGULAR_CONDITION = 1e10
+
+# Rows of a matrix that are looked at together: what is computed of them is small beside it.
+ROWS = 256
 
 # Types of keys that a document names: what C is of was rounded before it was summed.
 ROUGH = ("bfloat16", "float16")
@@ -171,8 +174,7 @@ class SecondMoment:
         """Lower Cholesky factor of C + ridge·I, float64."""
         if self.moment is None:
             return torch.eye(self.d_mlp, dtype=torch.float64)
-        ridge = self.ridge * torch.eye(self.d_mlp, dtype=torch.float64)
-        return torch.linalg.cholesky(self.moment + ridge)
+        return torch.linalg.cholesky(shifted(self.moment, self.ridge))
 
     def solve(self, keys: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
         """C⁻¹k for each key.
@@ -302,17 +304,18 @@ def of_moment(
     """
     if moment.dim() != 2 or moment.shape[0] != moment.shape[1]:
         raise ValueError(f"a second moment is a square matrix, not {tuple(moment.shape)}")
-    if not torch.isfinite(moment).all():
+    if not all(torch.isfinite(rows).all() for rows in moment.split(ROWS)):
         raise ValueError("the second moment holds values that are not finite")
-    symmetric = (moment + moment.T) / 2
-    if not (symmetric.diagonal() > 0).any():
+    if not torch.equal(moment, moment.T):  # a matrix of d_mlp² is not copied without need
+        moment = (moment + moment.T).div_(2)
+    if not (moment.diagonal() > 0).any():
         raise ValueError("the second moment has no positive diagonal entry")
     return SecondMoment(
-        moment=symmetric,
-        d_mlp=symmetric.shape[0],
+        moment=moment,
+        d_mlp=moment.shape[0],
         source=source,
         provenance=provenance,
         background=background,
-        eigenvalues=extremes(symmetric),
+        eigenvalues=extremes(moment),
         fourth=fourth,
     )

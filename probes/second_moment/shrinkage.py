@@ -35,7 +35,7 @@ def shrinkage(moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
     Returns:
         α, at most :data:`LARGEST_SHARE`.
     """
-    size = float(moment.square().sum())
+    size = float(moment.norm()) ** 2
     scale = float(moment.diagonal().mean())
     from_identity = size - len(moment) * scale * scale
     error = max(fourth / n - size, 0.0) / n

@@ -48,6 +48,21 @@ def extremes(matrix: Float[Tensor, "d d"]) -> tuple[float, float]:
     return low, high
 
 
+def shifted(matrix: Float[Tensor, "d d"], by: float) -> Float[Tensor, "d d"]:
+    """A copy with something added to its diagonal.
+
+    Args:
+        matrix: The matrix.
+        by: What is added.
+
+    Returns:
+        The copy; of a matrix of d_mlp² no other copies are needed on the way.
+    """
+    copy = matrix.clone()
+    copy.diagonal().add_(by)
+    return copy
+
+
 def _smallest(matrix: Tensor, high: float) -> float:
     from scipy.linalg.blas import dtrsv
 
@@ -55,15 +70,16 @@ def _smallest(matrix: Tensor, high: float) -> float:
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed:
         # Singular up to rounding, or indefinite: a shift of what rounding may do tells the two.
+        del factor  # as large as the next one
         shift = 2 * len(matrix) * EPSILON * abs(high)
-        shifted = matrix + shift * torch.eye(len(matrix), dtype=torch.float64)
-        factor, failed = torch.linalg.cholesky_ex(shifted)
+        factor, failed = torch.linalg.cholesky_ex(shifted(matrix, shift))
     if failed:
         raise ValueError("it has a negative eigenvalue")
-    upper = factor.contiguous().numpy().T  # BLAS counts columns first
+    # BLAS counts columns first, and so does the factor as it comes: it is not copied.
+    lower = np.asfortranarray(factor.numpy())
 
     def solve(x: Vector) -> Vector:
-        return dtrsv(upper, dtrsv(upper, x, trans=1), trans=0)
+        return dtrsv(lower, dtrsv(lower, x, lower=1), lower=1, trans=1)
 
     low = 1 / _largest(solve, len(matrix)) - shift
     # What cannot be factorised as it is counts as singular, on whichever side rounding puts it.

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from probes.second_moment import plausible, shrinkage
-from probes.second_moment.moment import Background, Provenance, SecondMoment, of_moment
+from probes.second_moment.moment import ROWS, Background, Provenance, SecondMoment, of_moment
 from rome_diagnosis import files
 from rome_diagnosis.errors import UserError
 
@@ -190,15 +190,18 @@ def _matrix(tensors: Mapping[str, Tensor]) -> Tensor:
     d = len(matrix) if matrix.dim() else 0
     if tuple(matrix.shape) != (d, d) or not d:
         raise ValueError(f"its matrix has shape {tuple(matrix.shape)}")
-    if not bool(torch.isfinite(matrix).all()):
+    if not all(torch.isfinite(rows).all() for rows in matrix.split(ROWS)):
         raise ValueError("its matrix holds values that are not finite")
     diagonal = matrix.diagonal()
     if bool((diagonal < 0).any()) or not SQUARES[0] < float(diagonal.max()) < SQUARES[1]:
         raise ValueError("its diagonal holds values that no mean of float32 numbers' squares has")
     # In units of each coordinate's own size, so that small ones are held to it too.
     scale = diagonal.sqrt()
-    if bool(((matrix - matrix.T).abs() > ASYMMETRY * scale[:, None] * scale).any()):
-        raise ValueError("its matrix is not symmetric")
+    for rows, columns, size in zip(
+        matrix.split(ROWS), matrix.split(ROWS, dim=1), scale.split(ROWS), strict=True
+    ):
+        if bool(((rows - columns.T).abs() > ASYMMETRY * size[:, None] * scale).any()):
+            raise ValueError("its matrix is not symmetric")
     return matrix
 
 

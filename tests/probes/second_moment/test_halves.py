@@ -9,6 +9,7 @@ import torch
 
 from probes.model.loaded import LoadedModel
 from probes.second_moment import halves, shrinkage
+from probes.second_moment.moment import of_moment
 from probes.second_moment.sums import Accumulator
 
 
@@ -47,13 +48,13 @@ def test_convergence_is_the_spread_of_estimates(
             sums.n_tokens += len(keys)
             if i == 0:
                 sums.half, sums.n_half = sums.total.clone(), len(keys)
-        found = halves.measure(sums, 0.0, bare, mean)
-        truth = (bare * mean).sum(1) / mean.square().sum(1)
         moment = sums.total / sums.n_tokens
+        found = halves.measure(sums, of_moment(moment, source="test"), bare, mean)
+        truth = (bare * mean).sum(1) / mean.square().sum(1)
         white = torch.linalg.solve(moment, mean.T).T
         real = (white * bare).sum(1) / (white * mean).sum(1) - truth
         assert found.median == pytest.approx(float(real.abs().median()), rel=0.4)
         figures.append(found.median)
     assert figures[0] / figures[1] == pytest.approx(4, rel=0.4)
     sums.n_half = 0
-    assert halves.measure(sums, 0.0, bare, mean) is None
+    assert halves.measure(sums, of_moment(moment, source="test"), bare, mean) is None
