@@ -16,8 +16,8 @@ al. 2024 (PMET); Fang et al. 2025 (AlphaEdit), equations 11 to 14; Gupta et al. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from rome_diagnosis.editors import EDITORS, Key
 from rome_diagnosis.options import N_PREFIXES
@@ -26,6 +26,9 @@ from rome_diagnosis.options import N_PREFIXES
 MethodKey = Literal["mean", "bare", "half"]
 Metric = Literal["inverse", "remembering", "projected"]
 Spread = Literal["even", "root"]
+# Where a δ may be added, as :data:`probes.model.architecture.Site` names it: to the attention's
+# output, to the MLP's, or to the residual stream after the block.
+TargetSite = Literal["attention", "value", "resid_post"]
 
 # What a method is tuned with, as sentences call it.
 PARAMETERS: Mapping[str, str] = {
@@ -54,7 +57,8 @@ class Method:
         along: The keys K of the directions.
         divide_by: The keys on the right of M = KᵀG·; the same as ``along`` unless inconsistent.
         subtract: The value subtracted from the target value v*; ``None`` where the residual is
-            z − h in the residual stream.
+            measured anew at every layer: z less what the last layer's last site holds by then.
+        sites: Where the optimisation adds a δ each, in the last layer; the last is the target's.
         metric: A row of :data:`diag.mathematics.metrics.METRICS`.
         together: Whether one M couples the edits of a batch; each is solved by itself otherwise.
         spread: Over the layers that are left: ``even`` divides by their number, ``root`` by its
@@ -64,8 +68,6 @@ class Method:
             :data:`PARAMETERS`.
         clamp: The factor of ‖h‖ or ‖v_u‖ that ‖δ‖ is clamped to, as published.
         contexts: Prefixed contexts that are sampled, as published.
-        most_probable: At how many evaluations the new object must be the most probable for its
-            target to be left there, as published; 0 to go on regardless.
         label: Its name in full.
         short: Its name in figures and columns.
         metric_formula: G as a formula.
@@ -73,12 +75,15 @@ class Method:
         note: What is particular to it, in a phrase.
         colour: ``#rrggbb``, legible on white.
         marker: A matplotlib marker.
+        optimised: What the optimisation of its target does otherwise than ROME's, as published,
+            by names of :class:`probes.target_value.hyperparameters.Hyperparameters`.
     """
 
     name: str
     along: MethodKey
     divide_by: MethodKey
     subtract: Key | None
+    sites: tuple[TargetSite, ...]
     metric: Metric
     together: bool
     spread: Spread
@@ -93,11 +98,16 @@ class Method:
     note: str
     colour: str
     marker: str
-    most_probable: int = 0
+    optimised: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_stream(self) -> bool:
         """Whether its target z lies in the residual stream rather than in the MLP's output."""
+        return self.sites[-1] == "resid_post"
+
+    @property
+    def over_layers(self) -> bool:
+        """Whether it may spread an edit over several layers."""
         return self.subtract is None
 
 
@@ -105,11 +115,11 @@ def _of_editors() -> list[Method]:
     """Each editor of one fact as a method whose edits do not know of one another."""
     return [
         Method(
-            editor.name, editor.along, editor.divide_by, editor.subtract, metric="inverse",
-            together=False, spread="even", remembers=False, parameters={}, clamp=4.0,
-            contexts=N_PREFIXES, label=editor.label, short=editor.short, metric_formula="C⁻¹",
-            matrix_formula=editor.formula, note=editor.note, colour=editor.colour,
-            marker=editor.marker,
+            editor.name, editor.along, editor.divide_by, editor.subtract, ("value",),
+            metric="inverse", together=False, spread="even", remembers=False, parameters={},
+            clamp=4.0, contexts=N_PREFIXES, label=editor.label, short=editor.short,
+            metric_formula="C⁻¹", matrix_formula=editor.formula, note=editor.note,
+            colour=editor.colour, marker=editor.marker,
         )
         for editor in EDITORS.values()
     ]  # fmt: skip
@@ -122,14 +132,15 @@ def _batched(
     metric: Metric = "inverse",
     spread: Spread = "even",
     remembers: bool = False,
-    most_probable: int = 0,
+    sites: tuple[TargetSite, ...] = ("resid_post",),
+    optimised: Mapping[str, Any] | None = None,
     **shown: str,
 ) -> Method:
     """A method that follows MEMIT in everything its row does not say."""
     return Method(
-        name, "half", "half", None, metric=metric, together=True, spread=spread,
+        name, "half", "half", None, sites, metric=metric, together=True, spread=spread,
         remembers=remembers, parameters=parameters, clamp=0.75, contexts=5,
-        most_probable=most_probable, **shown,
+        optimised=optimised or {}, **shown,
     )  # fmt: skip
 
 
@@ -138,8 +149,8 @@ METHODS: Mapping[str, Method] = {
     for method in (
         *_of_editors(),
         Method(
-            "r_rome", "mean", "mean", "mean", metric="inverse", together=False, spread="even",
-            remembers=False, parameters={}, clamp=4.0, contexts=N_PREFIXES,
+            "r_rome", "mean", "mean", "mean", ("value",), metric="inverse", together=False,
+            spread="even", remembers=False, parameters={}, clamp=4.0, contexts=N_PREFIXES,
             label="r-ROME, mean key throughout", short="r-ROME", metric_formula="C⁻¹",
             matrix_formula="k̄ᵀC⁻¹k̄", note="the same update as C-ROME as published",
             colour="#4f6d8f", marker="v",
@@ -162,10 +173,14 @@ METHODS: Mapping[str, Method] = {
             colour="#a0529f", marker="p",
         ),
         _batched(
-            "pmet", parameters={"weight": 15_000.0}, spread="root",
-            label="PMET's update with MEMIT's z", short="PMET", metric_formula="C⁻¹",
-            matrix_formula="λI + KᵀC⁻¹K", note="spread by the root of the layers left; its own "
-            "optimisation of attention and MLP apart is not performed",
+            "pmet", parameters={"weight": 15_000.0}, spread="root", sites=("attention", "value"),
+            optimised={
+                "evaluations": 30, "learning_rate": 0.2, "kl_factor": 1.0, "leading_nll": 0.1,
+                "leading_kl": 0.01,
+            },
+            label="PMET, attention and MLP apart", short="PMET", metric_formula="C⁻¹",
+            matrix_formula="λI + KᵀC⁻¹K", note="spread by the root of the layers left; only the "
+            "MLP's part of what is optimised is written",
             colour="#4f7322", marker="h",
         ),
         _batched(
@@ -177,8 +192,8 @@ METHODS: Mapping[str, Method] = {
         ),
         _batched(
             "encore", parameters={"weight": 15_000.0, "ridge": 20.0}, metric="remembering",
-            remembers=True, most_probable=2, label="ENCORE, norm constraint", short="ENCORE",
-            metric_formula="(λC + λₙI + S)⁻¹", matrix_formula="I + KᵀGK",
+            remembers=True, optimised={"most_probable": 2}, label="ENCORE, norm constraint",
+            short="ENCORE", metric_formula="(λC + λₙI + S)⁻¹", matrix_formula="I + KᵀGK",
             note="λₙ holds ‖ΔW‖ down; z stops where the new object is the most probable",
             colour="#26757c", marker="d",
         ),

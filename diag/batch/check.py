@@ -149,7 +149,7 @@ class Preflight:
     def _redrawn(self) -> float:
         """How many times larger another draw of the contexts may make an editor's damage."""
         keys = self.observation.keys[self.workplace.layers[0]]
-        if self.workplace.method.in_stream:
+        if self.workplace.method.over_layers:
             return 1.0
         if keys.shape[1] <= FEWEST_PREFIXED:
             return float("inf")
@@ -219,7 +219,7 @@ def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
         except ZeroDivisionError as error:
             raise no_metric(method, error) from error
         checks.append(checked)
-        if checked.shares is not None:
+        if checked.shares is not None and method.in_stream:
             rest = rest * (1 - part * checked.shares.bare).abs()
     return Preflight(
         workplace, tuple(requests), observation, longest, share, tuple(checks),
@@ -236,13 +236,13 @@ def _lengths(
     """
     method, stream = workplace.method, observation.stream
     optimiser = steps(workplace.chosen.target, stream.shape[-1])
-    if method.subtract is None:
-        added_to, apart = stream, torch.zeros(len(stream), dtype=stream.dtype)
-    else:
-        (layer,) = workplace.layers
+    added_to, apart = stream, torch.zeros(len(stream), dtype=stream.dtype)
+    if not method.in_stream:
+        layer = workplace.layers[-1]
         values = workplace.model.mlp_output(observation.keys[layer], layer)
         added_to = values[:, 0]
-        apart = (added_to - combined(values, method.subtract)).norm(dim=1)
+        if method.subtract is not None:
+            apart = (added_to - combined(values, method.subtract)).norm(dim=1)
     return lengths(optimiser, added_to.norm(dim=1), apart)
 
 

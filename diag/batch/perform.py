@@ -77,8 +77,8 @@ class Performed:
     Attributes:
         targets: The optimised target of each edit.
         wanted: What each edit should change where its target lies, ``[m, d_model]``: z − h of the
-            stream, or v* − v of the MLP's output.
-        changed: What it did change in the residual stream there.
+            stream, or v* − v of the last layer's MLP output.
+        changed: What it did change there.
         layers: What was written, layer by layer.
         remembered: Keys to be remembered by later batches, for methods that do.
     """
@@ -131,7 +131,8 @@ def performed(
     if targets is None:
         targets = target_values(workplace, requests)
     at = [lookup(model, request) for request in requests]
-    start = stream_at(model, at, layers[-1])
+    site = method.sites[-1]
+    start = stream_at(model, at, layers[-1], site)
     wanted = torch.stack([target.delta for target in targets])
     goal = start + wanted
     with ExitStack() as stack:
@@ -141,7 +142,7 @@ def performed(
             if method.subtract is not None:
                 residuals = wanted = wanted + _apart(workplace, keys, layer)
             else:
-                rest = goal - stream_at(model, at, layers[-1])
+                rest = goal - stream_at(model, at, layers[-1], site)
                 residuals = rest * left(method.spread, len(layers), i)
             past = (history or {}).get(layer)
             try:
@@ -157,7 +158,7 @@ def performed(
         yield Performed(
             targets=tuple(targets),
             wanted=wanted,
-            changed=stream_at(model, at, layers[-1]) - start,
+            changed=stream_at(model, at, layers[-1], site) - start,
             layers=tuple(made),
             remembered=_remember(workplace, made, history),
         )
@@ -172,7 +173,7 @@ def _apart(workplace: Workplace, keys: Tensor, layer: int) -> Float[Tensor, "m d
 
 
 def target_values(workplace: Workplace, requests: Sequence[Request]) -> list[TargetValue]:
-    """The targets: z in the stream after the last layer, or v* of the MLP's output.
+    """The targets: z in the stream after the last layer, or v* of its MLP's output.
 
     Args:
         workplace: As for :func:`performed`.
@@ -190,7 +191,7 @@ def target_values(workplace: Workplace, requests: Sequence[Request]) -> list[Tar
         workplace.prefixes,
         workplace.layers[-1],
         workplace.chosen.target,
-        in_stream=workplace.method.in_stream,
+        sites=workplace.method.sites,
     )
 
 

@@ -218,7 +218,8 @@ def received(method: Method, layers: Sequence[Float[Tensor, " m"]]) -> Float[Ten
     """The share of z − h that arrives over all layers, each writing its part of what is left.
 
     A layer that is to write the part s of what is left, and whose key receives the share φ, leaves
-    1 − φs of it. What lower layers change in upper ones on other ways is left out.
+    1 − φs of it. What lower layers change in upper ones on other ways is left out, so a target in
+    the last layer's MLP output receives from that layer alone.
 
     Args:
         method: The method.
@@ -227,9 +228,10 @@ def received(method: Method, layers: Sequence[Float[Tensor, " m"]]) -> Float[Ten
     Returns:
         1 − Π(1 − φs).
     """
+    writing = layers if method.in_stream else layers[-1:]
     rest = torch.ones_like(layers[0])
-    for i, share in enumerate(layers):
-        rest = rest * (1 - share * left(method.spread, len(layers), i))
+    for i, share in enumerate(writing):
+        rest = rest * (1 - share * left(method.spread, len(writing), i))
     return 1 - rest
 
 

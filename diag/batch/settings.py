@@ -174,7 +174,7 @@ def moments(
 
 def contexts(setup: Setup, model: LoadedModel, method: Method) -> tuple[str, ...]:
     """Contexts 1…n as the method's published code samples them, unless some are given."""
-    if setup.prefixes is not None or not method.in_stream:
+    if setup.prefixes is not None or not method.over_layers:
         return setup.choose_prefixes(model)
     n, seed = setup.n_prefixes, setup.seed
     return tuple(prefixes.sample(model, n=n, seed=seed, start="words", lengths=(LONG,)))

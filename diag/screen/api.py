@@ -268,8 +268,8 @@ def plan(
         raise UserError(f"the number of riskiest cases must be 0 or more, not {n_riskiest}")
     model = (setup := _at_one_block(setup, method)).load()
     layer = setup.choose_layer(model)
-    # A target in the stream has a clamp of its own, which is not that of ROME's columns.
-    target = defaults(PUBLISHED).target if method.row.in_stream else method.target
+    # A method of several layers has a clamp of its own, which is not that of ROME's columns.
+    target = defaults(PUBLISHED).target if method.row.over_layers else method.target
     moment = _in_turn(group, setup, lambda of: moments(of, model, [layer], method)[layer])
     shared = SharedPrefixes(model, layer, group.share(list(contexts(setup, model, method.row))))
     methods = [] if method.method == PUBLISHED else [method]

@@ -81,6 +81,6 @@ def columns(
         rho, known["relative_bound"], known["relative_bound_first_tokens"], margin,
         figures["expected_share"],
     )  # fmt: skip
-    interval = (rho, rho) if method.in_stream or can_redraw else None
+    interval = (rho, rho) if method.over_layers or can_redraw else None
     named = known | {"verdict": verdict_with(method, grounds, interval)}
     return {column(name, method.name): value for name, value in named.items()}

@@ -144,9 +144,10 @@ def _prior(plan: Plan, stream: Stream) -> Prior:
             apart=nothing,
         )
     values = plan.bare(listed.values)
+    nothing_apart = plan.consistent or plan.geometry.method.subtract is None
     # δ is as long as ‖v_u‖ allows; from a consistent target it alone is left.
     apart_keys, apart = (
-        torch.zeros_like(bare) if plan.consistent else bare - plan.rows(of, "subtract")
+        torch.zeros_like(bare) if nothing_apart else bare - plan.rows(of, "subtract")
         for bare, of in ((keys, listed.keys), (values, listed.values))
     )
     return Prior(
@@ -188,7 +189,7 @@ def _checked(changes: Float[Tensor, "2 m"]) -> Curve:
 
 
 def _interval(drawn: Sequence[float] | None, method: Method) -> Interval | None:
-    if method.in_stream:  # no published method of these is judged by ρ, or by its draws
+    if method.over_layers:  # no published method of these is judged by ρ, or by its draws
         return 1.0, 1.0
     if drawn is None:
         return None

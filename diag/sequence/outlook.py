@@ -120,7 +120,7 @@ def look(
             remedied = _forecast(repaired, stream, optimiser)
     response = (chosen.steps * listed.keys["bare"]).sum(1)
     forgetting = sequence.forgetting(listed.keys["bare"], chosen.steps, chosen.residuals)
-    if plan.geometry.method.in_stream:  # which writes a share only
+    if plan.geometry.method.over_layers:  # which writes a share only
         forgetting = forgetting / response.abs()
     return Outlook(
         listed=listed,

@@ -265,13 +265,13 @@ def foresee(
         asked.places,
         SharedPrefixes(model, layer, workplace.prefixes),
         workplace.moments[layer],
-        in_stream=method.in_stream,
+        in_stream=method.over_layers,
         seed=workplace.seed,
         progress=progress,
     )
     optimiser = Optimiser(target.clamp_norm_factor, target.reach(int(model.config.d_model)))
-    # Methods whose targets lie in the same place can be tried on the same keys.
-    kin = [row for row in METHODS.values() if method.in_stream and row.in_stream]
+    # Methods that take the same keys can be tried on them.
+    kin = [row for row in METHODS.values() if method.over_layers and row.over_layers]
     kin = kin or [METHODS[name] for name in {**EDITORS, method.name: None}]
     return look(
         listed,

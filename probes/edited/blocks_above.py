@@ -86,7 +86,7 @@ class UpperBlocks:
         window = architecture.attention_window(self.plain.model.config)
         self.longest_text = min(model.n_ctx, window) if window else model.n_ctx
         self.vocabulary: int = self.plain.model.get_output_embeddings().weight.shape[0]
-        self._upper, self._skipped, self._head = _upper_part(self.plain, layer)
+        self._upper, self._skipped, self._head = upper_part(self.plain, layer)
         self._given = self._skipped[-1]
 
     @torch.no_grad()
@@ -321,7 +321,7 @@ class _SelectedHead(nn.Module):
         return self._final.pop()
 
 
-def _upper_part(unhooked: Plain, layer: int) -> tuple[Any, list[_Skipped], _SelectedHead]:
+def upper_part(unhooked: Plain, layer: int) -> tuple[Any, list[_Skipped], _SelectedHead]:
     """The model with blocks up to ``layer`` taken out, sharing all other modules."""
     blocks = unhooked.model.get_submodule(unhooked.blocks)
     below = [_Skipped(blocks[i]) for i in range(layer + 1)]

@@ -44,11 +44,13 @@ class Plain:
         model: The causal language model, in evaluation mode, its parameters frozen.
         blocks: Dotted name of its list of blocks, e.g. ``transformer.h``.
         projection: Dotted name, within a block, of the MLP's output projection.
+        attention: The same of the attention's; empty where there is none.
     """
 
     model: Any
     blocks: str
     projection: str
+    attention: str = ""
 
     def block(self, layer: int) -> nn.Module:
         """Block ``layer``."""
@@ -57,6 +59,20 @@ class Plain:
     def output_projection(self, layer: int) -> nn.Module:
         """The module whose input is the key and whose output is the MLP's."""
         return self.block(layer).get_submodule(self.projection)
+
+    def attention_projection(self, layer: int) -> nn.Module:
+        """The module whose output is the attention's, before any norm.
+
+        Raises:
+            UserError: If the block has none.
+        """
+        modules = dict(self.block(layer).named_modules())
+        if not self.attention or self.attention not in modules:
+            raise UserError(
+                f"block {layer} of {type(self.model).__name__} has no output projection of an "
+                "attention, whose output is to be changed: use another method, or another layer"
+            )
+        return modules[self.attention]
 
     def mlp(self, layer: int) -> nn.Module | None:
         """The module that computes keys; ``None`` where the block itself does."""
@@ -84,7 +100,7 @@ class Unhooked:
 
     def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
         """See :meth:`probes.forward.engine.Engine.read`."""
-        with _reading(self.plain, batch.ids, readers):
+        with reading(self.plain, batch.ids, readers):
             # The padding follows the texts, whose own tokens never see it: no mask is needed.
             self.plain.model.base_model(batch.ids, use_cache=False)
 
@@ -121,7 +137,7 @@ class _CachedPrefixes:
         """Runs prefixes of one length up to the last block whose keys are read."""
         ids, _ = padded(prefixes, self._device)
         cache = DynamicCache(config=self.plain.model.config)
-        with _reading(self.plain, ids, {(self.layers[-1], "resid_post"): lambda _: None}):
+        with reading(self.plain, ids, {(self.layers[-1], "resid_post"): lambda _: None}):
             self.plain.model.base_model(ids, past_key_values=cache, use_cache=True)
         return cache
 
@@ -179,11 +195,11 @@ class PaddedRows:
 
                 stack.callback(mlp.register_forward_pre_hook(only_last).remove)
             on_the_way: dict[Place, Reader] = {(lower, "key"): keep for lower in below}
-            stack.enter_context(_reading(unhooked, ids, on_the_way, stop=False))
+            stack.enter_context(reading(unhooked, ids, on_the_way, stop=False))
             shape, take = (
                 (ids, keep) if mlp is None else (ids[:, :1], lambda k: read.append(k[:, 0]))
             )
-            stack.enter_context(_reading(unhooked, shape, {(layer, "key"): take}))
+            stack.enter_context(reading(unhooked, shape, {(layer, "key"): take}))
             unhooked.model.base_model(ids, past_key_values=cache, use_cache=cache is not None)
         return [keys.unflatten(0, (len(prefixes), count)) for keys in read]
 
@@ -231,11 +247,11 @@ class _Reached(Exception):
 
 
 # In the order in which a block computes them.
-_ORDER: tuple[Site, ...] = ("resid_pre", "key", "value", "before_norm", "resid_post")
+_ORDER: tuple[Site, ...] = ("resid_pre", "attention", "key", "value", "before_norm", "resid_post")
 
 
 @contextlib.contextmanager
-def _reading(
+def reading(
     unhooked: Plain,
     ids: Int[Tensor, "row position"],
     readers: Mapping[Place, Reader],
@@ -267,7 +283,7 @@ def _reading(
     try:
         for place in readers:
             module = _module(unhooked, place)
-            if place[1] in ("value", "resid_post"):
+            if place[1] in ("attention", "value", "resid_post"):
                 handles.append(module.register_forward_hook(after(place)))
             else:
                 handles.append(module.register_forward_pre_hook(before(place), with_kwargs=True))
@@ -284,6 +300,8 @@ def _module(unhooked: Plain, place: Place) -> nn.Module:
     layer, site = place
     if site in ("key", "value"):
         return unhooked.output_projection(layer)
+    if site == "attention":
+        return unhooked.attention_projection(layer)
     if site == "before_norm":
         norm = architecture.layout(unhooked.model.config).norm
         assert norm is not None, "only read where the layout has one"
@@ -370,7 +388,11 @@ def _build(model: LoadedModel) -> Plain:
             f"the MLP output projection of {model.name} is not one matrix of its blocks, "
             "so it cannot be edited"
         )
-    return Plain(bare, blocks, rest.removesuffix(".weight"))
+    attention = architecture.attention_weight(model.bridge, 0)
+    pointer = None if attention is None else attention.data_ptr()
+    own = dict(bare.get_submodule(f"{blocks}.0").named_parameters())
+    output = next((name for name, value in own.items() if value.data_ptr() == pointer), "")
+    return Plain(bare, blocks, rest.removesuffix(".weight"), output.removesuffix(".weight"))
 
 
 def _own_name(name: str) -> str:

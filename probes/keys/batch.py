@@ -17,7 +17,7 @@ from probes.forward.batches import Reader, batches, to_float64
 from probes.forward.engine import engine_for
 from probes.keys.many_edits import SharedPrefixes
 from probes.keys.one_edit import distinct
-from probes.model.loaded import LoadedModel
+from probes.model.loaded import LoadedModel, Site
 from probes.request.lookup import Lookup, lookup
 from probes.request.request import Request
 from rome_diagnosis.errors import UserError
@@ -98,7 +98,7 @@ def batch_keys(
 
 @torch.no_grad()
 def stream_at(
-    model: LoadedModel, lookups: Sequence[Lookup], layer: int
+    model: LoadedModel, lookups: Sequence[Lookup], layer: int, site: Site = "resid_post"
 ) -> Float[Tensor, "m d_model"]:
     """The residual stream after a block at each lookup token, with the weights as they are now.
 
@@ -106,6 +106,7 @@ def stream_at(
         model: The model.
         lookups: Where to look; equal token sequences are run once.
         layer: The block.
+        site: Another of its activations instead, such as ``value``, the MLP's output.
 
     Returns:
         One row for each lookup, float64 on the CPU.
@@ -117,6 +118,6 @@ def stream_at(
         at = torch.arange(len(batch.rows), device=batch.last.device)
         read: list[Tensor] = []
         keep: Reader = read.append
-        engine.read(batch, {(layer, "resid_post"): keep})
+        engine.read(batch, {(layer, site): keep})
         keys.update(zip(batch.rows, to_float64(read[0][at, batch.last]), strict=True))
     return torch.stack([keys[row] for row in rows])

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from rome_diagnosis.errors import UserError
 
-Site = Literal["key", "value", "resid_pre", "resid_post", "before_norm", "pattern"]
+Site = Literal[
+    "key", "value", "resid_pre", "attention", "resid_post", "before_norm", "pattern"
+]  # fmt: skip
 # Where an activation may be written as well as read: what attention and MLP compute, and the
 # residual stream that enters each of them.
 PatchSite = Literal["resid_pre", "attention", "mlp", "resid_mid"]
@@ -171,6 +173,22 @@ def output_projection(bridge: Any, layer: int) -> nn.Module:
         The module itself, without TransformerLens' wrapper.
     """
     return bridge.blocks[layer].mlp.out.original_component
+
+
+def attention_weight(bridge: Any, layer: int) -> Tensor | None:
+    """The weight of a block's attention output projection; ``None`` where there is no such matrix.
+
+    Args:
+        bridge: The bridge.
+        layer: The block.
+
+    Returns:
+        The weight itself.
+    """
+    module: Any = bridge.blocks[layer]
+    for name in ("attn", "o", "original_component", "weight"):
+        module = getattr(module, name, None)
+    return module if isinstance(module, Tensor) else None
 
 
 def output_weight(bridge: Any, layer: int) -> Float[Tensor, "d_mlp d_model"]:

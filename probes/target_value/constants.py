@@ -18,7 +18,9 @@ from probes.edited.blocks_above import UpperBlocks
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import Request, request
+from probes.target_value.sublayers import Sublayers
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import TargetSite
 
 # How the published code states the prompt whose prediction must not move.
 KL_PROMPT = "{} is a"
@@ -39,8 +41,10 @@ class Constants:
     """The constants of several edits' optimisation, rows of one edit side by side.
 
     ``rows`` texts belong to each edit, the last one being the KL prompt. Everything starts at the
-    subject's last token, position 0 here. δ is added to the MLP's output, or with ``in_stream`` to
-    the residual stream after the block; ``initial`` is what it is added to in the bare prompt.
+    subject's last token, position 0 here. Each edit has a δ at every site that one is added to, and
+    ``initial`` is what it is added to in the bare prompt. ``in_stream`` says that the blocks above
+    are read as a function of the residual stream's change rather than of the MLP output's;
+    ``sublayers`` gives that change where there are two δ.
     """
 
     rows: int
@@ -56,8 +60,9 @@ class Constants:
     target: Int[Tensor, " n"]
     weight: Float[Tensor, " n"]
     kl_initial: Float[Tensor, "edit vocabulary"]
-    initial: Float[Tensor, "edit d_model"]
+    initial: Float[Tensor, "edit site d_model"]
     in_stream: bool = False
+    sublayers: Sublayers | None = None
 
     @property
     def edits(self) -> int:
@@ -86,6 +91,7 @@ class Constants:
             weight=self.weight[read],
             kl_initial=self.kl_initial[edits],
             initial=self.initial[edits],
+            sublayers=None if self.sublayers is None else self.sublayers.keep(rows),
         )
 
 
@@ -132,17 +138,20 @@ def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: i
 
 @torch.no_grad()
 def prepare(
-    upper: UpperBlocks, edits: Sequence[Sequence[Row]], *, in_stream: bool = False
+    upper: UpperBlocks, edits: Sequence[Sequence[Row]], sites: Sequence[TargetSite] = ("value",)
 ) -> Constants:
     """Runs the unedited model once and keeps what every step needs.
 
     Args:
         upper: The model above the edited block.
         edits: Rows of :func:`rows_of`, as many for each edit.
-        in_stream: Whether δ is added to the residual stream after the block.
+        sites: Where a δ each is added.
 
     Returns:
         The constants.
+
+    Raises:
+        UserError: If the block has no such site.
     """
     flat = [row for rows in edits for row in rows]
     count, device = len(edits[0]), upper.device
@@ -164,6 +173,12 @@ def prepare(
             read_position.append(position - row.lookup)
             target.append(token)
             weight.append(1.0 / len(row.targets))
+    recorded = {"value": unedited.output, "resid_post": unedited.residual}
+    initial = {site: activation[first, start[first]] for site, activation in recorded.items()}
+    sublayers = None
+    if "attention" in sites:
+        sublayers = Sublayers.of(upper, unedited.ids, start)
+        initial["attention"] = sublayers.attended[first]
     return Constants(
         rows=count,
         residual=unedited.residual[everyone[:, None], position_ids],
@@ -178,8 +193,9 @@ def prepare(
         target=torch.tensor(target, device=device),
         weight=torch.tensor(weight, device=device, dtype=dtype),
         kl_initial=torch.log_softmax(upper.head(final).to(dtype), dim=-1),
-        initial=(unedited.residual if in_stream else unedited.output)[first, start[first]],
-        in_stream=in_stream,
+        initial=torch.stack([initial[site] for site in sites], dim=1),
+        in_stream=tuple(sites) != ("value",),
+        sublayers=sublayers,
     )
 
 

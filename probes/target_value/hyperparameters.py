@@ -50,6 +50,9 @@ LARGEST = {
     "kl_factor": 1e6,
     "stop_below": 1e6,
     "most_probable": 100_000,
+    "nll_factor": 1e6,
+    "leading_nll": 1.0,
+    "leading_kl": 1e6,
     "clamp_norm_factor": 1e6,
 }
 
@@ -67,6 +70,11 @@ class Hyperparameters:
         stop_below: The loss, in nats, at which the optimisation stops.
         most_probable: At how many evaluations the new object must be the most probable in every
             prefixed context for the optimisation to stop there (ENCORE); 0 to go on regardless.
+        nll_factor: Factor of the new object's negative log-likelihood.
+        leading_nll: What remains of that factor after an evaluation at which the new object was the
+            most probable in every context (PMET); 1 for all of it.
+        leading_kl: The optimisation stops at such an evaluation if the Kullback–Leibler term, its
+            factor included, is at most this (PMET); 0 to go on regardless.
         second_moment_adjustment: Whether u is C⁻¹k̄; some forks ship False, that is C = I.
         layer: The edited layer that the file names, if any.
         context_lengths: Pairs of a length in tokens and a number of sampled prefixes.
@@ -81,6 +89,9 @@ class Hyperparameters:
     kl_factor: float = 0.0625
     stop_below: float = 0.05
     most_probable: int = 0
+    nll_factor: float = 1.0
+    leading_nll: float = 1.0
+    leading_kl: float = 0.0
     second_moment_adjustment: bool = True
     layer: int | None = None
     context_lengths: tuple[tuple[int, int], ...] = ((5, 10), (10, 10))
@@ -96,6 +107,11 @@ class Hyperparameters:
                 raise UserError(f"{name} is {value}: it must be from {lowest} to {largest:g}")
         if not self.clamp_norm_factor > 0:
             raise UserError(f"clamp_norm_factor is {self.clamp_norm_factor}: it must be above 0")
+
+    @property
+    def follows_lead(self) -> bool:
+        """Whether it matters that the new object is the most probable in every context."""
+        return self.leading_nll != 1.0 or self.leading_kl > 0.0
 
     def reach(self, d_model: int) -> float:
         """The longest δ that Adam can make: a coordinate moves by about the learning rate a step.

@@ -34,23 +34,23 @@ PUBLISHED_NAMES: Mapping[str, str] = {
 }
 # Names in published files that decide nothing here: every published run takes all layers, and
 # EMMET's objective is only reported. Prompts' keys are always in MEMIT's and its followers' means.
-# ENCORE's files carry experiments along that none of them turns on, and PMET's what its own
-# optimisation needs, which is not performed.
+# ENCORE's files carry experiments along that none of them turns on.
 IDLE_NAMES = (
     "layer_selection", "calculate_objective_value", "nullspace_dimension", "norm_control",
     "dynamic_multiplier", "random_vector_preservation", "grad_desc_lr", "grad_desc_steps",
-    "gd_lambda", "spectral_norm", "condition_num", "calculate_norms", "rewrite_module_tmps",
-    "nll_loss_factor",
+    "gd_lambda", "spectral_norm", "condition_num", "calculate_norms",
 )  # fmt: skip
 # ENCORE's names that must have these values: updates by gradient descent, and no history.
 HELD_NAMES: Mapping[str, bool] = {"use_gd": False, "add_prev_edits": True}
 # ENCORE's stop of z: −n stops where the new object has led n times.
 STOP = "prob_cutoff"
+# PMET's factor of the new object's NLL, and the matrices it writes: the MLP's in all its files.
+NLL, WRITTEN = "nll_loss_factor", "rewrite_module_tmps"
 # Files without alg_name are told apart by the parameter that only one published method has.
 TELLING: Mapping[str, str] = {
     "nullspace_threshold": "alphaedit",
     STOP: "encore",
-    "nll_loss_factor": "pmet",
+    NLL: "pmet",
     "emmet_lambda": "emmet",
     "mom2_update_weight": "memit",
 }
@@ -96,7 +96,7 @@ class MethodFile:
                 )
         if self.post is not None and self.post not in POST:
             raise UserError(f"nothing called {self.post!r} is done to updates: {', '.join(POST)}")
-        if len(self.layers) > 1 and not METHODS[self.method].in_stream:
+        if len(self.layers) > 1 and not METHODS[self.method].over_layers:
             raise UserError(
                 f"{self.method} edits one layer, not {', '.join(map(str, self.layers))}"
             )
@@ -122,7 +122,9 @@ def defaults(method: str) -> MethodFile:
     row = METHODS.get(method)
     if row is None:
         raise UserError(f"there is no method {method!r}: known are {', '.join(METHODS)}")
-    target = Hyperparameters(clamp_norm_factor=row.clamp, most_probable=row.most_probable)
+    target = dataclasses.replace(
+        Hyperparameters(clamp_norm_factor=row.clamp), **dict(row.optimised)
+    )
     return MethodFile(method=method, parameters=dict(row.parameters), target=target)
 
 
@@ -173,10 +175,18 @@ def from_mapping(
     for name, held in HELD_NAMES.items():
         if as_kind(bool, values.get(name, held), f"{name} in {source}") != held:
             raise UserError(f"{source} has {name}: {not held}, which is not performed here")
-    names = (*PUBLISHED_NAMES, *IDLE_NAMES, *HELD_NAMES, STOP)
+    matrices = values.get(WRITTEN, ["mlp"])
+    if not isinstance(matrices, list) or len(matrices) != 1 or "att" in str(matrices):
+        raise UserError(
+            f"{source} has {WRITTEN}: {matrices}: only the MLP's output projection is edited here"
+        )
+    names = (*PUBLISHED_NAMES, *IDLE_NAMES, *HELD_NAMES, STOP, NLL, WRITTEN)
     target = of_target(values, source=source, also_known=names, defaults=chosen.target)
     if STOP in values:
         target = dataclasses.replace(target, most_probable=_stop(values[STOP], source))
+    if NLL in values:
+        factor = as_kind(float, values[NLL], f"{NLL} in {source}")
+        target = dataclasses.replace(target, nll_factor=factor)
     return dataclasses.replace(
         chosen, layers=layers_of(values, source=source), parameters=parameters, target=target
     )
@@ -207,6 +217,6 @@ def _method_of(values: Mapping[str, Any], source: str) -> str | None:
 
 def _serves(own: Method, wanted: Method) -> bool:
     """Whether one method's file has all that another method is tuned with."""
-    if not wanted.in_stream:
-        return not own.in_stream
-    return own.in_stream and set(wanted.parameters) <= {*own.parameters, "ridge"}
+    if not wanted.over_layers:
+        return not own.over_layers
+    return own.over_layers and set(wanted.parameters) <= {*own.parameters, "ridge"}

@@ -10,13 +10,17 @@ last token on, and takes logits only where the loss reads them. Contexts that ar
 are one row that counts as many. Edits do not touch one another, so many are optimised in one
 batch, each with its own state and its own stop.
 
-MEMIT's z is the same optimisation with δ in the residual stream after its last edited block.
-ENCORE leaves z where the new object has been the most probable for some evaluations (most-probable
-early stopping): what comes after makes it more probable than any fact the model was trained on.
+MEMIT's z is the same optimisation with δ in the residual stream after its last edited block. PMET
+adds one δ to the attention's output and one to the MLP's, and writes the MLP's alone; where the new
+object leads, its likelihood counts less at the next step, and the optimisation stops once the
+Kullback–Leibler term is small. ENCORE leaves z where the new object has been the most probable for
+some evaluations (most-probable early stopping): what comes after makes it more probable than any
+fact the model was trained on.
 
 Sources: Meng et al. 2022, *Locating and Editing Factual Associations in GPT*, section 3.1 and its
-published code; Meng et al. 2023, *Mass-Editing Memory in a Transformer*, section 4.2; Gupta et al.
-2025, *Lifelong Knowledge Editing requires Better Regularization*, and its published code.
+published code; Meng et al. 2023, *Mass-Editing Memory in a Transformer*, section 4.2; Li et al.
+2024, *PMET: Precise Model Editing in a Transformer*, and its published code; Gupta et al. 2025,
+*Lifelong Knowledge Editing requires Better Regularization*, and its published code.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ from probes.request.request import Request
 from probes.target_value import gpt2_gradient
 from probes.target_value.constants import Constants, prepare, rows_of
 from probes.target_value.hyperparameters import Hyperparameters
+from rome_diagnosis.methods import TargetSite
 
 # Adam's, as in the published code (PyTorch's defaults).
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -93,7 +98,7 @@ def optimise(
     *,
     batch: int = 16,
     engine: Prefer = "auto",
-    in_stream: bool = False,
+    sites: Sequence[TargetSite] = ("value",),
 ) -> list[TargetValue]:
     """Finds the target value of each edit.
 
@@ -105,15 +110,16 @@ def optimise(
         hyperparameters: ROME's, if not given.
         batch: Most edits that are optimised together; memory grows with it.
         engine: Which engine takes the gradient.
-        in_stream: Add δ to the residual stream after the block instead of to the MLP's output:
-            MEMIT's z, whose ``initial`` is the stream in the bare prompt.
+        sites: Where a δ each is added, the target's own last: the MLP's output for v*, the residual
+            stream after the block for MEMIT's z, the outputs of attention and MLP for PMET's.
 
     Returns:
         One target value per edit, in their order.
 
     Raises:
         UserError: If an edit has no new object, the subject cannot be looked up, a text is
-            longer than the model can read, or the weights are of a type that rounds edits away.
+            longer than the model can read, the block has no such site, or the weights are of a
+            type that rounds edits away.
     """
     chosen, model = hyperparameters or Hyperparameters(), model.exact()
     writable(model, layer)  # a value that cannot be written is not worth the optimisation
@@ -132,7 +138,7 @@ def optimise(
     size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
     for start in range(0, len(order), size):
         chunk = order[start : start + size]
-        constants = prepare(upper, [texts[i] for i in chunk], in_stream=in_stream)
+        constants = prepare(upper, [texts[i] for i in chunk], sites)
         objective = _Objective(upper, constants, chosen, share, fast=fast)
         results = _descend(objective, [requests[i] for i in chunk])
         values.update(zip(chunk, results, strict=True))
@@ -150,29 +156,28 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
     probabilities = [0.0 for _ in requests]
     delta = torch.zeros_like(final)
     mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
-    led = torch.zeros(batch.edits, device=device, dtype=torch.int64)
+    lead = _Lead(chosen, delta[:, 0, 0])
     longest = chosen.clamp_norm_factor * constants.initial.to(final).norm(dim=-1)
     for evaluation in range(1, chosen.evaluations + 1):
-        loss, probability = objective.evaluate(delta)
+        loss, probability, moved = objective.evaluate(delta, lead.factor)
         values = loss.tolist()
         for edit, value, likely in zip(active.tolist(), values, probability.tolist(), strict=True):
             losses[edit].append(value)
             probabilities[edit] = likely
         if evaluation == chosen.evaluations:
             break
-        if chosen.most_probable:
-            led += objective.leads()
-        enough = (led >= (chosen.most_probable or math.inf)).tolist()
-        running = [i for i, v in enumerate(values) if not (v < chosen.stop_below or enough[i])]
-        if not running:
+        weighed = lead.factor
+        stop = lead.follow(objective, moved) | (loss < chosen.stop_below)
+        running = (~stop).nonzero()[:, 0]
+        if not len(running):
             break
-        gradient = objective.gradient(delta)
+        gradient = objective.gradient(delta, weighed)
         if len(running) < len(values):
-            keep = torch.tensor(running, device=device)
             final[active] = delta
-            active, delta, gradient, led = (x[keep] for x in (active, delta, gradient, led))
-            mean, square = mean[keep], square[keep]
-            objective = objective.keep(keep)
+            active, delta, gradient, mean, square = (
+                x[running] for x in (active, delta, gradient, mean, square)
+            )
+            objective, lead = objective.keep(running), lead.keep(running)
         mean.lerp_(gradient, 1 - BETA1)
         square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         spread = square.sqrt().div_((1 - BETA2**evaluation) ** 0.5).add_(EPSILON)
@@ -182,12 +187,12 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
         beyond = norm > limit
         delta[beyond] = delta[beyond] * limit[beyond, None] / norm[beyond, None]
     final[active] = delta
-    saturated = (final.norm(dim=-1) >= longest * (1 - 1e-5)).tolist()
+    saturated = (final.norm(dim=-1) >= longest * (1 - 1e-5))[:, -1].tolist()
     return [
         TargetValue(
             request=edit,
-            initial=constants.initial[i].to("cpu", torch.float64),
-            delta=final[i].to("cpu", torch.float64),
+            initial=constants.initial[i, -1].to("cpu", torch.float64),
+            delta=final[i, -1].to("cpu", torch.float64),
             steps=len(losses[i]) - 1,
             losses=tuple(losses[i]),
             probability=probabilities[i],
@@ -195,6 +200,34 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
         )
         for i, edit in enumerate(requests)
     ]
+
+
+class _Lead:
+    """What follows from the new object's lead: a stop, and the factor of its likelihood."""
+
+    def __init__(self, chosen: Hyperparameters, like: Float[Tensor, " edit"]) -> None:
+        self._chosen = chosen
+        self.factor = torch.full_like(like, chosen.nll_factor)
+        self._times = torch.zeros_like(like)
+
+    def follow(self, objective: _Objective, moved: Float[Tensor, " edit"]) -> Bool[Tensor, " edit"]:
+        """Which edits stop at what was evaluated last; ``factor`` becomes the next evaluation's."""
+        chosen, stop = self._chosen, torch.zeros_like(moved, dtype=torch.bool)
+        if chosen.most_probable:
+            self._times = self._times + objective.leads()
+            stop = self._times >= chosen.most_probable
+        if chosen.follows_lead:
+            leads = objective.leads(bare=True)
+            stop = stop | (leads & (moved <= (chosen.leading_kl or -math.inf)))
+            share = torch.where(leads, chosen.leading_nll, 1.0)
+            self.factor = chosen.nll_factor * share.to(self.factor)
+        return stop
+
+    def keep(self, edits: Int[Tensor, " kept"]) -> _Lead:
+        """The same for some of the edits only."""
+        kept = _Lead(self._chosen, self.factor[edits])
+        kept.factor, kept._times = self.factor[edits], self._times[edits]
+        return kept
 
 
 class _Objective:
@@ -217,7 +250,7 @@ class _Objective:
         self._per_norm = chosen.weight_decay / initial.norm(dim=-1) ** 2
         contexts = torch.cat([share, torch.zeros_like(share[:1])])  # the KL prompt's row is none
         self._of_log_probs = -batch.weight * contexts[batch.read_row % batch.rows]
-        self._of_moved = torch.full_like(self._per_norm, chosen.kl_factor)
+        self._of_moved = torch.full_like(self._per_norm[:, 0], chosen.kl_factor)
 
     def keep(self, edits: Int[Tensor, " kept"]) -> _Objective:
         """The same for some of the edits only."""
@@ -225,38 +258,52 @@ class _Objective:
         return _Objective(self._upper, batch, self.chosen, self._share, fast=self._fast)
 
     def evaluate(
-        self, delta: Float[Tensor, "edit d_model"]
-    ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"]]:
-        """Each edit's loss, and its new object's mean probability."""
+        self, delta: Float[Tensor, "edit site d_model"], factor: Float[Tensor, " edit"]
+    ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"], Float[Tensor, " edit"]]:
+        """Each edit's loss, its new object's mean probability, and its Kullback–Leibler term."""
         batch = self.batch
         change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
+        if batch.sublayers is None:
+            change = change[:, 0]
+        else:
+            with torch.enable_grad():
+                self._at_sites = change.requires_grad_(True)
+                self._of_sites = batch.sublayers.moved(change)
+            change = self._of_sites.detach()
         log_probs, moved = self._reader.read(change)
         nll = delta.new_zeros(len(change))
         # Not index_add_, whose order of summation a GPU leaves to chance.
         nll.index_put_((batch.read_row,), -log_probs * batch.weight, accumulate=True)
         nll = nll.view(batch.edits, batch.rows)[:, :-1]
-        loss = nll @ self._share + self._of_moved * moved + self._per_norm * delta.norm(dim=-1)
-        return loss, torch.exp(-nll) @ self._share
+        moved = self._of_moved * moved
+        decay = (self._per_norm * delta.norm(dim=-1)).sum(1)
+        return factor * (nll @ self._share) + moved + decay, torch.exp(-nll) @ self._share, moved
 
-    def leads(self) -> Bool[Tensor, " edit"]:
+    def leads(self, *, bare: bool = False) -> Bool[Tensor, " edit"]:
         """Whether every token of the new object is the most probable in all prefixed contexts.
 
-        At what was evaluated last. The bare prompt is left out, as ENCORE's code does; where it is
-        the only context, it is asked.
+        At what was evaluated last. The bare prompt is left out, as ENCORE's code does, but for
+        ``bare``; where it is the only context, it is asked.
         """
         batch = self.batch
         context = batch.read_row % batch.rows
-        behind = ~self._reader.leads() & ((context > 0) | (batch.rows == 2))
+        behind = ~self._reader.leads() & ((context > 0) | (batch.rows == 2) | bare)
         return torch.bincount(batch.read_row[behind] // batch.rows, minlength=batch.edits) == 0
 
-    def gradient(self, delta: Float[Tensor, "edit d_model"]) -> Float[Tensor, "edit d_model"]:
-        """The gradient of what was evaluated last, at the same δ."""
-        change = self._reader.gradient(self._of_log_probs, self._of_moved)
-        total = change.view(self.batch.edits, self.batch.rows, -1).sum(1, dtype=delta.dtype)
+    def gradient(
+        self, delta: Float[Tensor, "edit site d_model"], factor: Float[Tensor, " edit"]
+    ) -> Float[Tensor, "edit site d_model"]:
+        """The gradient of what was evaluated last, at the same δ and factors."""
+        batch = self.batch
+        of_log_probs = self._of_log_probs * factor[batch.read_row // batch.rows]
+        change = self._reader.gradient(of_log_probs, self._of_moved)
+        if batch.sublayers is not None:
+            (change,) = torch.autograd.grad(self._of_sites, self._at_sites, change)
+        total = change.view(batch.edits, batch.rows, *delta.shape[1:]).sum(1, dtype=delta.dtype)
         # The norm's gradient at δ = 0 is taken as zero, as PyTorch does.
         norm = delta.norm(dim=-1)
         decay = torch.where(norm > 0, self._per_norm / norm, 0.0)
-        return total.addcmul_(delta, decay[:, None])
+        return total.addcmul_(delta, decay[..., None])
 
 
 class Reader(Protocol):

@@ -107,6 +107,10 @@ class Hyperparameters(TypedDict):
         stop_below: The loss at which the optimisation stops, in nats.
         most_probable: At how many evaluations the new object must be the most probable in every
             prefixed context for the optimisation to stop there; 0 to go on regardless.
+        nll_factor: Factor of the new object's negative log-likelihood.
+        leading_nll: What remains of that factor after an evaluation at which the new object was the
+            most probable in every context.
+        leading_kl: The Kullback–Leibler term at which the optimisation stops there; 0 to go on.
         second_moment_adjustment: Whether the direction is C⁻¹k; false means C = I.
         layer: The block a hyper-parameter file names; null if none.
         context_lengths: Lengths of the sampled prefixes in tokens, and how many of each.
@@ -121,6 +125,9 @@ class Hyperparameters(TypedDict):
     kl_factor: Size
     stop_below: Size
     most_probable: NotRequired[Count]
+    nll_factor: NotRequired[Size]
+    leading_nll: NotRequired[Size]
+    leading_kl: NotRequired[Size]
     second_moment_adjustment: bool
     layer: Count | None
     context_lengths: list[Annotated[list[Count], Len(2, 2), Says("a list of two whole numbers")]]

@@ -198,12 +198,12 @@ def test_a_screened_data_set(devices: Devices, call: Callable[..., Any], tmp_pat
 
 
 @pytest.mark.parametrize("engine", ["auto", "general"])
-@pytest.mark.parametrize("in_stream", [False, True])
-def test_a_target_value(devices: Devices, engine: Any, in_stream: bool) -> None:
+@pytest.mark.parametrize("sites", [("value",), ("resid_post",), ("attention", "value")])
+def test_a_target_value(devices: Devices, engine: Any, sites: Any) -> None:
     edits = [case.request for case in cases(3)]
 
     def values(model: LoadedModel) -> list[Any]:
-        return optimise(model, edits, PREFIXES, 1, SHORT, engine=engine, in_stream=in_stream)
+        return optimise(model, edits, PREFIXES, 1, SHORT, engine=engine, sites=sites)
 
     one, other = devices.both(values)
     for a, b in zip(one, other, strict=True):

@@ -12,7 +12,6 @@ from probes.model.load import load
 from probes.request.cases import EditCase, Neighbour
 from probes.request.request import request
 from probes.second_moment.estimate import estimate
-from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import defaults
 from probes.text import corpus
 from rome_diagnosis.methods import METHODS
@@ -59,12 +58,10 @@ def workplace_of(model, moments):
         chosen = defaults(method)
         fitting = {"weight": 40.0, "l2": 0.01, "ridge": 0.0, "damping": 0.1, "threshold": 0.02}
         own = {name: (fitting | parameters)[name] for name in row.parameters}
-        blocks = layers or (LAYERS if row.in_stream else LAYERS[1:])
+        blocks = layers or (LAYERS if row.over_layers else LAYERS[1:])
         chosen = dataclasses.replace(
             chosen, layers=tuple(blocks), parameters=own,
-            target=Hyperparameters(
-                evaluations=5, learning_rate=0.1, clamp_norm_factor=row.clamp
-            ),
+            target=dataclasses.replace(chosen.target, evaluations=5, learning_rate=0.1),
         )  # fmt: skip
         return Workplace(
             model=model, chosen=chosen, prefixes=PREFIXES, sampled=False, seed=0,

@@ -124,3 +124,19 @@ def test_few_steps_make_less_expected_and_nothing_less_possible(workplace_of, na
     for one, other in zip(full.layers, few.layers, strict=True):
         assert one.damage.bound == other.damage.bound
         assert other.damage.expected < one.damage.expected
+
+
+@pytest.mark.parametrize("name", ["memit", "pmet"])
+def test_a_target_in_the_mlps_output_receives_from_the_last_layer_alone(workplace_of, name) -> None:
+    """PMET's z lies where lower layers do not write; MEMIT's, in the stream, where all do."""
+    workplace = workplace_of(name)
+    found = check(workplace, [case.request for case in CASES])
+    low, high = (layer.shares.bare for layer in found.layers)
+    outputs = workplace.model.mlp_output(found.observation.keys[1][:, 0], 1)
+    start, expected = {
+        "memit": (found.observation.stream, 1 - (1 - low / 2) * (1 - high)),
+        "pmet": (outputs, high),
+    }[name]
+    torch.testing.assert_close(found.bare, expected)
+    torch.testing.assert_close(found.longest, 0.75 * start.norm(dim=1), atol=1e-9, rtol=1e-9)
+    assert float((found.bare - found.layers[0].shares.bare).abs().max()) > 1e-3  # the control

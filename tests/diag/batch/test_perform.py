@@ -69,20 +69,32 @@ def test_damage_done_is_within_the_bounds_foretold(workplace_of, name: str) -> N
     assert unclamped.damage(moment) > found.bound
 
 
-def test_the_residuals_are_those_of_the_published_procedure(workplace_of) -> None:
-    """z − h after each layer, over the layers left; keys in the weights as they are then."""
-    workplace = workplace_of("memit")
+@pytest.mark.parametrize(("name", "parts"), [("memit", 2.0), ("pmet", 2.0**0.5)])
+def test_the_residuals_are_those_of_the_published_procedure(workplace_of, name, parts) -> None:
+    """What z lacks after each layer, over the layers left; keys in the weights as they are then.
+
+    MEMIT's z lies in the stream after the last layer, PMET's in that layer's MLP output.
+    """
+    workplace = workplace_of(name)
     model, (low, high) = workplace.model, workplace.layers
+
+    def held():
+        if name == "memit":
+            return stream_at(model, at, high)
+        return model.mlp_output(batch_keys(model, REQUESTS, high, ())[:, 0], high)
+
     targets = target_values(workplace, REQUESTS)
     at = [lookup(model, edit) for edit in REQUESTS]
-    start = stream_at(model, at, high)
+    start = held()
     goal = torch.stack([target.value for target in targets])
     torch.testing.assert_close(torch.stack([t.initial for t in targets]), start, atol=1e-9, rtol=0)
     with performed(workplace, REQUESTS, targets=targets) as made:
         first, second = made.layers
-        torch.testing.assert_close(first.update.residuals, (goal - start) / 2, atol=1e-9, rtol=0)
+        torch.testing.assert_close(
+            first.update.residuals, (goal - start) / parts, atol=1e-9, rtol=0
+        )
     with edited_layers(model, {low: [first.change]}):
-        between = stream_at(model, at, high)
+        between = held()
         keys = batch_keys(model, REQUESTS, high, PREFIXES)
     torch.testing.assert_close(second.update.residuals, goal - between, atol=1e-8, rtol=1e-8)
     torch.testing.assert_close(second.keys, keys, atol=1e-10, rtol=1e-8)

@@ -213,7 +213,8 @@ def test_parallel_keys_stop_equality_constraints_and_not_least_squares() -> None
 def test_rows_name_what_is_there() -> None:
     for method in METHODS.values():
         assert set(method.parameters) <= set(PARAMETERS)
-        assert method.in_stream == (method.subtract is None)
+        assert method.over_layers == method.together
+        assert method.over_layers or method.sites == ("value",)
         assert method.together or not method.parameters
     assert [name for name in METHODS if not METHODS[name].together] == [
         "rome", "c_rome", "p_rome", "r_rome",

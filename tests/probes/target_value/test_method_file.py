@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import MethodFile, defaults, from_mapping, read
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS
@@ -30,9 +31,22 @@ ENCORE = EMMET | {
     "spectral_norm": 2, "calculate_norms": False,
 }  # fmt: skip
 PMET = MEMIT | {
-    "layers": [3, 4], "mom2_update_weight": 6000, "nll_loss_factor": 1,
+    "layers": [3, 4], "mom2_update_weight": 6000, "nll_loss_factor": 1, "kl_factor": 1,
     "rewrite_module_tmps": ["transformer.h.{}.mlp.fc_out"],
+    "attn_module_tmp": "transformer.h.{}.attn.out_proj",
 }  # fmt: skip
+EASY_PMET = """
+alg_name: "PMET"
+model_name: "./hugging_cache/gpt-j-6B"
+layers: [3, 4, 5]
+v_num_grad_steps: 25
+v_lr: 2e-1
+kl_factor: 0.5
+mom2_update_weight: 15000
+rewrite_module_tmps: ["transformer.h.{}.mlp.fc_out"]
+attn_module_tmp: "transformer.h.{}.attn.out_proj"
+nll_loss_factor: 0.5
+"""
 EASY_EDIT = """
 alg_name: "MEMIT"
 model_name: "./hugging_cache/llama-7b"
@@ -78,6 +92,23 @@ def test_easy_edits_yaml(tmp_path: Path) -> None:
     assert found.target.model_name == "./hugging_cache/llama-7b"
 
 
+def test_what_pmets_optimisation_needs(tmp_path: Path) -> None:
+    path = tmp_path / "gpt-j.yaml"
+    path.write_text(EASY_PMET)
+    found = read(path)
+    assert (found.method, found.parameters) == ("pmet", {"weight": 15_000.0})
+    assert found.target == Hyperparameters(
+        evaluations=25, learning_rate=0.2, clamp_norm_factor=0.75, kl_factor=0.5, nll_factor=0.5,
+        leading_nll=0.1, leading_kl=0.01, layer=5, model_name="./hugging_cache/gpt-j-6B",
+    )  # fmt: skip
+    published = from_mapping(PMET).target
+    assert (published.nll_factor, published.kl_factor, published.leading_nll) == (1.0, 1.0, 0.1)
+    # What no file says is GPT-J's, and no other method's.
+    assert (defaults("pmet").target.evaluations, defaults("pmet").target.kl_factor) == (30, 1.0)
+    assert defaults("memit").target == Hyperparameters(clamp_norm_factor=0.75)
+    assert METHODS["pmet"].sites == ("attention", "value")
+
+
 def test_a_file_serves_methods_that_have_no_more_to_tune() -> None:
     for method in ("memit_seq", "pmet", "encore"):
         found = from_mapping(MEMIT, method)
@@ -112,6 +143,9 @@ def test_defaults_are_the_published_ones(method: str) -> None:
         (ENCORE | {"prob_cutoff": 1}, None, "a stop at a mean probability is not performed"),
         (ENCORE | {"use_gd": True}, None, "use_gd: True, which is not performed"),
         (ENCORE | {"add_prev_edits": False}, None, "add_prev_edits: False, which is not"),
+        (PMET | {"rewrite_module_tmps": ["h.{}.attn", "h.{}.mlp"]}, None, "only the MLP's output"),
+        (PMET | {"rewrite_module_tmps": 3}, None, "only the MLP's output"),
+        (PMET | {"nll_loss_factor": -1}, None, "nll_factor is -1.0: it must be from 0"),
         ({"alg_name": "FT"}, None, "is for 'FT': known are rome"),
         ({"layers": [3, 4]}, "rome", "edits one layer, not 3, 4"),
         ({}, "mend", "there is no method 'mend'"),

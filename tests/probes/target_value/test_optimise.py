@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from probes.request.request import request
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import optimise
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.methods import METHODS
 from tests import tiny
 from tests.probes.edited.test_blocks_above import projection
 
@@ -48,60 +50,86 @@ def places(tokenizer, edit, prefixes):
     return rows
 
 
-def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, in_stream=False):
-    """ROME's optimisation, or MEMIT's, without any shortcut."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(directory).eval()
+def attention(model, layer):
+    """The attention's output projection, found by its name in each architecture."""
+    names = ("attn.c_proj", "out_proj", "attention.dense", "o_proj", "attention.out_proj")
+    found = [m for name, m in block(model, layer).named_modules() if name.endswith(names)]
+    assert len(found) == 1
+    return found[0]
+
+
+SITES = {"value": projection, "resid_post": block, "attention": attention}
+PMET = METHODS["pmet"].sites
+
+
+def hooked(directory, layer, sites, dtype):
+    """A plain model whose hooks read ``initial`` at ``place``, then add ``deltas`` there."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval()
     model.requires_grad_(False)
+    at = SimpleNamespace(place=0, deltas=None, initial={})
+
+    def hook_of(site):
+        def hook(module, arguments, result):
+            output = result[0] if isinstance(result, tuple) else result
+            if at.deltas is None:
+                at.initial.setdefault(site, output[0, at.place].clone())
+                return result
+            output = output.clone()
+            output[0, at.place] += at.deltas[site]
+            return (output, *result[1:]) if isinstance(result, tuple) else output
+
+        return hook
+
+    for site in sites:
+        SITES[site](model, layer).register_forward_hook(hook_of(site))
+    return model, at
+
+
+def naive(directory, tokenizer, edit, prefixes, layer, chosen, *, sites=("value",), dtype=None):
+    """ROME's optimisation, MEMIT's or PMET's, without any shortcut; of two δ it gives the last."""
     rows = places(tokenizer, edit, prefixes)
-    delta, place, initial = None, 0, []
-
-    def hook(module, arguments, result):
-        output = result[0] if isinstance(result, tuple) else result
-        if delta is None:
-            initial.append(output[0, place].clone())
-            return result
-        output = output.clone()
-        output[0, place] += delta
-        return (output, *result[1:]) if isinstance(result, tuple) else output
-
-    hooked = block(model, layer) if in_stream else projection(model, layer)
-    hooked.register_forward_hook(hook)
-    place = rows[0][1]
+    model, at = hooked(directory, layer, sites, dtype)
+    at.place = rows[0][1]
     model(torch.tensor([rows[0][0]]))
-    place = rows[-1][1]
-    held = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, place], -1)
-    v_u = initial[0]
-    delta = torch.zeros_like(v_u, requires_grad=True)
-    adam = torch.optim.Adam([delta], lr=chosen.learning_rate)
-    losses, led = [], 0
+    at.place = rows[-1][1]
+    held = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, at.place], -1)
+    initial = at.initial
+    at.deltas = {site: torch.zeros_like(v, requires_grad=True) for site, v in initial.items()}
+    adam = torch.optim.Adam(at.deltas.values(), lr=chosen.learning_rate)
+    losses, led, factor = [], 0, chosen.nll_factor
     for evaluation in range(chosen.evaluations):
         each, leads = [], []
-        for ids, place, wanted in rows[:-1]:  # noqa: B007 - the hook reads it
+        for ids, at.place, wanted in rows[:-1]:
             logits = torch.log_softmax(model(torch.tensor([ids])).logits[0], -1)
             picked = [logits[len(ids) - len(wanted) + j, t] for j, t in enumerate(wanted)]
             each.append(-sum(picked) / len(wanted))
             leads.append(logits[-len(wanted) :].argmax(-1).tolist() == wanted)
-        place = rows[-1][1]
-        now = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, place], -1)
+        at.place = rows[-1][1]
+        now = torch.log_softmax(model(torch.tensor([rows[-1][0]])).logits[0, at.place], -1)
         kl = torch.nn.functional.kl_div(held, now, log_target=True, reduction="sum")
         loss = (
-            sum(each) / len(each)
+            factor * sum(each) / len(each)
             + chosen.kl_factor * kl
-            + chosen.weight_decay * delta.norm() / v_u.norm() ** 2
+            + chosen.weight_decay
+            * sum(d.norm() / initial[s].norm() ** 2 for s, d in at.deltas.items())
         )
         losses.append(float(loss.detach()))
         led += all(leads[1:] or leads)  # the bare prompt apart
         if chosen.most_probable and led >= chosen.most_probable:
+            break
+        factor = chosen.nll_factor * (chosen.leading_nll if all(leads) else 1)
+        if all(leads) and 0 < chosen.kl_factor * kl <= chosen.leading_kl:
             break
         if loss < chosen.stop_below or evaluation == chosen.evaluations - 1:
             break
         adam.zero_grad()
         loss.backward()
         adam.step()
-        limit = chosen.clamp_norm_factor * v_u.norm()
         with torch.no_grad():
-            delta *= (limit / delta.norm()).clamp(max=1.0)
-    return v_u, delta.detach(), losses
+            for site, delta in at.deltas.items():
+                limit = chosen.clamp_norm_factor * initial[site].norm()
+                delta *= (limit / delta.norm()).clamp(max=1.0)
+    return initial[sites[-1]], at.deltas[sites[-1]].detach(), losses
 
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
@@ -126,10 +154,10 @@ def test_equals_the_naive_optimisation(tiny_dir, tiny_model, name):
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_z_in_the_stream_equals_the_naive_optimisation(tiny_dir, tiny_model, name):
     model = tiny_model(name)
-    found = optimise(model, EDITS, PREFIXES, 1, SETTINGS, in_stream=True)
+    found = optimise(model, EDITS, PREFIXES, 1, SETTINGS, sites=("resid_post",))
     for edit, ours in zip(EDITS, found, strict=True):
         h, delta, losses = naive(
-            tiny_dir(name), model.tokenizer, edit, PREFIXES, 1, SETTINGS, in_stream=True
+            tiny_dir(name), model.tokenizer, edit, PREFIXES, 1, SETTINGS, sites=("resid_post",)
         )
         torch.testing.assert_close(ours.initial.float(), h, atol=1e-5, rtol=1e-4)
         assert list(ours.losses) == pytest.approx(losses, rel=1e-3, abs=1e-3)
@@ -195,12 +223,15 @@ def test_stops_where_the_new_object_has_led(tiny_dir, tiny_model, layer, prefixe
     steps = {}
     for times in (1, 3):
         chosen = dataclasses.replace(free, most_probable=times)
-        found = optimise(model, LEADING, prefixes, layer, chosen, engine=engine, in_stream=True)
+        found = optimise(
+            model, LEADING, prefixes, layer, chosen, engine=engine, sites=("resid_post",)
+        )
         steps[times] = [each.steps for each in found]
         for edit, ours in zip(LEADING, found, strict=True):
             _, delta, losses = naive(
-                tiny_dir("gpt2"), model.tokenizer, edit, prefixes, layer, chosen, in_stream=True
-            )
+                tiny_dir("gpt2"), model.tokenizer, edit, prefixes, layer, chosen,
+                sites=("resid_post",),
+            )  # fmt: skip
             assert ours.steps == len(losses) - 1
             assert torch.cosine_similarity(ours.delta.float(), delta, dim=0) > 0.9999
     assert [three - one for one, three in zip(*steps.values(), strict=True)] == [2, 2, 0]
