@@ -1,6 +1,6 @@
 """The family beside its published code, on the bundled model.
 
-    python -m benchmarks.family --memit DIR --emmet DIR --alphaedit DIR --encore DIR
+    python -m benchmarks.family --memit DIR --emmet DIR --pmet DIR --alphaedit DIR --encore DIR
 
 Hands both sides the same weights in float64, the same contexts, C, hyper-parameters and edits, one
 and a batch, in one run: cosine of z, keys, ΔW of each layer, time.
@@ -35,6 +35,7 @@ def like_published(d_mlp: int) -> dict[str, dict[str, float]]:
     weight = float(d_mlp)
     return {
         "memit": {"weight": weight},
+        "pmet": {"weight": weight},
         "encore": {"weight": weight, "ridge": 20 * weight / 15_000},
     }
 
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument(
         "--emmet", type=Path, help="of scalable-model-editing/unified-model-editing"
     )
+    parser.add_argument("--pmet", type=Path, help="of xpq-tech/PMET")
     parser.add_argument("--alphaedit", type=Path, help="of jianghoucheng/AlphaEdit")
     parser.add_argument(
         "--encore", type=Path, help="of scalable-model-editing/knowledge-editing-regularization"

@@ -1,4 +1,4 @@
-"""Batches of MEMIT, EMMET, AlphaEdit and ENCORE beside their published code: z, keys, ΔW and time.
+"""Batches of the family beside its published code: z, keys, ΔW and time.
 
 How many times as fast ours is, is the ratio of the processor's seconds: both sides run one thread,
 and other load lengthens the clock's.

@@ -1,4 +1,4 @@
-"""Runs the published MEMIT, EMMET, AlphaEdit and ENCORE (checkouts, unmodified) beside ours.
+"""Runs the published MEMIT, EMMET, PMET, AlphaEdit and ENCORE (checkouts, unmodified) beside ours.
 
 The shim of :mod:`benchmarks.published.reference`, and three things more. The codes take a block's
 output for a tuple, as it was in transformers 4: blocks are wrapped so that the module their
@@ -76,6 +76,8 @@ class MemitReference:
 
     package: ClassVar[str] = "memit"
     source: ClassVar[str] = "kmeng01/memit"
+    within: ClassVar[str] = ""  # the folder of the repository that its packages lie in
+    optimiser: ClassVar[str] = "compute_z"
 
     def __init__(
         self,
@@ -94,14 +96,14 @@ class MemitReference:
             chosen: The method with its layers, parameters and target's hyper-parameters.
             moments: C of each layer.
         """
-        self.main = _main(checkout, self.package, self.source)
+        self.main = _main(checkout / self.within, self.package, self.source)
         device = next(model.parameters()).device
         for i, block in enumerate(model.transformer.h):
             model.transformer.h[i] = _Wrapped(block)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.model, self.tokenizer = model, _Tokenizer(tokenizer, device)
-        compute_z = sys.modules[f"{self.package}.compute_z"]
+        compute_z = sys.modules[getattr(self.main, self.optimiser).__module__]
         compute_z.torch = self.main.torch = _Torch(device)  # type: ignore[attr-defined]
         self.hparams = _hparams(chosen, model)
         self.main.get_cov = lambda model, tok, name, *_, **__: self._statistics(
@@ -118,29 +120,39 @@ class MemitReference:
         Returns:
             What it made.
         """
-        main = self.main
+        main, optimiser = self.main, getattr(self.main, self.optimiser)
         main.CONTEXT_TEMPLATES_CACHE = [["{}"], [f"{prefix}{{}}" for prefix in prefixes]]
         targets: list[torch.Tensor] = []
         keys: dict[int, torch.Tensor] = {}
 
         def kept_z(compute_z: Callable[..., Any], *arguments: Any) -> Any:
-            found = compute_z(*arguments)  # ENCORE's also returns lengths
-            targets.append((found[0] if isinstance(found, tuple) else found).detach())
+            found = compute_z(*arguments)
+            targets.append(self._target(found).detach())
             return found
 
-        def first_keys(compute_ks: Callable[..., Any], *arguments: Any) -> torch.Tensor:
-            found: torch.Tensor = compute_ks(*arguments)
-            keys.setdefault(arguments[4], found.detach().clone())  # AlphaEdit measures them twice
+        def first_keys(compute_ks: Callable[..., Any], *arguments: Any) -> Any:
+            found = compute_ks(*arguments)
+            layer, own = self._keys(found, arguments)
+            keys.setdefault(layer, own.detach().clone())  # AlphaEdit measures them twice
             return found
 
         with (
-            mock.patch.object(main, "compute_z", _around(main.compute_z, kept_z)),
+            mock.patch.object(main, self.optimiser, _around(optimiser, kept_z)),
             mock.patch.object(main, "compute_ks", _around(main.compute_ks, first_keys)),
             mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor),
             contextlib.redirect_stdout(io.StringIO()),
         ):
             changes, wall, processor = timed(lambda: self._edit([_record(r) for r in requests]))
         return Published(torch.stack(targets), keys, changes, wall, processor)
+
+    def _target(self, found: Any) -> torch.Tensor:
+        """z, of what its optimisation returns."""
+        target: torch.Tensor = found
+        return target
+
+    def _keys(self, found: Any, arguments: Sequence[Any]) -> tuple[int, torch.Tensor]:
+        """The layer and its keys, of what ``compute_ks`` returns and takes."""
+        return arguments[4], found
 
     def _statistics(self, moment: torch.Tensor) -> Any:
         """What the code's ``get_cov`` returns."""
@@ -179,11 +191,42 @@ class EncoreReference(EmmetReference):
     package = "encore"
     source = "scalable-model-editing/knowledge-editing-regularization"
 
+    def _target(self, found: Any) -> torch.Tensor:
+        target: torch.Tensor = found[0]  # and lengths
+        return target
+
     def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
         changes = super()._edit(records)
         for layer, change in changes.items():
             self._weight(layer).data += change
         return changes
+
+
+class PmetReference(MemitReference):
+    """The published PMET: of its two targets the MLP's is written."""
+
+    package = "pmet"
+    source = "xpq-tech/PMET"
+    within = "edit"
+    optimiser = "compute_zs"
+
+    def _target(self, found: Any) -> torch.Tensor:
+        _, target = found
+        return target  # type: ignore[no-any-return]
+
+    def _keys(self, found: Any, arguments: Sequence[Any]) -> tuple[int, torch.Tensor]:
+        return arguments[5], found[arguments[4]]
+
+    def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
+        to = torch.Tensor.to  # it names its GPUs by number
+
+        def here(tensor: torch.Tensor, *where: Any, **options: Any) -> torch.Tensor:
+            on_gpu = str(where[:1]).startswith("('cuda:")
+            return tensor if on_gpu else to(tensor, *where, **options)
+
+        with mock.patch.object(torch.Tensor, "to", here):
+            found = self.main.execute_pmet(self.model, self.tokenizer, records, self.hparams)
+        return {_layer(name): change.double() for name, change in found.items()}
 
 
 class AlphaEditReference(MemitReference):
@@ -221,6 +264,7 @@ class AlphaEditReference(MemitReference):
 REFERENCES: Mapping[str, type[MemitReference]] = {
     "memit": MemitReference,
     "emmet": EmmetReference,
+    "pmet": PmetReference,
     "alphaedit": AlphaEditReference,
     "encore": EncoreReference,
 }
@@ -286,7 +330,10 @@ def _hparams(chosen: MethodFile, model: Any) -> types.SimpleNamespace:
         use_gd=False,
         sequential=True,
         add_prev_edits=True,
+        nll_loss_factor=target.nll_factor,
         rewrite_module_tmp="transformer.h.{}.inner.block.mlp.c_proj",
+        rewrite_module_tmps=["transformer.h.{}.inner.block.mlp.c_proj"],
+        attn_module_tmp="transformer.h.{}.inner.block.attn.c_proj",
         layer_module_tmp="transformer.h.{}.inner",
         mlp_module_tmp="transformer.h.{}.inner.block.mlp",
         ln_f_module="transformer.ln_f",
