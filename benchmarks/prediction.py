@@ -109,7 +109,7 @@ class Trials:
         """The targets, each optimised once for all methods that ask for the same one."""
         alike = (
             workplace.layers[-1], workplace.prefixes, workplace.chosen.target,
-            workplace.method.in_stream,
+            workplace.method.sites,
         )  # fmt: skip
         missing = [case for case in some if (alike, case.digest) not in self._targets]
         if missing:
@@ -147,7 +147,7 @@ def singly(trials: Trials, groups: Mapping[str, Sequence[EditCase]], names: Sequ
     lowest = trials.layers[:1]
     arms = []
     for name in names:
-        spreads = trials.workplace(name, lowest).method.in_stream and len(trials.layers) > 1
+        spreads = trials.workplace(name, lowest).method.over_layers and len(trials.layers) > 1
         if spreads and name == "memit":
             arms.append((f"{name}, one block", name, lowest))
         arms.append((name, name, trials.layers if spreads else lowest))

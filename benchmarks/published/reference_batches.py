@@ -226,7 +226,7 @@ class PmetReference(MemitReference):
 
         with mock.patch.object(torch.Tensor, "to", here):
             found = self.main.execute_pmet(self.model, self.tokenizer, records, self.hparams)
-        return {_layer(name): change.double() for name, change in found.items()}
+        return {_layer(name): change.detach().double() for name, change in found.items()}
 
 
 class AlphaEditReference(MemitReference):
