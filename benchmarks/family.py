@@ -1,6 +1,7 @@
-"""The family beside its published code, on the bundled model.
+r"""The family beside its published code, on the bundled model.
 
-    python -m benchmarks.family --memit DIR --emmet DIR --pmet DIR --alphaedit DIR --encore DIR
+    python -m benchmarks.family --memit DIR --emmet DIR --pmet DIR --alphaedit DIR --encore DIR \
+        --collapse DIR
 
 Hands both sides the same weights in float64, the same contexts, C, hyper-parameters and edits, one
 and a batch, in one run: cosine of z, keys, ΔW of each layer, time.
@@ -21,6 +22,7 @@ from probes import bundled
 from probes.request.cases import EditCase, from_record
 from probes.setup import Setup
 from probes.target_value.method_file import MethodFile, defaults
+from rome_diagnosis.methods import METHODS
 
 
 def like_published(d_mlp: int) -> dict[str, dict[str, float]]:
@@ -58,22 +60,26 @@ def cases(n: int, seed: int) -> list[EditCase]:
 
 def published(options: argparse.Namespace) -> dict[str, Any]:
     """Each method beside its published code, on the same edits."""
-    from benchmarks.published.batches import FASTER, beyond, compare
-    from benchmarks.published.reference_batches import REFERENCES
+    from benchmarks.published.batches import FASTER, REFERENCES, beyond, compare
 
     layers = [int(part) for part in options.layers.split(",")]
     n, like = options.edits, like_published(512)
     edits = [case.request for case in cases(2 * n, options.seed)]
     methods: dict[str, Any] = {}
-    for name in REFERENCES:
-        checkout = getattr(options, name)
+    for option, row_name, reference in REFERENCES:
+        checkout = getattr(options, option)
         if checkout is None:
             continue
-        found = prepare(Setup(quiet=True), method(name, layers, **like.get(name, {})))
-        sequences = {"1": [edits[:1]], str(n): [edits[:n]]}
+        name = row_name if row_name == option else f"{row_name}, {option}"
+        over_layers = METHODS[row_name].over_layers
+        chosen = method(row_name, layers if over_layers else layers[:1], **like.get(row_name, {}))
+        found = prepare(Setup(quiet=True), chosen)
+        sequences = {"1": [edits[:1]]}
+        if over_layers:
+            sequences[str(n)] = [edits[:n]]
         if found.method.remembers:
             sequences[f"{n} after {n}"] = [edits[:n], edits[n:]]
-        rows = compare(found, checkout, sequences)
+        rows = compare(found, reference, checkout, sequences)
         methods[name] = {"parameters": dict(found.chosen.parameters), "edits": rows}
         for label, row in rows.items():
             theirs, ours = row["processor_seconds"]
@@ -98,6 +104,7 @@ def main() -> None:
     parser.add_argument(
         "--encore", type=Path, help="of scalable-model-editing/knowledge-editing-regularization"
     )
+    parser.add_argument("--collapse", type=Path, help="of WanliYoung/Collapse-in-Model-Editing")
     parser.add_argument("--layers", default="1,2,3")
     parser.add_argument("--edits", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)

@@ -18,7 +18,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.published.reference_batches import REFERENCES, Published
+from benchmarks.published.reference_batches import (
+    AlphaEditReference,
+    EmmetReference,
+    EncoreReference,
+    MemitReference,
+    PmetReference,
+    Published,
+)
+from benchmarks.published.reference_easyedit import EasyEditCRome, EasyEditMemit, EasyEditRome
 from benchmarks.sides import settle, timed
 from diag.batch.perform import Performed, performed
 from diag.batch.settings import Workplace
@@ -26,18 +34,34 @@ from diag.mathematics.metrics import combined
 from probes import bundled
 from probes.model.load import load
 from probes.request.request import Request
+from rome_diagnosis.methods import MethodKey
 
 COSINE, KEYS, CHANGE, FASTER = 0.9999, 1e-5, 1e-4, 5.0  # the project's bounds
+# The option that names a checkout, the method, and what runs it.
+REFERENCES: Sequence[tuple[str, str, type[MemitReference]]] = (
+    ("memit", "memit", MemitReference),
+    ("emmet", "emmet", EmmetReference),
+    ("pmet", "pmet", PmetReference),
+    ("alphaedit", "alphaedit", AlphaEditReference),
+    ("encore", "encore", EncoreReference),
+    ("collapse", "memit", EasyEditMemit),
+    ("collapse", "rome", EasyEditRome),
+    ("collapse", "c_rome", EasyEditCRome),
+)
 
 
 def compare(
-    found: Workplace, checkout: Path, sequences: Mapping[str, Sequence[Sequence[Request]]]
+    found: Workplace,
+    reference: type[MemitReference],
+    checkout: Path,
+    sequences: Mapping[str, Sequence[Sequence[Request]]],
 ) -> dict[str, Any]:
     """Both implementations on the same edits.
 
     Args:
         found: The method, its layers, contexts and second moments.
-        checkout: The published code.
+        reference: What runs the published code.
+        checkout: That code.
         sequences: Batches that are made one after another, by name.
 
     Returns:
@@ -54,7 +78,7 @@ def compare(
     for name, batches in sequences.items():
         plain = transformers.AutoModelForCausalLM.from_pretrained(path).double().eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)
-        theirs = REFERENCES[found.chosen.method](checkout, plain, tokenizer, ours.chosen, moments)
+        theirs = reference(checkout, plain, tokenizer, ours.chosen, moments)
         made: Performed | None = None
         with ExitStack() as stack:
             for batch in batches:
@@ -65,7 +89,7 @@ def compare(
                 made, wall, processor = timed(lambda: stack.enter_context(writing))  # noqa: B023
         assert made is not None
         rows[name] = {
-            **_beside(made, their, moments),  # type: ignore[arg-type]
+            **_beside(made, their, moments, found.method.along),  # type: ignore[arg-type]
             "wall_seconds": [their.wall, wall],
             "processor_seconds": [their.processor, processor],
             "times_faster": their.processor / processor,
@@ -74,14 +98,14 @@ def compare(
 
 
 def _beside(
-    made: Performed, their: Published, moments: Mapping[int, torch.Tensor]
+    made: Performed, their: Published, moments: Mapping[int, torch.Tensor], along: MethodKey
 ) -> dict[str, Any]:
     z = torch.stack([target.value for target in made.targets])
     return {
         "z_cosine_least": float(torch.cosine_similarity(z, their.targets.double(), dim=1).min()),
         "layers": {
             layer.layer: {
-                "keys": relative(combined(layer.keys, "half"), their.keys[layer.layer]),
+                "keys": relative(combined(layer.keys, along), their.keys[layer.layer]),
                 "change": relative(layer.update.change(), their.changes[layer.layer]),
                 "change_at_ordinary_tokens": in_moment(
                     layer.update.change(), their.changes[layer.layer], moments[layer.layer]

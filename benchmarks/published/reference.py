@@ -29,7 +29,7 @@ class _Torch:
             return found
 
         def on_device(*arguments: Any, **options: Any) -> Any:
-            if options.get("device") == "cuda":
+            if str(options.get("device")).startswith("cuda"):
                 options["device"] = self._device
             return found(*arguments, **options)
 
@@ -48,7 +48,7 @@ class _Tokenizer:
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         encoded = self._tokenizer(*arguments, **options)
         send, device = encoded.to, self._device
-        encoded.to = lambda where: send(device if where == "cuda" else where)
+        encoded.to = lambda where: send(device if str(where).startswith("cuda") else where)
         return encoded
 
 

@@ -77,6 +77,8 @@ class MemitReference:
     package: ClassVar[str] = "memit"
     source: ClassVar[str] = "kmeng01/memit"
     within: ClassVar[str] = ""  # the folder of the repository that its packages lie in
+    home: ClassVar[str] = ""  # the package that ``rome`` and its own lie in
+    outer: ClassVar[str] = ""  # the one that ``util`` lies in
     optimiser: ClassVar[str] = "compute_z"
 
     def __init__(
@@ -96,7 +98,7 @@ class MemitReference:
             chosen: The method with its layers, parameters and target's hyper-parameters.
             moments: C of each layer.
         """
-        self.main = _main(checkout / self.within, self.package, self.source)
+        self.main = self._load(checkout / self.within)
         device = next(model.parameters()).device
         for i, block in enumerate(model.transformer.h):
             model.transformer.h[i] = _Wrapped(block)
@@ -106,9 +108,7 @@ class MemitReference:
         compute_z = sys.modules[getattr(self.main, self.optimiser).__module__]
         compute_z.torch = self.main.torch = _Torch(device)  # type: ignore[attr-defined]
         self.hparams = _hparams(chosen, model)
-        self.main.get_cov = lambda model, tok, name, *_, **__: self._statistics(
-            moments[_layer(name)].clone()
-        )
+        self._hand_in(lambda name: moments[layer_of(name)].clone())
 
     def batch(self, requests: Sequence[Request], prefixes: Sequence[str]) -> Published:
         """Runs the published code on a batch, and keeps what it computes on the way.
@@ -142,8 +142,50 @@ class MemitReference:
             mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor),
             contextlib.redirect_stdout(io.StringIO()),
         ):
-            changes, wall, processor = timed(lambda: self._edit([_record(r) for r in requests]))
+            changes, wall, processor = timed(
+                lambda: self._edit([self._record(r) for r in requests])
+            )
         return Published(torch.stack(targets), keys, changes, wall, processor)
+
+    def _load(self, checkout: Path) -> Any:
+        """Its main module, without the modules that read files and download."""
+        rome, util = f"{self.home}rome", f"{self.outer}util"
+        own = f"{self.home}{self.package}"
+        if not checkout.joinpath(*own.split("."), f"{self.package}_main.py").is_file():
+            sys.exit(
+                f"{checkout} holds no {self.package}_main.py: give a checkout of {self.source}"
+            )
+        packages = {
+            ".".join(parts[: i + 1])
+            for parts in (name.split(".") for name in (rome, util, own))
+            for i in range(len(parts))
+        }
+        for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+            del sys.modules[name]
+        for name in packages:  # their own __init__ import data sets and network code
+            module = types.ModuleType(name)
+            module.__path__ = [str(checkout.joinpath(*name.split(".")))]
+            sys.modules[name] = module
+        paths = types.ModuleType(f"{util}.globals")
+        paths.STATS_DIR = Path("nowhere")  # type: ignore[attr-defined]
+        stats = types.ModuleType(f"{rome}.layer_stats")
+        stats.layer_stats = stats.layer_stats_dynamic = None  # type: ignore[attr-defined]
+        sys.modules[paths.__name__] = paths
+        sys.modules |= dict.fromkeys((stats.__name__, f"{rome}.layer_stats_dynamic"), stats)
+        return importlib.import_module(f"{own}.{self.package}_main")
+
+    def _hand_in(self, moment: Callable[[str], torch.Tensor]) -> None:
+        """Gives the code C of a layer, by its weight's name, where it would download it."""
+        self.main.get_cov = lambda model, tok, name, *_, **__: self._statistics(moment(name))
+
+    def _record(self, request: Request) -> dict[str, Any]:
+        """An edit as the code takes it."""
+        return {
+            "case_id": 0,
+            "subject": request.subject,
+            "prompt": request.prompt,
+            "target_new": {"str": str(request.target_new)},
+        }
 
     def _target(self, found: Any) -> torch.Tensor:
         """z, of what its optimisation returns."""
@@ -164,7 +206,7 @@ class MemitReference:
         found = execute(self.model, self.tokenizer, records, self.hparams)
         deltas = found[0] if isinstance(found, tuple) else found  # ENCORE's also returns times
         return {
-            _layer(name): adjusted.double() @ residual.double().T
+            layer_of(name): adjusted.double() @ residual.double().T
             for name, (adjusted, residual, *_) in deltas.items()
         }
 
@@ -226,7 +268,7 @@ class PmetReference(MemitReference):
 
         with mock.patch.object(torch.Tensor, "to", here):
             found = self.main.execute_pmet(self.model, self.tokenizer, records, self.hparams)
-        return {_layer(name): change.detach().double() for name, change in found.items()}
+        return {layer_of(name): change.detach().double() for name, change in found.items()}
 
 
 class AlphaEditReference(MemitReference):
@@ -261,51 +303,13 @@ class AlphaEditReference(MemitReference):
         return {layer: self._weight(layer).detach() - old for layer, old in unedited.items()}
 
 
-REFERENCES: Mapping[str, type[MemitReference]] = {
-    "memit": MemitReference,
-    "emmet": EmmetReference,
-    "pmet": PmetReference,
-    "alphaedit": AlphaEditReference,
-    "encore": EncoreReference,
-}
-
-
-def _main(checkout: Path, package: str, source: str) -> Any:
-    """The checkout's main module, without the modules that read files and download."""
-    if not (checkout / package / f"{package}_main.py").is_file():
-        sys.exit(f"{checkout} holds no {package}/{package}_main.py: give a checkout of {source}")
-    roots = ("rome", "util", package)
-    for name in [name for name in sys.modules if name.partition(".")[0] in roots]:
-        del sys.modules[name]
-    for name in roots:  # their own __init__ import data sets and network code
-        module = types.ModuleType(name)
-        module.__path__ = [str(checkout / name)]
-        sys.modules[name] = module
-    paths = types.ModuleType("util.globals")
-    paths.STATS_DIR = Path("nowhere")  # type: ignore[attr-defined]
-    stats = types.ModuleType("rome.layer_stats")
-    stats.layer_stats = stats.layer_stats_dynamic = None  # type: ignore[attr-defined]
-    sys.modules |= {"util.globals": paths}
-    sys.modules |= dict.fromkeys(("rome.layer_stats", "rome.layer_stats_dynamic"), stats)
-    return importlib.import_module(f"{package}.{package}_main")
-
-
 def _around(function: Callable[..., Any], outer: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *arguments: outer(function, *arguments)
 
 
-def _layer(name: str) -> int:
+def layer_of(name: str) -> int:
     """The block that a weight's name belongs to."""
     return int(name.split(".")[2])
-
-
-def _record(request: Request) -> dict[str, Any]:
-    return {
-        "case_id": 0,
-        "subject": request.subject,
-        "prompt": request.prompt,
-        "target_new": {"str": str(request.target_new)},
-    }
 
 
 def _hparams(chosen: MethodFile, model: Any) -> types.SimpleNamespace:
