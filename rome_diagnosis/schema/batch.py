@@ -82,7 +82,7 @@ class MadeEdit(TypedDict):
 
     Attributes:
         index: Its index among ``edits``.
-        received: The share of z − h, or v* − v, that its bare prompt's stream did receive.
+        received: The share of z − h, or v* − v, that its bare prompt did receive there.
         loss: The last loss of its target, in nats.
         neighbours_receive: Known before: √Σφ² over the batch at the token of a neighbour's bare
             prompt that receives most, median over its neighbours; null without any.
