@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from diag.mathematics.update import Split, denominators
 from probes.keys.batch import BatchObservation, observe_batch
 from probes.request.request import Request
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS
+from rome_diagnosis.methods import METHODS, Method
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,18 @@ class InFamily:
     """What one method of the family would do with the same batch, at the first edited layer.
 
     Attributes:
-        geometry: The layer under the method.
+        method: The method.
+        parameters: Its parameters.
+        rank: How many directions are left to it; ``None`` where it does not project.
         edits: How many edits.
         shares: φ of each edit; ``None`` where M is singular.
         condition_number: Of M.
         regulariser: On M's diagonal.
     """
 
-    geometry: Geometry
+    method: Method
+    parameters: Mapping[str, float]
+    rank: int | None
     edits: int
     shares: Shares | None
     condition_number: float
@@ -248,24 +252,30 @@ def _lengths(
 
 def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFamily, ...]:
     """Every method of the table at the first edited layer, with the same keys."""
-    layer = workplace.layers[0]
-    keys, stream = observation.keys[layer], workplace.streams[layer]
-    rows = []
-    for method in METHODS.values():
-        geometry = workplace.under(method)
-        shares, condition = None, float("inf")
-        try:
-            _, regulariser = geometry.weighed(len(keys))
-        except ZeroDivisionError:
-            continue  # with the chosen parameters this method has no metric
-        try:
-            update = geometry.update(keys, torch.eye(len(keys), dtype=torch.float64))
-            shares = shares_of(update, keys, stream)
-            condition = update.condition_number if method.together else 1.0
-        except ZeroDivisionError:
-            pass
-        rows.append(InFamily(geometry, len(keys), shares, condition, regulariser))
-    return tuple(rows)
+    keys = observation.keys[workplace.layers[0]]
+    rows = (_in_family(workplace, method, keys) for method in METHODS.values())
+    return tuple(row for row in rows if row is not None)
+
+
+def _in_family(
+    workplace: Workplace, method: Method, keys: Float[Tensor, "m n_ctx d_mlp"]
+) -> InFamily | None:
+    """One method; ``None`` where the chosen parameters leave it no metric."""
+    geometry, stream = workplace.under(method), workplace.streams[workplace.layers[0]]
+    try:
+        weighed = geometry.weighed(len(keys))
+    except ZeroDivisionError:
+        return None
+    shares, condition = None, float("inf")
+    try:
+        update = geometry.update(keys, torch.eye(len(keys), dtype=torch.float64), weighed=weighed)
+        shares = shares_of(update, keys, stream)
+        condition = update.condition_number if method.together else 1.0
+    except ZeroDivisionError:
+        pass
+    return InFamily(
+        method, geometry.chosen, geometry.rank, len(keys), shares, condition, weighed[1]
+    )
 
 
 def weight(

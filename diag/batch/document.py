@@ -14,7 +14,6 @@ from diag.batch.perform import Performed
 from diag.batch.preflight import Shares
 from diag.judgement import limits
 from diag.judgement.words import capital
-from diag.mathematics.metrics import Geometry
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
 from probes.request.records import Refused
@@ -151,7 +150,7 @@ def _measured_with(preflight: Preflight) -> dict[str, Any]:
         "model": describe(workplace.model),
         "method": {
             "name": chosen.method,
-            "parameters": _parameters(workplace.geometries[workplace.layers[0]]),
+            "parameters": workplace.geometries[workplace.layers[0]].chosen,
             "clamp": chosen.target.clamp_norm_factor,
             "spread": chosen.row.spread,
             "post": chosen.post,
@@ -168,11 +167,11 @@ def _measured_with(preflight: Preflight) -> dict[str, Any]:
 def _family(preflight: Preflight) -> list[dict[str, Any]]:
     return [
         {
-            "name": row.geometry.method.name,
-            "parameters": _parameters(row.geometry),
+            "name": row.method.name,
+            "parameters": row.parameters,
             "regulariser": row.regulariser,
             "condition_number": row.condition_number,
-            "rank": row.geometry.rank,
+            "rank": row.rank,
             "response": None if row.shares is None else _medians(row.shares),
         }
         for row in preflight.family
@@ -270,10 +269,6 @@ def _medians(shares: Shares) -> dict[str, Any]:
         "other_first_tokens": _median(shares.first_tokens),
         "later_tokens": _median(shares.later_tokens),
     }
-
-
-def _parameters(geometry: Geometry) -> dict[str, float]:
-    return {name: geometry[name] for name in geometry.method.parameters}
 
 
 def _other(matrix: Tensor, i: int) -> dict[str, Any] | None:

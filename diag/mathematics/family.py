@@ -25,6 +25,7 @@ from torch import Tensor
 
 # Rows of keys in, rows of G·k out; G is symmetric.
 Metric = Callable[[Float[Tensor, "n d_mlp"]], Float[Tensor, "n d_mlp"]]
+SINGULAR = "what it inverts is singular: λ, λₙ or L₂ is too small"
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     try:
         return torch.linalg.cholesky(matrix)
     except torch.linalg.LinAlgError as error:
-        raise ZeroDivisionError("what it inverts is singular: λ, λₙ or L₂ is too small") from error
+        raise ZeroDivisionError(SINGULAR) from error
 
 
 def projector(
@@ -204,10 +205,16 @@ def projected(
 
     Returns:
         The metric.
+
+    Raises:
+        ZeroDivisionError: If PSP + L₂I is not positive definite.
     """
-    inner = ridge * torch.eye(basis.shape[1], dtype=basis.dtype)
-    if history is not None:
-        inner = inner + basis.T @ history @ basis
+    if history is None:
+        if not ridge > 0:
+            raise ZeroDivisionError(SINGULAR)
+        return lambda keys: (keys @ basis) @ basis.T / ridge
+    inner = basis.T @ history @ basis
+    inner.diagonal().add_(ridge)
     factor = factored(inner)
     return lambda keys: (basis @ torch.cholesky_solve(basis.T @ keys.T, factor)).T
 

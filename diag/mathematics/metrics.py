@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -41,18 +40,15 @@ class Geometry:
         """A parameter by its name; 0 for one the method does not have."""
         return float(self.parameters.get(name, self.method.parameters.get(name, 0.0)))
 
-    @cached_property
-    def solved_moment(self) -> Float[Tensor, "d_mlp d_mlp"]:
-        """C as it is solved with, ridge included."""
-        identity = torch.eye(self.moment.d_mlp, dtype=torch.float64)
-        if self.moment.moment is None:
-            return identity
-        return self.moment.moment + self.moment.ridge * identity
+    @property
+    def chosen(self) -> dict[str, float]:
+        """Every parameter that the method has."""
+        return {name: self[name] for name in self.method.parameters}
 
     @cached_property
     def basis(self) -> Float[Tensor, "d_mlp rank"]:
         """Directions that are left to write in, where the metric projects."""
-        return family.projector(self.solved_moment, self["threshold"])
+        return family.projector(self.moment.solved, self["threshold"])
 
     @property
     def rank(self) -> int | None:
@@ -77,6 +73,8 @@ class Geometry:
         keys: Float[Tensor, "m n_ctx d_mlp"],
         residuals: Float[Tensor, "m d_model"],
         history: Float[Tensor, "n d_mlp"] | None = None,
+        *,
+        weighed: Weighed | None = None,
     ) -> Update:
         """The update of one batch.
 
@@ -84,6 +82,7 @@ class Geometry:
             keys: Each edit's keys under contexts 0…n; context 0 is the bare prompt's.
             residuals: What each edit should change at its key.
             history: Keys of earlier batches.
+            weighed: The metric and M's regulariser, where they are known already.
 
         Returns:
             The update, as factors.
@@ -91,7 +90,7 @@ class Geometry:
         Raises:
             ZeroDivisionError: If M is singular.
         """
-        metric, regulariser = self.weighed(len(keys), history)
+        metric, regulariser = weighed or self.weighed(len(keys), history)
         along, below = combined(keys, self.method.along), combined(keys, self.method.divide_by)
         if self.method.together:
             return family.update(along, residuals, metric, regulariser=regulariser, divide_by=below)
@@ -160,7 +159,7 @@ def _remembering(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:
 
 def _ground(layer: Geometry) -> Tensor:
     """λC + λₙI."""
-    ground = layer["weight"] * layer.solved_moment
+    ground = layer["weight"] * layer.moment.solved
     ground.diagonal().add_(layer["ridge"])
     return ground
 

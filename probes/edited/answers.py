@@ -151,7 +151,9 @@ class AnswerMeter:
             wanted = torch.tensor([read[i][2] for i in mine], device=model.device)
             recording = self.upper.record([texts[row] for row in batch.rows])
             self._write(before, mine, recording.final[at], wanted)
-            self._batches.append(_Batch(recording.without_final(), at, wanted, mine, batch.rows))
+            self._batches.append(
+                _Batch(self.upper.for_edits(recording), at, wanted, mine, batch.rows)
+            )
         self._n = len(read)
         self.before = self._replies(before)
 

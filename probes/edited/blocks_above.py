@@ -27,8 +27,8 @@ from probes.model.contribution import contribution
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
-# Logits that exist at once: 32 MB in float32.
-LOGITS_AT_ONCE = 2**23
+# Logits that exist at once: 16 MB in float32.
+LOGITS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Recording:
         mask: 1 for tokens, 0 for padding.
         residual: Residual stream after the block.
         norm_input: What enters the norm after the MLP; the MLP's output where there is none.
-        output: The MLP's output: k @ W + b.
+        output: The MLP's output: k @ W + b; like ``final`` and what no norm reads, at no position
+            after :meth:`UpperBlocks.for_edits`.
         keys: Input of the MLP's output projection.
         past: For each block above, the attention's keys and values; empty unless asked for.
         final: What enters the unembedding, at all positions or at none.
@@ -49,16 +50,11 @@ class Recording:
     ids: Int[Tensor, "row position"]
     mask: Int[Tensor, "row position"]
     residual: Float[Tensor, "row position d_model"]
-    norm_input: Float[Tensor, "row position d_model"]
-    output: Float[Tensor, "row position d_model"]
+    norm_input: Float[Tensor, "row _ d_model"]
+    output: Float[Tensor, "row _ d_model"]
     keys: Float[Tensor, "row position d_mlp"]
     final: Float[Tensor, "row read d_embedding"]
     past: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    def without_final(self) -> Recording:
-        """The recording without what enters the unembedding, which later edits do not need."""
-        rows, _, d_embedding = self.final.shape
-        return replace(self, final=self.final.new_empty(rows, 0, d_embedding))
 
 
 class UpperBlocks:
@@ -145,10 +141,17 @@ class UpperBlocks:
             seen = {name: value.float() for name, value in seen.items()}
         return Recording(rows, mask, past=above, **seen)
 
+    def for_edits(self, recording: Recording) -> Recording:
+        """A recording without what :meth:`edited_final` does not read."""
+        # Copies: a view would keep all of it.
+        final, output = (x[:, :0].clone() for x in (recording.final, recording.output))
+        entering = output if self.contribution.norm is None else recording.norm_input
+        return replace(recording, final=final, output=output, norm_input=entering)
+
     def edited_residual(
         self,
         residual: Float[Tensor, "*position d_model"],
-        norm_input: Float[Tensor, "*position d_model"],
+        norm_input: Float[Tensor, "... d_model"],
         change: Float[Tensor, "*position d_model"],
     ) -> Float[Tensor, "*position d_model"]:
         """The residual stream after the block when ``change`` is added to the MLP's output.

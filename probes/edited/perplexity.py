@@ -215,7 +215,8 @@ class PerplexityMeter:
             start, stop = self._bounds[len(self._portions)]
             recorded = tuple(self._record(self._rows[start:stop]))
             before = self._losses(recorded, None)
-            kept = (replace(batch, recording=batch.recording.without_final()) for batch in recorded)
+            for_edits = self.upper.for_edits
+            kept = (replace(each, recording=for_edits(each.recording)) for each in recorded)
             self._portions.append(_Portion(tuple(kept), before))
         return self._portions[i]
 

@@ -91,7 +91,7 @@ class Contribution:
         return f"normalised, then added to the residual stream{times}"
 
     def added(
-        self, norm_input: Float[Tensor, "*n d_model"], change: Float[Tensor, "*n d_model"]
+        self, norm_input: Float[Tensor, "... d_model"], change: Float[Tensor, "*n d_model"]
     ) -> Float[Tensor, "*n d_model"]:
         """The stream's change in the model's own type; gradients pass through.
 

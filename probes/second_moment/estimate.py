@@ -103,7 +103,7 @@ def of_sums(
     """The second moment that sums over a corpus give.
 
     Args:
-        sums: The sums.
+        sums: The sums; Σ k kᵀ is used up.
         model: The model.
         layer: The block.
         text: The corpus.
@@ -122,7 +122,7 @@ def of_sums(
         more = _first_tokens(model, layer, text)
         sums = replace(sums, first=max(sums.first, more, key=len))
     return of_moment(
-        sums.total / sums.n_tokens,
+        sums.take_mean(),
         source="estimated",
         provenance=Provenance(
             model=model.name,

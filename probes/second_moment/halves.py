@@ -103,7 +103,7 @@ def measure(
     """How far ρ moves between the halves.
 
     Args:
-        sums: Over the corpus, with a half.
+        sums: Over the corpus, with a half; its Σ k kᵀ is not read.
         every: C of all of it; its ridge is what the halves' solves add as well.
         bare: Keys of the bare prompts.
         mean: Mean keys.
@@ -115,12 +115,15 @@ def measure(
     if sums.half is None or not sums.n_half or not rest:
         return None
     all_of_it = _ratios(every, bare, mean)
+    assert every.moment is not None
+    other = (every.moment * sums.n_tokens).sub_(sums.half).div_(rest)
+    other_ratios = _ratios(_ridged(other, every.ridge), bare, mean)
+    del other
     one = _ratios(_ridged(sums.half / sums.n_half, every.ridge), bare, mean)
-    other = _ratios(_ridged((sums.total - sums.half).div_(rest), every.ridge), bare, mean)
-    moved = (one - other).abs() / 2
+    moved = (one - other_ratios).abs() / 2
     return Convergence(
         len(bare), float(moved.median()), float(moved.max()), float(all_of_it.abs().median()),
-        tuple(zip(one.tolist(), other.tolist(), strict=True)),
+        tuple(zip(one.tolist(), other_ratios.tolist(), strict=True)),
     )  # fmt: skip
 
 

@@ -170,10 +170,17 @@ class SecondMoment:
         return (high + self.ridge) / (low + self.ridge)
 
     @cached_property
-    def factor(self) -> Float[Tensor, "d_mlp d_mlp"]:
-        """Lower Cholesky factor of C + ridge·I, float64."""
+    def solved(self) -> Float[Tensor, "d_mlp d_mlp"]:
+        """C as it is solved with, ridge included; C itself where there is none."""
         if self.moment is None:
             return torch.eye(self.d_mlp, dtype=torch.float64)
+        return shifted(self.moment, self.ridge) if self.ridge else self.moment
+
+    @cached_property
+    def factor(self) -> Float[Tensor, "d_mlp d_mlp"]:
+        """Lower Cholesky factor of C + ridge·I, float64."""
+        if self.moment is None or not self.ridge:
+            return torch.linalg.cholesky(self.solved)
         return torch.linalg.cholesky(shifted(self.moment, self.ridge))
 
     def solve(self, keys: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:

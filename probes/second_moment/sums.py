@@ -147,6 +147,11 @@ class Accumulator:
         for i, sample in enumerate((self.norms_before, self.norms_after)):
             sample.add({"norm": tokens["norms"][..., i].flatten()}, among)
 
+    def take_mean(self) -> Tensor:
+        """C in place of the sum, which is given away: a matrix of d_mlp² is not held twice."""
+        mean, self.total = self.total.div_(self.n_tokens), self.total.new_empty(0, 0)
+        return mean
+
     def background(self) -> Background:
         """What ordinary tokens look like.
 
