@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchmarks.sides import weight_bytes
 from probes.setup import load_model
+from rome_diagnosis.errors import UserError
 
 LIMIT = 1.3  # of the weights, beside C
 LIBRARIES = "import torch, transformers, scipy.stats, transformer_lens.model_bridge as _"
@@ -52,14 +53,17 @@ def peak(arguments: Sequence[str]) -> float:
 
     Returns:
         The peak, of that process alone: a helper between the two asks for its only child's.
+
+    Raises:
+        UserError: If it fails, e.g. because no edit of this model is safe.
     """
-    asked = (
-        "import resource, subprocess, sys; p = subprocess.run(sys.argv[1:], stdout=-3, stderr=-3)"
-    )
+    asked = "import resource, subprocess, sys; p = subprocess.run(sys.argv[1:], stdout=-3)"
     printed = "print(p.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     run = [sys.executable, "-c", f"{asked}; {printed}", sys.executable, *arguments]
-    code, kilobytes = subprocess.run(run, capture_output=True, text=True).stdout.split()
-    assert code == "0", f"python {' '.join(arguments)} failed"
+    done = subprocess.run(run, capture_output=True, text=True)
+    code, kilobytes = done.stdout.split()
+    if code != "0":
+        raise UserError(f"python {' '.join(arguments)}: {done.stderr[-500:].strip()}")
     return float(kilobytes) * 1024
 
 
@@ -91,7 +95,11 @@ def main() -> int:
         for command, options in commands(args.model, layer, args.edits, Path(name)).items():
             if args.only and command not in ("diag.covariance", *args.only):
                 continue
-            taken = peak(["-m", command, *options]) - libraries
+            try:
+                taken = peak(["-m", command, *options]) - libraries
+            except UserError as error:
+                print(f"{command:20} not measured: {error}", flush=True)
+                continue
             share = (taken - moment) / weights
             peaks[command] = {"bytes": taken, "of_weights": share}
             print(
