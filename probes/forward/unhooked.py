@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import DynamicCache
 
 from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, by_length, padded
+from probes.forward.decoder import CachedDecoder
 from probes.model import architecture
 from probes.model.bridge import hook_left_on
 from probes.model.exact_gelu import replace_gelus
@@ -110,7 +110,7 @@ class Unhooked:
 
     def decode(self, rows: Sequence[Sequence[int]]) -> Decoder:
         """See :meth:`probes.forward.engine.Engine.decode`."""
-        return _CachedDecoder(self.plain.model, rows, self.model.device)
+        return CachedDecoder(self.plain.model, rows, self.model.device)
 
 
 class _CachedPrefixes:
@@ -202,44 +202,6 @@ class PaddedRows:
             stack.enter_context(reading(unhooked, shape, {(layer, "key"): take}))
             unhooked.model.base_model(ids, past_key_values=cache, use_cache=cache is not None)
         return [keys.unflatten(0, (len(prefixes), count)) for keys in read]
-
-
-class _CachedDecoder:
-    """See :class:`probes.forward.engine.Decoder`."""
-
-    def __init__(self, model: Any, rows: Sequence[Sequence[int]], device: torch.device) -> None:
-        self._model = model
-        self._ids, self._mask = padded(rows, device, left=True)
-        self._positions = (self._mask.cumsum(1) - 1).clamp(min=0)
-        self._cache = DynamicCache(config=model.config)
-        # Without padding, neither is needed; some architectures take no positions.
-        self._is_padded = not bool(self._mask.all())
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-
-    def logits(self) -> Float[Tensor, "row vocabulary"]:
-        """See :meth:`probes.forward.engine.Decoder.logits`."""
-        positions = {"position_ids": self._positions} if self._takes_positions else {}
-        result = self._model(
-            self._ids,
-            attention_mask=self._mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **(positions if self._is_padded else {}),
-        )
-        return result.logits[:, -1]
-
-    def append(self, tokens: Int[Tensor, "row 1"]) -> None:
-        """See :meth:`probes.forward.engine.Decoder.append`."""
-        self._ids = tokens.to(self._ids)
-        self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=1)
-        self._positions = self._positions[:, -1:] + 1
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """See :meth:`probes.forward.engine.Decoder.keep`."""
-        at = torch.tensor(rows, device=self._ids.device)
-        self._ids, self._mask, self._positions = self._ids[at], self._mask[at], self._positions[at]
-        self._cache.batch_select_indices(at)
 
 
 class _Reached(Exception):
