@@ -37,8 +37,8 @@ from probes.statistics import spearman
 from probes.target_value.optimise import TargetValue
 from rome_diagnosis.journal import Journal
 
-SINGLY = ("memit", "c_rome", "rome", "p_rome", "emmet", "alphaedit")
-IN_BATCHES = ("memit", "emmet", "alphaedit", "encore")
+SINGLY = ("memit", "c_rome", "rome", "p_rome", "emmet", "alphaedit", "pmet")
+IN_BATCHES = ("memit", "emmet", "alphaedit", "encore", "pmet")
 GROUPS = {"first": True, "later": False}
 
 

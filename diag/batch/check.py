@@ -260,7 +260,9 @@ def _family(workplace: Workplace, observation: BatchObservation) -> tuple[InFami
 def _in_family(
     workplace: Workplace, method: Method, keys: Float[Tensor, "m n_ctx d_mlp"]
 ) -> InFamily | None:
-    """One method; ``None`` where the chosen parameters leave it no metric."""
+    """One method; ``None`` where the chosen parameters leave it no metric, or it takes too long."""
+    if method in workplace.not_compared:
+        return None
     geometry, stream = workplace.under(method), workplace.streams[workplace.layers[0]]
     try:
         weighed = geometry.weighed(len(keys))

@@ -69,7 +69,7 @@ def of_preflight(
                 "summary": summary(preflight),
                 "notes": [
                     *notes,
-                    *preflight.workplace.chosen.target.notes(preflight.workplace.model.name),
+                    *preflight.workplace.notes,
                 ],
             }
         )

@@ -18,7 +18,11 @@ from probes.second_moment.moment import SecondMoment
 from probes.setup import Prepared, Setup
 from probes.target_value.method_file import MethodFile
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import Method
+from rome_diagnosis.methods import METHODS, Method
+
+# Width up to which C's eigenvectors are computed for a comparison's sake: some seconds on two
+# cores, and their time grows with the cube.
+LARGEST_DECOMPOSED = 2048
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,27 @@ class Workplace:
             for name, value in method.parameters.items()
         }
         return Geometry(method, self.moments[layer], alike)
+
+    @property
+    def not_compared(self) -> tuple[Method, ...]:
+        """Methods left out beside the chosen one: they need the eigenvectors of a large C."""
+        if int(self.model.config.d_mlp) <= LARGEST_DECOMPOSED:
+            return ()
+        projecting = (each for each in METHODS.values() if each.metric == "projected")
+        return tuple(each for each in projecting if each is not self.method)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the method's values and of what is not computed."""
+        d_mlp = self.model.config.d_mlp
+        return [
+            *(
+                f"{each.short} is not compared: the eigenvectors of a second moment of {d_mlp:,} "
+                f"dimensions take long; --method {each.name} computes them"
+                for each in self.not_compared
+            ),
+            *self.chosen.target.notes(self.model.name),
+        ]
 
     @cached_property
     def prepared(self) -> Prepared:

@@ -108,8 +108,8 @@ def expected(
         rows = [((steps @ moment) * moved).sum(1) for moment in moments]
         added.append(torch.stack(rows) if rows else steps.new_zeros(0, len(steps)))
         total += float(added[-1][0].sum()) if len(moments) else 0.0
-        if total >= enough**2:
-            continue
+        if total >= enough**2 or own.stop >= len(prior.steps):
+            continue  # S is not asked for again
         half = steps.T @ (taken + squares[:, None] / 2 * steps)
         spread += half + half.T
         spread.nan_to_num_(nan=LARGEST_SQUARE, posinf=LARGEST_SQUARE).clamp_(

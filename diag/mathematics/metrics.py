@@ -148,20 +148,22 @@ def _inverse(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:
     """G = (λ₀C + λₙI)⁻¹ with μ in M for equality constraints, else C⁻¹ with λ in M."""
     if "damping" not in layer.method.parameters:
         return layer.moment.solve, layer["weight"]
-    return family.inverse(_ground(layer)), layer["damping"] if edits > 1 else 0.0
+    return _of_sum(layer, None), layer["damping"] if edits > 1 else 0.0
 
 
 def _remembering(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:
     """G = (λC + λₙI + S)⁻¹."""
-    ground = _ground(layer)
-    return family.inverse(ground if past is None else ground.add_(past)), 1.0
+    return _of_sum(layer, past), 1.0
 
 
-def _ground(layer: Geometry) -> Tensor:
-    """λC + λₙI."""
-    ground = layer["weight"] * layer.moment.solved
-    ground.diagonal().add_(layer["ridge"])
-    return ground
+def _of_sum(layer: Geometry, past: Tensor | None) -> family.Metric:
+    """(λC + λₙI + S)⁻¹; where λC is all there is, C's own factor serves."""
+    weight, ridge = layer["weight"], layer["ridge"]
+    if past is None and ridge == 0.0 and weight > 0:
+        return lambda keys: layer.moment.solve(keys) / weight
+    ground = weight * layer.moment.solved
+    ground.diagonal().add_(ridge)
+    return family.inverse(ground if past is None else ground.add_(past))
 
 
 def _projected(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:

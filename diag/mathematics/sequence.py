@@ -125,7 +125,8 @@ def forgetting(
         scaled = steps[own] * sizes[own, None]
         added[own] = ((keys[own] @ after) * keys[own]).sum(1).clamp(min=0.0)
         added[own] += (keys[own] @ scaled.T).square().triu(1).sum(1)
-        after += scaled.T @ scaled
+        if start:
+            after.addmm_(scaled.T, scaled)
     return added.sqrt() / sizes
 
 

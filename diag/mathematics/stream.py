@@ -92,7 +92,7 @@ class Stream:
     def first_moment(self) -> Float[Tensor, "d_mlp d_mlp"] | None:
         """E[k kᵀ] over the sampled first tokens; ``None`` without a sample of them."""
         first = self._first
-        return None if first is None else first.T @ first / len(first)
+        return None if first is None else (first.T @ first).div_(len(first))
 
     def change(
         self,

@@ -271,7 +271,8 @@ def foresee(
     )
     optimiser = Optimiser(target.clamp_norm_factor, target.reach(int(model.config.d_model)))
     # Methods that take the same keys can be tried on them.
-    kin = [row for row in METHODS.values() if method.over_layers and row.over_layers]
+    able = [row for row in METHODS.values() if row not in workplace.not_compared]
+    kin = [row for row in able if method.over_layers and row.over_layers]
     kin = kin or [METHODS[name] for name in {**EDITORS, method.name: None}]
     return look(
         listed,
@@ -288,12 +289,13 @@ def head(asked: Asked, workplace: Workplace, command_line: str | None) -> dict[s
     """What a document says of the list and of what it is measured with."""
     model, (layer,) = workplace.model, workplace.layers
     geometry, target = workplace.geometries[layer], workplace.chosen.target
+    notes = workplace.notes if workplace.method.over_layers else target.notes(model.name)
     return {
         **envelope.head(SCHEMA, command_line),
         "dataset": {
             "name": asked.name,
             "digest": asked.digest,
-            "notes": [*asked.edits.notes, *target.notes(model.name)],
+            "notes": [*asked.edits.notes, *notes],
         },
         "model": describe(model),
         "site": {"layer": layer, "hook": model.hook(layer, "key")},

@@ -169,7 +169,7 @@ class SecondMoment:
         low, high = self.eigenvalues
         return (high + self.ridge) / (low + self.ridge)
 
-    @cached_property
+    @property
     def solved(self) -> Float[Tensor, "d_mlp d_mlp"]:
         """C as it is solved with, ridge included; C itself where there is none."""
         if self.moment is None:
@@ -179,9 +179,7 @@ class SecondMoment:
     @cached_property
     def factor(self) -> Float[Tensor, "d_mlp d_mlp"]:
         """Lower Cholesky factor of C + ridge·I, float64."""
-        if self.moment is None or not self.ridge:
-            return torch.linalg.cholesky(self.solved)
-        return torch.linalg.cholesky(shifted(self.moment, self.ridge))
+        return torch.linalg.cholesky(self.solved)
 
     def solve(self, keys: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
         """C⁻¹k for each key.

@@ -7,9 +7,11 @@ import dataclasses
 import pytest
 import torch
 
+from diag.batch import settings
 from diag.batch.check import check
 from diag.judgement.limits import FIRST_TOKENS_HARM
 from diag.keys.judge import judge
+from diag.mathematics import family
 from probes.keys.batch import observe_batch
 from probes.keys.observe import observe
 from probes.second_moment.moment import SecondMoment
@@ -140,3 +142,25 @@ def test_a_target_in_the_mlps_output_receives_from_the_last_layer_alone(workplac
     torch.testing.assert_close(found.bare, expected)
     torch.testing.assert_close(found.longest, 0.75 * start.norm(dim=1), atol=1e-9, rtol=1e-9)
     assert float((found.bare - found.layers[0].shares.bare).abs().max()) > 1e-3  # the control
+
+
+def test_a_wide_layer_is_not_taken_apart_for_a_comparison(
+    workplace_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [case.request for case in CASES]
+    everything = [row.method.name for row in check(workplace_of("memit"), requests).family]
+    monkeypatch.setattr(settings, "LARGEST_DECOMPOSED", 8)
+    monkeypatch.setattr(family, "projector", lambda *_: pytest.fail("eigenvectors were computed"))
+    workplace = workplace_of("memit")
+    found = check(workplace, requests)
+    assert (
+        [row.method.name for row in found.family]
+        == [name for name in everything if name != "alphaedit"]
+        != everything
+    )
+    assert any("--method alphaedit" in note for note in workplace.notes)
+    monkeypatch.undo()
+    monkeypatch.setattr(settings, "LARGEST_DECOMPOSED", 8)
+    asked = workplace_of("alphaedit")
+    assert [row.method.name for row in check(asked, requests).family] == everything
+    assert not asked.not_compared
