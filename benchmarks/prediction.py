@@ -36,10 +36,11 @@ from probes.setup import Setup
 from probes.statistics import spearman
 from probes.target_value.optimise import TargetValue
 from rome_diagnosis.journal import Journal
+from rome_diagnosis.methods import METHODS
 
 SINGLY = ("memit", "c_rome", "rome", "p_rome", "emmet", "alphaedit", "pmet")
 IN_BATCHES = ("memit", "emmet", "alphaedit", "encore", "pmet")
-GROUPS = {"first": True, "later": False}
+GROUPS = {"first": "first token", "later": "later"}
 
 
 class Trials:
@@ -134,9 +135,9 @@ def by_group(model: LoadedModel, pool: Iterable[EditCase], each: int) -> dict[st
     for case in pool:
         if case.request.before:
             continue
-        for name, first in GROUPS.items():
-            if len(chosen[name]) < each and lookup(model, case.request).is_first_token == first:
-                chosen[name].append(case)
+        name = "first" if lookup(model, case.request).is_first_token else "later"
+        if len(chosen[name]) < each:
+            chosen[name].append(case)
     return chosen
 
 
@@ -252,6 +253,52 @@ def _share(values: Iterable[float]) -> float:
     return statistics.mean(float(value) for value in values)
 
 
+def tables(found: Mapping[str, Any]) -> list[str]:
+    """The rows of docs/batch.md: single edits, what ranks what, batches.
+
+    Args:
+        found: What the benchmark writes.
+
+    Returns:
+        Lines of Markdown.
+    """
+    alone, ranked, together = [], [], []
+    for arm, groups in (found.get("singly") or {"arms": {}})["arms"].items():
+        for group, of in groups.items():
+            who = f"| {_label(arm)} | {GROUPS[group]} "
+            received = f"{of['foretold_bare_median']:.1%}, {of['received_bare_median']:.1%}"
+            alone.append(
+                f"{who}| {of['collapsed']} of {of['n']} | {of['perplexity_ratio_largest']:,.3f} "
+                f"| {received} | {of['succeed_bare']:.0%} | {of['succeed_prefixed']:.0%} "
+                f"| {_or_dash(of['neighbours_kept'], '.0%')} |"
+            )
+            rho = {name: _or_dash(value, ".2f") for name, value in of["spearman"].items()}
+            ranked.append(
+                f"{who}| {rho['received']} | {rho['p_bare']}, {rho['p_prefixed']} "
+                f"| {rho['locality_lost']} | {rho['perplexity_ratio']} |"
+            )
+    for name, sizes in found["batches"].items():
+        for n, of in sizes.items():
+            bare, prefixed = of["succeed"]
+            damage, measured = of["damage"]
+            together.append(
+                f"| {_label(name)} | {n} | {of['outcome']} | {of['perplexity_ratio']:.3f} "
+                f"| {_or_dash(of['recall'], '.0%')} | {bare:.0%}, {prefixed:.0%} "
+                f"| {damage:.3g}, {measured:.3g} | {_or_dash(of['spearman']['received'], '.2f')} |"
+            )
+    lines = [*alone, *ranked, *together]
+    return [line.replace("%", " %").replace("-", "−") for line in lines]
+
+
+def _label(arm: str) -> str:
+    name, *where = arm.split(", ")
+    return ", ".join([METHODS[name].short, *where])
+
+
+def _or_dash(value: float | None, how: str) -> str:
+    return "–" if value is None else format(value, how)
+
+
 def main() -> None:
     """Performs what is missing and prints all of it."""
     parser = argparse.ArgumentParser(
@@ -290,10 +337,9 @@ def main() -> None:
         groups = by_group(setup.load(), pool, given.each)
         found["singly"] = singly(trials, groups, given.singly.split(","))
     found["batches"] = in_batches(trials, pool, [int(size) for size in sizes], names)
-    text = json.dumps(found, indent=2)
-    print(text)
+    print("\n".join(tables(found)))
     if given.output:
-        given.output.write_text(text + "\n")
+        given.output.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Recorded runs: docs/sequence.md shows the lists of SmolLM2, docs/real.md seconds by stage."""
+"""Recorded runs: tables and lists of docs/sequence.md, docs/batch.md and docs/real.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import prediction
 from benchmarks.real import Stage, line
 from diag.judgement.limits import PERPLEXITY_COLLAPSE
 
@@ -68,3 +69,19 @@ def test_the_page_shows_the_recorded_stages() -> None:
     ]
     assert len(lines) > 25
     assert [row for row in lines if row not in shown] == []
+
+
+def test_what_memit_and_emmet_make_of_smollm2_is_shown_and_says_what_the_page_says() -> None:
+    packed = (DOCS / "evidence" / "prediction-smollm2.json.gz").read_bytes()
+    found = json.loads(gzip.decompress(packed))
+    lines = prediction.tables(found)
+    shown = (DOCS / "batch.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2 * 2 + 2 * 3
+    assert [row for row in lines if row not in shown] == []
+    first, later = (found["singly"]["arms"]["memit"][name] for name in prediction.GROUPS)
+    assert first["collapsed"] == later["collapsed"] == 0
+    assert first["p_bare"] < 0.1 < later["p_bare"] and first["succeed_bare"] < later["succeed_bare"]
+    for group in (first, later):
+        assert group["received_bare_median"] == pytest.approx(
+            group["foretold_bare_median"], rel=1e-5
+        )
