@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.abreast import abreast
+from probes.forward.abreast import ABREAST, abreast
 from probes.forward.batches import TokenIds, by_length
 from probes.forward.engine import AfterPrefixes, Laid, Prefer, engine_for
 from probes.model.loaded import LoadedModel
@@ -221,6 +221,11 @@ class SharedPrefixes:
     def _after(self) -> AfterPrefixes:
         return engine_for(self.model, self._prefer).after(self.heads, self.layers)
 
+    @property
+    def _at_once(self) -> int:
+        """Tokens of one run: two side by side share what one may have."""
+        return self._tokens // ABREAST if self._after.abreast else self._tokens
+
     def _run(
         self,
         heads: Sequence[int],
@@ -232,7 +237,7 @@ class SharedPrefixes:
         together = abreast if self._after.abreast else map
         while waiting:
             done: set[int] = set()
-            most = max(1, min(self._tokens // AT_ONCE, LARGEST_LAYOUT))
+            most = max(1, min(self._at_once // AT_ONCE, LARGEST_LAYOUT))
             layouts = self._after.lay([texts[i] for i in waiting], most)
             read = partial(self._read, heads, waiting, into)
             for rows in together(read, layouts):
@@ -265,7 +270,7 @@ class SharedPrefixes:
 
     def _together(self, heads: Sequence[int], tokens: int) -> Iterator[list[int]]:
         """Indices of prefixes of one length, as many as are run at once."""
-        size = max(1, self._tokens // tokens)
+        size = max(1, self._at_once // tokens)
         for alike in by_length([self.heads[head] for head in heads]).values():
             for start in range(0, len(alike), size):
                 yield alike[start : start + size]
