@@ -67,13 +67,21 @@ class Sublayers:
         readers = {
             (upper.layer, site): keep(site) for site in ("resid_pre", "attention", "resid_post")
         }
-        with reading(upper.plain, ids, readers):  # type: ignore[arg-type]
+        lower, skipped, _ = upper_part(upper.plain, upper.layer - 1)
+
+        def as_given(_: nn.Module, __: Any, result: Any) -> None:
+            for block in skipped:
+                block.as_tuple = isinstance(result, tuple)
+
+        with contextlib.ExitStack() as stack:
+            block = upper.plain.block(upper.layer)
+            stack.callback(block.register_forward_hook(as_given).remove)
+            stack.enter_context(reading(upper.plain, ids, readers))  # type: ignore[arg-type]
             upper.plain.model.base_model(ids, use_cache=False)
-        lower = upper_part(upper.plain, upper.layer - 1)[0]
         before, attended = seen["resid_pre"], seen["attention"]
-        block = cls(upper, lower, ids[rows, at, None], before, attended, torch.zeros_like(before))
+        found = cls(upper, lower, ids[rows, at, None], before, attended, torch.zeros_like(before))
         nothing = before.new_zeros(len(before), 2, before.shape[1])
-        return replace(block, unedited=block.moved(nothing))
+        return replace(found, unedited=found.moved(nothing))
 
     def keep(self, rows: Int[Tensor, " kept"]) -> Sublayers:
         """The same for some of the rows only."""

@@ -83,7 +83,7 @@ def test_the_block_alone_gives_what_the_model_does(tiny_dir, tiny_model, name):
         model = tiny_model(name)
     except UserError:
         pytest.skip("this version of transformers cannot run it")
-    whole, layer = plain(model), 1
+    whole, layer = plain(model), 2
     upper = UpperBlocks(model, layer)
     ids, at = torch.tensor([[5, 301, 9, 44], [17, 600, 2, 90]]), torch.tensor([2, 0])
     rows = torch.arange(2)
@@ -114,7 +114,16 @@ def test_the_block_alone_gives_what_the_model_does(tiny_dir, tiny_model, name):
     for handle in handles:
         handle.remove()
     expected = seen[1] - seen[0]
+    entered = []
+
+    def enter(module, given, named):
+        entered.append((given[0] if given else named["hidden_states"]).shape)
+
+    handle = whole.block(layer).register_forward_pre_hook(enter, with_kwargs=True)
     torch.testing.assert_close(block.moved(change), expected, atol=2e-4, rtol=2e-4)
+    handle.remove()
+    # Blocks that give tuples are skipped by ones that do, or a dimension is lost with each.
+    assert entered == [block.before[:, None].shape]
     one = block.keep(torch.tensor([1]))
     torch.testing.assert_close(one.moved(change[1:]), expected[1:], atol=2e-4, rtol=2e-4)
     assert float(expected.norm()) > 0.1
