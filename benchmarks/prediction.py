@@ -59,7 +59,7 @@ class Trials:
         """
         self.setup, self.layers, self.settings = setup, layers, settings
         self.journal = journal
-        self._benches: dict[int, Bench] = {}
+        self._benches: dict[Any, Bench] = {}
         self._targets: dict[Any, TargetValue] = {}
 
     def workplace(self, name: str, layers: Sequence[int]) -> Workplace:
@@ -82,9 +82,9 @@ class Trials:
         if self.journal is not None and key in self.journal.done:
             return dict(self.journal.done[key])
         found = check(workplace, [case.request for case in some])
-        lowest = workplace.layers[0]
-        ready = BatchBench(workplace, some, self.settings, bench=self._benches.get(lowest))
-        self._benches[lowest] = ready.bench
+        alike = workplace.layers[0], workplace.prefixes  # one of which is put before the tests
+        ready = BatchBench(workplace, some, self.settings, bench=self._benches.get(alike))
+        self._benches[alike] = ready.bench
         with performed(
             workplace, [case.request for case in some], targets=self._known(workplace, some)
         ) as made:

@@ -43,7 +43,7 @@ class BatchBench:
             workplace: The model, and what edits it.
             cases: The edits and what tests them.
             settings: What is measured, and on what.
-            bench: Of another batch on the same model and lowest layer, to be used again.
+            bench: Of another batch on the same model, contexts and lowest layer, to be used again.
 
         Raises:
             UserError: If texts, facts or tests cannot be used.
