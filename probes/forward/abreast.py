@@ -32,10 +32,17 @@ def abreast(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterato
     if cores < ABREAST:
         yield from map(work, pieces)
         return
+    inference = torch.is_inference_mode_enabled()
+
+    def in_mode(piece: Piece) -> Result:
+        # A thread's own, too; a result of the caller's mode is not written to in another.
+        with torch.inference_mode(inference):
+            return work(piece)
+
     # The number of cores of an operation is the calling thread's own.
     with ThreadPoolExecutor(ABREAST, "abreast", torch.set_num_threads, (cores // ABREAST,)) as pool:
         try:
-            yield from pool.map(work, pieces)
+            yield from pool.map(in_mode, pieces)
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(cores)  # what threads that begin later take for their own
