@@ -60,8 +60,8 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     family.add_method(
         group,
         method="default: the one of --hyperparameters, else memit",
-        hyperparameters="of MEMIT, EMMET, AlphaEdit, ROME (JSON) or EasyEdit (YAML); the options "
-        "below have precedence",
+        hyperparameters="of ROME, MEMIT, PMET, EMMET, AlphaEdit, ENCORE (JSON) or EasyEdit (YAML); "
+        "the options below have precedence",
     )
     group.add_argument(
         "--layers",

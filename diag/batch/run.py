@@ -52,10 +52,12 @@ def run(
     """
     if save_model is not None:
         files.check_new_folder(save_model)
-    workplace = prepare(setup, chosen, n_prefixes=n_prefixes)
     if settings is not None:
-        for layer in workplace.layers:
-            writable(workplace.model, layer)
+        model = setup.load()
+        for layer in chosen.layers or (setup.choose_layer(model),):
+            model.check_layer(layer)
+            writable(model, layer)  # said before a second moment is estimated
+    workplace = prepare(setup, chosen, n_prefixes=n_prefixes)
     here = placeable(workplace.model, listed)
     preflight = check(workplace, [case.request for case in here.cases])
     result = document.of_preflight(
