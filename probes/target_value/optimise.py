@@ -219,8 +219,8 @@ class _Lead:
         if chosen.follows_lead:
             leads = objective.leads(bare=True)
             stop = stop | (leads & (moved <= (chosen.leading_kl or -math.inf)))
-            share = torch.where(leads, chosen.leading_nll, 1.0)
-            self.factor = chosen.nll_factor * share.to(self.factor)
+            share = torch.ones_like(self.factor).masked_fill(leads, chosen.leading_nll)
+            self.factor = chosen.nll_factor * share
         return stop
 
     def keep(self, edits: Int[Tensor, " kept"]) -> _Lead:
