@@ -17,6 +17,11 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
+def at_a_time() -> int:
+    """How many pieces are worked on at the same time."""
+    return ABREAST if torch.get_num_threads() >= ABREAST else 1
+
+
 def abreast(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterator[Result]:
     """Applies a function to pieces of work, two at a time where there are two cores.
 
@@ -29,7 +34,7 @@ def abreast(work: Callable[[Piece], Result], pieces: Iterable[Piece]) -> Iterato
         Its results, in the pieces' order.
     """
     cores = torch.get_num_threads()
-    if cores < ABREAST:
+    if at_a_time() == 1:
         yield from map(work, pieces)
         return
     inference = torch.is_inference_mode_enabled()

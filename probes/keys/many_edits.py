@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.abreast import ABREAST, abreast
+from probes.forward.abreast import abreast, at_a_time
 from probes.forward.batches import TokenIds, by_length
 from probes.forward.engine import AfterPrefixes, Laid, Prefer, engine_for
 from probes.model.loaded import LoadedModel
@@ -224,7 +224,7 @@ class SharedPrefixes:
     @property
     def _at_once(self) -> int:
         """Tokens of one run: two side by side share what one may have."""
-        return self._tokens // ABREAST if self._after.abreast else self._tokens
+        return self._tokens // at_a_time() if self._after.abreast else self._tokens
 
     def _run(
         self,

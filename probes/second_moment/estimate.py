@@ -117,12 +117,13 @@ def of_sums(
     """
     if not sums.n_tokens:
         raise UserError(f"the corpus {text.name} holds no text to estimate a second moment from")
+    mean = sums.take_mean()
     if len(sums.first) < SAMPLED_FIRST and not model.bos:
         # Long rows are few, and every one has a single first token.
         more = _first_tokens(model, layer, text)
         sums = replace(sums, first=max(sums.first, more, key=len))
     return of_moment(
-        sums.take_mean(),
+        mean,
         source="estimated",
         provenance=Provenance(
             model=model.name,

@@ -295,7 +295,8 @@ def of_moment(
     """The second moment of a matrix, which is made symmetric; eigenvalues are computed.
 
     Args:
-        moment: The average of k kᵀ, float64.
+        moment: The average of k kᵀ, float64. One that is symmetric already is not copied: leave it
+            as it is.
         source: See :class:`SecondMoment`.
         provenance: See :class:`SecondMoment`.
         background: See :class:`SecondMoment`.
