@@ -155,6 +155,8 @@ def singly(trials: Trials, groups: Mapping[str, Sequence[EditCase]], names: Sequ
     for arm, name, layers in arms:
         workplace = trials.workplace(name, layers)
         for group, some in groups.items():
+            if not some:
+                continue
             rows = [
                 trials.perform(f"{arm}, {group} {i}", workplace, [case])
                 for i, case in enumerate(some)
