@@ -276,7 +276,7 @@ def _in_family(
     except ZeroDivisionError:
         pass
     return InFamily(
-        method, geometry.chosen, geometry.rank, len(keys), shares, condition, weighed[1]
+        method, geometry.in_effect, geometry.rank, len(keys), shares, condition, weighed[1]
     )
 
 

@@ -150,7 +150,7 @@ def _measured_with(preflight: Preflight) -> dict[str, Any]:
         "model": describe(workplace.model),
         "method": {
             "name": chosen.method,
-            "parameters": workplace.geometries[workplace.layers[0]].chosen,
+            "parameters": workplace.geometries[workplace.layers[0]].in_effect,
             "clamp": chosen.target.clamp_norm_factor,
             "spread": chosen.row.spread,
             "post": chosen.post,

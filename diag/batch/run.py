@@ -13,7 +13,7 @@ from diag.batch.result import Batch
 from diag.batch.settings import Workplace, prepare
 from diag.judgement import agreement
 from diag.verify.settings import Settings
-from probes.edited.weights import save_edited_layers, writable
+from probes.edited.weights import save_edited_layers
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.records import Edits, Refused
@@ -52,12 +52,7 @@ def run(
     """
     if save_model is not None:
         files.check_new_folder(save_model)
-    if settings is not None:
-        model = setup.load()
-        for layer in chosen.layers or (setup.choose_layer(model),):
-            model.check_layer(layer)
-            writable(model, layer)  # said before a second moment is estimated
-    workplace = prepare(setup, chosen, n_prefixes=n_prefixes)
+    workplace = prepare(setup, chosen, n_prefixes=n_prefixes, writing=settings is not None)
     here = placeable(workplace.model, listed)
     preflight = check(workplace, [case.request for case in here.cases])
     result = document.of_preflight(

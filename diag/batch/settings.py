@@ -10,6 +10,7 @@ from typing import Any
 
 from diag.mathematics.metrics import Geometry
 from diag.mathematics.stream import Stream
+from probes.edited.weights import writable
 from probes.model.contribution import contribution
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
@@ -127,7 +128,9 @@ class Workplace:
         }
 
 
-def prepare(setup: Setup, chosen: MethodFile, *, n_prefixes: int | None = None) -> Workplace:
+def prepare(
+    setup: Setup, chosen: MethodFile, *, n_prefixes: int | None = None, writing: bool = False
+) -> Workplace:
     """Loads the model and finds everything else.
 
     Args:
@@ -136,17 +139,22 @@ def prepare(setup: Setup, chosen: MethodFile, *, n_prefixes: int | None = None) 
         chosen: The method; where it names no layers, the setup's layer, or the one that published
             work edits, is edited alone.
         n_prefixes: How many contexts to sample; as the method's code does by default.
+        writing: Whether batches are to be made: weights that round edits away are refused before
+            a second moment is estimated.
 
     Returns:
         The workplace.
 
     Raises:
-        UserError: If a layer does not exist, or C cannot be read or belongs to another model.
+        UserError: If a layer does not exist or cannot be written, or C cannot be read or belongs to
+            another model.
     """
     model = setup.load()
     layers = chosen.layers or (setup.choose_layer(model),)
     for layer in layers:
         model.check_layer(layer)
+        if writing:
+            writable(model, layer)
     chosen = dataclasses.replace(chosen, layers=tuple(layers))
     return Workplace(
         model=model,

@@ -41,8 +41,8 @@ class Geometry:
         return float(self.parameters.get(name, self.method.parameters.get(name, 0.0)))
 
     @property
-    def chosen(self) -> dict[str, float]:
-        """Every parameter that the method has."""
+    def in_effect(self) -> dict[str, float]:
+        """Every parameter that the method has, by name."""
         return {name: self[name] for name in self.method.parameters}
 
     @cached_property

@@ -64,7 +64,7 @@ def read(
     shared: SharedPrefixes,
     moment: SecondMoment,
     *,
-    in_stream: bool = False,
+    over_layers: bool = False,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Listed:
@@ -75,8 +75,8 @@ def read(
         order: The order in which they are made: indices of ``edits.cases``.
         shared: Model, layer and contexts.
         moment: The second moment of the layer's keys.
-        in_stream: Whether to read the residual stream, which the methods that edit it start from;
-            else ρ is followed over draws of the contexts, which the other methods ask for.
+        over_layers: Whether methods that may spread an edit over layers ask, for which the residual
+            stream is read; the others ask how far ρ moves over draws of the contexts.
         seed: Seed of these draws.
         progress: Called with the edits read and all of them.
 
@@ -91,7 +91,7 @@ def read(
     places: list[int] = []
     refused = list(edits.refused)
     each: list[_Keys] = []
-    draws = None if in_stream or len(shared.prefixes) < FEWEST_PREFIXED else (moment, seed)
+    draws = None if over_layers or len(shared.prefixes) < FEWEST_PREFIXED else (moment, seed)
     for start in range(0, len(order), size):
         some = order[start : start + size]
         for i, own in zip(some, _keys(shared, edits, some, draws), strict=True):
@@ -115,7 +115,7 @@ def read(
         intervals=None if draws is None else torch.stack([own.interval for own in each]),
         keys=named,
         values={name: model.mlp_output(named[name], shared.layer) for name in ("bare", "mean")},
-        streams=stream_at(model, lookups, shared.layer).norm(dim=1) if in_stream else None,
+        streams=stream_at(model, lookups, shared.layer).norm(dim=1) if over_layers else None,
         refused=tuple(refused),
     )
 

@@ -265,7 +265,7 @@ def foresee(
         asked.places,
         SharedPrefixes(model, layer, workplace.prefixes),
         workplace.moments[layer],
-        in_stream=method.over_layers,
+        over_layers=method.over_layers,
         seed=workplace.seed,
         progress=progress,
     )

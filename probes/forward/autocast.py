@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -78,7 +78,6 @@ class _After:
 
     model: LoadedModel
     prefixes: AfterPrefixes
-    abreast: ClassVar[bool] = False
 
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[_Laid]:
         """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""

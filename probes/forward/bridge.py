@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -87,7 +87,6 @@ class _WholeTexts:
     engine: Bridge
     prefixes: Sequence[TokenIds]
     layers: Sequence[int]
-    abreast: ClassVar[bool] = False
 
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[_Whole]:
         """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from probes.forward.batches import padded
-from probes.forward.few_rows import FewRows
 
 
 class CachedDecoder:
@@ -37,15 +36,14 @@ class CachedDecoder:
     def logits(self) -> Float[Tensor, "row vocabulary"]:
         """See :meth:`probes.forward.engine.Decoder.logits`."""
         positions = {"position_ids": self._positions} if self._takes_positions else {}
-        with FewRows():
-            result = self._model(
-                self._ids,
-                attention_mask=self._mask,
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-                **(positions if self._is_padded else {}),
-            )
+        result = self._model(
+            self._ids,
+            attention_mask=self._mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **(positions if self._is_padded else {}),
+        )
         return result.logits[:, -1]
 
     def append(self, tokens: Int[Tensor, "row 1"]) -> None:

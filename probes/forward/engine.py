@@ -67,14 +67,8 @@ class Engine(Protocol):
 
 
 class AfterPrefixes(Protocol):
-    """Prefixes, and what the engine keeps of them.
+    """Prefixes, and what the engine keeps of them."""
 
-    Attributes:
-        abreast: Whether layouts may be run by several threads at a time.
-    """
-
-    @property
-    def abreast(self) -> bool: ...  # noqa: D102
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[Laid]:
         """Lays texts out in the way that the engine runs them.
 

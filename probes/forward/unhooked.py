@@ -13,7 +13,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -115,8 +115,6 @@ class Unhooked:
 
 class _CachedPrefixes:
     """Prefixes that are run once; their keys and values are kept, those of one length together."""
-
-    abreast: ClassVar[bool] = False  # modules are hooked to be read
 
     def __init__(
         self,

@@ -13,14 +13,13 @@ import copy
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.abreast import abreast, at_a_time
 from probes.forward.batches import TokenIds, by_length
 from probes.forward.engine import AfterPrefixes, Laid, Prefer, engine_for
 from probes.model.loaded import LoadedModel
@@ -221,11 +220,6 @@ class SharedPrefixes:
     def _after(self) -> AfterPrefixes:
         return engine_for(self.model, self._prefer).after(self.heads, self.layers)
 
-    @property
-    def _at_once(self) -> int:
-        """Tokens of one run: two side by side share what one may have."""
-        return self._tokens // at_a_time() if self._after.abreast else self._tokens
-
     def _run(
         self,
         heads: Sequence[int],
@@ -234,27 +228,24 @@ class SharedPrefixes:
     ) -> None:
         """Writes the keys at the texts' last tokens after each prefix, in the order given."""
         waiting = list(range(len(texts)))
-        together = abreast if self._after.abreast else map
         while waiting:
             done: set[int] = set()
-            most = max(1, min(self._at_once // AT_ONCE, LARGEST_LAYOUT))
-            layouts = self._after.lay([texts[i] for i in waiting], most)
-            read = partial(self._read, heads, waiting, into)
-            for rows in together(read, layouts):
-                if rows is None:
+            most = max(1, min(self._tokens // AT_ONCE, LARGEST_LAYOUT))
+            for laid in self._after.lay([texts[i] for i in waiting], most):
+                rows = [waiting[row] for row in laid.rows]
+                if not self._read(laid, heads, rows, into):
                     break
                 done.update(rows)
             waiting = [i for i in waiting if i not in done]
 
     def _read(
         self,
-        heads: Sequence[int],
-        waiting: Sequence[int],
-        into: Float[Tensor, "layer head text d_mlp"],
         laid: Laid,
-    ) -> list[int] | None:
-        """Writes the keys of one layout: of which texts, ``None`` if it did not fit into memory."""
-        rows = [waiting[row] for row in laid.rows]
+        heads: Sequence[int],
+        rows: Sequence[int],
+        into: Float[Tensor, "layer head text d_mlp"],
+    ) -> bool:
+        """Writes the keys of one layout; ``False`` if it did not fit into memory."""
         for some in self._together(heads, laid.tokens):
             try:
                 keys = laid.keys([heads[i] for i in some])
@@ -263,14 +254,14 @@ class SharedPrefixes:
                     raise
                 # Half of it may fit; from now on no more than that is run at once.
                 self._tokens = max(1, len(some) * laid.tokens // 2)
-                return None
+                return False
             for of_layer, read in zip(into, keys, strict=True):
                 of_layer[torch.tensor(some)[:, None], torch.tensor(rows)] = read.to(into)
-        return rows
+        return True
 
     def _together(self, heads: Sequence[int], tokens: int) -> Iterator[list[int]]:
         """Indices of prefixes of one length, as many as are run at once."""
-        size = max(1, self._at_once // tokens)
+        size = max(1, self._tokens // tokens)
         for alike in by_length([self.heads[head] for head in heads]).values():
             for start in range(0, len(alike), size):
                 yield alike[start : start + size]

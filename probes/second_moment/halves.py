@@ -114,16 +114,17 @@ def measure(
     rest = sums.n_tokens - sums.n_half
     if sums.half is None or not sums.n_half or not rest:
         return None
-    all_of_it = _ratios(every, bare, mean)
     assert every.moment is not None
-    other = (every.moment * sums.n_tokens).sub_(sums.half).div_(rest)
-    other_ratios = _ratios(_ridged(other, every.ridge), bare, mean)
-    del other
-    one = _ratios(_ridged(sums.half / sums.n_half, every.ridge), bare, mean)
-    moved = (one - other_ratios).abs() / 2
+    # One after the other: each is a matrix of d_mlp² with its factor.
+    overall = _ratios(every, bare, mean)
+    second_half = (every.moment * sums.n_tokens).sub_(sums.half).div_(rest)
+    second = _ratios(_ridged(second_half, every.ridge), bare, mean)
+    del second_half
+    first = _ratios(_ridged(sums.half / sums.n_half, every.ridge), bare, mean)
+    moved = (first - second).abs() / 2
     return Convergence(
-        len(bare), float(moved.median()), float(moved.max()), float(all_of_it.abs().median()),
-        tuple(zip(one.tolist(), other_ratios.tolist(), strict=True)),
+        len(bare), float(moved.median()), float(moved.max()), float(overall.abs().median()),
+        tuple(zip(first.tolist(), second.tolist(), strict=True)),
     )  # fmt: skip
 
 

@@ -179,7 +179,8 @@ class SecondMoment:
     @cached_property
     def factor(self) -> Float[Tensor, "d_mlp d_mlp"]:
         """Lower Cholesky factor of C + ridge·I, float64."""
-        return torch.linalg.cholesky(self.solved)
+        # The identity is its own factor.
+        return self.solved if self.moment is None else torch.linalg.cholesky(self.solved)
 
     def solve(self, keys: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
         """C⁻¹k for each key.

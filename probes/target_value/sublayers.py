@@ -79,9 +79,11 @@ class Sublayers:
             stack.enter_context(reading(upper.plain, ids, readers))  # type: ignore[arg-type]
             upper.plain.model.base_model(ids, use_cache=False)
         before, attended = seen["resid_pre"], seen["attention"]
-        found = cls(upper, lower, ids[rows, at, None], before, attended, torch.zeros_like(before))
+        subjects = cls(
+            upper, lower, ids[rows, at, None], before, attended, torch.zeros_like(before)
+        )
         nothing = before.new_zeros(len(before), 2, before.shape[1])
-        return replace(found, unedited=found.moved(nothing))
+        return replace(subjects, unedited=subjects.moved(nothing))
 
     def keep(self, rows: Int[Tensor, " kept"]) -> Sublayers:
         """The same for some of the rows only."""

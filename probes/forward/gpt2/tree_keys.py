@@ -69,11 +69,6 @@ class TreesAfterPrefixes:
             self._at |= {i: (length, row) for row, i in enumerate(indices)}
             self._pasts[length] = self._run([prefixes[i] for i in indices])
 
-    @property
-    def abreast(self) -> bool:
-        """Bare arithmetic that hooks nothing: threads do not meet."""
-        return self._device.type == "cpu"
-
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[LaidTree]:
         """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""
         for tree in trees(texts, nodes=most):

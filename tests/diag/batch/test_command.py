@@ -196,7 +196,7 @@ def test_commands_of_one_fact_turn_to_a_batch_for_its_methods(tmp_path: Path) ->
 def test_weights_that_round_edits_away_are_refused_before_anything_is_estimated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("diag.batch.run.prepare", lambda *_, **__: pytest.fail("prepared"))
+    monkeypatch.setattr("diag.batch.settings.moments", lambda *_: pytest.fail("estimated"))
     with pytest.raises(UserError, match="rounded away"):
         batch(CASES[:1], layers=[1], perform=True, dtype="bfloat16", **QUICK)
     with pytest.raises(UserError, match="layer 9 is out of range"):
