@@ -157,12 +157,9 @@ def range_of(grounds: Grounds, interval: Interval) -> tuple[Verdict, Verdict]:
         Both, from the two ends of the interval and the contexts as they are. Where ρ may be zero
         the worst is ``collapse_risk``: a draw can divide by zero.
     """
-    verdicts = [verdict_of(grounds)]
-    verdicts += [verdict_of(grounds.redrawn(end)) for end in interval if end != 0.0]
-    if interval[0] <= 0.0 <= interval[1]:
-        verdicts.append("collapse_risk")
-    ranked = sorted(verdicts, key=VERDICTS.index)
-    return ranked[0], ranked[-1]
+    others = [grounds.redrawn(end) for end in interval if end != 0.0]
+    best = min(map(verdict_of, [grounds, *others]), key=VERDICTS.index)
+    return best, _worst(grounds, interval)
 
 
 def verdict(grounds: Grounds, interval: Interval | None) -> Verdict:
@@ -177,9 +174,20 @@ def verdict(grounds: Grounds, interval: Interval | None) -> Verdict:
         The verdict.
     """
     plain = verdict_of(grounds)
-    if plain == "safe" and (interval is None or range_of(grounds, interval)[1] != "safe"):
+    if plain == "safe" and (interval is None or _worst(grounds, interval) != "safe"):
         return "unclear"
     return plain
+
+
+def _worst(grounds: Grounds, interval: Interval) -> Verdict:
+    """The worst verdict over draws: damage is largest where ρ comes nearest to zero."""
+    if interval[0] <= 0.0 <= interval[1]:
+        return "collapse_risk"
+    return max(
+        verdict_of(grounds),
+        verdict_of(grounds.redrawn(min(interval, key=abs))),
+        key=VERDICTS.index,
+    )
 
 
 def verdict_with(method: Editor | Method, grounds: Grounds, interval: Interval | None) -> Verdict:

@@ -88,23 +88,25 @@ def read(
     """
     model = shared.model
     size = shard_size(len(shared.prefixes), int(model.config.d_mlp))
-    places: list[int] = []
-    refused = list(edits.refused)
-    each: list[_Keys] = []
     draws = None if over_layers or len(shared.prefixes) < FEWEST_PREFIXED else (moment, seed)
-    for start in range(0, len(order), size):
-        some = order[start : start + size]
-        for i, own in zip(some, _keys(shared, edits, some, draws), strict=True):
-            if isinstance(own, _Keys):
-                places.append(i)
-                each.append(own)
-            else:
-                refused.append(Refused(edits.index(i), own, "key"))
-        progress(min(start + size, len(order)), len(order))
+    # Texts that begin alike are read together, wherever in the list they stand.
+    reading = sorted(order, key=lambda i: edits.cases[i].request.text)
+    parts: list[_Keys] = []
+    for start in range(0, len(reading), size):
+        some = reading[start : start + size]
+        parts.append(_keys(shared, edits, some, draws))
+        progress(start + len(some), len(order))
+    found = {i: at for part in parts for i, at in part.lookups.items()}
+    without = {i: reason for part in parts for i, reason in part.without.items()}
+    refused = [*edits.refused]
+    refused += [Refused(edits.index(i), without[i], "key") for i in order if i in without]
+    places = [i for i in order if i in found]
     if not places:
         raise UserError(f"not one edit of the list has a key: {refused[0].reason}")
-    lookups = tuple(own.lookup for own in each)
-    bare, mean = torch.stack([own.bare_and_mean for own in each]).unbind(1)
+    row = {place: row for row, place in enumerate(found)}
+    at = torch.tensor([row[place] for place in places])
+    lookups = tuple(found[place] for place in places)
+    bare, mean = torch.cat([part.bare_and_mean for part in parts])[at].unbind(1)
     named = _named(bare.contiguous(), mean.contiguous(), len(shared.prefixes))
     white = moment.whiten(mean)
     return Listed(
@@ -112,7 +114,7 @@ def read(
         indices=tuple(edits.index(i) for i in places),
         lookups=lookups,
         rho=(white * moment.whiten(bare)).sum(1) / white.square().sum(1),
-        intervals=None if draws is None else torch.stack([own.interval for own in each]),
+        intervals=None if draws is None else torch.cat([part.intervals for part in parts])[at],
         keys=named,
         values={name: model.mlp_output(named[name], shared.layer) for name in ("bare", "mean")},
         streams=stream_at(model, lookups, shared.layer).norm(dim=1) if over_layers else None,
@@ -122,11 +124,19 @@ def read(
 
 @dataclass(frozen=True)
 class _Keys:
-    """What is kept of one edit's keys: the two that methods take, and how far ρ moves."""
+    """What is kept of the keys of some edits.
 
-    lookup: Lookup
-    bare_and_mean: Float[Tensor, "2 d_mlp"]
-    interval: Float[Tensor, " 2"]
+    Attributes:
+        lookups: Of each that has them, by its place in the file.
+        bare_and_mean: The two keys that methods take, in the order of ``lookups``.
+        intervals: How far ρ moves over draws of the contexts; NaN where none were asked for.
+        without: Why others have none.
+    """
+
+    lookups: dict[int, Lookup]
+    bare_and_mean: Float[Tensor, "m 2 d_mlp"]
+    intervals: Float[Tensor, "m 2"]
+    without: dict[int, str]
 
 
 def _named(bare: Tensor, mean: Tensor, prefixes: int) -> dict[MethodKey, Tensor]:
@@ -140,11 +150,12 @@ def _keys(
     edits: Edits,
     some: Sequence[int],
     draws: tuple[SecondMoment, int] | None,
-) -> list[_Keys | str]:
-    """What is kept of some edits' keys, or why one has none; NaN for ρ without draws."""
-    placed = shared.place([edits.cases[i].request for i in some])
-    able = [at for at in placed if isinstance(at, Placed)]
-    captured = shared.capture(able)
+) -> _Keys:
+    """Reads the keys of some edits."""
+    placed = dict(zip(some, shared.place([edits.cases[i].request for i in some]), strict=True))
+    without = {i: str(at) for i, at in placed.items() if isinstance(at, UserError)}
+    able = {i: at for i, at in placed.items() if isinstance(at, Placed)}
+    captured = shared.capture([*able.values()])
     keys = torch.empty(len(able), 2, captured.distinct.shape[1], dtype=torch.float64)
     intervals = torch.full((len(able), 2), torch.nan, dtype=torch.float64)
     for start in range(0, len(able), JUDGED_AT_ONCE):  # few stay in the caches
@@ -155,15 +166,12 @@ def _keys(
             moment, seed = draws
             white = moment.whiten(in_contexts)
             intervals[here] = ratio_intervals(white @ white.mT, seed=seed)
-    own = zip(keys, intervals, strict=True)
-    return [
-        str(at) if isinstance(at, UserError) else _usable(at, *next(own), shared) for at in placed
-    ]
-
-
-def _usable(at: Placed, keys: Tensor, interval: Tensor, shared: SharedPrefixes) -> _Keys | str:
-    if not bool(keys.isfinite().all()):
-        return f"its keys are not finite in {shared.model.computed_in}: use float32"
-    if not bool(keys.any(1).all()):
-        return f"its key in layer {shared.layer} is zero: there is no direction"
-    return _Keys(at.bare, keys, interval)
+    finite = keys.isfinite().flatten(1).all(1)
+    usable = finite & keys.any(2).all(1)
+    for i, is_finite, is_usable in zip(able, finite.tolist(), usable.tolist(), strict=True):
+        if not is_finite:
+            without[i] = f"its keys are not finite in {shared.model.computed_in}: use float32"
+        elif not is_usable:
+            without[i] = f"its key in layer {shared.layer} is zero: there is no direction"
+    lookups = {i: at.bare for i, at in able.items() if i not in without}
+    return _Keys(lookups, keys[usable], intervals[usable], without)
