@@ -117,6 +117,17 @@ def random_gpt2(folder: Path, **config: int) -> Path:
 
 
 RANDOM: dict[str, tuple[str, dict[str, int]]] = {
+    "smollm2-135m": (
+        "llama",
+        {
+            "num_hidden_layers": 30,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "vocab_size": 49_152,
+        },
+    ),
     "gpt2-large": ("gpt2", {"n_layer": 36, "n_embd": 1280, "n_head": 20}),
     "gpt2-xl": ("gpt2", {"n_layer": 48, "n_embd": 1600, "n_head": 25}),
     "gptj-6b": ("gptj", {"n_layer": 28, "n_embd": 4096, "n_head": 16}),

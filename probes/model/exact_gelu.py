@@ -34,7 +34,7 @@ class TanhGELU(nn.Module):
         if x.requires_grad and torch.is_grad_enabled():
             return x * torch.sigmoid(SLOPE * x * (1 + CUBE * x * x))
         # In one piece of memory: several times as fast where nothing must be kept for a gradient.
-        slope = x.new_tensor(SLOPE)
+        slope = x.new_full((), SLOPE)
         return torch.addcmul(slope, x, x, value=SLOPE * CUBE).mul_(x).sigmoid_().mul_(x)
 
 

@@ -29,7 +29,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -44,6 +43,8 @@ from probes.request.request import Request
 from probes.target_value import gpt2_gradient
 from probes.target_value.constants import Constants, prepare, rows_of
 from probes.target_value.hyperparameters import Hyperparameters
+from probes.target_value.reader import General, Reader
+from probes.target_value.replayed import Replayed
 from rome_diagnosis.methods import TargetSite
 
 # Adam's, as in the published code (PyTorch's defaults).
@@ -306,19 +307,6 @@ class _Objective:
         return total.addcmul_(delta, decay[..., None])
 
 
-class Reader(Protocol):
-    """From what is added to the MLP's output at each row's subject to what the loss reads."""
-
-    def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
-        """The targets' log-probabilities and each edit's Kullback–Leibler divergence."""
-
-    def leads(self) -> Bool[Tensor, " n"]:
-        """Where the target is the most probable token at the last ``change``."""
-
-    def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
-        """The gradient at the last ``change`` from those at what was read, once."""
-
-
 def _reader(upper: UpperBlocks, batch: Constants, *, fast: bool) -> Reader:
     rows = len(batch.residual)
     held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
@@ -335,48 +323,5 @@ def _reader(upper: UpperBlocks, batch: Constants, *, fast: bool) -> Reader:
             past=batch.past,
             reads=reads,
         )
-    return _General(upper, batch, reads)
-
-
-class _General:
-    """For any architecture: Hugging Face's blocks, PyTorch's gradient."""
-
-    def __init__(self, upper: UpperBlocks, batch: Constants, reads: gpt2_gradient.Reads) -> None:
-        self._upper, self._batch, self._reads = upper, batch, reads
-        self._at = (
-            torch.cat([reads.row, reads.held]),
-            torch.cat([reads.position, torch.zeros_like(reads.held)]),
-        )
-
-    @torch.enable_grad()
-    def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
-        """See :class:`Reader`."""
-        batch, reads = self._batch, self._reads
-        self._change = change.requires_grad_(True)
-        at_subject = batch.residual[:, 0] + change
-        if not batch.in_stream:
-            at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.norm_input, change)
-        final = self._upper.final(
-            torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
-            batch.ids,
-            batch.mask,
-            self._at,
-            position_ids=batch.position_ids,
-            past=batch.past,
-        )
-        logits = self._upper.head(final)
-        log_probs = torch.log_softmax(logits.to(batch.weight), dim=-1)
-        n = len(reads.target)
-        moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
-        self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved
-        self._leads = logits[:n].detach().argmax(-1) == reads.target
-        return self._read[0].detach(), self._read[1].detach()
-
-    def leads(self) -> Bool[Tensor, " n"]:
-        """See :class:`Reader`."""
-        return self._leads
-
-    def gradient(self, log_probs: Tensor, moved: Tensor) -> Float[Tensor, "row d_model"]:
-        """See :class:`Reader`."""
-        (gradient,) = torch.autograd.grad(self._read, self._change, (log_probs, moved))
-        return gradient
+    general = General(upper, batch, reads)
+    return Replayed(general, upper.plain.model) if upper.device.type == "cuda" else general

@@ -22,6 +22,7 @@ import rome_diagnosis as rd
 from diag.verify.settings import Facts
 from probes import bundled
 from probes.forward.generate import generate
+from probes.forward.unhooked import plain
 from probes.keys.causal_trace import known, trace
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.load import load
@@ -30,6 +31,7 @@ from probes.request import prefixes
 from probes.request.cases import EditCase, fact, from_record
 from probes.request.request import request
 from probes.second_moment.moment import SecondMoment
+from probes.target_value import replayed
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import optimise
 from tests.device.pretend import IS_THERE, pretend_device
@@ -212,6 +214,45 @@ def test_a_target_value(devices: Devices, engine: Any, sites: Any) -> None:
     with devices.within():
         again = values(devices.other)
     assert all(torch.equal(a.delta, b.delta) for a, b in zip(other, again, strict=True))
+
+
+@CUDA
+def test_steps_that_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the steps bit for bit; a model that cannot be recorded takes them one by one."""
+    model = load(bundled.model_path(), name="bundled", device="cuda")
+    edits = [case.request for case in cases(3)]
+    recorded: list[bool] = []
+
+    class Recorded(replayed._Recorded):
+        def __init__(self, *given: Any) -> None:
+            recorded.append(True)
+            super().__init__(*given)
+
+    def values() -> list[Any]:
+        return optimise(model, edits, PREFIXES, 1, SHORT, engine="general")
+
+    monkeypatch.setattr(replayed, "_Recorded", Recorded)
+    with_graphs = values()
+    assert recorded
+    assert plain(model).model not in replayed._NOT_RECORDED
+
+    class Waiting(Recorded):
+        """Reads what asks for a number, which the device must be waited for."""
+
+        def __init__(self, reader: Any, like: Any) -> None:
+            read = reader.read
+            reader.read = lambda change: (float(change.sum()), read(change))[1]
+            try:
+                super().__init__(reader, like)
+            finally:
+                reader.read = read
+
+    monkeypatch.setattr(replayed, "_Recorded", Waiting)
+    one_by_one = values()
+    assert plain(model).model in replayed._NOT_RECORDED
+    for a, b in zip(with_graphs, one_by_one, strict=True):
+        assert a.losses == b.losses
+        assert torch.equal(a.delta, b.delta)
 
 
 def test_a_verified_edit(devices: Devices) -> None:

@@ -22,7 +22,7 @@ def gelu_and_slope(x: Float[Tensor, "*n"]) -> tuple[Float[Tensor, "*n"], Float[T
     Returns:
         xσ and σ + xσ(1 − σ)·d(2u)/dx.
     """
-    slope = x.new_tensor(SLOPE)
+    slope = x.new_full((), SLOPE)
     sigmoid = torch.addcmul(slope, x, x, value=SLOPE * CUBE).mul_(x).sigmoid_()
     out = x * sigmoid
     bent = torch.addcmul(out, out, sigmoid, value=-1)
