@@ -5,57 +5,51 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from benchmarks import prediction
+from benchmarks import lists, prediction
 from benchmarks.real import Stage, line
-from diag.judgement.limits import PERPLEXITY_COLLAPSE
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
-def evidence() -> dict[str, Any]:
-    packed = (DOCS / "evidence" / "lists-smollm2.json.gz").read_bytes()
-    return dict(json.loads(gzip.decompress(packed)))
+def smollm2() -> dict[str, lists.List]:
+    return lists.read(DOCS / "evidence" / "lists-smollm2.json.gz")
 
 
-@pytest.fixture(scope="module")
-def rows() -> list[list[str]]:
-    text = (DOCS / "sequence.md").read_text(encoding="utf-8").split("SmolLM2, block 8, C of")[1]
-    lines = [line for line in text.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+def test_the_page_shows_the_recorded_lists(smollm2: dict[str, lists.List]) -> None:
+    shown = (DOCS / "sequence.md").read_text(encoding="utf-8").splitlines()
+    rows = [*lists.rows(smollm2), *lists.hard_rows(smollm2)]
+    assert len(smollm2) == 30 and len(rows) == 15 + 5
+    assert [row for row in rows if row not in shown] == []
 
 
-def test_hard_lists_break_the_model_under_rome_alone(evidence: dict[str, Any]) -> None:
-    hard = evidence["hard"]
-    assert {len(found["edits"]) for found in hard.values()} == {20}
-    for method, found in hard.items():
-        last = found["checkpoints"][-1]
-        broke = last["ratio"] >= PERPLEXITY_COLLAPSE.value
-        assert broke == (found["collapse_at"] is not None) == (method == "rome")
-        assert (found["forecast"]["collapse_at"] is not None) == broke
-    culprit = hard["rome"]["performance"]["culprit"]
-    assert culprit["index"] in {edit["index"] for edit in hard["rome"]["forecast"]["dangerous"]}
+def test_every_edit_that_broke_smollm2_had_been_called_dangerous(
+    smollm2: dict[str, lists.List],
+) -> None:
+    broken = [one for one in smollm2.values() if one["collapse_at"] is not None]
+    assert len(broken) == 5
+    for one in broken:
+        assert one["method"] == "rome"
+        assert one["culprit"]["index"] in one["dangerous"]
+        assert 0.5 <= one["forecast"]["collapse_at"] / one["collapse_at"] <= 2.0
+    others = [one for one in smollm2.values() if one["method"] != "rome"]
+    assert all(one["forecast"]["collapse_at"] is None for one in others)
+    assert max(point["ratio"] for one in others for point in one["checkpoints"]) < 2.0
 
 
-def test_the_tables_are_the_documents(evidence: dict[str, Any], rows: list[list[str]]) -> None:
-    names = {"ROME": "rome", "C-ROME": "c_rome", "MEMIT": "memit", "AlphaEdit": "alphaedit"}
-    names["MEMIT with history"] = "memit_seq"
-    first = [row for row in rows if row[0] in names and len(row) == 7]
-    second = [row for row in rows if row[0] in names and len(row) == 6]
-    assert len(first) == 4
-    assert len(second) == 5
-    for name, _, _, _, ratio, kept, _ in first:
-        last = evidence["hard"][names[name]]["checkpoints"][-1]
-        assert ratio.replace(",", "") in (f"×{last['ratio']:.0f}", f"×{last['ratio']:.2f}")
-        assert kept == f"{last['recall']:.0%}".replace("%", " %")
-    for name, edits, ratios, *_ in second:
-        last_of = [run["checkpoints"][-1] for run in evidence["mixed"][names[name]]]
-        assert ratios == ", ".join(f"×{last['ratio']:.2f}" for last in last_of)
-        assert {int(n) for n in edits.split(", ")} == {last["edits"] for last in last_of}
+def test_harm_is_forecast_on_a_model_that_its_limit_was_not_made_from(
+    smollm2: dict[str, lists.List],
+) -> None:
+    mixed = [one for one in smollm2.values() if one["kind"] == "mixed"]
+    real = {name: lists.harmed(one) for name, one in smollm2.items() if one["kind"] == "mixed"}
+    assert len(mixed) == 15 and sum(at is None for at in real.values()) == 3
+    for name, at in real.items():
+        forecast = smollm2[name]["forecast"]["harm_at"]
+        assert forecast is not None
+        assert at is None or 0.5 < forecast / at < 2.0, name
 
 
 def test_the_page_shows_the_recorded_stages() -> None:
