@@ -96,16 +96,16 @@ def read(
         some = reading[start : start + size]
         parts.append(_keys(shared, edits, some, draws))
         progress(start + len(some), len(order))
-    found = {i: at for part in parts for i, at in part.lookups.items()}
+    looked_up = {i: at for part in parts for i, at in part.lookups.items()}
     without = {i: reason for part in parts for i, reason in part.without.items()}
     refused = [*edits.refused]
     refused += [Refused(edits.index(i), without[i], "key") for i in order if i in without]
-    places = [i for i in order if i in found]
+    places = [i for i in order if i in looked_up]
     if not places:
         raise UserError(f"not one edit of the list has a key: {refused[0].reason}")
-    row = {place: row for row, place in enumerate(found)}
+    row = {place: row for row, place in enumerate(looked_up)}
     at = torch.tensor([row[place] for place in places])
-    lookups = tuple(found[place] for place in places)
+    lookups = tuple(looked_up[place] for place in places)
     bare, mean = torch.cat([part.bare_and_mean for part in parts])[at].unbind(1)
     named = _named(bare.contiguous(), mean.contiguous(), len(shared.prefixes))
     white = moment.whiten(mean)
