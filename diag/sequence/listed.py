@@ -96,25 +96,20 @@ def read(
         some = reading[start : start + size]
         parts.append(_keys(shared, edits, some, draws))
         progress(start + len(some), len(order))
-    looked_up = {i: at for part in parts for i, at in part.lookups.items()}
-    without = {i: reason for part in parts for i, reason in part.without.items()}
+    own = _in_order(parts, order)
     refused = [*edits.refused]
-    refused += [Refused(edits.index(i), without[i], "key") for i in order if i in without]
-    places = [i for i in order if i in looked_up]
-    if not places:
+    refused += [Refused(edits.index(i), own.without[i], "key") for i in order if i in own.without]
+    if not own.lookups:
         raise UserError(f"not one edit of the list has a key: {refused[0].reason}")
-    row = {place: row for row, place in enumerate(looked_up)}
-    at = torch.tensor([row[place] for place in places])
-    lookups = tuple(looked_up[place] for place in places)
-    bare, mean = torch.cat([part.bare_and_mean for part in parts])[at].unbind(1)
+    bare, mean = own.bare_and_mean.unbind(1)
     named = _named(bare.contiguous(), mean.contiguous(), len(shared.prefixes))
-    white = moment.whiten(mean)
+    white, lookups = moment.whiten(mean), tuple(own.lookups.values())
     return Listed(
-        cases=tuple(edits.cases[i] for i in places),
-        indices=tuple(edits.index(i) for i in places),
+        cases=tuple(edits.cases[i] for i in own.lookups),
+        indices=tuple(edits.index(i) for i in own.lookups),
         lookups=lookups,
         rho=(white * moment.whiten(bare)).sum(1) / white.square().sum(1),
-        intervals=None if draws is None else torch.cat([part.intervals for part in parts])[at],
+        intervals=None if draws is None else own.intervals,
         keys=named,
         values={name: model.mlp_output(named[name], shared.layer) for name in ("bare", "mean")},
         streams=stream_at(model, lookups, shared.layer).norm(dim=1) if over_layers else None,
@@ -137,6 +132,20 @@ class _Keys:
     bare_and_mean: Float[Tensor, "m 2 d_mlp"]
     intervals: Float[Tensor, "m 2"]
     without: dict[int, str]
+
+
+def _in_order(parts: Sequence[_Keys], order: Sequence[int]) -> _Keys:
+    """All parts as one, in an order of places."""
+    lookups = {i: at for part in parts for i, at in part.lookups.items()}
+    row = {i: row for row, i in enumerate(lookups)}
+    places = [i for i in order if i in lookups]
+    at = torch.tensor([row[i] for i in places], dtype=torch.long)
+    return _Keys(
+        lookups={i: lookups[i] for i in places},
+        bare_and_mean=torch.cat([part.bare_and_mean for part in parts])[at],
+        intervals=torch.cat([part.intervals for part in parts])[at],
+        without={i: reason for part in parts for i, reason in part.without.items()},
+    )
 
 
 def _named(bare: Tensor, mean: Tensor, prefixes: int) -> dict[MethodKey, Tensor]:
