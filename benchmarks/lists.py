@@ -91,7 +91,7 @@ def ordered(lists: Mapping[str, List], kind: str) -> Iterator[tuple[str, list[Li
     for method in METHODS:
         own = [one for one in lists.values() if (one["kind"], one["method"]) == (kind, method)]
         if own:
-            yield METHODS[method].short, sorted(own, key=lambda one: one["seed"])
+            yield METHODS[method].label.partition(",")[0], sorted(own, key=lambda one: one["seed"])
 
 
 def rows(lists: Mapping[str, List]) -> Iterator[str]:
