@@ -40,6 +40,18 @@ def test_every_edit_that_broke_smollm2_had_been_called_dangerous(
     assert max(point["ratio"] for one in others for point in one["checkpoints"]) < 2.0
 
 
+def test_the_edit_that_breaks_a_short_list_is_named_and_its_number_is_known() -> None:
+    recorded = lists.read(DOCS / "evidence" / "lists.json.gz")
+    short = [one for one in recorded.values() if one["kind"] == "single"]
+    broken = [one for one in short if one["collapse_at"] is not None]
+    assert (len(short), len(broken)) == (21, 18)
+    for one in broken:
+        assert one["culprit"]["alone"] and one["culprit"]["index"] in one["dangerous"]
+        assert one["collapse_at"] == one["forecast"]["collapse_at"]
+    ratios = [one["checkpoints"][-1]["ratio"] for one in short if one not in broken]
+    assert min(ratios) > 1.2 and max(ratios) < 10
+
+
 def test_harm_is_forecast_on_a_model_that_its_limit_was_not_made_from(
     smollm2: dict[str, lists.List],
 ) -> None:
