@@ -122,7 +122,11 @@ class Preflight:
             judged.condition(None if singular else worst.condition_number, worst.layer),
             judged.conflicts(self.pairs, [edit.subject for edit in self.requests]),
             judged.takes(bare, prefixed),
-            judged.disturbance(self.disturbed and self.disturbed[2], names),  # type: ignore[arg-type]
+            judged.disturbance(
+                self.disturbed and self.disturbed[2],
+                names,  # type: ignore[arg-type]
+                alone=len(self.requests) == 1,
+            ),
             judged.damage(
                 self.total("relative_expected"), self.total("relative_bound"), self.not_checked
             ),
@@ -141,7 +145,7 @@ class Preflight:
             (self.total("relative_expected"), self.total("relative_expected_first_tokens")),
             (self.total("relative_bound"), self.total("relative_first_tokens")),
             rho=1.0 if self._inconsistent is None else self._inconsistent[1].ratio,
-            margin=margin(self.rests_on_foreign_text) * self._redrawn,
+            margin=max(map(margin, self.workplace.moments.values())) * self._redrawn,
         )
 
     @property

@@ -183,18 +183,19 @@ def takes(bare: Sequence[float] | None, prefixed: Sequence[float] | None) -> Fin
     return Finding("takes", "warn", value, RESPONSE_FAINT.value, text)
 
 
-def disturbance(largest: float | None, names: tuple[str, str] | None) -> Finding:
+def disturbance(largest: float | None, names: tuple[str, str] | None, *, alone: bool) -> Finding:
     """Judges what edits do to one another.
 
     Args:
         largest: The largest share of one edit's change that another's bare prompt receives.
-        names: Subjects of the disturbed edit and of the other; ``None`` for a single edit.
+        names: Subjects of the disturbed edit and of the other; ``None`` where there are none.
+        alone: Whether there is a single edit.
 
     Returns:
         The finding ``cross_response``.
     """
     if largest is None or names is None:
-        reason = "there is one edit alone" if names is None else "M is singular"
+        reason = "there is one edit alone" if alone else "M is singular"
         return Finding("cross_response", "not_checked", None, DISTURBS.value, reason)
     text = f"{names[0]!r} receives {percent(largest)} of the change meant for {names[1]!r}"
     status = "pass" if abs(largest) < DISTURBS.value else "warn"

@@ -236,6 +236,8 @@ def second_moment(
         f"C ({source}) rests on {n_tokens:,} tokens, {number(per_dimension)} for each of its "
         f"{d_mlp:,} dimensions; condition number {number(condition)}, ridge {number(ridge)}"
     )
+    if per_dimension < limit:
+        text += f"; with fewer than {number(limit)} for each nothing is called safe"
     if is_foreign:
         text += (
             ". Its text is the bundled world's: damage over ordinary text can be "

@@ -19,6 +19,7 @@ from rome_diagnosis.methods import METHODS
 
 NAMED = 5  # edits that a sentence names
 MOST_PAIRS = 20  # of which more are not listed
+NOTHING = "Nothing speaks against making the list as it is."
 
 
 def danger(grounds: Grounds, *, has_two_keys: bool) -> str:
@@ -103,6 +104,24 @@ class Case:
     doubtful: int = 0
 
 
+def once_made(advised: Sequence[str], outcome: str, n: int) -> list[str]:
+    """What to do with a list that has been made: what became of the model comes first.
+
+    Args:
+        advised: What was advised before.
+        outcome: Of the last checkpoint.
+        n: How many edits had been made by then.
+
+    Returns:
+        Sentences, the most urgent first.
+    """
+    if outcome == "intact":
+        return [*advised]
+    edits = "one edit" if n == 1 else f"{n:,} edits"
+    rest = [sentence for sentence in advised if sentence != NOTHING]
+    return [f"Do not keep the list as it was made: after {edits} the model was {outcome}.", *rest]
+
+
 def advice(case: Case) -> list[str]:
     """What to do with a list.
 
@@ -134,7 +153,7 @@ def advice(case: Case) -> list[str]:
 def _nothing(case: Case) -> str:
     """What to say of a list of which nothing else is to be said; ``unclear`` is not ``safe``."""
     if not case.doubtful:
-        return "Nothing speaks against making the list as it is."
+        return NOTHING
     which = "one" if case.doubtful == 1 else f"{case.doubtful:,}"
     return f"No edit of the list is called dangerous, but {which} cannot be called safe alone."
 
@@ -189,12 +208,13 @@ def _length(case: Case) -> str | None:
     text = f"Make {most} of the edits on one copy of the model"
     if case.dangerous:
         text += ", the dangerous ones aside"
+    more = "with more of them" if case.harm_at > 1 else "from the first on"
     if case.collapse_at is None:
-        return f"{text}: from edit {case.harm_at:,} on ordinary growth costs other facts."
+        return f"{text}: {more} ordinary growth costs other facts."
     return (
-        f"{text}: ordinary growth costs other facts from edit {case.harm_at:,} on and reaches "
-        f"{percent(SEQUENCE_COLLAPSE.value)} of hidden states' norm, where models collapse, at "
-        f"edit {case.collapse_at:,}."
+        f"{text}: {more} ordinary growth costs other facts, and with "
+        f"{case.collapse_at:,} it reaches {percent(SEQUENCE_COLLAPSE.value)} of hidden states' "
+        "norm, where models collapse."
     )
 
 

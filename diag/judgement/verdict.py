@@ -26,8 +26,10 @@ from diag.judgement.limits import (
     FOREIGN_TEXT,
     RATIO_COLLAPSE,
     STEP_REACH,
+    TOKENS_PER_DIMENSION,
 )
 from diag.mathematics.damage import Optimiser
+from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import Editor
 from rome_diagnosis.methods import Method
@@ -99,17 +101,19 @@ class Grounds:
         )
 
 
-def margin(foreign_text: bool) -> float:
+def margin(moment: SecondMoment) -> float:
     """How many times larger damage may be than it is computed.
 
     Args:
-        foreign_text: Whether C rests on text that is not the model's
-            (:attr:`probes.second_moment.moment.SecondMoment.is_foreign`).
+        moment: The second moment that it is computed with.
 
     Returns:
-        The factor; only ``safe`` asks for it.
+        The factor, which only ``safe`` asks for; infinite where C rests on too few tokens to say.
     """
-    return FOREIGN_TEXT.value if foreign_text else 1.0
+    known = moment.provenance
+    if known is not None and known.n_tokens < TOKENS_PER_DIMENSION.value * moment.d_mlp:
+        return math.inf
+    return FOREIGN_TEXT.value if moment.is_foreign else 1.0
 
 
 def steps(hyperparameters: Hyperparameters, d_model: int) -> Optimiser:

@@ -157,7 +157,7 @@ def grounds_of(bound: DamageBound, rho: float, moment: SecondMoment) -> Grounds:
         rho,
         bound.relative_bound,
         bound.relative_bound_first_tokens,
-        margin(moment.is_foreign),
+        margin(moment),
         bound.expected_share,
     )
 

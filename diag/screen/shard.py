@@ -222,7 +222,7 @@ class Screener:
             if isinstance(result, dict):
                 result |= by_method.columns(
                     method, dict(zip(figures, row, strict=True)), result["rho"],
-                    margin(self.moment.is_foreign), can_redraw=can_redraw,
+                    margin(self.moment), can_redraw=can_redraw,
                 )  # fmt: skip
 
     def _row(self, at: Placed, numbers: dict[str, float]) -> dict[str, Any] | UserError:
@@ -328,7 +328,7 @@ class Screener:
         share = row["expected_share_rome"]
         return Grounds(
             row["rho"], row["relative_bound_rome"], row["relative_bound_first_tokens_rome"],
-            margin(self.moment.is_foreign), 1.0 if share is None else share,
+            margin(self.moment), 1.0 if share is None else share,
         )  # fmt: skip
 
     def _least_safe(self, row: dict[str, Any] | UserError) -> float:

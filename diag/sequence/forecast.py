@@ -77,7 +77,7 @@ class Forecast:
         """What the verdict on each edit by itself rests on."""
         none, rho = [None] * len(self.plan.chosen), self.plan.listed.rho.tolist()
         corpus, first = self.alone.corpus, self.alone.first_tokens
-        short_by = margin(self.stream.moment.is_foreign)
+        short_by = margin(self.stream.moment)
         each = zip(
             [rho[i] for i in self.plan.chosen],
             none if corpus is None else corpus.tolist(),

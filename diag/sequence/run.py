@@ -14,6 +14,7 @@ from typing import Any
 from diag.batch import settings as batch_settings
 from diag.batch.check import directions, weight
 from diag.batch.settings import Workplace
+from diag.judgement.sequence import once_made
 from diag.mathematics.damage import Optimiser
 from diag.sequence import document
 from diag.sequence.api import Order
@@ -176,6 +177,9 @@ def run(
     }
     if performing is not None:
         written |= _performed(workplace, settings, performing, outlook, written, progress)
+        if written["checkpoints"]:
+            last = written["checkpoints"][-1]
+            written["advice"] = once_made(written["advice"], last["outcome"], last["edits"])
     return Trajectory(envelope.plain(written))
 
 

@@ -226,7 +226,11 @@ def edits_of(given: dict[str, Any], *, only_one: Sequence[str] = ()) -> Edits | 
     from probes.request.known import with_tests
     from probes.request.records import read_edits
 
-    if ("edits" in given) == ("subject" in given):
+    if "edits" in given and "subject" in given:
+        raise UserError(
+            "--subject is one edit, and a file of edits was given too: leave one of them out"
+        )
+    if "edits" not in given and "subject" not in given:
         raise UserError("say what to edit: either --subject or a file of edits")
     if "edits" not in given:
         parts = (given.get(name) for name in ("prompt", "target_new", "target_true"))

@@ -50,8 +50,11 @@ def headline(document: Document) -> str:
     if made is None:
         return told + "."
     at = document["collapse_at"]
-    done = f"; {number(made['made'])} were made and "
-    return told + done + ("it did not." if at is None else f"it broke at {number(at)}.")
+    done = f"; {number(made['made'])} {'was' if made['made'] == 1 else 'were'} made and "
+    if at is not None:
+        return f"{told}{done}it broke at {number(at)}."
+    last = document["checkpoints"][-1]["outcome"] if document["checkpoints"] else "intact"
+    return told + done + ("it did not." if last == "intact" else f"the model was {last}.")
 
 
 def _between(ends: list[int | None]) -> str:
@@ -70,7 +73,11 @@ def culprit(document: Document) -> str | None:
     if not culprit:
         return None
     which = f"Edit {number(culprit['index'] + 1)} ({culprit['subject']})"
-    size = "" if culprit["damage"] is None else f"; alone it does {percent(culprit['damage'])}"
+    size = (
+        ""
+        if culprit["damage"] is None
+        else f"; as it was made it does {percent(culprit['damage'])}"
+    )
     if culprit["alone"]:
         return f"{which} broke it{size}, which breaks the unedited model by itself."
     return f"{which} was the last of many{size}: the list broke the model, not one edit."

@@ -157,7 +157,7 @@ def test_no_edits_are_no_batch() -> None:
     ("words", "message"),
     [
         ([], "say what to edit"),
-        (["x.json", "--subject", "Apple"], "say what to edit"),
+        (["x.json", "--subject", "Apple"], "leave one of them out"),
         (["--subject", "Apple", "--layer", "1", "--layers", "1"], "say the same"),
         (["--subject", "Apple", "--layers", "1,x"], "is not a block"),
         (["--subject", "Apple", "--layers", "all"], "blocks that --layers names"),

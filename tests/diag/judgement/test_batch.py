@@ -68,9 +68,10 @@ def test_edits_that_will_not_take_are_counted() -> None:
 
 
 def test_disturbance_needs_two_edits() -> None:
-    assert batch.disturbance(None, None).message == "there is one edit alone"
-    assert batch.disturbance(-0.5, ("a", "b")).status == "warn"
-    assert batch.disturbance(0.1, ("a", "b")).status == "pass"
+    assert batch.disturbance(None, None, alone=True).message == "there is one edit alone"
+    assert batch.disturbance(None, None, alone=False).message == "M is singular"
+    assert batch.disturbance(-0.5, ("a", "b"), alone=False).status == "warn"
+    assert batch.disturbance(0.1, ("a", "b"), alone=False).status == "pass"
 
 
 @pytest.mark.parametrize(

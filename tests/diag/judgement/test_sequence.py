@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from diag.judgement.sequence import Case, advice, danger
+from diag.judgement.sequence import NOTHING, Case, advice, danger, once_made
 from diag.judgement.verdict import Grounds
 
 
@@ -63,9 +63,22 @@ def test_nothing_dangerous_is_left_alone_and_what_is_unclear_is_said() -> None:
 @pytest.mark.parametrize(("harm_at", "most"), [(1, "none"), (2, "at most 1"), (41, "at most 40")])
 def test_a_list_is_made_as_far_as_it_does_no_harm(harm_at: int, most: str) -> None:
     (said,) = advice(replace(case(60, 0, 0), harm_at=harm_at))
-    assert said.startswith(
-        f"Make {most} of the edits on one copy of the model: from edit {harm_at}"
+    more = "from the first on" if harm_at == 1 else "with more of them"
+    assert said == (
+        f"Make {most} of the edits on one copy of the model: {more} ordinary growth costs other "
+        "facts."
     )
+
+
+def test_a_list_that_left_the_model_damaged_is_not_waved_through() -> None:
+    before = [NOTHING, "And a second sentence."]
+    assert once_made(before, "intact", 1) == before
+    after = once_made(before, "damaged", 1)
+    assert after == [
+        "Do not keep the list as it was made: after one edit the model was damaged.",
+        "And a second sentence.",
+    ]
+    assert "after 1,200 edits the model was collapsed" in once_made([], "collapsed", 1200)[0]
 
 
 def test_an_edit_is_dangerous_for_what_is_expected_of_it() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,6 +18,7 @@ from diag.judgement.verdict import (
     verdict_of,
     verdict_with,
 )
+from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.methods import METHODS
 
 HARM, SAFE = limits.DAMAGE_HARM.value, limits.DAMAGE_SAFE.value
@@ -112,7 +115,7 @@ def test_every_limit_has_a_reason_and_says_where_it_was_validated() -> None:
 
 def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     """The promise of ``safe`` holds even if damage is as many times larger as it was on SmolLM2."""
-    short_by = margin(foreign_text=True)
+    short_by = margin(over(5000, is_foreign=True))
     assert short_by > 4.2  # the largest that was measured; see the limit's reason
     for share in (0.5, 0.99 / short_by):
         relative, first = share * SAFE, share * FIRST_SAFE
@@ -123,7 +126,21 @@ def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     # An alarm is none the less one for it, and none the more.
     assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
     assert verdict_of(Grounds(1.0, 0.24, 0.0, short_by)) == "unclear"
-    assert margin(foreign_text=False) == 1.0
+    assert margin(over(5000)) == 1.0
+
+
+def over(n_tokens: int, *, is_foreign: bool = False) -> SecondMoment:
+    """A second moment of a hundred dimensions, as far as a verdict asks it."""
+    known = SimpleNamespace(n_tokens=n_tokens)
+    return Mock(spec=SecondMoment, d_mlp=100, provenance=known, is_foreign=is_foreign)
+
+
+def test_nothing_is_safe_by_a_second_moment_of_hardly_any_text() -> None:
+    for n_tokens, expected in ((399, "unclear"), (400, "safe")):
+        short_by = margin(over(n_tokens))
+        for relative in (0.0, 0.5 * SAFE):
+            assert verdict_of(Grounds(1.0, relative, 0.0, short_by)) == expected
+        assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
 
 
 def test_fewer_steps_soften_an_alarm_and_make_nothing_safe() -> None:

@@ -94,7 +94,7 @@ def test_hyperparameter_file_decides_layer_and_second_moment(tiny_dir, tmp_path,
     ("words", "message"),
     [
         ([], "either --subject or a file of edits"),
-        (["--subject", "Apple", "--edits", "x"], "either --subject or a file of edits"),
+        (["--subject", "Apple", "--edits", "x"], "leave one of them out"),
         (["--subject", "Apple", "--prompt", "{} tastes"], "--target-new"),
         (["--edits", "absent.json"], "cannot read"),
         (["--edits", "absent.json", "--target-new", "you"], "--target-new is for one edit"),
