@@ -13,6 +13,7 @@ from torch import Tensor
 from diag.batch.preflight import LayerCheck, Shares, check_layer, received, shares_of
 from diag.batch.settings import Workplace, no_metric
 from diag.judgement import batch as judged
+from diag.judgement import key_findings
 from diag.judgement.findings import Finding
 from diag.judgement.limits import KEYS_ALIKE
 from diag.judgement.verdict import Verdict, margin, steps
@@ -22,6 +23,7 @@ from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
 from diag.mathematics.update import Split, denominators
 from probes.keys.batch import BatchObservation, observe_batch
+from probes.request.common import share_of_text
 from probes.request.request import Request
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, Method
@@ -127,6 +129,7 @@ class Preflight:
                 names,  # type: ignore[arg-type]
                 alone=len(self.requests) == 1,
             ),
+            self._common_token(),
             judged.damage(
                 self.total("relative_expected"), self.total("relative_bound"), self.not_checked
             ),
@@ -145,8 +148,20 @@ class Preflight:
             (self.total("relative_expected"), self.total("relative_expected_first_tokens")),
             (self.total("relative_bound"), self.total("relative_first_tokens")),
             rho=1.0 if self._inconsistent is None else self._inconsistent[1].ratio,
-            margin=max(map(margin, self.workplace.moments.values())) * self._redrawn,
+            margin=self._margin * self._redrawn,
         )
+
+    @property
+    def _margin(self) -> float:
+        """How many times larger damage may be than it is computed."""
+        common = max(self.token_shares)
+        return max(margin(moment, common) for moment in self.workplace.moments.values())
+
+    @cached_property
+    def token_shares(self) -> list[float]:
+        """How much of ordinary text each subject's last token makes up."""
+        model = self.workplace.model
+        return [share_of_text(model, at.token) for at in self.observation.lookups]
 
     @property
     def rests_on_foreign_text(self) -> bool:
@@ -178,6 +193,11 @@ class Preflight:
         except ValueError as error:
             raise UserError(f"layer {layer} of {self.workplace.model.name}: {error}") from error
         return min(zip(self.requests, splits, strict=True), key=lambda each: abs(each[1].ratio))
+
+    def _common_token(self) -> Finding:
+        share, at = max(zip(self.token_shares, self.observation.lookups, strict=True),
+                        key=lambda each: each[0])  # fmt: skip
+        return key_findings.common_token(at.token, share)
 
     def _ratio(self) -> Finding | None:
         if self._inconsistent is None:

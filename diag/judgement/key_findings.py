@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from diag.judgement.findings import Finding, Status
 from diag.judgement.limits import (
+    COMMON_TOKEN,
     DAMAGE_HARM,
     FIRST_TOKEN_LIKENESS,
     FOREIGN_TEXT,
@@ -118,6 +119,27 @@ def first_token(token: str, index: int) -> Finding:
     return Finding(
         "first_token", "pass", float(index), 0.0,
         f"the subject's last token {token!r} stands at index {index}, not first",
+    )  # fmt: skip
+
+
+def common_token(token: str, share: float) -> Finding:
+    """Judges whether the edit is written at a word that other facts are asked with.
+
+    Args:
+        token: The lookup token of the bare prompt.
+        share: How much of ordinary text it makes up.
+
+    Returns:
+        The finding ``common_token``.
+    """
+    limit = COMMON_TOKEN.value
+    text = f"the subject's last token {token!r} makes up {percent(share)} of ordinary text"
+    if share < limit:
+        return Finding("common_token", "pass", share, limit, text)
+    return Finding(
+        "common_token", "warn", share, limit,
+        f"{text} (limit {percent(limit)}): other facts are asked with it, and what an edit does to "
+        "them no mean over text says",
     )  # fmt: skip
 
 

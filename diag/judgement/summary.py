@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from diag.judgement.findings import Finding, called
@@ -73,6 +74,11 @@ def _why(
             f"It is unclear whether editing this fact with {called(PUBLISHED)} damages the model.",
             f"Its damage was not checked: {by_id[f'damage_{name}'].message}.",
         ]
+    if outcome == "unclear" and published.margin > 1:
+        doubts = (by_id.get(name) for name in ("common_token", "second_moment"))
+        sentences += [
+            capital(doubt.message) for doubt in doubts if doubt and doubt.status == "warn"
+        ]
     sentences.append(capital(by_id["ratio"].message))
     if is_first_token and outcome != "safe":
         sentences.append(capital(by_id["first_token"].message))
@@ -113,7 +119,7 @@ def _instead(
         sentences = [f"With {who} it is unclear too: {changes}."]
         if first.status != "pass":
             sentences.append(capital(first.message))
-        if grounds.margin > 1:
+        if 1 < grounds.margin < math.inf:
             sentences.append(
                 "Over ordinary text it can be several times that: C rests on the bundled world's."
             )

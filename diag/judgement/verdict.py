@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from diag.judgement.limits import (
+    COMMON_TOKEN,
     DAMAGE_COLLAPSE,
     DAMAGE_HARM,
     DAMAGE_SAFE,
@@ -101,15 +102,20 @@ class Grounds:
         )
 
 
-def margin(moment: SecondMoment) -> float:
+def margin(moment: SecondMoment, token_share: float) -> float:
     """How many times larger damage may be than it is computed.
 
     Args:
         moment: The second moment that it is computed with.
+        token_share: How much of ordinary text the subject's last token makes up
+            (:func:`probes.request.common.share_of_text`).
 
     Returns:
-        The factor, which only ``safe`` asks for; infinite where C rests on too few tokens to say.
+        The factor, which only ``safe`` asks for; infinite where C rests on too few tokens to say,
+        or a mean over text does not say what is done to other facts' prompts.
     """
+    if token_share >= COMMON_TOKEN.value:
+        return math.inf
     known = moment.provenance
     if known is not None and known.n_tokens < TOKENS_PER_DIMENSION.value * moment.d_mlp:
         return math.inf

@@ -107,8 +107,8 @@ def judge(
     answers = responses(keys, denominators, moment)
     optimiser = steps(hyperparameters, observation.values.shape[1])
     bounds = damage.bounds(observation.values, denominators, stream, optimiser)
-    rho = denominators.split.ratio
-    grounds = {name: grounds_of(bound, rho, moment) for name, bound in bounds.items()}
+    rho, short_by = denominators.split.ratio, margin(moment, observation.token_share)
+    grounds = {name: grounds_of(bound, rho, short_by) for name, bound in bounds.items()}
     _check(observation, grounds, interval)
     first_tokens = _first_tokens(observation, moment)
     checked = (
@@ -142,13 +142,13 @@ def judge(
     )
 
 
-def grounds_of(bound: DamageBound, rho: float, moment: SecondMoment) -> Grounds:
+def grounds_of(bound: DamageBound, rho: float, short_by: float) -> Grounds:
     """What a verdict on one editor rests on.
 
     Args:
         bound: The damage it would do.
         rho: ρ of the edit.
-        moment: The second moment that both rest on.
+        short_by: How many times larger damage may be; see :func:`diag.judgement.verdict.margin`.
 
     Returns:
         The grounds.
@@ -157,7 +157,7 @@ def grounds_of(bound: DamageBound, rho: float, moment: SecondMoment) -> Grounds:
         rho,
         bound.relative_bound,
         bound.relative_bound_first_tokens,
-        margin(moment),
+        short_by,
         bound.expected_share,
     )
 
@@ -230,6 +230,7 @@ def _of_the_edit(
         key_findings.contexts(published, interval),
         key_findings.first_token(bare.token, bare.index),
         key_findings.token_form(bare.token, [at.token for at in prefixed]),
+        key_findings.common_token(bare.token, observation.token_share),
         *_of_targets(observation.values, optimiser),
     ]
 

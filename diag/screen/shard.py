@@ -31,6 +31,7 @@ from diag.screen import by_method
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import ContextKeys, Placed, SharedPrefixes
 from probes.model.contribution import contribution
+from probes.request.common import share_of_text
 from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
@@ -222,7 +223,7 @@ class Screener:
             if isinstance(result, dict):
                 result |= by_method.columns(
                     method, dict(zip(figures, row, strict=True)), result["rho"],
-                    margin(self.moment), can_redraw=can_redraw,
+                    self._margin(result), can_redraw=can_redraw,
                 )  # fmt: skip
 
     def _row(self, at: Placed, numbers: dict[str, float]) -> dict[str, Any] | UserError:
@@ -240,7 +241,7 @@ class Screener:
             "token_index": at.bare.index,
             "is_first_token": at.bare.is_first_token,
             **row,
-            "verdict": verdict_of(self._grounds(row)),
+            "verdict": verdict_of(self._grounds({"token": at.bare.token, **row})),
         }
 
     def _numbers(
@@ -328,8 +329,11 @@ class Screener:
         share = row["expected_share_rome"]
         return Grounds(
             row["rho"], row["relative_bound_rome"], row["relative_bound_first_tokens_rome"],
-            margin(self.moment), 1.0 if share is None else share,
+            self._margin(row), 1.0 if share is None else share,
         )  # fmt: skip
+
+    def _margin(self, row: Mapping[str, Any]) -> float:
+        return margin(self.moment, share_of_text(self.shared.model, row["token"]))
 
     def _least_safe(self, row: dict[str, Any] | UserError) -> float:
         """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""

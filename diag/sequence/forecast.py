@@ -77,17 +77,16 @@ class Forecast:
         """What the verdict on each edit by itself rests on."""
         none, rho = [None] * len(self.plan.chosen), self.plan.listed.rho.tolist()
         corpus, first = self.alone.corpus, self.alone.first_tokens
-        short_by = margin(self.stream.moment)
+        common, moment = self.plan.listed.token_shares, self.stream.moment
         each = zip(
             [rho[i] for i in self.plan.chosen],
             none if corpus is None else corpus.tolist(),
             none if first is None else first.tolist(),
+            [margin(moment, common[i]) for i in self.plan.chosen],
             self.shares.tolist(),
             strict=True,
         )
-        return tuple(
-            Grounds(rho, relative, first, short_by, share) for rho, relative, first, share in each
-        )
+        return tuple(Grounds(*own) for own in each)
 
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:

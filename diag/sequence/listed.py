@@ -18,6 +18,7 @@ from diag.screen.shard import JUDGED_AT_ONCE, shard_size
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import Placed, SharedPrefixes
 from probes.request.cases import EditCase
+from probes.request.common import share_of_text
 from probes.request.lookup import Lookup
 from probes.request.records import Edits, Refused
 from probes.second_moment.moment import SecondMoment
@@ -33,6 +34,7 @@ class Listed:
         cases: The edits.
         indices: Where each stands in the list as it was given, from 0.
         lookups: Where each is looked up in its bare prompt.
+        token_shares: How much of ordinary text each one's lookup token makes up.
         rho: ρ of each, ``[m]``.
         intervals: Of ρ over draws of the contexts, ``[m, 2]``; ``None`` with too few of them, or
             where no method asked for it.
@@ -46,6 +48,7 @@ class Listed:
     cases: tuple[EditCase, ...]
     indices: tuple[int, ...]
     lookups: tuple[Lookup, ...]
+    token_shares: tuple[float, ...]
     rho: Float[Tensor, " m"]
     intervals: Float[Tensor, "m 2"] | None
     keys: dict[MethodKey, Float[Tensor, "m d_mlp"]]
@@ -108,6 +111,7 @@ def read(
         cases=tuple(edits.cases[i] for i in own.lookups),
         indices=tuple(edits.index(i) for i in own.lookups),
         lookups=lookups,
+        token_shares=tuple(share_of_text(model, at.token) for at in lookups),
         rho=(white * moment.whiten(bare)).sum(1) / white.square().sum(1),
         intervals=None if draws is None else own.intervals,
         keys=named,

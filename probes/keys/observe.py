@@ -20,6 +20,7 @@ from probes.keys.one_edit import at_last, distinct
 from probes.keys.profile import Profile, Recorder
 from probes.model.contribution import Contribution, contribution
 from probes.model.loaded import LoadedModel, describe
+from probes.request.common import share_of_text
 from probes.request.lookup import Lookup, lookup
 from probes.request.request import Request
 from rome_diagnosis.errors import UserError
@@ -36,6 +37,7 @@ class Observation:
         request: The edit.
         lookups: Where each context looks the subject up.
         tokens: The bare prompt's tokens up to the lookup token, as texts.
+        token_share: How much of ordinary text the last of them makes up.
         keys: Input of the output projection at the lookup token, float64.
         values: Its output there, float64.
         profile: The first position and its rivals, block by block.
@@ -48,6 +50,7 @@ class Observation:
     request: Request
     lookups: tuple[Lookup, ...]
     tokens: tuple[str, ...]
+    token_share: float
     keys: Float[Tensor, "n_ctx d_mlp"]
     values: Float[Tensor, "n_ctx d_model"]
     profile: Profile
@@ -122,6 +125,7 @@ def observe_layers(
             request=edit,
             lookups=lookups,
             tokens=tuple(bare),
+            token_share=share_of_text(model, bare[-1]),
             keys=torch.stack([recorder.key(row, layer) for row in rows]),
             values=torch.stack([values[layer][row] for row in rows]),
             profile=recorder.profile(rows, [texts[row] for row in rows], layer),

@@ -115,7 +115,7 @@ def test_every_limit_has_a_reason_and_says_where_it_was_validated() -> None:
 
 def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     """The promise of ``safe`` holds even if damage is as many times larger as it was on SmolLM2."""
-    short_by = margin(over(5000, is_foreign=True))
+    short_by = margin(over(5000, is_foreign=True), 0.0)
     assert short_by > 4.2  # the largest that was measured; see the limit's reason
     for share in (0.5, 0.99 / short_by):
         relative, first = share * SAFE, share * FIRST_SAFE
@@ -126,7 +126,7 @@ def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     # An alarm is none the less one for it, and none the more.
     assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
     assert verdict_of(Grounds(1.0, 0.24, 0.0, short_by)) == "unclear"
-    assert margin(over(5000)) == 1.0
+    assert margin(over(5000), 0.0) == 1.0
 
 
 def over(n_tokens: int, *, is_foreign: bool = False) -> SecondMoment:
@@ -137,10 +137,20 @@ def over(n_tokens: int, *, is_foreign: bool = False) -> SecondMoment:
 
 def test_nothing_is_safe_by_a_second_moment_of_hardly_any_text() -> None:
     for n_tokens, expected in ((399, "unclear"), (400, "safe")):
-        short_by = margin(over(n_tokens))
+        short_by = margin(over(n_tokens), 0.0)
         for relative in (0.0, 0.5 * SAFE):
             assert verdict_of(Grounds(1.0, relative, 0.0, short_by)) == expected
         assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
+
+
+def test_nothing_written_at_a_common_word_is_safe() -> None:
+    for share, expected in ((0.0049, "safe"), (0.005, "unclear")):
+        short_by = margin(over(5000), share)
+        assert verdict_of(Grounds(1.0, 0.5 * SAFE, 0.0, short_by)) == expected
+        assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
+        checked = key_findings.common_token("␣of", share)
+        assert (checked.status == "warn") == (expected == "unclear")
+        assert "'␣of' makes up" in checked.message
 
 
 def test_fewer_steps_soften_an_alarm_and_make_nothing_safe() -> None:

@@ -1,0 +1,31 @@
+"""How common a token is: an edit at "of" is written at every "of" there is.
+
+Other facts are asked with the words that text is full of, many with one of them last, where the
+answer is read.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from probes import bundled
+from probes.model.loaded import LoadedModel
+
+
+def share_of_text(model: LoadedModel, token: str) -> float:
+    """The share of ordinary text that a token makes up.
+
+    Args:
+        model: Whose tokens are counted; kept with it.
+        token: Its text, as :func:`probes.model.tokens.token_text` gives it. ``␣a`` is a word, and
+            ``a`` a piece of others.
+
+    Returns:
+        Its share of the tokens of the packaged held-out texts.
+    """
+    if "token_shares" not in model.kept:
+        ids = Counter(i for text in bundled.texts() for i in model.tokens(text).ids)
+        total = ids.total()
+        shares = {model.token_text(token_id): n / total for token_id, n in ids.items()}
+        model.kept["token_shares"] = shares
+    return float(model.kept["token_shares"].get(token, 0.0))

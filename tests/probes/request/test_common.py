@@ -1,0 +1,60 @@
+"""How common a token is in ordinary text, and what verdicts make of an edit at a common word."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+import rome_diagnosis as rd
+from probes import bundled
+from probes.model.load import load
+from probes.model.loaded import LoadedModel
+from probes.request.common import share_of_text
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return load(bundled.model_path(), name="bundled")
+
+
+def test_shares_are_counts_of_the_packaged_texts(model: LoadedModel) -> None:
+    encoded = [model.tokenizer(text, add_special_tokens=False) for text in bundled.texts()]
+    counts = Counter(i for each in encoded for i in each["input_ids"])
+    for word in (" of", " the", "x", " Vienna"):
+        (token_id,) = model.tokenizer(word, add_special_tokens=False)["input_ids"][-1:]
+        share = share_of_text(model, model.token_text(token_id))
+        assert share == pytest.approx(counts[token_id] / counts.total(), rel=1e-12)
+    assert share_of_text(model, "␣of") > 0.01
+    assert share_of_text(model, "no token") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("subject", "prompt", "verdict"),
+    [
+        ("of", "The capital {} Austria is", "unclear"),
+        ("Hamlet was written in", "{}", "unclear"),
+        ("Danielle Darrieux", "The mother tongue of {} is", "safe"),
+    ],
+)
+def test_commands_agree_on_an_edit_at_a_common_word(
+    model: LoadedModel, subject: str, prompt: str, verdict: str, tmp_path: Any
+) -> None:
+    """These edits stay below every limit of damage, and lost a fifth of other facts."""
+    one = rd.diagnose(subject, prompt, model=model, quiet=True)
+    record = {"subject": subject, "prompt": prompt, "target_new": "Lima"}
+    (tmp_path / "edits.json").write_text(json.dumps([record]), encoding="utf-8")
+    listed = rd.sequence(tmp_path / "edits.json", model=model, quiet=True).document["edits"]
+    screened = rd.screen(tmp_path / "edits.json", tmp_path / "s.parquet", model=model, quiet=True)
+    batch = rd.batch(tmp_path / "edits.json", method="rome", model=model, quiet=True)
+    verdicts = {
+        one.verdict, listed[0]["verdict"], screened.to_pandas()["verdict"][0], batch.verdict,
+    }  # fmt: skip
+    assert verdicts == {verdict}
+    assert one.document["damage"]["rome"]["relative_bound"] < 0.1
+    (found,) = [each for each in one.document["findings"] if each["id"] == "common_token"]
+    assert (found["status"] == "warn") == (verdict == "unclear")
+    said = "last token" in one.document["summary"]
+    assert said == (verdict == "unclear")
