@@ -138,8 +138,8 @@ def common_token(token: str, share: float) -> Finding:
         return Finding("common_token", "pass", share, limit, text)
     return Finding(
         "common_token", "warn", share, limit,
-        f"{text} (limit {percent(limit)}): other facts are asked with it, and a mean over text does "
-        "not say what the edit does to them",
+        f"{text} (limit {percent(limit)}): other facts are asked with it, and a mean over text "
+        "does not say what the edit does to them",
     )  # fmt: skip
 
 
