@@ -15,17 +15,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from diag.judgement.limits import RECALL_KEPT
 from rome_diagnosis.methods import METHODS
 
-List = dict[str, Any]
-KEPT = 0.85  # of other facts: with fewer a list has done harm
+EditList = dict[str, Any]
 POINT = (
     "edits", "ratio", "recall", "efficacy_all", "efficacy_prefixed", "damage_predicted",
     "damage_first_tokens", "damage_measured",
 )  # fmt: skip
 
 
-def compiled(name: str, found: Mapping[str, Any], model_name: str | None = None) -> List:
+def compiled(name: str, found: Mapping[str, Any], model_name: str | None = None) -> EditList:
     """What is kept of a list's document.
 
     Args:
@@ -68,7 +68,7 @@ def compiled(name: str, found: Mapping[str, Any], model_name: str | None = None)
     }
 
 
-def read(path: Path, model_name: str | None = None) -> dict[str, List]:
+def read(path: Path, model_name: str | None = None) -> dict[str, EditList]:
     """Lists by name: the documents of a folder, or evidence.
 
     Args:
@@ -86,7 +86,7 @@ def read(path: Path, model_name: str | None = None) -> dict[str, List]:
     return dict(json.loads(gzip.decompress(path.read_bytes())))
 
 
-def ordered(lists: Mapping[str, List], kind: str) -> Iterator[tuple[str, list[List]]]:
+def ordered(lists: Mapping[str, EditList], kind: str) -> Iterator[tuple[str, list[EditList]]]:
     """Each method's lists of a kind, by seed, in the order of the table of methods."""
     for method in METHODS:
         own = [one for one in lists.values() if (one["kind"], one["method"]) == (kind, method)]
@@ -94,7 +94,7 @@ def ordered(lists: Mapping[str, List], kind: str) -> Iterator[tuple[str, list[Li
             yield METHODS[method].label.partition(",")[0], sorted(own, key=lambda one: one["seed"])
 
 
-def rows(lists: Mapping[str, List]) -> Iterator[str]:
+def rows(lists: Mapping[str, EditList]) -> Iterator[str]:
     """The table's rows of lists as they come.
 
     Args:
@@ -116,7 +116,7 @@ def rows(lists: Mapping[str, List]) -> Iterator[str]:
             )  # fmt: skip
 
 
-def hard_rows(lists: Mapping[str, List]) -> Iterator[str]:
+def hard_rows(lists: Mapping[str, EditList]) -> Iterator[str]:
     """The same of lists of dangerous edits only, all seeds of a method in one row.
 
     Args:
@@ -139,7 +139,7 @@ def hard_rows(lists: Mapping[str, List]) -> Iterator[str]:
         )
 
 
-def harmed(one: List) -> int | None:
+def harmed(one: EditList) -> int | None:
     """The first checkpoint at which too few other facts are kept.
 
     Args:
@@ -149,7 +149,7 @@ def harmed(one: List) -> int | None:
         Its number of edits; ``None`` if there is none.
     """
     points = one["checkpoints"]
-    return next((int(at["edits"]) for at in points if at["recall"] < KEPT), None)
+    return next((int(at["edits"]) for at in points if at["recall"] < RECALL_KEPT.value), None)
 
 
 def _row(*cells: Any) -> str:
@@ -164,7 +164,7 @@ def _at(edits: int | None) -> str:
     return "none" if edits is None else str(edits)
 
 
-def _forecast(one: List) -> str:
+def _forecast(one: EditList) -> str:
     first, last = one["forecast"]["collapse_between"]
     at = _at(one["forecast"]["collapse_at"])
     if first is None:
@@ -172,7 +172,7 @@ def _forecast(one: List) -> str:
     return f"{at} ({first} or later)" if last is None else f"{at} ({first} to {last})"
 
 
-def _damages(one: List) -> str:
+def _damages(one: EditList) -> str:
     last = one["checkpoints"][-1]
     at = next(point for point in one["curve"] if point["edits"] >= last["edits"])
     values = (at["damage"], last["damage_predicted"], last["damage_measured"])

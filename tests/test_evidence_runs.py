@@ -15,11 +15,11 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
-def smollm2() -> dict[str, lists.List]:
+def smollm2() -> dict[str, lists.EditList]:
     return lists.read(DOCS / "evidence" / "lists-smollm2.json.gz")
 
 
-def test_the_page_shows_the_recorded_lists(smollm2: dict[str, lists.List]) -> None:
+def test_the_page_shows_the_recorded_lists(smollm2: dict[str, lists.EditList]) -> None:
     shown = (DOCS / "sequence.md").read_text(encoding="utf-8").splitlines()
     rows = [*lists.rows(smollm2), *lists.hard_rows(smollm2)]
     assert len(smollm2) == 30 and len(rows) == 15 + 5
@@ -27,7 +27,7 @@ def test_the_page_shows_the_recorded_lists(smollm2: dict[str, lists.List]) -> No
 
 
 def test_every_edit_that_broke_smollm2_had_been_called_dangerous(
-    smollm2: dict[str, lists.List],
+    smollm2: dict[str, lists.EditList],
 ) -> None:
     broken = [one for one in smollm2.values() if one["collapse_at"] is not None]
     assert len(broken) == 5
@@ -53,7 +53,7 @@ def test_the_edit_that_breaks_a_short_list_is_named_and_its_number_is_known() ->
 
 
 def test_harm_is_forecast_on_a_model_that_its_limit_was_not_made_from(
-    smollm2: dict[str, lists.List],
+    smollm2: dict[str, lists.EditList],
 ) -> None:
     mixed = [one for one in smollm2.values() if one["kind"] == "mixed"]
     real = {name: lists.harmed(one) for name, one in smollm2.items() if one["kind"] == "mixed"}

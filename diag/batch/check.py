@@ -23,8 +23,8 @@ from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
 from diag.mathematics.update import Split, denominators
 from probes.keys.batch import BatchObservation, observe_batch
-from probes.request.common import share_of_text
 from probes.request.request import Request
+from probes.request.token_share import share_of_text
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, Method
 
@@ -117,6 +117,7 @@ class Preflight:
         singular = worst.condition_number == float("inf")
         names = self.disturbed and tuple(self.requests[i].subject for i in self.disturbed[:2])
         bare, prefixed = (None if s is None else s.tolist() for s in (self.bare, self.prefixed))
+        share, token = self._most_common
         findings = [
             self._weight(),
             directions(self.workplace.geometries[min(self.layers, key=_rank).layer]),
@@ -129,7 +130,7 @@ class Preflight:
                 names,  # type: ignore[arg-type]
                 alone=len(self.requests) == 1,
             ),
-            self._common_token(),
+            key_findings.common_token(token, share),
             judged.damage(
                 self.total("relative_expected"), self.total("relative_bound"), self.not_checked
             ),
@@ -154,14 +155,14 @@ class Preflight:
     @property
     def _margin(self) -> float:
         """How many times larger damage may be than it is computed."""
-        common = max(self.token_shares)
-        return max(margin(moment, common) for moment in self.workplace.moments.values())
+        share, _ = self._most_common
+        return max(margin(moment, share) for moment in self.workplace.moments.values())
 
     @cached_property
-    def token_shares(self) -> list[float]:
-        """How much of ordinary text each subject's last token makes up."""
-        model = self.workplace.model
-        return [share_of_text(model, at.token) for at in self.observation.lookups]
+    def _most_common(self) -> tuple[float, str]:
+        """How much of ordinary text the commonest of the subjects' last tokens makes up; it."""
+        model, lookups = self.workplace.model, self.observation.lookups
+        return max((share_of_text(model, at.token, at.index), at.token) for at in lookups)
 
     @property
     def rests_on_foreign_text(self) -> bool:
@@ -193,11 +194,6 @@ class Preflight:
         except ValueError as error:
             raise UserError(f"layer {layer} of {self.workplace.model.name}: {error}") from error
         return min(zip(self.requests, splits, strict=True), key=lambda each: abs(each[1].ratio))
-
-    def _common_token(self) -> Finding:
-        share, at = max(zip(self.token_shares, self.observation.lookups, strict=True),
-                        key=lambda each: each[0])  # fmt: skip
-        return key_findings.common_token(at.token, share)
 
     def _ratio(self) -> Finding | None:
         if self._inconsistent is None:

@@ -119,7 +119,8 @@ def once_made(advised: Sequence[str], outcome: str, n: int) -> list[str]:
         return [*advised]
     edits = "one edit" if n == 1 else f"{n:,} edits"
     rest = [sentence for sentence in advised if sentence != NOTHING]
-    return [f"Do not keep the list as it was made: after {edits} the model was {outcome}.", *rest]
+    became = "had collapsed" if outcome == "collapsed" else f"was {outcome}"
+    return [f"Do not keep the list as it was made: after {edits} the model {became}.", *rest]
 
 
 def advice(case: Case) -> list[str]:

@@ -108,7 +108,7 @@ def margin(moment: SecondMoment, token_share: float) -> float:
     Args:
         moment: The second moment that it is computed with.
         token_share: How much of ordinary text the subject's last token makes up
-            (:func:`probes.request.common.share_of_text`).
+            (:func:`probes.request.token_share.share_of_text`).
 
     Returns:
         The factor, which only ``safe`` asks for; infinite where C rests on too few tokens to say,

@@ -31,8 +31,8 @@ from diag.screen import by_method
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import ContextKeys, Placed, SharedPrefixes
 from probes.model.contribution import contribution
-from probes.request.common import share_of_text
 from probes.request.request import Request
+from probes.request.token_share import share_of_text
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import MethodFile
@@ -234,15 +234,12 @@ class Screener:
         if numbers["d_c_rome"] == 0.0 or numbers["d_p_rome"] == 0.0:
             return UserError(f"its key in layer {layer} is zero: there is no direction")
         row: dict[str, Any] = {
-            name: value if math.isfinite(value) else None for name, value in numbers.items()
-        }
-        return {
             "token": at.bare.token,
             "token_index": at.bare.index,
             "is_first_token": at.bare.is_first_token,
-            **row,
-            "verdict": verdict_of(self._grounds({"token": at.bare.token, **row})),
+            **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         }
+        return row | {"verdict": verdict_of(self._grounds(row))}
 
     def _numbers(
         self,
@@ -333,7 +330,8 @@ class Screener:
         )  # fmt: skip
 
     def _margin(self, row: Mapping[str, Any]) -> float:
-        return margin(self.moment, share_of_text(self.shared.model, row["token"]))
+        share = share_of_text(self.shared.model, row["token"], row["token_index"])
+        return margin(self.moment, share)
 
     def _least_safe(self, row: dict[str, Any] | UserError) -> float:
         """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""

@@ -18,9 +18,9 @@ from diag.screen.shard import JUDGED_AT_ONCE, shard_size
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import Placed, SharedPrefixes
 from probes.request.cases import EditCase
-from probes.request.common import share_of_text
 from probes.request.lookup import Lookup
 from probes.request.records import Edits, Refused
+from probes.request.token_share import share_of_text
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import MethodKey
@@ -111,7 +111,7 @@ def read(
         cases=tuple(edits.cases[i] for i in own.lookups),
         indices=tuple(edits.index(i) for i in own.lookups),
         lookups=lookups,
-        token_shares=tuple(share_of_text(model, at.token) for at in lookups),
+        token_shares=tuple(share_of_text(model, at.token, at.index) for at in lookups),
         rho=(white * moment.whiten(bare)).sum(1) / white.square().sum(1),
         intervals=None if draws is None else own.intervals,
         keys=named,

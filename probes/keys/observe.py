@@ -20,9 +20,9 @@ from probes.keys.one_edit import at_last, distinct
 from probes.keys.profile import Profile, Recorder
 from probes.model.contribution import Contribution, contribution
 from probes.model.loaded import LoadedModel, describe
-from probes.request.common import share_of_text
 from probes.request.lookup import Lookup, lookup
 from probes.request.request import Request
+from probes.request.token_share import share_of_text
 from rome_diagnosis.errors import UserError
 
 
@@ -125,7 +125,7 @@ def observe_layers(
             request=edit,
             lookups=lookups,
             tokens=tuple(bare),
-            token_share=share_of_text(model, bare[-1]),
+            token_share=share_of_text(model, bare[-1], lookups[0].index),
             keys=torch.stack([recorder.key(row, layer) for row in rows]),
             values=torch.stack([values[layer][row] for row in rows]),
             profile=recorder.profile(rows, [texts[row] for row in rows], layer),

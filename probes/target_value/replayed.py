@@ -42,7 +42,9 @@ class Replayed:
             with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
                 try:
                     self._recorded = _Recorded(self._reader, change)
-                except RuntimeError:
+                except RuntimeError as error:
+                    if not _cannot_be_recorded(error):
+                        raise
                     _NOT_RECORDED.add(self._model)
         self._once = True
         if self._recorded is None:
@@ -58,6 +60,11 @@ class Replayed:
         if self._recorded is None:
             return self._reader.gradient(log_probs, moved)
         return self._recorded.gradient(log_probs, moved)
+
+
+def _cannot_be_recorded(error: RuntimeError) -> bool:
+    """Whether a step is sound but no recording: CUDA says so, or memory for both is lacking."""
+    return isinstance(error, torch.OutOfMemoryError) or "captur" in str(error)
 
 
 class _Recorded:

@@ -78,7 +78,7 @@ def test_a_list_that_left_the_model_damaged_is_not_waved_through() -> None:
         "Do not keep the list as it was made: after one edit the model was damaged.",
         "And a second sentence.",
     ]
-    assert "after 1,200 edits the model was collapsed" in once_made([], "collapsed", 1200)[0]
+    assert "after 1,200 edits the model had collapsed" in once_made([], "collapsed", 1200)[0]
 
 
 def test_an_edit_is_dangerous_for_what_is_expected_of_it() -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from diag.judgement.limits import DAMAGE_HARM, FIRST_TOKENS_HARM, SEQUENCE_HARM
+from diag.judgement.limits import DAMAGE_HARM, FIRST_TOKENS_HARM, RECALL_KEPT, SEQUENCE_HARM
 from diag.sequence.forecast import Curve, reached
 from diag.sequence.outlook import harm
 
 EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "lists.json.gz"
-KEPT = 0.85  # of other facts: with fewer a list has done harm
+KEPT = RECALL_KEPT.value  # of other facts: with fewer a list has done harm
 CALIBRATED_ON = ("rome", "c_rome")
 # Made after the rule and its limit had been chosen.
 FRESH = ("mixed-2-c_rome", "mixed-2-memit_seq", "mixed-2-alphaedit")

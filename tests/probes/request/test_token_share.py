@@ -12,7 +12,7 @@ import rome_diagnosis as rd
 from probes import bundled
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from probes.request.common import TEXTS, share_of_text
+from probes.request.token_share import TEXTS, share_of_text
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +25,13 @@ def test_shares_are_counts_of_the_packaged_texts(model: LoadedModel) -> None:
     counts = Counter(i for each in encoded for i in each["input_ids"])
     for word in (" of", " the", "x", " Vienna"):
         (token_id,) = model.tokenizer(word, add_special_tokens=False)["input_ids"][-1:]
-        share = share_of_text(model, model.token_text(token_id))
+        share = share_of_text(model, model.token_text(token_id), 3)
         assert share == pytest.approx(counts[token_id] / counts.total(), rel=1e-12)
-    assert share_of_text(model, "␣of") > 0.01
-    assert share_of_text(model, "no token") == 0.0
+    assert share_of_text(model, "␣of", 3) > 0.01
+    assert share_of_text(model, "no token", 3) == 0.0
+    # "of" is a piece of words, but for the first of a text, which is the word itself.
+    assert share_of_text(model, "of", 0) == share_of_text(model, "␣of", 3)
+    assert share_of_text(model, "of", 1) < 0.001
 
 
 @pytest.mark.parametrize(
