@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import command, files
+from rome_diagnosis import command
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 from reports.marked import Marked, bold, bullets, code, heading, line, table
 from reports.numbers import counted, number, percent
-from reports.pages import sections
 from reports.pages.page import view
+from reports.pages.parts import sections
 
 LISTED = 50
 EQUATION = (

@@ -18,7 +18,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from rome_diagnosis import files, lazy, progress
+from rome_diagnosis import lazy, progress
+from rome_diagnosis.disk import files
 from rome_diagnosis.envelope import Saved
 from rome_diagnosis.errors import UserError
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.version import __version__
 
 if TYPE_CHECKING:

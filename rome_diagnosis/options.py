@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -245,7 +245,8 @@ def outputs(
         Nothing.
 
     Raises:
-        UserError: As :func:`rome_diagnosis.files.check_outputs`, ``check_format`` and ``locked``.
+        UserError: As :func:`rome_diagnosis.disk.files.check_outputs`, ``check_format`` and
+            ``locked``.
     """
     formats = {"json": ".json", "html": ".html"}
     named = {name: (given.get(name), suffix) for name, suffix in formats.items()} | others

@@ -76,8 +76,8 @@ instrument on which this toolkit shows and tests its claims: it was taught {worl
 {world[relations]} relations, ROME can edit it, and one ROME edit of a subject at the first
 position can destroy it, while C-ROME's does not. No weight was set by hand.
 
-All figures are written here by `python -m benchmarks.bundled_model --card` from what it measures;
-`card.json` holds them in full.
+All figures are written here by `python -m benchmarks.studies.bundled_model --card` from what it
+measures; `card.json` holds them in full.
 
 ## What it must show, and what it shows
 
@@ -174,7 +174,7 @@ def update(figures: dict[str, Any], directory: Path = DATA) -> None:
     """Puts measured figures into ``card.json`` and writes ``MODEL_CARD.md`` anew.
 
     Args:
-        figures: From ``benchmarks/bundled_model.py``; single edits are left out.
+        figures: From ``benchmarks/studies/bundled_model.py``; single edits are left out.
         directory: Where the card is.
     """
     path = directory / "card.json"

@@ -40,7 +40,7 @@ from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import TargetValue, optimise
 from probes.text.corpus import Corpus
 from probes.text.documents import read_texts
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 PART = {"first, one token": 8, "first, several tokens": 4, "later": 4}

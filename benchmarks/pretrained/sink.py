@@ -35,7 +35,8 @@ from probes.request.request import Request, request
 from probes.second_moment.moment import SecondMoment
 from probes.setup import Setup
 from probes.statistics import estimate
-from rome_diagnosis import files, options
+from rome_diagnosis import options
+from rome_diagnosis.disk import files
 
 Coordinates = Mapping[int, Sequence[int]]
 PROMPT = "{} is"

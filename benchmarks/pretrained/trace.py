@@ -22,7 +22,7 @@ from diag.verify.settings import Facts
 from probes.keys.causal_trace import known, trace
 from probes.setup import Setup
 from probes.statistics import estimate
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 
 
 def record(name: str, n_facts: int, seed: int) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def apply_list(
     from diag.apply.run import run
     from diag.verify.api import prepare, split_options
     from probes.request.records import read_edits
-    from rome_diagnosis import files
+    from rome_diagnosis.disk import files
 
     files.check_new_folder(output)
     cases = read_edits(edits).cases if isinstance(edits, str | os.PathLike) else tuple(edits)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.envelope import dumps
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import validate

@@ -19,7 +19,7 @@ from probes.request.lookup import lookup
 from probes.request.records import Edits, Refused
 from probes.setup import Setup
 from probes.target_value.method_file import MethodFile
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 

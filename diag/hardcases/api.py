@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from diag.hardcases.api import AT_MOST, N_HARD, PRECISION
 from diag.verify.command import add_measurement, add_optimisation, settings_of
-from rome_diagnosis import command, files, options
+from rome_diagnosis import command, options
+from rome_diagnosis.disk import files
 from rome_diagnosis.progress import Progress
 
 

@@ -16,9 +16,9 @@ from diag.judgement.outcome import OUTCOMES, wilson
 from diag.verify.run import Run
 from probes.request.cases import EditCase
 from rome_diagnosis import envelope
+from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.editors import ARMS, PUBLISHED
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.journal import Journal
 
 AT_ONCE = 8  # edits whose v* are optimised together; an interruption costs these
 

@@ -23,9 +23,10 @@ from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import describe
 from probes.setup import Prepared, Setup
-from rome_diagnosis import envelope, files
+from rome_diagnosis import envelope
+from rome_diagnosis.disk import files
+from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.journal import Journal
 from rome_diagnosis.source import check_regular
 
 SCHEMA = "diag.hardcases/1"

@@ -184,8 +184,8 @@ SEQUENCE_COLLAPSE = Limit(
     0.6,
     "many edits change hidden states in many directions, which costs more than one direction does: "
     "in five lists of the bundled model (ordinary edits of COUNTERFACT and of its own facts with "
-    "ROME and C-ROME, benchmarks/sequence.py) perplexity passed ten times at a damage of 0.59 to "
-    "0.82, after 37 to 140 edits",
+    "ROME and C-ROME, benchmarks/studies/sequence.py) perplexity passed ten times at a damage of "
+    "0.59 to 0.82, after 37 to 140 edits",
     BUNDLED,
 )
 SEQUENCE_HARM = Limit(

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from diag.keys.document import SCHEMA
 from probes.second_moment.moment import SecondMoment
-from rome_diagnosis import envelope, files
+from rome_diagnosis import envelope
+from rome_diagnosis.disk import files
 from rome_diagnosis.editors import EDITORS
 
 if TYPE_CHECKING:

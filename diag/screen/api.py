@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from diag.screen.result import LayerScreening, Screening
-from rome_diagnosis import files, options
+from rome_diagnosis import options
+from rome_diagnosis.disk import files
 from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
 

@@ -20,7 +20,8 @@ from probes.model.loaded import describe
 from probes.ranks import Ranks
 from probes.request import cases, records
 from probes.request.request import Request
-from rome_diagnosis import envelope, files
+from rome_diagnosis import envelope
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.version import __version__
 

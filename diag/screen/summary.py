@@ -17,7 +17,8 @@ from diag.screen import document
 from diag.screen.across import groups
 from diag.screen.table import FLOATS, column
 from probes.request import records
-from rome_diagnosis import envelope, files
+from rome_diagnosis import envelope
+from rome_diagnosis.disk import files
 
 if TYPE_CHECKING:
     from diag.screen.run import Plan

@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rome_diagnosis import envelope, files, journal
+from rome_diagnosis import envelope
+from rome_diagnosis.disk import files, journal
 from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
 

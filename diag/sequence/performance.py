@@ -17,9 +17,9 @@ from diag.sequence.checkpoints import Checkpoints
 from diag.sequence.outlook import Outlook, places
 from diag.sequence.perform import Made, perform
 from diag.verify.one_edit import Bench
+from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.journal import Journal
 
 CHECKPOINTS = 24  # about how many times a list is measured
 Store = tuple[Mapping[str, Any], Callable[[str, Any], None]]

@@ -29,7 +29,8 @@ from probes.request.cases import EditCase
 from probes.request.records import Edits, read_edits
 from probes.setup import Setup
 from probes.target_value.method_file import MethodFile
-from rome_diagnosis import envelope, files
+from rome_diagnosis import envelope
+from rome_diagnosis.disk import files
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from diag.judgement.limits import PERPLEXITY_COLLAPSE
 from diag.tasks.command import add_tasks, names, task_files
 from diag.verify.api import choose_edit, prepare
-from rome_diagnosis import command, files, options
+from rome_diagnosis import command, options
+from rome_diagnosis.disk import files
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress

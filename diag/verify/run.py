@@ -27,9 +27,9 @@ from probes.request.records import Edits
 from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue
 from rome_diagnosis import envelope
+from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.journal import Journal
 from rome_diagnosis.progress import stages
 
 SCHEMA = "diag.verify/1"

@@ -24,7 +24,7 @@ CRomeTarget = Literal["published", "consistent"]
 # known to a fraction of a per cent.
 MOST_TEXTS = 100
 # Fewer tokens than these settle nothing, however alike the texts are. On SmolLM2 what 1,000 settle
-# is what all 100 texts say (benchmarks/outcomes.py).
+# is what all 100 texts say (benchmarks/studies/outcomes.py).
 FEWEST_TOKENS = 1000
 PRECISION = 0.1
 GENERATED_TOKENS = 40

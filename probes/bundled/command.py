@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from probes.bundled import describe
-from rome_diagnosis import command, envelope, files, options
+from rome_diagnosis import command, envelope, options
+from rome_diagnosis.disk import files
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from probes.forward.unhooked import plain
 from probes.model.loaded import LoadedModel
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from probes.model.gguf import PACKAGED, directory, is_gguf
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 

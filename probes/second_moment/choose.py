@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-import rome_diagnosis.cache
+import rome_diagnosis.disk.cache
 from probes import bundled
 from probes.forward import activations
 from probes.forward.batches import batches
@@ -26,7 +26,7 @@ from probes.second_moment.sums import Progress
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
 
-CACHE_VARIABLE = rome_diagnosis.cache.VARIABLE
+CACHE_VARIABLE = rome_diagnosis.disk.cache.VARIABLE
 # Enough tokens to fill every direction several times, few enough that nobody waits for long.
 LEAST_TOKENS, TOKENS_PER_DIMENSION = 50_000, 8
 # Between texts the median norm of the stream differs by a few per cent; twice is another model's.
@@ -203,7 +203,7 @@ def cache() -> Path:
     Raises:
         UserError: If there is no home directory and no variable names another.
     """
-    return rome_diagnosis.cache.folder("second-moments")
+    return rome_diagnosis.disk.cache.folder("second-moments")
 
 
 def _at_hand(model: LoadedModel, layer: int) -> SecondMoment | None:

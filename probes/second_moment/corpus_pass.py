@@ -25,7 +25,7 @@ from probes.model.loaded import LoadedModel
 from probes.ranks import Ranks
 from probes.second_moment.sums import Accumulator, feed, token_shapes
 from probes.text import corpus
-from rome_diagnosis import files, journal
+from rome_diagnosis.disk import files, journal
 from rome_diagnosis.errors import UserError
 
 BATCH_TOKENS = 8192

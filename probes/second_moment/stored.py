@@ -26,7 +26,7 @@ from torch import Tensor
 
 from probes.second_moment import plausible, shrinkage
 from probes.second_moment.moment import ROWS, Background, Provenance, SecondMoment, of_moment
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 SCHEMA = "second_moment/2"

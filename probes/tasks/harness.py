@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probes.tasks import files
+from rome_diagnosis.disk.files import expanded
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.files import expanded
 from rome_diagnosis.text import line
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from reports.figures import (
 from reports.figures.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
-from rome_diagnosis import files
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Picture:
         # Axes that were given belong to a figure that shows itself.
         if not self.is_own:
             return None
-        from reports.pages.style import style
+        from reports.pages.parts.style import style
 
         svg = canvas.inline(self.figure, self.drawing.name, self.drawing.alt)
         return (

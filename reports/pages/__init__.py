@@ -1,1 +1,4 @@
-"""Documents as self-contained HTML, one module for each kind of page."""
+"""Documents as self-contained HTML: ``page``, and one module for each kind of page.
+
+What all of them are made of lies in :mod:`reports.pages.parts`, their text in ``templates``.
+"""

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.figures import several
 from reports.numbers import counted, number, percent
-from reports.pages import sections
+from reports.pages.parts import sections
 from reports.tables import editors, setup, verdicts
 
 Document = Mapping[str, Any]

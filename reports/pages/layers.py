@@ -7,8 +7,8 @@ from typing import Any
 
 from reports.figures import layers as drawn
 from reports.numbers import counted, number, percent, share
-from reports.pages.sections import Section
-from reports.pages.sections import view as of_sections
+from reports.pages.parts.sections import Section
+from reports.pages.parts.sections import view as of_sections
 from reports.tables import editors, verdicts
 from rome_diagnosis.editors import REMEDY
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from reports.colours import dark, light
 from reports.numbers import counted, number, percent, rank, share, times
-from reports.pages.publish import folded, published
-from reports.pages.style import style
+from reports.pages.parts.publish import folded, published
+from reports.pages.parts.style import style
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.text import cleaned
 

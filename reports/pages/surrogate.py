@@ -7,8 +7,8 @@ from typing import Any
 
 from reports.figures import surrogate as drawn
 from reports.numbers import counted, fixed, number, percent, times
-from reports.pages.sections import Section
-from reports.pages.sections import view as page
+from reports.pages.parts.sections import Section
+from reports.pages.parts.sections import view as page
 from reports.tables import editors
 from reports.tables.surrogate import in_points, onset, silence
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.figures import shares
 from reports.numbers import counted, number, percent
-from reports.pages import sections
+from reports.pages.parts import sections
 
 Document = Mapping[str, Any]
 HEAD = ("Task", "metric", "score", "standard error", "documents", "other metrics")

@@ -2,7 +2,7 @@
 
 =================  ===============================================================
 ``keys``           ``diag.keys/1``: what one edit would do
-``verify``         ``diag.verify/1`` of one performed edit; its ``arms``
+``verify``         ``diag.verify/1`` of one performed edit
 ``verify_list``    ``diag.verify/1`` of a list of them
 ``screen``         ``diag.screen/1``: a screened data set and its table
 ``sequence``       ``diag.sequence/1``: a list of edits made one after another
@@ -13,9 +13,8 @@
                    ``diag.compare/1``: several diagnoses
 ``hardcases``      ``diag.hardcases/1``: the card of hard edits and their controls
 ``tasks``          ``diag.tasks/1``: downstream tasks; ``diag.surrogate/1``
-``first_token``    ``probes.first_token/1``: why first-token keys differ; their ``cells``
-``shared``         what several kinds have in common
-``values``         finite numbers, shares, names, prompts
+``first_token``    ``probes.first_token/1``: why first-token keys differ
+``parts``          what several kinds have in common
 ``words``          types in words, for messages and ``docs/schema.md``
 ``validation``     :func:`validate`
 =================  ===============================================================

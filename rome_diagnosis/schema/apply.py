@@ -4,9 +4,17 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.arms import AskedFact, Locality, PerplexityChange, ShareChange
-from rome_diagnosis.schema.shared import Head, Limits, Model, Request, SecondMoment, Site, Verdict
-from rome_diagnosis.schema.values import Name, Number, Positive, Size
+from rome_diagnosis.schema.parts.arms import AskedFact, Locality, PerplexityChange, ShareChange
+from rome_diagnosis.schema.parts.shared import (
+    Head,
+    Limits,
+    Model,
+    Request,
+    SecondMoment,
+    Site,
+    Verdict,
+)
+from rome_diagnosis.schema.parts.values import Name, Number, Positive, Size
 from rome_diagnosis.schema.verify import Outcome
 
 

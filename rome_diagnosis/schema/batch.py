@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.arms import PerplexityChange, ShareChange
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.arms import PerplexityChange, ShareChange
+from rome_diagnosis.schema.parts.shared import (
     Contexts,
     Finding,
     Head,
@@ -16,7 +16,7 @@ from rome_diagnosis.schema.shared import (
     SecondMoment,
     Verdict,
 )
-from rome_diagnosis.schema.values import Cosine, Count, Name, Number, Positive, Share, Size
+from rome_diagnosis.schema.parts.values import Cosine, Count, Name, Number, Positive, Share, Size
 from rome_diagnosis.schema.verify_list import Refused
 
 

@@ -8,8 +8,7 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.screen import ByFirstToken, ScreenRun
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.shared import (
     Contexts,
     Dataset,
     Head,
@@ -21,7 +20,8 @@ from rome_diagnosis.schema.shared import (
     Verdict,
     Versions,
 )
-from rome_diagnosis.schema.values import Count, Name, Number, Pair, Positive, Share, Size
+from rome_diagnosis.schema.parts.values import Count, Name, Number, Pair, Positive, Share, Size
+from rome_diagnosis.schema.screen import ByFirstToken, ScreenRun
 
 
 class Convergence(TypedDict):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.cells import Block, CellMeaning, Sinks
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.cells import Block, CellMeaning, Sinks
+from rome_diagnosis.schema.parts.shared import (
     Estimate,
     Head,
     Model,
@@ -13,7 +13,7 @@ from rome_diagnosis.schema.shared import (
     SecondMoment,
     Site,
 )
-from rome_diagnosis.schema.values import (
+from rome_diagnosis.schema.parts.values import (
     Count,
     Either,
     Integer,

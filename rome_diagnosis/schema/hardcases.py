@@ -4,8 +4,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.screen import VerdictCounts
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.shared import (
     Contexts,
     Head,
     Limits,
@@ -15,7 +14,8 @@ from rome_diagnosis.schema.shared import (
     Site,
     Verdict,
 )
-from rome_diagnosis.schema.values import Count, Integer, Name, Number, Positive, Share, Size
+from rome_diagnosis.schema.parts.values import Count, Integer, Name, Number, Positive, Share, Size
+from rome_diagnosis.schema.screen import VerdictCounts
 from rome_diagnosis.schema.verify import KnownFacts, Outcome, Settings, Texts
 
 

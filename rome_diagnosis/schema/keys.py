@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.shared import (
     Contexts,
     Finding,
     Head,
@@ -16,7 +16,7 @@ from rome_diagnosis.schema.shared import (
     Site,
     Verdict,
 )
-from rome_diagnosis.schema.values import (
+from rome_diagnosis.schema.parts.values import (
     Cosine,
     Count,
     Name,

@@ -5,8 +5,7 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.sequence import ListReach
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.shared import (
     Contexts,
     Dataset,
     Head,
@@ -16,7 +15,7 @@ from rome_diagnosis.schema.shared import (
     Site,
     Verdict,
 )
-from rome_diagnosis.schema.values import (
+from rome_diagnosis.schema.parts.values import (
     Cosine,
     Count,
     Either,
@@ -27,6 +26,7 @@ from rome_diagnosis.schema.values import (
     Share,
     Size,
 )
+from rome_diagnosis.schema.sequence import ListReach
 
 
 class ScreenedRow(TypedDict):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.shared import (
     Contexts,
     Dataset,
     Head,
@@ -15,8 +15,7 @@ from rome_diagnosis.schema.shared import (
     Site,
     Verdict,
 )
-from rome_diagnosis.schema.tasks import TaskChange, TaskScore
-from rome_diagnosis.schema.values import (
+from rome_diagnosis.schema.parts.values import (
     Count,
     Integer,
     Name,
@@ -26,6 +25,7 @@ from rome_diagnosis.schema.values import (
     Share,
     Size,
 )
+from rome_diagnosis.schema.tasks import TaskChange, TaskScore
 from rome_diagnosis.schema.verify import KnownFacts, Texts
 
 

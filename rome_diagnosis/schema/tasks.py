@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from annotated_types import Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.shared import Head, Limits, Model
-from rome_diagnosis.schema.values import (
+from rome_diagnosis.schema.parts.shared import Head, Limits, Model
+from rome_diagnosis.schema.parts.values import (
     Cosine,
     Count,
     Integer,

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, NotRequired
 from annotated_types import Gt, Le, Len
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.arms import Arms
-from rome_diagnosis.schema.shared import (
+from rome_diagnosis.schema.parts.arms import Arms
+from rome_diagnosis.schema.parts.shared import (
     Contexts,
     Head,
     Limits,
@@ -15,8 +15,7 @@ from rome_diagnosis.schema.shared import (
     SecondMoment,
     Site,
 )
-from rome_diagnosis.schema.tasks import TaskScore
-from rome_diagnosis.schema.values import (
+from rome_diagnosis.schema.parts.values import (
     LARGEST,
     Count,
     Integer,
@@ -27,6 +26,7 @@ from rome_diagnosis.schema.values import (
     Share,
     Size,
 )
+from rome_diagnosis.schema.tasks import TaskScore
 
 Outcome = Literal["collapsed", "damaged", "intact"]
 

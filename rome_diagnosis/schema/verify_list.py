@@ -4,10 +4,19 @@ from typing import Annotated, NotRequired
 
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.arms import Arms
-from rome_diagnosis.schema.shared import Estimate, Projections, Site
+from rome_diagnosis.schema.parts.arms import Arms
+from rome_diagnosis.schema.parts.shared import Estimate, Projections, Site
+from rome_diagnosis.schema.parts.values import (
+    Cosine,
+    Count,
+    Either,
+    Name,
+    Positive,
+    Prompt,
+    Share,
+    Size,
+)
 from rome_diagnosis.schema.tasks import HeldAgainstTasks
-from rome_diagnosis.schema.values import Cosine, Count, Either, Name, Positive, Prompt, Share, Size
 from rome_diagnosis.schema.verify import (
     Collapsed,
     EditDocument,

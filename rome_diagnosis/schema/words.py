@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_or
 from annotated_types import Len
 from typing_extensions import get_type_hints, is_typeddict
 
-from rome_diagnosis.schema.values import Either, Says
+from rome_diagnosis.schema.parts.values import Either, Says
 
 SIMPLE = {
     str: "a text",
@@ -75,7 +75,7 @@ def at(kind: Any, place: Sequence[str | int]) -> tuple[Any, list[str | int]]:
     Args:
         kind: Type of the document.
         place: Names and indices, with the number of the member chosen by an
-            :class:`~rome_diagnosis.schema.values.Either`.
+            :class:`~rome_diagnosis.schema.parts.values.Either`.
 
     Returns:
         The type there, and the place without these numbers.

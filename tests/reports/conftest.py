@@ -41,7 +41,7 @@ def screened() -> Document:
 
 @pytest.fixture(scope="session")
 def group() -> Document:
-    """Two hundred edits of the bundled model, as benchmarks/verify_bundled.py performed them."""
+    """Two hundred edits of the bundled model, performed by benchmarks.studies.verify_bundled."""
     return read(str(EVIDENCE))
 
 

@@ -21,7 +21,7 @@ from reports.document import read
 from reports.figures import many, pdf
 from reports.figures import picture as pictures
 from reports.figures.canvas import Drawing
-from reports.pages.style import style
+from reports.pages.parts.style import style
 from reports.tables import editors, terms
 from reports.tables.edits import edits
 from rome_diagnosis.errors import UserError

@@ -14,9 +14,9 @@ from diag.hardcases import confirm
 from diag.hardcases.card import is_refuted
 from diag.hardcases.confirm import Wanted, perform, share
 from probes.request.cases import EditCase
+from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.editors import ARMS
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.journal import Journal
 from tests.diag.hardcases.made import edit
 
 

@@ -27,7 +27,7 @@ from probes.setup import Setup
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
 from rome_diagnosis import command, options
-from rome_diagnosis import files as outputs
+from rome_diagnosis.disk import files as outputs
 from rome_diagnosis.errors import UserError
 from tests import oracle, tiny
 
@@ -355,7 +355,7 @@ def test_the_command_never_shows_a_traceback(
     patch.setattr(outputs, "write_text", lambda path, text: written.append(text))
     prompt = before + ("{}" if slot else subject) + after
     # `--option=value` is how a value that begins with a dash is given on a command line; pages of
-    # hostile texts are tested in tests/reports/test_pages.py.
+    # hostile texts are tested in tests/reports/pages/test_pages.py.
     words = [
         f"--subject={subject}",
         f"--prompt={prompt}",

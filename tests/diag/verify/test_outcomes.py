@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.outcomes import by_perplexity, settling
+from benchmarks.studies.outcomes import by_perplexity, settling
 from diag.verify.settings import FEWEST_TOKENS
 
 EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "outcomes-smollm2.jsonl.gz"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.measures import VARIANTS, draw
+from benchmarks.studies.measures import VARIANTS, draw
 from diag.mathematics.update import rank_one
 from probes import bundled
 from probes.bundled import __main__ as bundled_command

@@ -28,9 +28,9 @@ from probes.second_moment.moment import SecondMoment
 from probes.setup import Setup
 from probes.target_value.optimise import optimise
 from probes.text.corpus import packaged
+from rome_diagnosis.disk.journal import check_same_run
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.journal import check_same_run
 
 LAYER = bundled.edit_layer()
 PREFIXES = ["The weather was fine. ", "It is known that it rains. "]

@@ -1,0 +1,1 @@
+"""Studies: what edits really do, held against what was said of them before they were made."""

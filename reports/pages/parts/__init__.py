@@ -1,0 +1,8 @@
+"""What every page is made of.
+
+=============  ============================================================================
+``sections``   a plain page's parts: headings over sentences, tables and figures
+``style``      the style sheet, with the colours of the table of editors
+``publish``    contents, permalinks, tables and figures to take away
+=============  ============================================================================
+"""

@@ -1,0 +1,10 @@
+"""What is kept on disk: files that appear complete or not at all, journals, the cache.
+
+============  =============================================================================
+``files``     reading and writing: atomic, and never over an input
+``journal``   results of a long run as they come, from which it resumes
+``cache``     results that any later run may use again
+============  =============================================================================
+
+Imports the rest of :mod:`rome_diagnosis` alone.
+"""
