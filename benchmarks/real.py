@@ -127,13 +127,18 @@ class Bench:
         return corpus_pass.Pass(self.model, layers, corpus.packaged(), self.row_length, tokens)
 
     @cached_property
-    def moment(self) -> SecondMoment:
-        """C."""
-        if self.options.identity:
-            return SecondMoment.identity(int(self.model.config.d_mlp))
+    def estimated(self) -> SecondMoment:
+        """C of those sums, which it takes for itself."""
         return of_sums(
             self.sums.result, self.model, self.layer, corpus.packaged(), row_length=self.row_length
         )
+
+    @property
+    def moment(self) -> SecondMoment:
+        """The C that edits are diagnosed and screened by."""
+        if self.options.identity:
+            return SecondMoment.identity(int(self.model.config.d_mlp))
+        return self.estimated
 
     @property
     def row_length(self) -> int:
@@ -220,7 +225,8 @@ def second_moment(bench: Bench) -> Iterator[Stage]:
     some = list(islice(rows, -(-bench.options.tokens // bench.row_length)))
     theirs = timed(lambda: bench.published.second_moment(some))
     sums = bench.sums.result
-    apart = _apart(sums.total / sums.n_tokens, theirs.result)
+    assert bench.estimated.moment is not None
+    apart = _apart(bench.estimated.moment, theirs.result)
     per = 1000 / sums.n_tokens
     counted = _of_pass(bench, [bench.layer]) * 1000
     yield Stage("C, 1,000 tokens", bench.sums.wall * per, theirs.wall * per, apart, counted)
