@@ -22,7 +22,7 @@ from rome_diagnosis.errors import UserError
 
 LIMIT = 1.3  # of the weights, beside C
 LIBRARIES = "import torch, transformers, scipy.stats, transformer_lens.model_bridge as _"
-TOKENS = "2048"
+TOKENS = "8192"  # of fewer nothing is called safe, so nothing is applied
 
 
 def commands(model: str, layer: int, edits: Path, folder: Path) -> Mapping[str, Sequence[str]]:

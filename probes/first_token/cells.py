@@ -8,7 +8,7 @@ that a difference between cells need not be one between two tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,8 @@ from rome_diagnosis.errors import UserError
 
 # A later token of ordinary text follows about as much text as most prompts have.
 ORDINARY_INDEX = 8
+# Bytes of keys that are held at once, or a tenth of the weights where that is more.
+KEYS_AT_ONCE = 2**26
 
 MEANINGS = {
     "first_bare": "subject first in its prompt, nothing before it",
@@ -168,23 +170,27 @@ def make(
 
 def capture(
     model: LoadedModel, cells: Sequence[Cell], layers: Sequence[int]
-) -> dict[int, dict[str, Float[Tensor, "m d_mlp"]]]:
-    """Captures every cell's keys at every block, in one pass.
+) -> Iterator[tuple[int, dict[str, Float[Tensor, "m d_mlp"]]]]:
+    """Captures every cell's keys, in one pass for as many blocks as may be held at once.
 
     Args:
         model: The model.
         cells: The cells.
         layers: The blocks.
 
-    Returns:
-        For each block, each cell's keys.
+    Yields:
+        Each block and each cell's keys there.
     """
-    by_layer = keys_everywhere(model, [run for cell in cells for run in cell.runs], layers)
+    runs = [run for cell in cells for run in cell.runs]
     sizes = [len(cell.runs) for cell in cells]
-    return {
-        layer: {cell.name: part for cell, part in zip(cells, keys.split(sizes), strict=True)}
-        for layer, keys in by_layer.items()
-    }
+    weights = sum(weight.nbytes for weight in model.state_dict.values())
+    of_block = len(runs) * int(model.config.d_mlp) * torch.float64.itemsize
+    at_once = max(1, max(KEYS_AT_ONCE, weights // 10) // of_block)
+    for start in range(0, len(layers), at_once):
+        by_layer = keys_everywhere(model, runs, layers[start : start + at_once])
+        for layer in list(by_layer):
+            parts = by_layer.pop(layer).split(sizes)
+            yield layer, {cell.name: part for cell, part in zip(cells, parts, strict=True)}
 
 
 def describe(keys: Float[Tensor, "m d_mlp"], moment: SecondMoment | None) -> CellStatistics:

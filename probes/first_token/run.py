@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -193,7 +193,8 @@ def _anatomy(
     blocks = range(model.n_layers)
     stage("cells")
     groups = cells.make(model, subjects, texts, prepared.prefixes)
-    layers = _layers(groups, cells.capture(model, groups, blocks), plan.moments, prepared.seed)
+    captured = cells.capture(model, groups, blocks)
+    layers = _layers(groups, captured, plan.moments, prepared.seed)
     stage("sinks")
     by_block = sinks.measure(model, [model.tokens(t).ids[:TEXT_TOKENS] for t in texts], blocks)
     return {
@@ -232,7 +233,7 @@ def _encoder_control(prepared: Prepared, plan: Plan, stage: Stage) -> EncoderCon
 
 def _layers(
     groups: Sequence[cells.Cell],
-    keys: Mapping[int, Mapping[str, Any]],
+    keys: Iterable[tuple[int, Mapping[str, Any]]],
     moments: Mapping[int, SecondMoment],
     seed: int,
 ) -> list[dict[str, Any]]:
@@ -244,7 +245,7 @@ def _layers(
     layers = []
     # Matrices of a few hundred rows: more threads would mostly wait for one another.
     with threadpool_limits(1):
-        for layer, of_cells in keys.items():
+        for layer, of_cells in keys:
             moment = moments.get(layer)
             layers.append(
                 {

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.definitions import SINK_LENGTH, SINK_QUERIES, SINK_SHARE
-from probes.forward.batches import Batch, batches, to_float64
+from probes.forward.batches import Batch, batches, to_float64, tokens_at_once
 from probes.forward.bridge import run_to
 from probes.model.loaded import LoadedModel, Site
 
@@ -122,7 +122,8 @@ def measure(
         raise ValueError("sinks need texts of two tokens or more")
     sums: dict[int, _Sums] = {}
     tokens: list[list[int]] = []
-    for batch in batches(rows, model.device):
+    # Attention patterns of all blocks exist at once: few rows at a time.
+    for batch in batches(rows, model.device, batch_tokens=tokens_at_once(model.device) // 4):
         tokens += [rows[row] for row in batch.rows]
         hooks = []
         for layer in layers:
@@ -148,7 +149,7 @@ def _hooks(
         magnitudes = stream.abs()
         massive = magnitudes.max(-1).values / magnitudes.median(-1).values
         for i, n in enumerate(last.tolist()):
-            of().first.append(stream[i, 0])
+            of().first.append(stream[i, 0].clone())  # a view would keep every stream
             of().lengths.append(stream[i, : n + 1].norm(dim=-1))
             of().massive.append(massive[i, : n + 1])
 

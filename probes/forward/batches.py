@@ -11,7 +11,8 @@ from torch import Tensor
 
 from probes.model.loaded import Site
 
-BATCH_TOKENS = 8192
+# Tokens that are run at once. More of them make a CPU no faster, and take memory.
+ON_CPU, ON_ACCELERATOR = 2048, 8192
 
 
 TokenIds = tuple[int, ...]
@@ -38,8 +39,13 @@ class Batch:
     last: Int[Tensor, " row"]
 
 
+def tokens_at_once(device: torch.device) -> int:
+    """How many tokens are best run at once on a device."""
+    return ON_CPU if device.type == "cpu" else ON_ACCELERATOR
+
+
 def batches(
-    texts: Sequence[Sequence[int]], device: torch.device, *, batch_tokens: int = BATCH_TOKENS
+    texts: Sequence[Sequence[int]], device: torch.device, *, batch_tokens: int | None = None
 ) -> Iterator[Batch]:
     """Sorts texts by length and pads them on the right, so that little is computed for padding.
 
@@ -47,15 +53,17 @@ def batches(
         texts: Token ids of each text, none empty.
         device: Where the tensors go.
         batch_tokens: Most tokens of a batch, padding included; a longer text is a batch by itself.
+            By default :func:`tokens_at_once`.
 
     Yields:
         Batches that together hold every text once.
     """
+    most = tokens_at_once(device) if batch_tokens is None else batch_tokens
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and len(texts[order[stop]]) * (stop + 1 - start) <= batch_tokens:
+        while stop < len(order) and len(texts[order[stop]]) * (stop + 1 - start) <= most:
             stop += 1
         rows = order[start:stop]
         ids, mask = padded([texts[row] for row in rows], device)

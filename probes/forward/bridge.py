@@ -42,14 +42,21 @@ def run_to(
         position_ids: Instead of counting from 0.
     """
     positions = {} if position_ids is None else {"position_ids": position_ids}
-    model.bridge.run_with_hooks(
-        batch.ids,
-        attention_mask=batch.mask if attention_mask is None else attention_mask,
-        fwd_hooks=list(hooks),
-        stop_at_layer=layer + 1,
-        return_type=None,
-        **positions,
-    )
+    # After the last block the bridge does not stop: logits of every token would be most of the
+    # memory and a part of the time, and nobody reads them.
+    head = model.bridge.original_model.get_output_embeddings()
+    narrowed = head.register_forward_pre_hook(lambda _, arguments: (arguments[0][:, :1],))
+    try:
+        model.bridge.run_with_hooks(
+            batch.ids,
+            attention_mask=batch.mask if attention_mask is None else attention_mask,
+            fwd_hooks=list(hooks),
+            stop_at_layer=layer + 1,
+            return_type=None,
+            **positions,
+        )
+    finally:
+        narrowed.remove()
 
 
 @dataclass(frozen=True)

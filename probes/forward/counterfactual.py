@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.forward.batches import BATCH_TOKENS, Batch, batches, to_float64
+from probes.forward.batches import Batch, batches, to_float64, tokens_at_once
 from probes.forward.bridge import Hook, run_to
 from probes.model import architecture
 from probes.model.architecture import PatchSite
@@ -162,10 +162,12 @@ def _perform(
         model.check_layer(layer)
     for run in runs:
         _check(model, run)
-    keys: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
+    width = int(model.config.d_mlp)
+    keys = {layer: torch.empty(len(runs), width, dtype=torch.float64) for layer in layers}
     recorded: dict[Place, dict[int, Tensor]] = {place: {} for place in places}
     # Masks grow with the square of the length: fewer rows at a time than where keys are captured.
-    for batch in batches([run.ids for run in runs], model.device, batch_tokens=BATCH_TOKENS // 2):
+    some = tokens_at_once(model.device) // 2
+    for batch in batches([run.ids for run in runs], model.device, batch_tokens=some):
         chosen = [runs[row] for row in batch.rows]
         hooks: list[Hook] = [
             (hook_name(model, patch.place), _write(patch, batch, chosen)) for patch in patches
@@ -189,10 +191,7 @@ def _perform(
         )
         _check_attention(model, allowed, watched, batch)
     order = range(len(runs))
-    return (
-        {layer: torch.stack([rows[i] for i in order]) for layer, rows in keys.items()},
-        {place: [rows[i] for i in order] for place, rows in recorded.items()},
-    )
+    return keys, {place: [rows[i] for i in order] for place, rows in recorded.items()}
 
 
 def _watch(into: list[Tensor]) -> Callable[[Tensor, Any], None]:
@@ -202,10 +201,10 @@ def _watch(into: list[Tensor]) -> Callable[[Tensor, Any], None]:
     return hook
 
 
-def _key(into: dict[int, Tensor], batch: Batch, at: Tensor) -> Callable[[Tensor, Any], None]:
+def _key(into: Tensor, batch: Batch, at: Tensor) -> Callable[[Tensor, Any], None]:
     def hook(activation: Tensor, hook: Any) -> None:
         read = activation[torch.arange(len(batch.rows), device=activation.device), at]
-        into.update(zip(batch.rows, to_float64(read), strict=True))
+        into[batch.rows] = to_float64(read)
 
     return hook
 

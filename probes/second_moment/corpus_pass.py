@@ -28,7 +28,7 @@ from probes.text import corpus
 from rome_diagnosis.disk import files, journal
 from rome_diagnosis.errors import UserError
 
-BATCH_TOKENS = 8192
+PIECE_TOKENS = 8192  # after which an interrupted pass can resume
 SCHEMA = "moment_checkpoint/2"
 
 
@@ -75,8 +75,8 @@ class Pass:
         }
 
     def chunks(self) -> Iterator[tuple[int, list[list[int]]]]:
-        """Numbered pieces of the corpus, each about one batch."""
-        size = max(1, BATCH_TOKENS // self.row_length)
+        """Numbered pieces of the corpus, of :data:`PIECE_TOKENS`."""
+        size = max(1, PIECE_TOKENS // self.row_length)
         number, n_tokens = 0, 0
         chunk: list[list[int]] = []
         for row in corpus.rows(self.model, self.text, length=self.row_length):
@@ -124,10 +124,7 @@ def run(
             continue
         for accumulator in sums.values():
             accumulator.draw_by(_draw(job.seed, number))
-        feed(
-            job.model, sums, rows, batch_tokens=BATCH_TOKENS, in_half=number % 2 == 0,
-            progress=progress,
-        )  # fmt: skip
+        feed(job.model, sums, rows, in_half=number % 2 == 0, progress=progress)
         last = number + 1
         if job.checkpoint is not None and time.monotonic() - written >= job.every:
             _write(job, ranks, sums, last)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from probes.second_moment.corpus_pass import BATCH_TOKENS, Pass
+from probes.second_moment.corpus_pass import PIECE_TOKENS, Pass
 from probes.second_moment.sums import Accumulator, feed, token_shapes
 
 # Documents whose tokens are counted to estimate the number of all.
@@ -118,14 +118,14 @@ def memory() -> int:
 
 
 def _seconds_per_token(job: Pass) -> float:
-    # A part of a batch tells as much as all of it, and the first run of anything is slow.
-    some = replace(job, max_tokens=BATCH_TOKENS // 4)
+    # A part of a piece tells as much as all of it, and the first run of anything is slow.
+    some = replace(job, max_tokens=PIECE_TOKENS // 4)
     rows = [row for _, chunk in itertools.islice(some.chunks(), 1) for row in chunk]
     seconds = 0.0
     for _ in range(2):
         sums = {layer: Accumulator.empty(token_shapes(job.model), 0) for layer in job.layers}
         began = time.perf_counter()
-        feed(job.model, sums, rows, batch_tokens=BATCH_TOKENS)
+        feed(job.model, sums, rows)
         seconds = time.perf_counter() - began
     return seconds / max(1, sum(len(row) for row in rows))
 

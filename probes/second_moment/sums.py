@@ -235,7 +235,7 @@ def feed(
     sums: Mapping[int, Accumulator],
     rows: Sequence[list[int]],
     *,
-    batch_tokens: int,
+    batch_tokens: int | None = None,
     in_half: bool = False,
     progress: Progress | None = None,
 ) -> None:
@@ -245,7 +245,7 @@ def feed(
         model: The model.
         sums: What to add to, by layer.
         rows: Token ids.
-        batch_tokens: Largest number of tokens run at once.
+        batch_tokens: As in :func:`probes.forward.batches.batches`.
         in_half: Whether these rows belong to the half.
         progress: Called with the number of tokens of each batch when it is done.
     """

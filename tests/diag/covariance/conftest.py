@@ -27,7 +27,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pieces() -> Any:
     """Chunks of a few rows, so that a small text has many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus_pass, "BATCH_TOKENS", 256)
+        patch.setattr(corpus_pass, "PIECE_TOKENS", 256)
         yield
 
 

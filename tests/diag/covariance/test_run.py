@@ -45,7 +45,7 @@ def test_killed_it_ends_with_the_very_same_moments(
     script = (
         "import os, signal, sys\n"
         "from probes.second_moment import corpus_pass\n"
-        "corpus_pass.BATCH_TOKENS = 256\n"
+        "corpus_pass.PIECE_TOKENS = 256\n"
         "write, count = corpus_pass._write, []\n"
         "def die(*arguments):\n"
         "    write(*arguments)\n"
@@ -86,7 +86,7 @@ def test_two_processes_are_one(made: dict[int, SecondMoment], files: Path, tmp_p
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from probes.second_moment import corpus_pass\n"
-        "corpus_pass.BATCH_TOKENS = 256\n"
+        "corpus_pass.PIECE_TOKENS = 256\n"
         "from rome_diagnosis import command\n"
         "from diag.covariance.command import main\n"
         "command.run(main)\n"

@@ -56,7 +56,7 @@ def test_the_probe_at_the_edited_layer_is_a_logistic_regression(model: LoadedMod
         pairs=1, first_only=True,
     )  # fmt: skip
     made = {c.name: c for c in cells.make(model, subjects, bundled.texts()[:40], prefixes)}
-    keys = cells.capture(model, list(made.values()), [layer])[layer]
+    keys = dict(cells.capture(model, list(made.values()), [layer]))[layer]
     seen = {}
     for one, other in (
         ("first_bare", "later_bare"),  # what the probe is for

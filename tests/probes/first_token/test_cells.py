@@ -33,7 +33,7 @@ def test_cells_hold_the_keys_they_say(
     model = tiny_model("gpt2")
     subjects = probing.measured(model, LAYER)
     made = {cell.name: cell for cell in cells.make(model, subjects, TEXTS, probing.PREFIXES)}
-    keys = cells.capture(model, list(made.values()), [1, LAYER])
+    keys = dict(cells.capture(model, list(made.values()), [1, LAYER]))
     subject = subjects[1]
     for layer in (1, LAYER):
         for name, ids in (
@@ -56,7 +56,7 @@ def test_statistics_equal_numpy(tiny_model: Callable[[str], LoadedModel]) -> Non
     model = tiny_model("gpt2")
     subjects = probing.measured(model, LAYER)
     made = cells.make(model, subjects, TEXTS, probing.PREFIXES)
-    keys = cells.capture(model, made, [LAYER])[LAYER]
+    keys = dict(cells.capture(model, made, [LAYER]))[LAYER]
     metric = probing.moment(int(model.config.d_mlp))
     one, other = made[0], made[1]
     x, y = keys[one.name].numpy(), keys[other.name].numpy()

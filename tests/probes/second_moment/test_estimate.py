@@ -96,7 +96,7 @@ def test_batching_and_stopping_do_not_change_what_is_counted(
 ) -> None:
     model = tiny_model("gpt2")
     whole = estimate.estimate(model, 1, text, row_length=32)
-    monkeypatch.setattr(corpus_pass, "BATCH_TOKENS", 64)
+    monkeypatch.setattr(corpus_pass, "PIECE_TOKENS", 64)
     small = estimate.estimate(model, 1, text, row_length=32)
     assert torch.allclose(whole.moment, small.moment, rtol=1e-5, atol=1e-9)
     part = estimate.estimate(model, 1, text, row_length=32, max_tokens=100)
