@@ -22,10 +22,12 @@ from rome_diagnosis.errors import UserError
 
 LIMIT = 1.3  # of the weights, beside C
 LIBRARIES = "import torch, transformers, scipy.stats, transformer_lens.model_bridge as _"
-TOKENS = "8192"  # of fewer nothing is called safe, so nothing is applied
+TOKENS = 5  # a dimension of C; by a C of fewer than four nothing is called safe, nor applied
 
 
-def commands(model: str, layer: int, edits: Path, folder: Path) -> Mapping[str, Sequence[str]]:
+def commands(
+    model: str, layer: int, width: int, edits: Path, folder: Path
+) -> Mapping[str, Sequence[str]]:
     """What is run, by name; the first one estimates the C that the others read."""
     moment = str(folder / "c.safetensors")
     site = ["--model", model, "--layer", str(layer), "--second-moment", moment]
@@ -33,7 +35,8 @@ def commands(model: str, layer: int, edits: Path, folder: Path) -> Mapping[str, 
     listed = [str(edits), *site]
     return {
         "diag.covariance": [
-            "--model", model, "--layer", str(layer), "--max-tokens", TOKENS, "-o", moment,
+            "--model", model, "--layer", str(layer), "--max-tokens", str(TOKENS * width),
+            "-o", moment,
         ],
         "diag.keys": ["--subject", "Vienna", *site],
         "diag.screen": [*listed, "-o", str(folder / "screened.parquet")],
@@ -41,7 +44,7 @@ def commands(model: str, layer: int, edits: Path, folder: Path) -> Mapping[str, 
         "diag.sequence": listed,
         "diag.verify": [*one, *site],
         "diag.apply": [*one, *site, "--method", "c_rome", "--output", str(folder / "edited")],
-        "probes.first_token": ["--model", model, "--layer", str(layer)],
+        "probes.first_token": site,
     }  # fmt: skip
 
 
@@ -85,14 +88,15 @@ def main() -> int:
     loaded = load_model(args.model)
     layer = loaded.default_layer() if args.layer is None else args.layer
     weights = weight_bytes(loaded)
-    moment = int(loaded.config.d_mlp) ** 2 * 8
+    width = int(loaded.config.d_mlp)
+    moment = width**2 * 8
     allowed = LIMIT * weights + moment
     del loaded
     libraries = peak(["-c", LIBRARIES])
     print(f"weights {weights / 1e9:.2f} GB, C {moment / 1e9:.3f}, libraries {libraries / 1e9:.2f}")
     peaks = {}
     with tempfile.TemporaryDirectory() as name:
-        for command, options in commands(args.model, layer, args.edits, Path(name)).items():
+        for command, options in commands(args.model, layer, width, args.edits, Path(name)).items():
             if args.only and command not in ("diag.covariance", *args.only):
                 continue
             try:

@@ -38,6 +38,23 @@ class Batch:
     mask: Int[Tensor, "row position"]
     last: Int[Tensor, " row"]
 
+    def split(self, most: int) -> Iterator[Batch]:
+        """The same rows in order, fewer at a time.
+
+        Args:
+            most: Most tokens of a part, padding included; a longer row is a part by itself.
+
+        Yields:
+            The parts.
+        """
+        n = max(1, most // self.ids.shape[1])
+        for start in range(0, len(self.rows), n):
+            some = slice(start, start + n)
+            width = int(self.last[some].max()) + 1
+            yield Batch(
+                self.rows[some], self.ids[some, :width], self.mask[some, :width], self.last[some]
+            )
+
 
 def tokens_at_once(device: torch.device) -> int:
     """How many tokens are best run at once on a device."""

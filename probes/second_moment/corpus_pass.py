@@ -124,7 +124,10 @@ def run(
             continue
         for accumulator in sums.values():
             accumulator.draw_by(_draw(job.seed, number))
-        feed(job.model, sums, rows, in_half=number % 2 == 0, progress=progress)
+        feed(
+            job.model, sums, rows, batch_tokens=PIECE_TOKENS, in_half=number % 2 == 0,
+            progress=progress,
+        )  # fmt: skip
         last = number + 1
         if job.checkpoint is not None and time.monotonic() - written >= job.every:
             _write(job, ranks, sums, last)

@@ -125,7 +125,7 @@ def _seconds_per_token(job: Pass) -> float:
     for _ in range(2):
         sums = {layer: Accumulator.empty(token_shapes(job.model), 0) for layer in job.layers}
         began = time.perf_counter()
-        feed(job.model, sums, rows)
+        feed(job.model, sums, rows, batch_tokens=PIECE_TOKENS)
         seconds = time.perf_counter() - began
     return seconds / max(1, sum(len(row) for row in rows))
 

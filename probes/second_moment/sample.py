@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from probes.ranks import Ranks
@@ -43,15 +44,26 @@ class Sample:
         """Number of sampled tokens."""
         return len(self.lots)
 
-    def add(self, rows: Mapping[str, Tensor], among: Tensor | None = None) -> None:
-        """Draws lots for more tokens.
+    def draw(self, count: int) -> Float[Tensor, " count"]:
+        """Lots for so many tokens."""
+        return torch.rand(count, dtype=torch.float64, generator=self.generator)
+
+    def add(
+        self,
+        rows: Mapping[str, Tensor],
+        among: Tensor | None = None,
+        *,
+        lots: Float[Tensor, " n"] | None = None,
+    ) -> None:
+        """Samples more tokens.
 
         Args:
             rows: The parts of each token.
             among: Indices of the tokens that count; all of them by default.
+            lots: Their lots; drawn here by default.
         """
         count = len(next(iter(rows.values()))) if among is None else len(among)
-        lots = torch.rand(count, dtype=torch.float64, generator=self.generator)
+        lots = self.draw(count) if lots is None else lots
         # Most tokens of a long stream are not kept, and none of those is copied.
         full = len(self) == self.size
         drawn = (lots < self.lots.max()).nonzero()[:, 0] if full else torch.arange(count)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.forward import activations
-from probes.forward.batches import batches, to_float64
+from probes.forward.batches import batches, to_float64, tokens_at_once
 from probes.model.loaded import LoadedModel, Site
 from probes.ranks import Ranks
 from probes.second_moment.moment import Background
@@ -122,8 +122,41 @@ class Accumulator:
         """Makes what is drawn next depend on this number alone."""
         self.first.generator.manual_seed(seed)  # all samples share it
 
-    def add(self, seen: Mapping[Site, Tensor], mask: Tensor, *, in_half: bool = False) -> None:
-        """Adds a batch of activations ``[row, token, …]``; padding is masked out."""
+    def draw(self, mask: Tensor) -> dict[str, list[Tensor]]:
+        """Lots for a batch of tokens, so that they do not depend on how many are run at once.
+
+        Args:
+            mask: 1 for tokens, 0 for padding, ``[row, token]``.
+
+        Returns:
+            For each sample the lots of its tokens in each row.
+        """
+        rows = len(mask)
+        later = (mask.sum(1) - 1).tolist()
+        return {
+            name: list(sample.draw(rows).split(1))
+            if name == "first"
+            else list(sample.draw(sum(later)).split(later))
+            for name, sample in self.samples.items()
+        }
+
+    def add(
+        self,
+        seen: Mapping[Site, Tensor],
+        mask: Tensor,
+        lots: Mapping[str, Sequence[Tensor]],
+        *,
+        in_half: bool = False,
+    ) -> None:
+        """Adds a batch of activations ``[row, token, …]``; padding is masked out.
+
+        Args:
+            seen: The activations at each site.
+            mask: 1 for tokens, 0 for padding.
+            lots: Of :meth:`draw`, for these rows.
+            in_half: Whether the rows belong to the half.
+        """
+        own = {name: torch.cat([*of_rows]) for name, of_rows in lots.items()}
         real = mask.bool()
         later = real.clone()
         later[:, 0] = False
@@ -142,10 +175,12 @@ class Accumulator:
         self.n_first += len(mask)
         tokens = token_parts(seen)
         among = later.flatten().nonzero()[:, 0]
-        self.first.add({name: part[:, 0] for name, part in tokens.items()})
-        self.later.add({name: part.flatten(0, 1) for name, part in tokens.items()}, among)
-        for i, sample in enumerate((self.norms_before, self.norms_after)):
-            sample.add({"norm": tokens["norms"][..., i].flatten()}, among)
+        self.first.add({name: part[:, 0] for name, part in tokens.items()}, lots=own["first"])
+        flat = {name: part.flatten(0, 1) for name, part in tokens.items()}
+        self.later.add(flat, among, lots=own["later"])
+        for i, name in enumerate(("norms_before", "norms_after")):
+            norms = {"norm": tokens["norms"][..., i].flatten()}
+            self.samples[name].add(norms, among, lots=own[name])
 
     def take_mean(self) -> Tensor:
         """C in place of the sum, which is given away: a matrix of d_mlp² is not held twice."""
@@ -235,7 +270,7 @@ def feed(
     sums: Mapping[int, Accumulator],
     rows: Sequence[list[int]],
     *,
-    batch_tokens: int | None = None,
+    batch_tokens: int,
     in_half: bool = False,
     progress: Progress | None = None,
 ) -> None:
@@ -245,15 +280,22 @@ def feed(
         model: The model.
         sums: What to add to, by layer.
         rows: Token ids.
-        batch_tokens: As in :func:`probes.forward.batches.batches`.
+        batch_tokens: Largest number of tokens that draw lots together. Fewer are run at once where
+            :func:`~probes.forward.batches.tokens_at_once` says so.
         in_half: Whether these rows belong to the half.
         progress: Called with the number of tokens of each batch when it is done.
     """
     read = activations.reader(model, list(sums))
     for batch in batches(rows, model.device, batch_tokens=batch_tokens):
-        seen = read(batch)
-        mask = batch.mask.cpu()
-        for layer, accumulator in sums.items():
-            accumulator.add(seen.pop(layer), mask, in_half=in_half)
-        if progress:
-            progress(int(mask.sum()))
+        lots = {layer: accumulator.draw(batch.mask.cpu()) for layer, accumulator in sums.items()}
+        start = 0
+        for part in batch.split(tokens_at_once(model.device)):
+            seen = read(part)
+            mask = part.mask.cpu()
+            stop = start + len(mask)
+            for layer, accumulator in sums.items():
+                own = {name: of_rows[start:stop] for name, of_rows in lots[layer].items()}
+                accumulator.add(seen.pop(layer), mask, own, in_half=in_half)
+            start = stop
+            if progress:
+                progress(int(mask.sum()))

@@ -313,8 +313,9 @@ def _reader(upper: UpperBlocks, batch: Constants, *, fast: bool) -> Reader:
     reads = gpt2_gradient.Reads(
         batch.read_row, batch.read_position, batch.target, held, batch.kl_initial
     )
+    reader: Reader
     if fast:
-        return gpt2_gradient.LeanBlocks(
+        reader = gpt2_gradient.LeanBlocks(
             upper.plain,
             upper.layer,
             residual=batch.residual,
@@ -323,5 +324,6 @@ def _reader(upper: UpperBlocks, batch: Constants, *, fast: bool) -> Reader:
             past=batch.past,
             reads=reads,
         )
-    general = General(upper, batch, reads)
-    return Replayed(general, upper.plain.model) if upper.device.type == "cuda" else general
+    else:
+        reader = General(upper, batch, reads)
+    return Replayed(reader, upper.plain.model) if upper.device.type == "cuda" else reader
