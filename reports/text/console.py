@@ -50,7 +50,7 @@ def show(
 
 
 def page(*parts: RenderableType | None) -> Group:
-    """Parts one below another; those that are ``None`` are left out."""
+    """Parts one after another; those that are ``None`` are left out."""
     return Group(*(_text(part) for part in parts if part is not None))
 
 

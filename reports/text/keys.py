@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from reports.numbers import at_most, number, percent, rank
@@ -17,8 +18,8 @@ from reports.text import console as parts
 from reports.text.console import Document, quoted
 
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "none": "·"}
-LONGEST_OPENING = 380  # characters: four lines of a terminal 100 columns wide
-HINT = "(more with --verbose: the first token, every check, what it was measured with)"
+MOST_LINES = 15  # of an argument, on a terminal of 80 columns or more
+HINT = "(--verbose shows the first token, every check and the settings)"
 
 
 def show(document: Document, console: Console | None = None, *, verbose: bool = False) -> None:
@@ -43,14 +44,7 @@ def render(document: Document, *, verbose: bool = False) -> RenderableType:
         Something ``rich`` prints.
     """
     if not verbose:
-        return parts.page(
-            _headline(document),
-            "",
-            parts.indented(_opening(document["summary"])),
-            "",
-            parts.indented(_argument(document)),
-            parts.indented(parts.dim(HINT)),
-        )
+        return _Fitted(document)
     return parts.page(
         _headline(document),
         "",
@@ -67,6 +61,26 @@ def render(document: Document, *, verbose: bool = False) -> RenderableType:
         ),
         parts.section("Measured with", parts.dim("\n".join(_measured_with(document)))),
     )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """The argument, after as many sentences of the summary as :data:`MOST_LINES` leave room for."""
+
+    document: Document
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        argument = parts.page(
+            parts.indented(_argument(self.document)), parts.indented(parts.dim(HINT))
+        )
+        room = MOST_LINES - 3 - len(console.render_lines(argument, options))
+        first, *others = _sentences(self.document["summary"])
+        for sentence in others:
+            longer = parts.page(parts.indented(f"{first} {sentence}"))
+            if len(console.render_lines(longer, options)) > room:
+                break
+            first = f"{first} {sentence}"
+        yield parts.page(_headline(self.document), "", parts.indented(first), "", argument)
 
 
 def _headline(document: Document) -> Text:
@@ -112,14 +126,9 @@ def _instead(document: Document, per_editor: Sequence[terms.Terms]) -> str:
     return " ".join(lines) or nothing(document)
 
 
-def _opening(summary: str) -> str:
-    """The first sentences of a summary: the verdict and the findings it rests on."""
-    first, *others = re.split(r"(?<=[.!?]) (?=[^a-z])", " ".join(summary.split()))
-    for sentence in others:
-        if len(first) + len(sentence) >= LONGEST_OPENING:
-            break
-        first = f"{first} {sentence}"
-    return first
+def _sentences(summary: str) -> list[str]:
+    """A summary's sentences: the verdict, then the findings it rests on."""
+    return re.split(r"(?<=[.!?]) (?=[^a-z])", " ".join(summary.split()))
 
 
 def _listed(per_editor: Sequence[terms.Terms], write: Callable[[terms.Terms], str]) -> str:

@@ -51,10 +51,24 @@ TEXTS = {
 }  # fmt: skip
 
 
-def test_a_diagnosis_is_an_argument_of_fifteen_lines(keys: Document) -> None:
-    keys["summary"] = "A sentence of sixty characters that says what this comes to. " * 9
+@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("name", ["keys", "keys_identity"])
+def test_a_diagnosis_is_an_argument_of_fifteen_lines(name: str, width: int) -> None:
+    document, sentence = (
+        sample(name),
+        "A sentence of sixty characters that says what this comes to. ",
+    )
+    document["summary"] = sentence * 30
+    text = printed(keys_text.show, document, width=width)
+    assert 10 <= len(text.splitlines()) <= 15
+    sentences = text.count("sixty")
+    assert sentences >= 1
+    document["summary"] = sentence * sentences
+    assert printed(keys_text.show, document, width=width) == text  # none is cut in two
+
+
+def test_an_argument_says_what_its_verdict_rests_on(keys: Document) -> None:
     text = printed(keys_text.show, keys)
-    assert len(text.splitlines()) <= 15
     denominators = keys["denominators"]
     for part in (
         label(keys["verdict"]).text.upper(), "Apple was founded by", "'Apple', index 0",
