@@ -5,7 +5,7 @@ from __future__ import annotations
 import colorsys
 
 from reports.tables import editors
-from rome_diagnosis.editors import ARMS, EDITORS
+from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 from rome_diagnosis.methods import METHODS
 
 INK, DIM, LINE, PAPER = "#1b1f24", editors.UNKNOWN_COLOUR, "#d1d9e0", "#ffffff"
@@ -26,9 +26,10 @@ _METHODS = {
 }
 DARK_LIGHTNESS, DARK_SATURATION = 0.66, 0.75
 
-# Series that are no editors, such as bare and mean keys, borrow the looks of the first arms:
-# a colour and, so that figures say the same in grey, a marker.
-BARE, MEAN, THIRD, FOURTH = [(arm.colour, arm.marker) for arm in ARMS.values()][:4]
+# The looks of series that are no editors, such as bare and mean keys: a colour and, so that figures
+# say the same in grey, a marker. Bare keys look like the editor that divides by one, and so on.
+BARE, MEAN = [(EDITORS[name].colour, EDITORS[name].marker) for name in (PUBLISHED, REMEDY)]
+THIRD, FOURTH = ("#00785a", "s"), ("#8a3d7e", "D")
 
 
 def light() -> dict[str, str]:

@@ -144,6 +144,9 @@ def _batched(
     )  # fmt: skip
 
 
+# The method of a batch where nobody names one.
+BATCHED = "memit"
+
 METHODS: Mapping[str, Method] = {
     method.name: method
     for method in (

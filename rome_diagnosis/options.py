@@ -147,14 +147,16 @@ def add_seed(to: Options, help: str = "seed of everything that is sampled") -> N
 
 def add_method(to: Options) -> None:
     """Adds ``--method``, by which a command about one fact's editors turns to another method."""
+    from rome_diagnosis.editors import EDITORS
     from rome_diagnosis.methods import METHODS
 
+    *most, last = EDITORS
     to.add_argument(
         "--method",
         choices=tuple(METHODS),
         default=UNSET,
-        help="rome, c_rome and p_rome are always shown together; any other goes to diag.batch, "
-        "with its options",
+        help=f"{', '.join(most)} and {last} are always shown together; any other goes to "
+        "diag.batch, with its options",
     )
 
 

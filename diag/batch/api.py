@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diag.verify.api import split_options
 from probes.setup import SetupOptions
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import METHODS
+from rome_diagnosis.methods import BATCHED, METHODS
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from diag.verify.settings import Facts, Texts
     from probes.request.cases import EditCase
     from probes.target_value.method_file import MethodFile
-
-DEFAULT = "memit"
 
 
 class BatchOptions(SetupOptions, total=False):
@@ -121,7 +119,7 @@ def choose(
     if hyperparameters is not None:
         chosen = read(hyperparameters, method)
     else:
-        chosen = defaults(method or DEFAULT)
+        chosen = defaults(method or BATCHED)
     if layers is not None:
         if not layers or list(layers) != sorted(set(layers)):
             raise UserError(

@@ -9,7 +9,7 @@ from typing import Any
 from diag.verify.command import add_measurement, edits_of, measurement_of, overrides
 from rome_diagnosis import command, family, options
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.methods import POST
+from rome_diagnosis.methods import BATCHED, POST
 
 # Published code samples as many for each method; rome_diagnosis.methods holds the numbers.
 N_PREFIXES = "as the method's code: 5 for MEMIT's family, 20 for ROME's"
@@ -59,7 +59,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("method")
     family.add_method(
         group,
-        method="default: the one of --hyperparameters, else memit",
+        method=f"default: the one of --hyperparameters, else {BATCHED}",
         hyperparameters="of ROME, MEMIT, PMET, EMMET, AlphaEdit, ENCORE (JSON) or EasyEdit (YAML); "
         "the options below have precedence",
     )

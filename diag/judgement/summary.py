@@ -9,9 +9,7 @@ from diag.judgement.findings import Finding, called
 from diag.judgement.limits import RATIO_SAFE, RESPONSE_FAINT
 from diag.judgement.verdict import Grounds, Interval, Verdict, verdict_with
 from diag.judgement.words import capital, percent, sizes, times
-from rome_diagnosis.editors import EDITORS, Editor
-
-PUBLISHED, *ALTERNATIVES = EDITORS.values()
+from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY, Editor
 
 OPENING: Mapping[Verdict, str] = {
     "collapse_risk": "can destroy the model",
@@ -44,7 +42,7 @@ def paragraph(
         Plain text.
     """
     by_id = {finding.id: finding for finding in findings}
-    published = grounds[PUBLISHED.name]
+    published = grounds[PUBLISHED]
     sentences = _why(outcome, by_id, published, is_first_token=is_first_token)
     if outcome == "safe":
         return " ".join(sentences)
@@ -52,8 +50,9 @@ def paragraph(
         if abs(published.rho) < RATIO_SAFE.value:
             sentences.append(_without_damage(abs(published.rho)))
         return " ".join(sentences)
-    outcomes = [verdict_with(editor, grounds[editor.name], interval) for editor in ALTERNATIVES]
-    for editor, other in zip(ALTERNATIVES, outcomes, strict=True):
+    alternatives = [editor for name, editor in EDITORS.items() if name != PUBLISHED]
+    outcomes = [verdict_with(editor, grounds[editor.name], interval) for editor in alternatives]
+    for editor, other in zip(alternatives, outcomes, strict=True):
         sentences += _instead(editor, other, grounds[editor.name], by_id, bare[editor.name])
     if "safe" not in outcomes:
         sentences.append("Another layer or a smaller clamp factor may help.")
@@ -63,15 +62,15 @@ def paragraph(
 def _why(
     outcome: Verdict, by_id: Mapping[str, Finding], published: Grounds, *, is_first_token: bool
 ) -> list[str]:
-    name = PUBLISHED.name
-    sentences = [f"Editing this fact with {called(PUBLISHED)} {OPENING[outcome]}."]
+    name, editor = PUBLISHED, called(EDITORS[PUBLISHED])
+    sentences = [f"Editing this fact with {editor} {OPENING[outcome]}."]
     if published.relative is not None:
         sentences.append(capital(by_id[f"damage_{name}"].message))
         if by_id[f"first_tokens_{name}"].status != "pass":
             sentences.append(capital(by_id[f"first_tokens_{name}"].message))
     elif outcome == "unclear":
         sentences = [
-            f"It is unclear whether editing this fact with {called(PUBLISHED)} damages the model.",
+            f"It is unclear whether editing this fact with {editor} damages the model.",
             f"Its damage was not checked: {by_id[f'damage_{name}'].message}.",
         ]
     if outcome == "unclear" and published.margin > 1:
@@ -131,8 +130,8 @@ def _instead(
 
 def _without_damage(rho: float) -> str:
     """What ρ alone says: the editor with the same direction divides by a squared length."""
-    consistent = next(e for e in ALTERNATIVES if e.along == e.divide_by == PUBLISHED.along)
+    consistent = EDITORS[REMEDY]
     return (
         f"Instead use {called(consistent)} ({consistent.note}): its damage is {times(rho)} "
-        f"{PUBLISHED.short}'s at equal residual."
+        f"{EDITORS[PUBLISHED].short}'s at equal residual."
     )

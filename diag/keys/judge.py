@@ -12,7 +12,7 @@ from torch import Tensor
 
 from diag.judgement import findings, key_findings
 from diag.judgement.findings import Finding
-from diag.judgement.summary import PUBLISHED, paragraph
+from diag.judgement.summary import paragraph
 from diag.judgement.verdict import Grounds, Interval, Verdict, margin, steps, verdict_with
 from diag.mathematics import damage, population, update
 from diag.mathematics.damage import DamageBound, Optimiser
@@ -24,7 +24,7 @@ from diag.mathematics.update import Denominators
 from probes.keys.observe import Observation
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
-from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
 
 
@@ -113,12 +113,12 @@ def judge(
     first_tokens = _first_tokens(observation, moment)
     checked = (
         *_of_editors(denominators, stream, grounds, answers),
-        *_of_the_edit(observation, denominators, grounds[PUBLISHED.name], interval, optimiser),
+        *_of_the_edit(observation, denominators, grounds[PUBLISHED], interval, optimiser),
         *_of_first_tokens(first_tokens),
         _of_moment(moment),
     )
     verdicts = {name: verdict_with(EDITORS[name], of, interval) for name, of in grounds.items()}
-    outcome = verdicts[PUBLISHED.name]
+    outcome = verdicts[PUBLISHED]
     return Judgement(
         hyperparameters=hyperparameters,
         denominators=denominators,

@@ -15,13 +15,18 @@ from diag.keys.document import SCHEMA
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis import envelope
 from rome_diagnosis.disk import files
-from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.editors import EDITORS, PUBLISHED
+from rome_diagnosis.schema.screen import COLUMNS
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
 
     from reports.figures.picture import Picture
+
+
+# Of each editor's damage, in columns named ``bound_rome`` and so on.
+FIGURES = ("bound", "relative_bound", "relative_bound_first_tokens", "expected_share")
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,11 +79,12 @@ class KeyDiagnosis(envelope.Saved):
             "rho": self.ratio,
             "length_ratio": d["keys"]["whitened_length_ratio"],
             "whitened_cosine": d["keys"]["whitened_cosine"],
-            "bound_rome": damage["rome"]["bound"],
-            "bound_c_rome": damage["c_rome"]["bound"],
-            "relative_bound_rome": damage["rome"]["relative_bound"],
-            "relative_bound_first_tokens_rome": damage["rome"]["relative_bound_first_tokens"],
-            "expected_share_rome": damage["rome"]["expected_share"],
+            **{
+                column: damage[name][figure]
+                for figure in FIGURES
+                for name in EDITORS
+                if (column := f"{figure}_{name}") in COLUMNS
+            },
             "verdict": self.verdict,
         }
         return pd.DataFrame([row])
@@ -124,7 +130,7 @@ class KeyDiagnosis(envelope.Saved):
     def __repr__(self) -> str:
         return (
             f"KeyDiagnosis({self.document['request']['subject']!r}, {self.verdict}, "
-            f"ρ = {self.ratio:.3g}, damage {_short(self.document['damage']['rome'])})"
+            f"ρ = {self.ratio:.3g}, damage {_short(self.document['damage'][PUBLISHED])})"
         )
 
 

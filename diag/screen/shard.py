@@ -36,6 +36,7 @@ from probes.request.token_share import share_of_text
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import MethodFile
+from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY, Key
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import Method
 
@@ -248,14 +249,17 @@ class Screener:
     ) -> dict[str, Tensor]:
         """Denominators and their split, ``[request]`` each."""
         bare, mean = white.unbind(1)
-        rome, c_rome, p_rome = (bare * mean).sum(1), (mean * mean).sum(1), (bare * bare).sum(1)
+        of: dict[Key, Tensor] = {"bare": bare, "mean": mean}
+        denominators = {
+            name: (of[editor.along] * of[editor.divide_by]).sum(1)
+            for name, editor in EDITORS.items()
+        }
+        bare_square, mean_square = (bare * bare).sum(1), (mean * mean).sum(1)
         return {
-            "d_rome": rome,
-            "d_c_rome": c_rome,
-            "d_p_rome": p_rome,
-            "rho": rome / c_rome,
-            "length_ratio": (p_rome / c_rome).sqrt(),
-            "whitened_cosine": rome / (p_rome * c_rome).sqrt(),
+            **{f"d_{name}": denominator for name, denominator in denominators.items()},
+            "rho": denominators[PUBLISHED] / denominators[REMEDY],
+            "length_ratio": (bare_square / mean_square).sqrt(),
+            "whitened_cosine": (bare * mean).sum(1) / (bare_square * mean_square).sqrt(),
         }
 
     def _changes(

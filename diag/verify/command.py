@@ -13,7 +13,7 @@ from diag.tasks.command import add_tasks, names, task_files
 from diag.verify.api import choose_edit, prepare
 from rome_diagnosis import command, options
 from rome_diagnosis.disk import files
-from rome_diagnosis.editors import ARMS, EDITORS
+from rome_diagnosis.editors import ARMS, EDITORS, REMEDY
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress
 
@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--save-variant",
         choices=tuple(EDITORS),
-        default="c_rome",
+        default=REMEDY,
         help="the editor whose edit --save-model writes",
     )
     options.add_fail_on(

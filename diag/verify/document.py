@@ -8,11 +8,11 @@ from typing import Any
 
 from diag.judgement import agreement
 from diag.judgement.outcome import Judged
-from diag.judgement.summary import PUBLISHED
 from diag.keys.judge import Judgement
 from probes.keys.observe import Observation
 from probes.request.cases import EditCase
 from probes.target_value.optimise import TargetValue
+from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.envelope import finite
 
 
@@ -63,7 +63,7 @@ def of_outcomes(judgement: Judgement, judged: Mapping[str, Judged]) -> dict[str,
     Returns:
         ``prediction``, ``collapsed``, ``outcome`` and ``outcome_reasons``.
     """
-    published = PUBLISHED.name
+    published = PUBLISHED
     compared = agreement.compare(judgement.verdict, judged[published].outcome)
     return {
         "prediction": {

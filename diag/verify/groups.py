@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from diag.judgement.limits import DAMAGE_NOTICEABLE
 from probes.statistics import auc, estimate, spearman
+from rome_diagnosis.editors import PUBLISHED, REMEDY
 
 GroupBy = Literal["collapse", "first_token", "record"]
 
@@ -47,7 +48,7 @@ def label(edit: Edit, by: GroupBy) -> str:
         Its name.
     """
     if by == "collapse":
-        return "collapse" if edit["collapsed"]["rome"] else "normal"
+        return "collapse" if edit["collapsed"][PUBLISHED] else "normal"
     if by == "first_token":
         return "first token" if edit["site"]["is_first_token"] else "later token"
     return str(edit["request"]["group"] or "none")
@@ -65,7 +66,7 @@ def describe(edits: Sequence[Edit], *, seed: int = 0) -> Figure:
     """
     return {
         "n": len(edits),
-        "perplexity_before": edits[0]["arms"]["rome"]["perplexity"]["before"],
+        "perplexity_before": edits[0]["arms"][PUBLISHED]["perplexity"]["before"],
         "arms": {
             arm: _of_arm(
                 [edit["arms"][arm] for edit in edits],
@@ -123,15 +124,15 @@ def rescue(edits: Sequence[Edit]) -> Figure:
     Returns:
         ``n`` of them, and the largest perplexity ratio of each under ``c_rome``.
     """
-    broken = [edit for edit in edits if edit["collapsed"]["rome"]]
-    ratios = [edit["arms"]["c_rome"]["perplexity"]["ratio"] for edit in broken]
+    broken = [edit for edit in edits if edit["collapsed"][PUBLISHED]]
+    ratios = [edit["arms"][REMEDY]["perplexity"]["ratio"] for edit in broken]
     return {
         "n": len(broken),
         "c_rome_ratio_max": max(ratios) if ratios and None not in ratios else None,
     }
 
 
-def damage_against_perplexity(edits: Sequence[Edit], arms: Sequence[str] = ("rome",)) -> Figure:
+def damage_against_perplexity(edits: Sequence[Edit], arms: Sequence[str] = (PUBLISHED,)) -> Figure:
     """How well the closed-form damage tells what happens to perplexity.
 
     Args:

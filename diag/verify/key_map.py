@@ -19,6 +19,7 @@ from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import LoadedModel
 from probes.request.request import request
 from probes.second_moment.moment import SecondMoment
+from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
 
 Edit = Mapping[str, Any]
@@ -89,7 +90,7 @@ def _sample(edits: Sequence[Edit]) -> list[int]:
     performed = [i for i, edit in enumerate(edits) if "error" not in edit]
     chosen: list[int] = []
     for broken in (True, False):
-        group = [i for i in performed if bool(edits[i]["collapsed"]["rome"]) == broken]
+        group = [i for i in performed if bool(edits[i]["collapsed"][PUBLISHED]) == broken]
         drawn = min(len(group), MOST_OF_A_GROUP)
         chosen += [group[i * len(group) // drawn] for i in range(drawn)]
     return sorted(chosen)

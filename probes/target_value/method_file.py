@@ -21,6 +21,7 @@ from probes.target_value.hyperparameters import (
     of_target,
     plain_name,
 )
+from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS, PARAMETERS, POST, Method
 
@@ -162,7 +163,7 @@ def from_mapping(
         UserError: As in :func:`read`.
     """
     own = _method_of(values, source)
-    chosen = defaults(method or own or "rome")
+    chosen = defaults(method or own or PUBLISHED)
     # Methods that share a file's fields may share the file: MEMIT's serves MEMIT with history.
     if own is not None and method is not None and not _serves(METHODS[own], chosen.row):
         raise UserError(f"{source} is for {own}, not for {method}: leave --method out, or give a "

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from probes.reading.rows import container, rows
 from probes.text.corpus import Corpus
-from rome_diagnosis import source as files
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.source import LARGEST_RECORD, opened
 
 HUB = "hf:"
 FIELDS = ("text", "Text")  # ME-PPL writes Text
@@ -150,7 +150,7 @@ def read_texts(path: str | os.PathLike[str], *, limit: int | None = None) -> lis
 
 def _plain(path: str) -> Iterator[tuple[str, str]]:
     """Documents with blank lines between them."""
-    with files.opened(path, WHAT) as file:
+    with opened(path, WHAT) as file:
         first, size, lines = 1, 0, list[str]()
         for number, line in enumerate(_lines(file), 1):
             if not line.strip():
@@ -160,10 +160,10 @@ def _plain(path: str) -> Iterator[tuple[str, str]]:
                 continue
             lines.append(line)
             size += len(line)
-            if size > files.LARGEST_RECORD:
+            if size > LARGEST_RECORD:
                 raise UserError(
                     f"the document at line {first} of {path} is longer than "
-                    f"{files.LARGEST_RECORD >> 20} Mi characters: put blank lines between documents"
+                    f"{LARGEST_RECORD >> 20} Mi characters: put blank lines between documents"
                 )
         if lines:
             yield f"line {first}", "".join(lines).rstrip("\n")
@@ -171,7 +171,7 @@ def _plain(path: str) -> Iterator[tuple[str, str]]:
 
 def _lines(file: IO[bytes]) -> Iterator[str]:
     text = io.TextIOWrapper(file, "utf-8-sig")
-    while line := text.readline(files.LARGEST_RECORD + 1):
+    while line := text.readline(LARGEST_RECORD + 1):
         yield line
 
 

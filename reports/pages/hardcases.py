@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.figures import shares
 from reports.numbers import counted, number, percent, share, times
-from reports.tables import setup, verdicts
+from reports.tables import editors, setup, verdicts
 from rome_diagnosis.editors import ARMS, PUBLISHED
 
 Document = Mapping[str, Any]
@@ -19,7 +19,7 @@ MADE = {
 }
 HEAD = ("", "hard", "easy")
 PERFORMED = ("Arm", "edits", "collapsed", "damaged", "either", "95\u00a0% interval")
-EXAMPLES = ("Edit", "ρ", "damage at most", "under ROME")
+EXAMPLES = ("Edit", "ρ", "damage at most", f"under {editors.editor(PUBLISHED).short}")
 
 
 def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def headline(document: Document) -> str:
             broken = rome["n"] - rome["outcomes"]["intact"]
             shown.append(
                 f"of {rome['n']} {name} ones performed {broken} collapsed or damaged the model "
-                f"under ROME ({share(rome['mean'])}, 95\u00a0% interval {ends})"
+                f"under {editors.editor(PUBLISHED).short} ({share(rome['mean'])}, 95\u00a0% "
+                f"interval {ends})"
             )
     return f"{said}; {'; '.join(shown) or 'none was performed'}."
 

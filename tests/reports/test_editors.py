@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ from reports.tables.edits import edits
 from reports.text import keys as keys_text
 from reports.text import verify
 from rome_diagnosis.editors import ARMS, EDITORS, Editor
+from rome_diagnosis.methods import METHODS
 from tests.reports.reading import parse, printed, words
 
 Document = dict[str, Any]
@@ -136,11 +138,33 @@ def test_looks_are_told_apart() -> None:
     assert {arm.editor for arm in ARMS.values()} <= set(EDITORS)
 
 
-def test_renderers_name_no_editor() -> None:
-    """What differs between editors stands in the table alone."""
+def texts(code: str) -> set[str]:
+    """The strings of some code, docstrings left out."""
+    tree = ast.parse(code)
+    documented = (ast.Module, ast.FunctionDef, ast.ClassDef)
+    docstrings = {id(n.body[0].value) for n in ast.walk(tree)  # type: ignore[attr-defined]
+                  if isinstance(n, documented) and ast.get_docstring(n) is not None}  # fmt: skip
+    return {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)
+            and isinstance(n.value, str) and id(n) not in docstrings}  # fmt: skip
+
+
+def test_nobody_but_the_tables_names_an_editor_or_a_method() -> None:
+    assert texts('"""c_rome"""\nx = "rome" + y') == {"rome"}  # the control
+    root = Path(editors.__file__).parents[2]
+    # Which method a file is for, told by the fields that only its published code reads.
+    of_files = {"probes/target_value/method_file.py"}
+    for package in ("diag", "probes", "reports"):
+        for path in (root / package).rglob("*.py"):
+            named = texts(path.read_text(encoding="utf-8"))
+            assert not named & {*EDITORS, *ARMS}, path
+            if path.relative_to(root).as_posix() not in of_files:
+                assert not named & {*METHODS}, path
+
+
+def test_templates_and_styles_name_no_editor() -> None:
     root = Path(editors.__file__).parents[1]
-    named = re.compile(r"['\"](rome|c_rome|p_rome|c_rome_prefixed)['\"]|variant ==|[-.]c_?-?rome\b")
-    assert named.search('x = "c_rome"') and named.search(".c-rome {")  # the control
-    for path in [*root.rglob("*.py"), *root.rglob("*.j2"), *root.rglob("*.css")]:
-        if "document" not in path.name:
-            assert not named.search(path.read_text(encoding="utf-8")), path
+    shown = "|".join(re.escape(editor.short) for editor in EDITORS.values())
+    named = re.compile(rf"\b({shown})\b|['\"](rome|c_rome|p_rome)['\"]|[-.]c_?-?rome\b")
+    assert named.search("by C-ROME") and named.search(".c-rome {")  # the control
+    for path in [*root.rglob("*.j2"), *root.rglob("*.css")]:
+        assert not named.search(path.read_text(encoding="utf-8")), path

@@ -173,7 +173,7 @@ def test_streams_that_are_closed_or_narrow_do_no_harm(tmp_path: Path) -> None:
 
 def test_a_document_on_standard_output_is_utf_8_whatever_the_terminal_is() -> None:
     script = (
-        "from rome_diagnosis import command, files\n"
+        "from rome_diagnosis import command; from rome_diagnosis.disk import files\n"
         "command.run(lambda _: files.write_text('-', 'ρ 🙂') or 0)"
     )
     done = process(sys.executable, "-c", script, PYTHONIOENCODING="ascii")

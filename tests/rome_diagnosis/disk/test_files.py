@@ -154,7 +154,7 @@ def test_a_name_that_promises_another_format_is_refused() -> None:
 def test_a_second_process_is_told_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "table"
     script = (
-        "import sys, time; from rome_diagnosis import files\n"
+        "import sys, time; from rome_diagnosis.disk import files\n"
         "with files.locked(sys.argv[1]): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE)
