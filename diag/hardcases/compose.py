@@ -32,6 +32,7 @@ WORD = re.compile(r"[A-Z][a-z]{2,}")
 MARKS = "Ġ▁"  # what vocabularies write for a space before a word
 WITHIN = "the"
 AT_ONCE = 64  # prompts whose next token is asked for together
+MOSTLY = 0.5  # of the probability: such a word most often goes on with another letter
 NEIGHBOURS = 5
 PARAPHRASES = 3
 
@@ -136,7 +137,7 @@ def words(model: LoadedModel) -> list[str]:
     )
     found: list[str] = []
     for some, logits in _next_tokens(model, [f"{WITHIN} {word}" for word in single]):
-        going_on = logits.softmax(-1)[:, letters].sum(1) > 0.5
+        going_on = logits.softmax(-1)[:, letters].sum(1) > MOSTLY
         found += (single[i] for i, more in zip(some, going_on, strict=True) if not more)
     if not found:
         raise UserError(

@@ -14,6 +14,7 @@ import torch
 
 import rome_diagnosis.disk.cache
 from probes import bundled
+from probes.definitions import NORM_FACTOR
 from probes.forward import activations
 from probes.forward.batches import batches
 from probes.model.fingerprint import fingerprint
@@ -28,9 +29,7 @@ from rome_diagnosis.errors import UserError
 
 CACHE_VARIABLE = rome_diagnosis.disk.cache.VARIABLE
 # Enough tokens to fill every direction several times, few enough that nobody waits for long.
-LEAST_TOKENS, TOKENS_PER_DIMENSION = 50_000, 8
-# Between texts the median norm of the stream differs by a few per cent; twice is another model's.
-NORM_FACTOR = 2.0
+ESTIMATED_FROM, ESTIMATED_PER_DIMENSION = 50_000, 8  # tokens
 NORM_DOCUMENTS = 100
 
 
@@ -133,7 +132,7 @@ def _estimate(
     if not layers:
         return in_memory
     d_mlp = int(model.config.d_mlp)
-    tokens = max(LEAST_TOKENS, TOKENS_PER_DIMENSION * d_mlp)
+    tokens = max(ESTIMATED_FROM, ESTIMATED_PER_DIMENSION * d_mlp)
     blocks = f"{'layer' if len(layers) == 1 else 'layers'} {', '.join(map(str, layers))}"
     say(
         f"there is no second moment of {model.name} {blocks} yet: estimating it from "

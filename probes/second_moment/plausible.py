@@ -16,27 +16,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes.definitions import (
+    FOREIGN,
+    LARGEST_FIT,
+    LARGEST_ROW,
+    LEAST_COUNTED,
+    SIGMAS,
+    SMALLEST_FIT,
+    TRIMMED,
+)
 from probes.second_moment.moment import SecondMoment
-
-# Standard errors that a sample is allowed: no sample of a right file in a billion is as far off.
-SIGMAS = 6.0
-# Share of the longest sampled keys that are left out where a mean could be too large. What is left
-# has a mean below the expectation, for any distribution, but for the sample's error.
-TRIMMED = 0.01
-# E[kᵀC⁻¹k] is d_mlp exactly, so that the trimmed mean lies below it (0.54 of it on the bundled
-# model, 0.87 to 0.96 on five blocks of SmolLM2). At twice, lengths in the metric are wrong by √2.
-LARGEST_FIT = 2.0
-# The whole mean misses what rare tokens add (0.82 on the bundled model, some of whose units fire
-# on one token in ten thousand, 0.95 to 0.98 on SmolLM2). It takes most directions to be rare
-# tokens' alone to bring it down to a quarter.
-SMALLEST_FIT = 0.25
-# Tokens that a sampled key is compared with the sum of, if fewer were counted.
-LEAST_TOKENS = 1000
-# Tokens in a row where that is not known; more makes a limit wider.
-LARGEST_ROW = 2**20
-# How much more is allowed where C is of another corpus than the keys: units that are rare in one
-# are common in the other.
-FOREIGN = 5.0
 
 
 def complaints(moment: SecondMoment, *, foreign: bool = False) -> Iterator[str]:
@@ -154,7 +143,7 @@ def _mean(moment: SecondMoment, first: Float[Tensor, " m"], later: Float[Tensor,
 def _tokens(moment: SecondMoment) -> int:
     assert moment.provenance is not None
     # First tokens that are sampled beyond the rows were not counted.
-    return max(moment.provenance.n_tokens, LEAST_TOKENS)
+    return max(moment.provenance.n_tokens, LEAST_COUNTED)
 
 
 def _share(moment: SecondMoment) -> float:

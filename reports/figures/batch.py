@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 Document = Mapping[str, Any]
 # From which absolute cosine on a cell has which opacity; what is nearly one key is in red.
 SHADES = ((0.1, 0.15), (0.3, 0.3), (0.5, 0.5), (0.7, 0.75))
-ONE_KEY = 0.9
 PLACES = {
     "bare": "bare",
     "prefixed": "prefixed",
@@ -39,13 +39,14 @@ def matrix(document: Document) -> Drawing | None:
     n = len(cosines)
     if n < 2:
         return None
-    red = sum(abs(cosines[i][j]) >= ONE_KEY for i in range(n) for j in range(i))
+    one_key = _one_key(document)
+    red = sum(abs(cosines[i][j]) >= one_key for i in range(n) for j in range(i))
 
     def paint(axes: Axes) -> None:
         from matplotlib.ticker import MaxNLocator
 
         _fill(axes, [(i, i) for i in range(n)], LINE, 1.0)
-        for least, most, colour, alpha in _shades():
+        for least, most, colour, alpha in _shades(one_key):
             cells = [
                 (j, i)
                 for i, row in enumerate(cosines)
@@ -64,7 +65,7 @@ def matrix(document: Document) -> Drawing | None:
 
     alt = (
         f"Cosines between the keys of {counted(n, 'edit')} in the metric, darker where keys are "
-        f"more alike; {counted(red, 'pair')} of cosine {ONE_KEY} or more, in red"
+        f"more alike; {counted(red, 'pair')} of cosine {one_key:g} or more, in red"
     )
     return Drawing("batch-matrix", alt, paint, size=(4.0, 3.9), top=0.2)
 
@@ -149,12 +150,18 @@ def _told(rows: Sequence[methods.Row]) -> str:
     return f"Share of the change that the bare prompt receives, by method: {bare}"
 
 
-def _shades() -> list[tuple[float, float, str, float]]:
-    ends = [least for least, _ in SHADES[1:]] + [ONE_KEY]
+def _one_key(document: Document) -> float:
+    """From which cosine on two keys were judged to be nearly one; without a judgement never."""
+    limits = (each["limit"] for each in document["findings"] if each["id"] == "pairs")
+    return next((float(limit) for limit in limits if limit is not None), math.inf)
+
+
+def _shades(one_key: float) -> list[tuple[float, float, str, float]]:
+    ends = [least for least, _ in SHADES[1:]] + [one_key]
     shades = [
         (least, most, MEAN[0], alpha) for (least, alpha), most in zip(SHADES, ends, strict=True)
     ]
-    return [*shades, (ONE_KEY, float("inf"), FAIL, 1.0)]
+    return [*shades, (one_key, math.inf, FAIL, 1.0)]
 
 
 def _fill(axes: Axes, cells: Sequence[tuple[int, int]], colour: str, alpha: float) -> None:
