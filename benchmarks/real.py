@@ -50,9 +50,9 @@ from probes.target_value.constants import rows_of
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import TargetValue, optimise
 from probes.text import corpus
+from rome_diagnosis.defaults import AUTOCAST
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.options import AUTOCAST
 
 STAGES = ("prefixes", "diagnosis", "second_moment", "target_value", "perplexity")
 MORE = ("screening", "seven_layers")  # which take a data set, or a while

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
-from rome_diagnosis import options, progress
+from rome_diagnosis import defaults, progress
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Setup:
     tokenizer: Any = None
     layer: int | None = None
     prefixes: Sequence[str] | None = None
-    n_prefixes: int = options.N_PREFIXES
+    n_prefixes: int = defaults.N_PREFIXES
     seed: int = 0
     second_moment: SecondMoment | str | os.PathLike[str] = "auto"
     device: str | None = None
@@ -109,13 +109,13 @@ class Setup:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | None):
                 raise UserError(f"{name} must be a whole number, not {value!r}")
-        if not 0 <= self.seed <= options.LARGEST_SEED:
-            raise UserError(f"seed must be from 0 to {options.LARGEST_SEED}, not {self.seed}")
+        if not 0 <= self.seed <= defaults.LARGEST_SEED:
+            raise UserError(f"seed must be from 0 to {defaults.LARGEST_SEED}, not {self.seed}")
         if not 0 <= self.n_prefixes <= MOST_PREFIXES:
             raise UserError(
                 f"the number of prefixes must be from 0 to {MOST_PREFIXES}, not {self.n_prefixes}"
             )
-        if self.autocast not in (None, *options.AUTOCAST):
+        if self.autocast not in (None, *defaults.AUTOCAST):
             raise UserError(f"autocast must be 'bfloat16' or None, not {self.autocast!r}")
         if isinstance(self.prefixes, str):
             raise UserError("prefixes must be a list of texts, not one text")

@@ -89,14 +89,20 @@ class Saved:
         """What a page of it is made from: the document, and whatever lies beside it."""
         return self.document
 
+    def _valid(self) -> Mapping[str, Any]:
+        """What is rendered, once the document is known to be what its schema says."""
+        # By its name, as commands reach the text in a terminal: nothing here imports a renderer,
+        # nor the schemas, which take a moment to load.
+        importlib.import_module("rome_diagnosis.schema").validate(self.document)
+        return self.shown()
+
     def to_json(self) -> str:
         """The document as text."""
         return dumps(self.document)
 
     def to_html(self) -> str:
         """The result as a self-contained page."""
-        # By its name, as commands reach the text in a terminal: nothing here imports a renderer.
-        return str(importlib.import_module("reports.pages.page").render(self.shown()))
+        return str(importlib.import_module("reports.pages.page").render(self._valid()))
 
     def to_pandas(self) -> pandas.DataFrame:
         """The result as a table."""
@@ -119,9 +125,9 @@ class Saved:
             content = self.to_pandas().to_csv(index=False)
         else:
             reports = importlib.import_module("reports.command")
-            reports.write(path, reports.renderer(path)([self.shown()]))
+            reports.write(path, reports.renderer(path)([self._valid()]))
             return
         files.write_text(os.fspath(path), content)
 
     def _repr_html_(self) -> str:
-        return str(importlib.import_module("reports.pages.page").fragment(self.shown()))
+        return str(importlib.import_module("reports.pages.page").fragment(self._valid()))

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from rome_diagnosis.defaults import CLAMP_FACTOR, N_PREFIXES
 from rome_diagnosis.editors import EDITORS, Key
-from rome_diagnosis.options import N_PREFIXES
 
 # An editor's key, or half the bare prompt's and half the mean of the prefixed ones.
 MethodKey = Literal["mean", "bare", "half"]
@@ -117,7 +117,7 @@ def _of_editors() -> list[Method]:
         Method(
             editor.name, editor.along, editor.divide_by, editor.subtract, ("value",),
             metric="inverse", together=False, spread="even", remembers=False, parameters={},
-            clamp=4.0, contexts=N_PREFIXES, label=editor.label, short=editor.short,
+            clamp=CLAMP_FACTOR, contexts=N_PREFIXES, label=editor.label, short=editor.short,
             metric_formula="C⁻¹", matrix_formula=editor.formula, note=editor.note,
             colour=editor.colour, marker=editor.marker,
         )
@@ -153,7 +153,7 @@ METHODS: Mapping[str, Method] = {
         *_of_editors(),
         Method(
             "r_rome", "mean", "mean", "mean", ("value",), metric="inverse", together=False,
-            spread="even", remembers=False, parameters={}, clamp=4.0, contexts=N_PREFIXES,
+            spread="even", remembers=False, parameters={}, clamp=CLAMP_FACTOR, contexts=N_PREFIXES,
             label="r-ROME, mean key throughout", short="r-ROME", metric_formula="C⁻¹",
             matrix_formula="k̄ᵀC⁻¹k̄", note="the same update as C-ROME as published",
             colour="#4f6d8f", marker="v",

@@ -12,8 +12,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from rome_diagnosis.defaults import (
+    AUTOCAST,
+    CLAMP_FACTOR,
+    DTYPES,
+    LARGEST_COUNT,
+    LARGEST_SEED,
+    N_PREFIXES,
+    WORSE,
+)
 from rome_diagnosis.disk import files
-from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from probes.setup import Setup
@@ -21,18 +29,6 @@ if TYPE_CHECKING:
 Options = argparse.ArgumentParser | argparse._ArgumentGroup
 
 UNSET = argparse.SUPPRESS
-DTYPES = ("float32", "float16", "bfloat16", "float64")
-AUTOCAST = ("bfloat16",)  # a GPU multiplies in it several times as fast as in float32
-N_PREFIXES = 20
-LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
-LARGEST_COUNT = 2**31 - 1  # more than there can be of anything
-# probes.target_value.hyperparameters has it too; a test holds them together
-CLAMP_FACTOR = 4.0
-WORSE = {
-    "collapse_risk": ("collapse_risk",),
-    "damage_risk": ("damage_risk", "collapse_risk"),
-    "unclear": ("unclear", "damage_risk", "collapse_risk"),
-}
 
 
 def add_model(
@@ -302,23 +298,6 @@ def positive(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"must be a finite number above 0, not {text[:40]}")
     return value
-
-
-def check_clamp(factor: float) -> float:
-    """Refuses a clamp factor that is not a finite number above 0.
-
-    Args:
-        factor: The factor.
-
-    Returns:
-        The factor.
-
-    Raises:
-        UserError: If it is not.
-    """
-    if not (math.isfinite(factor) and factor > 0):
-        raise UserError(f"the clamp factor must be a finite number above 0, not {factor}")
-    return factor
 
 
 def layers(text: str) -> tuple[int, ...] | Literal["all"]:

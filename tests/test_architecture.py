@@ -228,6 +228,17 @@ def test_modules_and_functions_are_short() -> None:
     assert many_parameters == MANY_PARAMETERS
 
 
+def test_libraries_know_no_command_line() -> None:
+    """Only commands, and what they share, read one."""
+    reading = {
+        module.name
+        for module in TREE
+        if {"argparse", "rome_diagnosis.options"} & imported(module.tree)
+        and module.name.rpartition(".")[2] not in ("command", "__main__")
+    }
+    assert reading == {"rome_diagnosis.options", "rome_diagnosis.family"}
+
+
 def test_folders_are_small() -> None:
     sizes = Counter(
         path.rpartition("/")[0] for path in sources() if not path.endswith("/__init__.py")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
-from rome_diagnosis import options
+from rome_diagnosis import defaults
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def diagnose(
     *,
     target_new: str | None = None,
     target_true: str | None = None,
-    clamp: float = options.CLAMP_FACTOR,
+    clamp: float = defaults.CLAMP_FACTOR,
     **setup: Unpack[SetupOptions],
 ) -> KeyDiagnosis: ...
 @overload
@@ -33,7 +33,7 @@ def diagnose(
     *,
     target_new: str | None = None,
     target_true: str | None = None,
-    clamp: float = options.CLAMP_FACTOR,
+    clamp: float = defaults.CLAMP_FACTOR,
     **setup: Unpack[SetupOptions],
 ) -> Diagnoses: ...
 def diagnose(
@@ -42,7 +42,7 @@ def diagnose(
     *,
     target_new: str | None = None,
     target_true: str | None = None,
-    clamp: float = options.CLAMP_FACTOR,
+    clamp: float = defaults.CLAMP_FACTOR,
     **setup: Unpack[SetupOptions],
 ) -> KeyDiagnosis | Diagnoses:
     """Diagnoses one edit before it is performed, or one of each of several subjects.
@@ -65,7 +65,7 @@ def diagnose(
     """
     from probes.setup import Setup
 
-    options.check_clamp(clamp)
+    defaults.check_clamp(clamp)
     if not isinstance(subject, str | list | tuple):
         raise UserError(f"a subject is a text, or a list of texts, not {type(subject).__name__}")
     subjects = [subject] if isinstance(subject, str) else subject

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from diag.screen.result import LayerScreening, Screening
-from rome_diagnosis import options
+from rome_diagnosis import defaults
 from rome_diagnosis.disk import files
 from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
@@ -80,7 +80,7 @@ def screen_layers(
     output: str | os.PathLike[str],
     *,
     layers: Sequence[int] | Literal["all"] = "all",
-    clamp: float = options.CLAMP_FACTOR,
+    clamp: float = defaults.CLAMP_FACTOR,
     on_error: OnError = "skip",
     progress: Callable[[int, int], None] | None = None,
     **setup: Unpack[SetupOptions],
@@ -107,7 +107,7 @@ def screen_layers(
 
     if setup.get("layer") is not None:
         raise UserError("several blocks are layers=[…], not layer=…")
-    target = Hyperparameters(clamp_norm_factor=options.check_clamp(clamp))
+    target = Hyperparameters(clamp_norm_factor=defaults.check_clamp(clamp))
     planning = functools.partial(plan_layers, layers=layers, target=target)
     return LayerScreening(
         os.fspath(output),
@@ -225,7 +225,7 @@ def choose(
         method = api.choose(method, hyperparameters, None, parameters)
     if clamp is None:
         return method
-    target = dataclasses.replace(method.target, clamp_norm_factor=options.check_clamp(clamp))
+    target = dataclasses.replace(method.target, clamp_norm_factor=defaults.check_clamp(clamp))
     return dataclasses.replace(method, target=target)
 
 

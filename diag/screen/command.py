@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rome_diagnosis import command, family, options
+from rome_diagnosis.defaults import N_PREFIXES
 from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="forecast the edits one after another, in this order, too",
     )
-    options.add_prefixes(group, n_prefixes=f"{options.N_PREFIXES}, or as the method's code does")
+    options.add_prefixes(group, n_prefixes=f"{N_PREFIXES}, or as the method's code does")
     options.add_model(parser, several=True)
     group = parser.add_argument_group("method")
     family.add_method(

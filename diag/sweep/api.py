@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from rome_diagnosis import options
+from rome_diagnosis import defaults
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def sweep(
     layers: Sequence[int] | Literal["all"] = "all",
     target_new: str | None = None,
     target_true: str | None = None,
-    clamp: float = options.CLAMP_FACTOR,
+    clamp: float = defaults.CLAMP_FACTOR,
     **setup: Unpack[SetupOptions],
 ) -> LayerSweep:
     """Diagnoses one edit at several blocks, from one pass of the model.
@@ -51,5 +51,5 @@ def sweep(
     if setup.get("layer") is not None:
         raise UserError("a sweep takes layers=[…], not layer=…")
     edit = choose_request(subject, prompt, target_new=target_new, target_true=target_true)
-    chosen = Hyperparameters(clamp_norm_factor=options.check_clamp(clamp))
+    chosen = Hyperparameters(clamp_norm_factor=defaults.check_clamp(clamp))
     return run.sweep(edit, Setup(**setup), layers, hyperparameters=chosen)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from rome_diagnosis.defaults import CLAMP_FACTOR
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.source import read_text
 
@@ -85,7 +86,7 @@ class Hyperparameters:
     evaluations: int = 20
     learning_rate: float = 0.5
     weight_decay: float = 0.5
-    clamp_norm_factor: float = 4.0
+    clamp_norm_factor: float = CLAMP_FACTOR
     kl_factor: float = 0.0625
     stop_below: float = 0.05
     most_probable: int = 0

@@ -24,9 +24,8 @@ from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.second_moment import estimate, stored
 from probes.setup import Setup
-from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
-from rome_diagnosis import command, options
+from rome_diagnosis import command
 from rome_diagnosis.disk import files as outputs
 from rome_diagnosis.errors import UserError
 from tests import oracle, tiny
@@ -282,8 +281,6 @@ def test_library_call_and_its_result() -> None:
         "", "I think that ", "The firm ",
     ]  # fmt: skip
     assert fewer.keys.shape == (3, fewer.document["model"]["d_mlp"])
-    # The command line's default stands apart, so that --help need not wait for torch.
-    assert Hyperparameters().clamp_norm_factor == options.CLAMP_FACTOR
 
 
 def test_a_known_subject_brings_its_prompt_and_an_unknown_one_gets_is() -> None:

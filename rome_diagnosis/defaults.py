@@ -1,0 +1,39 @@
+"""What library calls and commands take where nobody says otherwise, and what they refuse.
+
+Nothing here knows a command line: :mod:`rome_diagnosis.options` reads it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rome_diagnosis.errors import UserError
+
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+AUTOCAST = ("bfloat16",)  # a GPU multiplies in it several times as fast as in float32
+N_PREFIXES = 20
+LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
+LARGEST_COUNT = 2**31 - 1  # more than there can be of anything
+CLAMP_FACTOR = 4.0  # of ROME's published hyper-parameters
+WORSE = {
+    "collapse_risk": ("collapse_risk",),
+    "damage_risk": ("damage_risk", "collapse_risk"),
+    "unclear": ("unclear", "damage_risk", "collapse_risk"),
+}
+
+
+def check_clamp(factor: float) -> float:
+    """Refuses a clamp factor that is not a finite number above 0.
+
+    Args:
+        factor: The factor.
+
+    Returns:
+        The factor.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise UserError(f"the clamp factor must be a finite number above 0, not {factor}")
+    return factor
