@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+import rome_diagnosis as rd
 from tests.written import RESULTS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -26,6 +27,15 @@ def test_every_figure_named_is_a_method_of_a_result() -> None:
 def _of_first_tokens() -> set[str]:
     probes = import_module("probes.first_token.run").FirstTokenProbes
     return {name for name in dir(probes) if name.startswith("plot_")}
+
+
+def test_every_library_call_is_in_the_reference() -> None:
+    page = (DOCS / "api" / "library.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^::: ([\w.]+)$", page, re.MULTILINE))
+    calls = {f"{call.__module__}.{name}" for name in rd.__all__
+             if callable(call := getattr(rd, name)) and name != "UserError"}  # fmt: skip
+    assert len(calls) > 15
+    assert not {call for call in calls if not {call, call.rpartition(".")[0]} & described}
 
 
 def test_every_page_is_in_the_navigation() -> None:
