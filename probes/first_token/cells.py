@@ -34,8 +34,8 @@ from rome_diagnosis.errors import UserError
 
 # A later token of ordinary text follows about as much text as most prompts have.
 ORDINARY_INDEX = 8
-# Bytes of keys that are held at once, or a tenth of the weights where that is more.
-KEYS_AT_ONCE = 2**26
+# Bytes of keys that are held at once, or a twentieth of the weights where that is more.
+KEYS_AT_ONCE = 2**25
 
 MEANINGS = {
     "first_bare": "subject first in its prompt, nothing before it",
@@ -184,12 +184,12 @@ def capture(
     runs = [run for cell in cells for run in cell.runs]
     sizes = [len(cell.runs) for cell in cells]
     weights = sum(weight.nbytes for weight in model.state_dict.values())
-    of_block = len(runs) * int(model.config.d_mlp) * torch.float64.itemsize
-    at_once = max(1, max(KEYS_AT_ONCE, weights // 10) // of_block)
+    of_block = len(runs) * int(model.config.d_mlp) * torch.float32.itemsize
+    at_once = max(1, max(KEYS_AT_ONCE, weights // 20) // of_block)
     for start in range(0, len(layers), at_once):
         by_layer = keys_everywhere(model, runs, layers[start : start + at_once])
         for layer in list(by_layer):
-            parts = by_layer.pop(layer).split(sizes)
+            parts = by_layer.pop(layer).double().split(sizes)
             yield layer, {cell.name: part for cell, part in zip(cells, parts, strict=True)}
 
 

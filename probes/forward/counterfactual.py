@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, batches, to_float64, tokens_at_once
+from probes.forward.batches import Batch, batches, tokens_at_once
 from probes.forward.bridge import Hook, run_to
 from probes.model import architecture
 from probes.model.architecture import PatchSite
@@ -88,7 +88,7 @@ def perform(
             was forbidden to or did not where it was allowed to.
     """
     keys, _ = _perform(model, runs, [layer], patches, ())
-    return keys[layer]
+    return keys[layer].double()
 
 
 def keys_everywhere(
@@ -102,7 +102,7 @@ def keys_everywhere(
         layers: The blocks.
 
     Returns:
-        For each block the key at each run's ``read`` token, float64.
+        For each block the key at each run's ``read`` token, float32 unless the weights are wider.
 
     Raises:
         UserError: As :func:`perform`.
@@ -163,7 +163,8 @@ def _perform(
     for run in runs:
         _check(model, run)
     width = int(model.config.d_mlp)
-    keys = {layer: torch.empty(len(runs), width, dtype=torch.float64) for layer in layers}
+    wide = torch.promote_types(torch.float32, next(iter(model.state_dict.values())).dtype)
+    keys = {layer: torch.empty(len(runs), width, dtype=wide) for layer in layers}
     recorded: dict[Place, dict[int, Tensor]] = {place: {} for place in places}
     # Masks grow with the square of the length: fewer rows at a time than where keys are captured.
     some = tokens_at_once(model.device) // 2
@@ -204,7 +205,7 @@ def _watch(into: list[Tensor]) -> Callable[[Tensor, Any], None]:
 def _key(into: Tensor, batch: Batch, at: Tensor) -> Callable[[Tensor, Any], None]:
     def hook(activation: Tensor, hook: Any) -> None:
         read = activation[torch.arange(len(batch.rows), device=activation.device), at]
-        into[batch.rows] = to_float64(read)
+        into[batch.rows] = read.detach().to(into)
 
     return hook
 
