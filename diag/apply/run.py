@@ -157,12 +157,12 @@ def _measure(
         if len(edits) < MOST_ASKED:
             asked = Behaviour(bench.model, case, bench.wordings, bench.layer)
             replies = asked.after(changes)
-            said = {
+            by_wording = {
                 "bare": asked.describe("bare", replies),
                 "prefixed": asked.describe("editing_prefix", replies),
             }
-            written["after"] = {where: answers["efficacy"] for where, answers in said.items()}
-            written["locality"] = said["bare"]["locality"]
+            written["after"] = {where: answers["efficacy"] for where, answers in by_wording.items()}
+            written["locality"] = by_wording["bare"]["locality"]
         edits.append(written)
     for written, says in zip(edits, _written(bench, cases[:MOST_CONTINUED], changes), strict=False):
         written["says"] = says
@@ -191,9 +191,9 @@ def _written(
     before = generate(bench.model, prompts, n_tokens=WRITTEN_TOKENS)
     with edited(bench.model, changes, bench.layer):
         after = generate(bench.model, prompts, n_tokens=WRITTEN_TOKENS)
-    said = [{"before": a, "after": b} for a, b in zip(before, after, strict=True)]
+    continuations = [{"before": a, "after": b} for a, b in zip(before, after, strict=True)]
     n = len(cases)
     return [
         {"bare": bare, "prefixed": prefixed}
-        for bare, prefixed in zip(said[:n], said[n:], strict=True)
+        for bare, prefixed in zip(continuations[:n], continuations[n:], strict=True)
     ]

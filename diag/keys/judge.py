@@ -207,13 +207,13 @@ def _of_editors(
 
 def _of_targets(values: Float[Tensor, "n_ctx d_model"], optimiser: Optimiser) -> list[Finding]:
     """Whether editors that subtract another value than v_u write what was optimised."""
-    found = []
+    results = []
     for editor in EDITORS.values():
         if editor.subtract != "bare":
             distance = damage.apart(editor, values)
             delta = damage.residuals(editor, values, optimiser)[1] - distance
-            found.append(findings.target(editor, distance, delta))
-    return found
+            results.append(findings.target(editor, distance, delta))
+    return results
 
 
 def _of_the_edit(

@@ -97,11 +97,11 @@ class Plan:
 
     def _steps(self, *, batch: int, remember: bool) -> Tensor:
         along, below = (self.rows(self.listed.keys, role) for role in ("along", "divide_by"))
-        found = steps(self.geometry, along, below, batch=batch, remember=remember)
+        rows = steps(self.geometry, along, below, batch=batch, remember=remember)
         for geometry in {id(other): other for other in self.instead.values()}.values():
             own = [row for row, i in enumerate(self.chosen) if self.instead.get(i) is geometry]
-            found[own] = steps(geometry, along[own], below[own])
-        return found
+            rows[own] = steps(geometry, along[own], below[own])
+        return rows
 
     @property
     def _at(self) -> Tensor | slice:

@@ -29,14 +29,14 @@ def hold(
     Raises:
         UserError: If one is of another kind, or tasks are missing or differ.
     """
-    found = [
+    points = [
         point | {"group": f"{i}/{point['group']}"}
         for i, document in enumerate(documents)
         for point in collect.points(document)
     ]
     return Surrogate(
         envelope.plain(
-            envelope.finite({**envelope.head(SCHEMA, command_line), **related(found, seed=seed)})
+            envelope.finite({**envelope.head(SCHEMA, command_line), **related(points, seed=seed)})
         )
     )
 

@@ -138,10 +138,10 @@ def summary(rows: Sequence[Mapping[str, Any]], sink: Mapping[str, Any]) -> str:
             verdict: [layer for layer, own in verdicts.items() if own == verdict]
             for verdict in dict.fromkeys(verdicts.values())
         }
-        said = "; ".join(
+        places = "; ".join(
             f"{verdict.replace('_', ' ')} at {blocks(layers)}" for verdict, layers in groups.items()
         )
-        sentences.append(f"{EDITORS[editor].label}: {said}.")
+        sentences.append(f"{EDITORS[editor].label}: {places}.")
     for block in sink["written_by"]:
         after = next(each for each in sink["blocks"] if each["layer"] == block + 1)
         sentences.append(

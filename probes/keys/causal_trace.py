@@ -138,8 +138,8 @@ def trace(
     for i, fact in enumerate(facts):
         rows.append(_probabilities(model, fact, size, generator))
         progress(i + 1)
-    found = torch.stack(rows)
-    return Trace(found[:, 0], found[:, 1], found[:, 2:], _window(model))
+    probabilities = torch.stack(rows)
+    return Trace(probabilities[:, 0], probabilities[:, 1], probabilities[:, 2:], _window(model))
 
 
 def _window(model: LoadedModel) -> int:
