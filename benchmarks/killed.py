@@ -2,7 +2,7 @@
 
     python -m benchmarks.killed --dataset COUNTERFACT.json --kills 50
 
-Every kill is a ``kill -9`` at a random moment of a run's expected duration. A killed run goes on
+Every kill is a ``kill -9`` at a random moment of a run's expected duration. A killed run resumes
 when the same command is given again; one that gets through is compared and begins anew. Tables
 must hold the same rows in the same order with equal values, and C must be equal to 1e-12.
 """
@@ -89,8 +89,8 @@ def torment(
                 continue
             assert process.returncode == 0, f"{name} ended with code {process.returncode}"
             gaps.append(compare(undisturbed, killed))
-            for made in Path(folder).glob("killed*"):
-                shutil.rmtree(made) if made.is_dir() else made.unlink()
+            for leftover in Path(folder).glob("killed*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             if done == kills:
                 break
     held = max(gaps) <= TOLERANCE
