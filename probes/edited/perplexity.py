@@ -46,7 +46,7 @@ class Perplexity:
         loss: Mean loss over all predicted tokens, in nats.
         n_tokens: Predicted tokens: all but each row's first.
         n_texts: Texts with at least one predicted token.
-        bos: Whether a begin-of-sequence token stood in front of every row.
+        bos: Whether a begin-of-sequence token stood before every row.
     """
 
     token_weighted: float

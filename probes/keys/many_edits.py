@@ -134,7 +134,7 @@ class SharedPrefixes:
         """
         if not requests:
             return []
-        # Behind a space every prefix of the joined kind gives the same tokens.
+        # After a space every prefix of the joined kind gives the same tokens.
         prefixes = ["", " "] if self._joined and self.prefixes else ["", *self.prefixes]
         texts = [prefix + request.text for request in requests for prefix in prefixes]
         tokens = iter(tokenise_all(self.model.tokenizer, texts, bos=self.model.bos))

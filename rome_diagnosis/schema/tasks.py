@@ -71,7 +71,7 @@ class TasksDocument(Head):
     Attributes:
         schema: ``diag.tasks/1``.
         model: The model.
-        limit: Only the first so many documents of each task were asked; null for all.
+        limit: Only the first N documents of each task were asked; null for all.
         tasks: The scores, under the tasks' names.
         mean: The mean over tasks; its standard error takes the tasks as given.
     """

@@ -105,8 +105,8 @@ def test_other_sinks_are_those_of_the_plain_model(model: LoadedModel) -> None:
         count: Counter[int] = Counter()
         for row, pattern, length in zip(rows, patterns, lengths, strict=True):
             for index in range(1, len(row)):
-                behind = pattern[index + 1 :, index]
-                is_sink = len(behind) >= SINK_QUERIES and behind.mean() > SINK_SHARE
+                received = pattern[index + 1 :, index]
+                is_sink = len(received) >= SINK_QUERIES and received.mean() > SINK_SHARE
                 if is_sink or length[index] > SINK_LENGTH * typical:
                     count[row[index]] += 1
         expected = {model.token_text(token): n for token, n in count.items()}
