@@ -29,7 +29,7 @@ def like_published(d_mlp: int) -> dict[str, dict[str, float]]:
     """What is not taken as it was published: λ, and λₙ, which stands beside λC.
 
     Args:
-        d_mlp: Of the model.
+        d_mlp: Length of the model's keys.
 
     Returns:
         The parameters by method: λ is to d_mlp about what 15,000 is to GPT-J's 16,384.

@@ -62,7 +62,7 @@ def torment(
         name: What to call it.
         command: The words that make a result of that name.
         compare: How far two results are apart.
-        suffix: Of a result's name.
+        suffix: Extension of a result's file name, with its dot.
         kills: How many times to kill.
         generator: Draws the moments.
 

@@ -113,7 +113,7 @@ def collect(folder: Path) -> dict[str, Any]:
     """All complete parts as one document.
 
     Args:
-        folder: Of :mod:`benchmarks.pretrained.perform`.
+        folder: The folder that :mod:`benchmarks.pretrained.perform` filled.
 
     Returns:
         What the runs have in common, and every edit that was performed.

@@ -142,11 +142,11 @@ def resampled(
     """A statistic with its percentile bootstrap interval over the draw of the subjects.
 
     Args:
-        statistic: Of a predictor's values and an outcome; ``None`` where it is not defined.
+        statistic: Function of a predictor's values and the outcomes; ``None`` where undefined.
         value: The values.
         outcome: The outcomes.
         subjects: Whose edits they are; all of a subject's are drawn together.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         draws: Resamples.
 
     Returns:
@@ -182,7 +182,7 @@ def compare(frame: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> pd.Dat
 
     Args:
         frame: Rows of :func:`table`.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         draws: Resamples.
 
     Returns:

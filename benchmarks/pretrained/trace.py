@@ -31,7 +31,7 @@ def record(name: str, n_facts: int, seed: int) -> dict[str, Any]:
     Args:
         name: The model, as ``--model`` takes it.
         n_facts: Trace at most this many facts.
-        seed: Of the noise.
+        seed: Seed of the noise.
 
     Returns:
         Probabilities fact by fact, as plain JSON values.

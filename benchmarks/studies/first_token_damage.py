@@ -80,8 +80,8 @@ def table(rows: Sequence[dict[str, Any]], editor: str) -> list[str]:
     """Recall and perplexity by dose.
 
     Args:
-        rows: Of :func:`doses`.
-        editor: Which editor's.
+        rows: Rows that :func:`doses` returned.
+        editor: Name of the editor whose rows are shown.
 
     Returns:
         Lines.

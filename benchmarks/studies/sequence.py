@@ -48,7 +48,7 @@ class Job:
     """One list.
 
     Attributes:
-        name: Of its document.
+        name: Name of its document, without the extension.
         method: Its name.
         cases: The edits.
     """

@@ -39,7 +39,7 @@ class InFamily:
         rank: How many directions are left to it; ``None`` where it does not project.
         edits: How many edits.
         shares: φ of each edit; ``None`` where M is singular.
-        condition_number: Of M.
+        condition_number: Condition number of M; infinite where M is singular.
         regulariser: On M's diagonal.
     """
 

@@ -104,7 +104,7 @@ def of_performed(
     Args:
         preflight: The pre-flight.
         made: What was written.
-        measured: Of :meth:`diag.batch.measure.BatchBench.measure`.
+        measured: What :meth:`diag.batch.measure.BatchBench.measure` returned.
 
     Returns:
         The object.

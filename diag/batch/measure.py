@@ -43,7 +43,7 @@ class BatchBench:
             workplace: The model, and what edits it.
             cases: The edits and what tests them.
             settings: What is measured, and on what.
-            bench: Of another batch on the same model, contexts and lowest layer, to be used again.
+            bench: The bench of another batch on the same model, contexts and lowest layer, reused.
 
         Raises:
             UserError: If texts, facts or tests cannot be used.
@@ -123,7 +123,7 @@ def of_edit(said: Mapping[str, Any]) -> dict[str, Any]:
     """One edit's figures under one wording: efficacy, and shares where there were prompts.
 
     Args:
-        said: Of :meth:`diag.verify.behaviour.Behaviour.describe`.
+        said: What :meth:`diag.verify.behaviour.Behaviour.describe` returned.
 
     Returns:
         ``p_before``, ``p_after``, ``rank_after``, ``success``, ``generalisation``, ``locality``.
@@ -140,7 +140,7 @@ def summary(said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of many edits under one wording.
 
     Args:
-        said: Each edit's.
+        said: What :func:`of_edit` takes, of each edit.
 
     Returns:
         Shares and mean probabilities before and after, and the neighbours' locality over all edits.

@@ -44,7 +44,7 @@ class Plan:
         wordings: Facts whose prompts and objects are composed with; ``None`` for the packaged.
         n: At most this many hard edits.
         wanted: How many are performed.
-        licence: Of the files that are given, as their user states it.
+        licence: Licence of the files that are given, as their user states it.
         command_line: What repeats it.
     """
 

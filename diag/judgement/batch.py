@@ -58,7 +58,7 @@ def directions(rank: int | None, d_mlp: int, threshold: float) -> Finding | None
 
     Args:
         rank: How many; ``None`` where the metric does not project.
-        d_mlp: Of how many.
+        d_mlp: Number of all directions, the length of a key.
         threshold: τ, below which a second moment counts as none.
 
     Returns:

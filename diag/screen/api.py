@@ -155,7 +155,7 @@ def plan_layers(
         setup: What to measure with.
         group: The processes.
         layers: As in :func:`screen_layers`.
-        target: Of v*: how long its δ gets.
+        target: How v* is optimised, and so how long its δ gets.
 
     Returns:
         The plan.

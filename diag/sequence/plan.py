@@ -25,7 +25,7 @@ class Plan:
 
     Attributes:
         listed: The list.
-        chosen: Which of its edits are made, in order.
+        chosen: Places in the list of the edits that are made, in order.
         geometry: The edited layer under the method that makes them.
         batch: How many are made together.
         instead: Other methods by the place of the edit in the list, where every edit is solved by

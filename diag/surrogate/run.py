@@ -20,7 +20,7 @@ def hold(
 
     Args:
         documents: Results of ``diag.verify`` and ``diag.sequence``.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         command_line: What repeats it.
 
     Returns:
@@ -46,7 +46,7 @@ def related(found: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, A
 
     Args:
         found: As :func:`diag.surrogate.collect.points` gives them.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         Its fields after the head.

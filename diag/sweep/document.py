@@ -90,7 +90,7 @@ def document(
     Args:
         diagnosis: One of the blocks' documents, for what all share.
         rows: A row for each block.
-        sink: Of :func:`sink`.
+        sink: The attention sink over depth, as :func:`sink` describes it.
 
     Returns:
         Plain JSON values.
@@ -126,7 +126,7 @@ def summary(rows: Sequence[Mapping[str, Any]], sink: Mapping[str, Any]) -> str:
 
     Args:
         rows: A row for each block.
-        sink: Of :func:`sink`.
+        sink: The attention sink over depth, as :func:`sink` describes it.
 
     Returns:
         Plain text.

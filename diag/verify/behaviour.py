@@ -136,8 +136,8 @@ class Behaviour:
         """The figures under one wording, beside those of the unedited model.
 
         Args:
-            wording: Which.
-            replies: Of :meth:`after`.
+            wording: The wording of the test prompts: bare, or after a prefix.
+            replies: What :meth:`after` returned.
 
         Returns:
             ``efficacy``, ``generalisation``, ``locality`` and ``portability``; the latter three are

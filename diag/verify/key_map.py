@@ -55,7 +55,7 @@ def place(
         edits: The contract's objects; those with an ``error`` are passed over. Of more than
             :data:`MOST_OF_A_GROUP` edits that collapsed, or that did not, evenly spaced ones stand
             for all.
-        seed: Of the t-SNE.
+        seed: Seed of the t-SNE.
 
     Returns:
         ``keys`` and ``directions``, each with ``points`` (whose ``subject`` is the edit's index

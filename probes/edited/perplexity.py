@@ -66,8 +66,8 @@ class Comparison:
     """Perplexity of the same texts before and after an edit.
 
     Attributes:
-        before: Of the unedited model.
-        after: Of the edited model.
+        before: Perplexity under the unedited model.
+        after: Perplexity under the edited model.
         interval: 95% interval of the token-weighted ratio over the draw of the texts; ``None``
             with fewer than :data:`FEWEST_TEXTS` texts or losses that are not finite.
     """

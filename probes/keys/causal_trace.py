@@ -121,7 +121,7 @@ def trace(
     Args:
         model: The model.
         facts: Known facts, at least one.
-        seed: Of the noise.
+        seed: Seed of the noise.
         progress: Called with the number of facts done.
 
     Returns:

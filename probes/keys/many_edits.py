@@ -55,7 +55,7 @@ class ContextKeys:
 
     Attributes:
         distinct: Keys, ``[distinct, d_mlp]``: float32, or float64 where the model is.
-        index: Which of them stand where, ``[request, context]``.
+        index: Row of ``distinct`` that each key is, ``[request, context]``.
     """
 
     distinct: Float[Tensor, "distinct d_mlp"]

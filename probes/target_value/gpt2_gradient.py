@@ -44,8 +44,8 @@ class Reads:
     """Where the loss reads the logits, and what of them.
 
     Attributes:
-        row: Of each place, ``[n]``.
-        position: Within its row, 0 being the subject's last token, ``[n]``.
+        row: Row of the batch that each place is in, ``[n]``.
+        position: Its position within the row, 0 being the subject's last token, ``[n]``.
         target: The token whose log-probability is wanted there, ``[n]``.
         held: Rows whose prediction at position 0 must not move, ``[m]``.
         initial: The unedited model's log-probabilities there, ``[m, vocabulary]``.

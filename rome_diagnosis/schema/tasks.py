@@ -176,7 +176,7 @@ class HeldAgainstTasks(TypedDict):
     """Perplexity and damage held against tasks.
 
     Attributes:
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         limits: What was decided by.
         tasks: Names of the tasks.
         points: The edited models.
