@@ -28,9 +28,9 @@ from probes.request.cases import EditCase
 from rome_diagnosis import envelope
 from rome_diagnosis.errors import UserError
 
-# Behaviour is asked of so many edits of a list: each costs a pass over its prompts.
+# Behaviour is asked of at most 50 edits of a list: each costs a pass over its prompts.
 MOST_ASKED = 50
-# So many edits of a list are continued, both ways, by so many tokens.
+# At most 10 edits of a list are continued, both ways, by 20 tokens.
 MOST_CONTINUED, WRITTEN_TOKENS = 10, 20
 
 

@@ -130,7 +130,7 @@ def steps(hyperparameters: Hyperparameters, d_model: int) -> Optimiser:
         d_model: Length of δ.
 
     Returns:
-        Its clamp, and how far Adam usually comes in so many steps.
+        Its clamp, and how far Adam usually comes in its number of steps.
     """
     reach = STEP_REACH.value * hyperparameters.reach(d_model)
     return Optimiser(hyperparameters.clamp_norm_factor, reach)

@@ -60,8 +60,8 @@ def place(
     Returns:
         ``keys`` and ``directions``, each with ``points`` (whose ``subject`` is the edit's index
         among ``edits``) and the share of variance that its two principal components hold
-        (``explained``), and of how many edits (``of``) so many were drawn (``drawn``); ``None``
-        without prefixes or with fewer than two edits.
+        (``explained``), and how many edits there were (``of``) and were drawn (``drawn``);
+        ``None`` without prefixes or with fewer than two edits.
     """
     chosen = _sample(edits)
     if not prefixes or len(chosen) < 2:
