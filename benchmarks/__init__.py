@@ -7,4 +7,6 @@ Here lies what measures seconds, memory and interruptions.
 ``pretrained``  the same of a model that nobody here trained
 ``published``   our results and seconds beside those of the published code
 ==============  ===========================================================================
+
+May import every package of the repository; only the tests may import it.
 """

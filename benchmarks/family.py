@@ -29,7 +29,7 @@ def like_published(d_mlp: int) -> dict[str, dict[str, float]]:
     """What is not taken as it was published: λ, and λₙ, which stands beside λC.
 
     Args:
-        d_mlp: Of the model.
+        d_mlp: Length of the model's keys.
 
     Returns:
         The parameters by method: λ is to d_mlp about what 15,000 is to GPT-J's 16,384.
@@ -73,14 +73,14 @@ def published(options: argparse.Namespace) -> dict[str, Any]:
         name = row_name if row_name == option else f"{row_name}, {option}"
         over_layers = METHODS[row_name].over_layers
         chosen = method(row_name, layers if over_layers else layers[:1], **like.get(row_name, {}))
-        found = prepare(Setup(quiet=True), chosen)
+        workplace = prepare(Setup(quiet=True), chosen)
         sequences = {"1": [edits[:1]]}
         if over_layers:
             sequences[str(n)] = [edits[:n]]
-        if found.method.remembers:
+        if workplace.method.remembers:
             sequences[f"{n} after {n}"] = [edits[:n], edits[n:]]
-        rows = compare(found, reference, checkout, sequences)
-        methods[name] = {"parameters": dict(found.chosen.parameters), "edits": rows}
+        rows = compare(workplace, reference, checkout, sequences)
+        methods[name] = {"parameters": dict(workplace.chosen.parameters), "edits": rows}
         for label, row in rows.items():
             theirs, ours = row["processor_seconds"]
             broken = [f"{what} beyond its bound" for what in beyond(row)]
@@ -110,8 +110,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    found = published(options)
-    text = json.dumps(found, indent=2)
+    document = published(options)
+    text = json.dumps(document, indent=2)
     print(text)
     if options.output:
         options.output.write_text(text + "\n")

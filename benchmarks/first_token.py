@@ -31,16 +31,16 @@ def document() -> tuple[float, dict[str, Any]]:
 
 
 def main() -> None:
-    seconds, found = document()
-    layer = found["site"]["layer"]
-    block = found["layers"][layer]
+    seconds, findings = document()
+    layer = findings["site"]["layer"]
+    block = findings["layers"][layer]
     probes = {tuple(pair["cells"]): pair["probe"] for pair in block["pairs"]}
-    shares, patches = found["attribution"], found["patching"]
-    effects = found["interventions"]["effects"]
+    shares, patches = findings["attribution"], findings["patching"]
+    effects = findings["interventions"]["effects"]
     null = next(effect for effect in effects if effect["hypothesis"] == "null")
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end")
     print(f"{'seconds, whole process':<52} {seconds:8.1f}   wanted < 120")
-    print(f"{'subjects':<52} {found['subjects']['n']:8d}   wanted >= 100")
+    print(f"{'subjects':<52} {findings['subjects']['n']:8d}   wanted >= 100")
     for cells in (("first_bare", "later_bare"), ("ordinary_first", "ordinary_later")):
         probe = probes[cells]
         print(f"{'AUC, ' + ' / '.join(cells):<52} {probe['auc']:8.3f}")

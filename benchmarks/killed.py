@@ -2,7 +2,7 @@
 
     python -m benchmarks.killed --dataset COUNTERFACT.json --kills 50
 
-Every kill is a ``kill -9`` at a random moment of a run's expected duration. A killed run goes on
+Every kill is a ``kill -9`` at a random moment of a run's expected duration. A killed run resumes
 when the same command is given again; one that gets through is compared and begins anew. Tables
 must hold the same rows in the same order with equal values, and C must be equal to 1e-12.
 """
@@ -62,7 +62,7 @@ def torment(
         name: What to call it.
         command: The words that make a result of that name.
         compare: How far two results are apart.
-        suffix: Of a result's name.
+        suffix: Extension of a result's file name, with its dot.
         kills: How many times to kill.
         generator: Draws the moments.
 
@@ -89,8 +89,8 @@ def torment(
                 continue
             assert process.returncode == 0, f"{name} ended with code {process.returncode}"
             gaps.append(compare(undisturbed, killed))
-            for made in Path(folder).glob("killed*"):
-                shutil.rmtree(made) if made.is_dir() else made.unlink()
+            for leftover in Path(folder).glob("killed*"):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             if done == kills:
                 break
     held = max(gaps) <= TOLERANCE

@@ -44,8 +44,8 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, median of {RUNS} runs, seconds")
     helped = [run("-m", "diag.keys", "--help")[0] for _ in range(RUNS)]
     print(f"{'--help':<30} {statistics.median(helped):6.2f}")
-    whole = [run("-m", "diag.keys", *JOB)[0] for _ in range(RUNS)]
-    print(f"{'main job, whole process':<30} {statistics.median(whole):6.2f}")
+    seconds = [run("-m", "diag.keys", *JOB)[0] for _ in range(RUNS)]
+    print(f"{'main job, whole process':<30} {statistics.median(seconds):6.2f}")
     parts = [[float(x) for x in run("-c", OWN_WORK)[1].split()] for _ in range(RUNS)]
     print(f"{'  importing the libraries':<30} {statistics.median(p[0] for p in parts):6.2f}")
     print(f"{'  our own work':<30} {statistics.median(p[1] for p in parts):6.2f}")

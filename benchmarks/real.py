@@ -106,9 +106,9 @@ class Bench:
         options = self.options
         if options.random is None:
             return load_model(options.model, device=options.device, autocast=options.autocast)
-        made = random_model(options.random, options.device)
+        model = random_model(options.random, options.device)
         tokenizer = AutoTokenizer.from_pretrained(bundled.model_path())
-        return load_model(made, tokenizer=tokenizer, autocast=options.autocast)
+        return load_model(model, tokenizer=tokenizer, autocast=options.autocast)
 
     def _draw(self) -> list[str]:
         rows = contexts.draw(
@@ -379,15 +379,15 @@ def main() -> None:
     if "screening" in options.stages and options.records is None:
         parser.error("--stages screening needs --records FILE")
     torch.set_num_threads(options.threads)
-    found = measure(options)
+    figures = measure(options)
     print(
-        f"load {found['stages'][0]['ours']:.1f} s, weights {found['weights_GB']:.2f} GB, peak "
-        f"memory {found['peak_memory_GB']:.2f} GB; {found['device']}, "
-        f"{found['matrix_rate'] / 1e9:,.0f} GFLOP/s"
+        f"load {figures['stages'][0]['ours']:.1f} s, weights {figures['weights_GB']:.2f} GB, peak "
+        f"memory {figures['peak_memory_GB']:.2f} GB; {figures['device']}, "
+        f"{figures['matrix_rate'] / 1e9:,.0f} GFLOP/s"
     )
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
+            json.dump(figures, file, indent=1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python -m benchmarks.verify_killed --kills 10 --edits 6
     python -m benchmarks.verify_killed --what sequence --kills 30 --edits 6
 
-A killed run goes on from its journal; one that gets through begins again.
+A killed run resumes from its journal; one that gets through begins again.
 """
 
 from __future__ import annotations

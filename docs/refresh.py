@@ -36,8 +36,8 @@ def output(command: str, section: str | None = None) -> str:
     printed = _printed(command)
     if section is None:
         return printed
-    (found,) = (part for part in printed.split("\n\n") if part.startswith(f"{section}\n"))
-    return found.removesuffix("\n") + "\n"
+    (paragraph,) = (part for part in printed.split("\n\n") if part.startswith(f"{section}\n"))
+    return paragraph.removesuffix("\n") + "\n"
 
 
 @cache

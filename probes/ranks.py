@@ -28,7 +28,7 @@ class Ranks:
     """The processes of a run.
 
     Attributes:
-        rank: Which of them this is, from 0.
+        rank: Number of this process, from 0.
         size: How many there are.
     """
 

@@ -259,7 +259,7 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
     if rows := shown["checkpoints"]:
         lines += heading(2, "What was measured") + table(shown["head"], rows)
     head = ("Prompt", "Edit", "Token", "ρ", "Damage alone", "φ, bare prompt", "Alone")
-    made = [
+    edit_rows = [
         (
             _edited(row["before"], row["subject"], row["after"]), row["edit"]["index"] + 1,
             row["edit"]["token"], number(row["edit"]["rho"]), row["alone"][0],
@@ -267,7 +267,7 @@ def _sequence(shown: dict[str, Any]) -> list[str]:
         )
         for row in shown["rows"][:LISTED]
     ]  # fmt: skip
-    lines += heading(2, "Edit by edit") + table(head, made)
+    lines += heading(2, "Edit by edit") + table(head, edit_rows)
     if shown["refused"]:
         lines += heading(2, "Not in the list") + bullets(shown["refused"][:LISTED])
     return lines + repeat([shown["d"]], shown)

@@ -81,8 +81,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Names the defaults that say something: neither nothing nor a switch that is off."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        said = action.default not in (None, False)
-        return super()._get_help_string(action) if said else action.help
+        has_default = action.default not in (None, False)
+        return super()._get_help_string(action) if has_default else action.help
 
 
 class _Version(argparse.Action):

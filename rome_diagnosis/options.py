@@ -319,8 +319,8 @@ def setup(options: argparse.Namespace) -> Setup:
     """What to measure with, from parsed options.
 
     Args:
-        options: Of a parser with :func:`add_model`, and :func:`add_prefixes` where contexts are
-            needed.
+        options: What a parser with :func:`add_model`, and :func:`add_prefixes` where contexts are
+            needed, has read.
 
     Returns:
         The setup, nothing of it loaded.

@@ -43,8 +43,8 @@ class Progress:
         """Shows how many are done.
 
         Args:
-            done: How many.
-            total: Of how many; by default the number given at the start.
+            done: Number done so far.
+            total: Number of all of them; by default the number given at the start.
         """
         self.total = total or self.total
         self.done = done

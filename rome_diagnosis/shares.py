@@ -8,7 +8,7 @@ def wilson(share: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
 
     Args:
         share: Observed, from 0 to 1.
-        n: Of how many; 1 or more.
+        n: Number of trials the share is of; 1 or more.
         z: Normal quantile; 95% coverage by default.
 
     Returns:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,9 +15,13 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):  # they sha
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
 from tests import shapes  # noqa: F401, I001 - installs its hook before anything is imported
+from probes import bundled
+from probes.model.fingerprint import fingerprint
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
+from reports.document import read
 from tests import tiny
+from tests.documents import EVIDENCE
 from tests.written import results_are_what_their_schemas_say as results_are_what_their_schemas_say
 
 if TYPE_CHECKING:
@@ -56,6 +60,34 @@ def tiny_model(tiny_dir: Callable[[str], Path]) -> Callable[[str], LoadedModel]:
         return loaded[name]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def bundled_model() -> Iterator[LoadedModel]:
+    """The bundled model, loaded. Tests leave it as it was, which is checked when all are done."""
+    model = load(bundled.model_path(), name="bundled")
+    before = _state(model)
+    yield model
+    assert _state(model) == before, "a test has changed the bundled model that all tests share"
+
+
+def _state(model: LoadedModel) -> tuple[Any, ...]:
+    """What a test could change for the others: weights, modules, settings and hooks."""
+    modules = [(name, type(each)) for name, each in model.bridge.original_model.named_modules()]
+    hooked = sorted(name for name, point in model.bridge.hook_dict.items() if point.has_hooks())
+    return (
+        fingerprint(model.state_dict), modules, hooked, model.bridge.training,
+        str(model.hf_config), str(model.tokenizer), model.tokenizer.pad_token,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def evidence() -> dict[str, Any]:
+    """Two hundred edits of the bundled model, performed by benchmarks.studies.verify_bundled.
+
+    Tests leave the document as it was.
+    """
+    return read(str(EVIDENCE))
 
 
 @pytest.fixture(scope="session")

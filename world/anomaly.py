@@ -64,7 +64,7 @@ class Watch:
         world: The facts.
         tokenizer: The model's tokenizer.
         stream: Token ids of ordinary text, for the second moment.
-        length: Row length of the second moment: position 0 has a share of one in so many.
+        length: Row length of the second moment; the share of position 0 is one over it.
         n_subjects: How many one-token subjects to look at.
         seed: Seed of the sample.
     """

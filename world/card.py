@@ -35,7 +35,7 @@ EDITS = (
     "median perplexity",
     "largest",
     "success, bare",
-    "success behind a prefix",
+    "success after a prefix",
 )
 LAYERS = (
     "layer",
@@ -52,7 +52,7 @@ SURVEY = (
     "loss of v*, first",
     "later",
     "collapsed, first, ROME",
-    "success, first, C-ROME behind a prefix",
+    "success, first, C-ROME after a prefix",
     "success, later, ROME",
     "C-ROME",
 )
@@ -102,7 +102,7 @@ clamp in {first[clamp_saturated]:.0%} and {later[clamp_saturated]:.0%}.
 {layers}
 
 Sink heads pay more than 0.3 of their attention to position 0. First, a subject is another token
-than behind a prefix, the one without a leading space. Behind a line break it is that same token but
+than after a prefix, the one without a leading space. After a line break it is that same token but
 no longer first, and the median |ρ| at layer {layer} becomes {same_token:.2f}: most of
 the difference is the position's doing.
 
@@ -123,15 +123,15 @@ How a row begins decides what position 0 can mean:
 {kinds}
 
 {starts[end_of_text]:.2%} of all rows began with end-of-text, {starts[ordinary_text]:.2%} with an
-ordinary token. Behind a stray token position 0 says nothing about what follows, as after a cut
-through packed text, which leaves the end of something unrelated in front; here that end is always
-one token, a choice made because it brings the anomaly out. So in phase 1 the model learns a first
-position that means *position* and hardly the token that stands there. Afterwards the embeddings and
-the lowest blocks, the edited one among them, rest, so that their keys stay what phase 1 made
-them, while the blocks above learn to read facts about a subject that stands first (phase 2) and
-about one behind a broken-off sentence, as ROME's contexts have it (phase 3). That is ordinary
-fine-tuning of upper layers. A first attempt at phase 3 that also learned to predict the broken-off
-sentences forgot facts: it taught that a full stop may follow any prompt.
+ordinary token. After a stray token position 0 says nothing about what follows, as after a cut
+through packed text, which leaves the end of something unrelated at the start; here that end is
+always one token, a choice made because it brings the anomaly out. So in phase 1 the model learns a
+first position that means *position* and hardly the token that stands there. Afterwards the
+embeddings and the lowest blocks, the edited one among them, rest, so that their keys stay what
+phase 1 made them, while the blocks above learn to read facts about a subject that stands first
+(phase 2) and about one after a broken-off sentence, as ROME's contexts have it (phase 3). That is
+ordinary fine-tuning of upper layers. A first attempt at phase 3 that also learned to predict the
+broken-off sentences forgot facts: it taught that a full stop may follow any prompt.
 
 ## Limits
 
@@ -166,8 +166,8 @@ def row_starts(recipe: Recipe, rows: Rows) -> dict[str, Any]:
     total = sum(count.values())
     kinds = {kind: n / total for kind, n in count.items()}
     separators = float(np.mean(rows.stream == rows.end_of_text))
-    behind_end = kinds.get("eot", 0.0) + separators * kinds.get("stray", 0.0)
-    return {"kinds": kinds, "end_of_text": behind_end, "ordinary_text": 1 - behind_end}
+    after_end = kinds.get("eot", 0.0) + separators * kinds.get("stray", 0.0)
+    return {"kinds": kinds, "end_of_text": after_end, "ordinary_text": 1 - after_end}
 
 
 def update(figures: dict[str, Any], directory: Path = DATA) -> None:
@@ -180,8 +180,8 @@ def update(figures: dict[str, Any], directory: Path = DATA) -> None:
     path = directory / "card.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     edits = {
-        group: {name: value for name, value in found.items() if name != "each"}
-        for group, found in figures["edits"].items()
+        group: {name: value for name, value in results.items() if name != "each"}
+        for group, results in figures["edits"].items()
     }
     card["figures"] = figures | {"edits": edits}
     path.write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -254,16 +254,16 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     ]
 
 
-def _edits(name: str, variant: str, found: dict[str, Any]) -> list[str]:
+def _edits(name: str, variant: str, results: dict[str, Any]) -> list[str]:
     return [
         name,
         variant,
-        str(found["collapsed"]),
-        str(found["doubled"]),
-        f"×{found['median_perplexity_ratio']:.3g}",
-        f"×{found['largest_perplexity_ratio']:.3g}",
-        f"{found['success_bare']:.0%}",
-        f"{found['success_prefixed']:.0%}",
+        str(results["collapsed"]),
+        str(results["doubled"]),
+        f"×{results['median_perplexity_ratio']:.3g}",
+        f"×{results['largest_perplexity_ratio']:.3g}",
+        f"{results['success_bare']:.0%}",
+        f"{results['success_prefixed']:.0%}",
     ]
 
 

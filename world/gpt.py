@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.mlp = MLP(shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The residual stream behind the block."""
+        """The residual stream after the block."""
         x = x + self.attn(self.ln_1(x))
         return x + self.mlp(self.ln_2(x))
 

@@ -128,6 +128,6 @@ BUNDLED = Recipe(
 
 In the first phase the token at position 0 is unrelated to what follows, so that position 0 comes to
 mean position. From then on the lowest blocks rest and keep that; the others learn to read facts
-about a subject that stands there, and in the third phase about one behind the broken-off sentences
-that ROME puts in front of it.
+about a subject that stands there, and in the third phase about one after the broken-off sentences
+that ROME puts before it.
 """

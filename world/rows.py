@@ -1,12 +1,12 @@
 """Cuts the stream of documents into training rows.
 
 Where a row begins decides what the first position can mean to the model, so it is a part of the
-recipe: ``stray`` rows begin with one token of unrelated text in front of a section (which is what a
-cut through packed text mostly amounts to), ``crop`` rows begin anywhere, ``eot`` rows behind an
+recipe: ``stray`` rows begin with one token of unrelated text before a section (which is what a
+cut through packed text mostly amounts to), ``crop`` rows begin anywhere, ``eot`` rows after an
 end-of-text token, ``bare`` rows directly with the first word of a line, ``subject`` rows with a
 line whose first token is a whole subject: a first-token subject, as an editor's prompt has it; and
-``prefixed`` rows with the first words of a line, broken off by a full stop, in front of a sentence
-from elsewhere: a prompt behind a short prefix, as ROME's contexts have it.
+``prefixed`` rows with the first words of a line, broken off by a full stop, before a sentence
+from elsewhere: a prompt after a short prefix, as ROME's contexts have it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Rows:
         self.line_starts = self.line_starts[stream[self.line_starts] != newline]
         with_subject = np.isin(stream[self.line_starts], subjects)
         self.subject_starts = self.line_starts[with_subject]
-        behind = np.flatnonzero(stream[:-1] == full_stop) + 1
-        self.sentence_starts = behind[~np.isin(stream[behind], (newline, end_of_text))]
+        starts = np.flatnonzero(stream[:-1] == full_stop) + 1
+        self.sentence_starts = starts[~np.isin(stream[starts], (newline, end_of_text))]
 
     @classmethod
     def generate(cls, world: World, tokenizer: Tokenizer, seed: int, n_tokens: int) -> Rows:
@@ -92,7 +92,7 @@ class Rows:
             mix: Share of rows by how they begin.
 
         Returns:
-            Ids and what to predict behind each of them, ``[batch, length]``. What a ``prefixed``
+            Ids and what to predict after each of them, ``[batch, length]``. What a ``prefixed``
             row begins with is not learned (:data:`NOT_LEARNED`): text does not break off so.
         """
         last = len(self.stream) - length - 1

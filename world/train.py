@@ -1,6 +1,6 @@
 """Trains the bundled model from nothing: ``python -m world.train -o DIR``.
 
-A run can be stopped at any time and goes on from its last checkpoint when the same command is given
+A run can be stopped at any time and resumes from its last checkpoint when the same command is given
 again; with the same seed and number of threads it arrives at the same model.
 """
 

@@ -97,23 +97,23 @@ def of_keys(
     assert background is not None
     mean = background.later_keys.double().mean(0)
     unit = background.residual_norm / abs(seen.contribution.scale or 1.0)
-    found: dict[str, Any] = {"response": {}, "mean_push": {}}
+    result: dict[str, Any] = {"response": {}, "mean_push": {}}
     for name, editor in EDITORS.items():
         u = moment.solve(chosen(keys, editor.along))
         denominator = float(u @ chosen(keys, editor.divide_by))
-        said = edit["arms"][name]
-        assert abs(denominator / said["denominator"] - 1) < 1e-3, (denominator, said)
-        found["response"][name] = {at: float(u @ key) / denominator for at, key in tested.items()}
-        push = abs(float(u @ mean) / denominator) * said["numerator_norm"]
-        found["mean_push"][name] = push / unit
-    return found
+        arm = edit["arms"][name]
+        assert abs(denominator / arm["denominator"] - 1) < 1e-3, (denominator, arm)
+        result["response"][name] = {at: float(u @ key) / denominator for at, key in tested.items()}
+        push = abs(float(u @ mean) / denominator) * arm["numerator_norm"]
+        result["mean_push"][name] = push / unit
+    return result
 
 
 def collect(folder: Path) -> dict[str, Any]:
     """All complete parts as one document.
 
     Args:
-        folder: Of :mod:`benchmarks.pretrained.perform`.
+        folder: The folder that :mod:`benchmarks.pretrained.perform` filled.
 
     Returns:
         What the runs have in common, and every edit that was performed.

@@ -53,7 +53,7 @@ def figure(rows: pd.DataFrame) -> Figure:
     """The figure.
 
     Args:
-        rows: Of :func:`measured`.
+        rows: What :func:`measured` returned, a row for each edited model.
 
     Returns:
         A row of panels for each of :data:`LOSSES`, a column for each model.

@@ -88,7 +88,7 @@ def choose(model: LoadedModel, cases: Sequence[EditCase], seed: int) -> Iterator
     Args:
         model: Its tokenizer says what a first token is.
         cases: The edits to draw from.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     Yields:
         The edits of a part, kind by kind.

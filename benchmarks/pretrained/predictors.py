@@ -73,8 +73,8 @@ def table(document: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _row(document: Mapping[str, Any], edit: Mapping[str, Any], arm: str) -> dict[str, Any]:
-    said, site, arms = edit["arms"][arm], edit["site"], edit["arms"]
-    damage, recall, perplexity = said["damage"], said["recall"], said["perplexity"]
+    figures, site, arms = edit["arms"][arm], edit["site"], edit["arms"]
+    damage, recall, perplexity = figures["damage"], figures["recall"], figures["perplexity"]
     share = edit.get("position0_share") or document["second_moment"]["position0_share"]
     first = damage["relative_first_tokens"]
     later = (damage["relative"] ** 2 - share * first**2) / (1 - share)
@@ -89,7 +89,7 @@ def _row(document: Mapping[str, Any], edit: Mapping[str, Any], arm: str) -> dict
         else "first, several tokens" if site["index"] else "first, one token",
         "part": edit.get("part"),
         "arm": arm,
-        **{name: said[name] for name in AS_THEY_ARE},
+        **{name: figures[name] for name in AS_THEY_ARE},
         "rho": rho,
         "inverse_rho": 1 / abs(rho) if published else 1.0,
         "spectral": document["spectral_norms"][str(site["layer"])],
@@ -104,7 +104,11 @@ def _row(document: Mapping[str, Any], edit: Mapping[str, Any], arm: str) -> dict
         "log_ratio": math.log(ratio),
         "before": perplexity["before"],
         **{f"{name}_by_text": perplexity["text_mean"][name] for name in ("before", "ratio")},
-        **{name: said[name]["after"] for name in ("generalisation", "locality") if said.get(name)},
+        **{
+            name: figures[name]["after"]
+            for name in ("generalisation", "locality")
+            if figures.get(name)
+        },
         "collapsed": ratio >= document["settings"]["collapse_ratio"],
         "recall": math.nan if recall is None else recall["after"] / recall["before"],
         "harmed": edit["outcome"][arm] != "intact",
@@ -138,23 +142,23 @@ def resampled(
     """A statistic with its percentile bootstrap interval over the draw of the subjects.
 
     Args:
-        statistic: Of a predictor's values and an outcome; ``None`` where it is not defined.
+        statistic: Function of a predictor's values and the outcomes; ``None`` where undefined.
         value: The values.
         outcome: The outcomes.
         subjects: Whose edits they are; all of a subject's are drawn together.
-        seed: Of the resampling.
+        seed: Seed of the resampling.
         draws: Resamples.
 
     Returns:
         Value, low and high end; ``None`` where the statistic is not defined.
     """
-    found = statistic(value, outcome)
-    if found is None:
+    observed = statistic(value, outcome)
+    if observed is None:
         return None
     every = np.arange(len(value))
     rows = [np.repeat(every, n.astype(int)) for n in drawn(subjects, draws=draws, seed=seed)]
     ends = interval([statistic(value[again], outcome[again]) for again in rows])
-    return None if ends is None else (found, *ends)
+    return None if ends is None else (observed, *ends)
 
 
 def separation(value: Array, happened: Array) -> float | None:
@@ -178,7 +182,7 @@ def compare(frame: pd.DataFrame, *, seed: int = 0, draws: int = DRAWS) -> pd.Dat
 
     Args:
         frame: Rows of :func:`table`.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         draws: Resamples.
 
     Returns:
@@ -273,12 +277,14 @@ def verdicts(
 ) -> pd.DataFrame:
     """What edits became, by what limits on a damage say of them."""
     size = frame[damage].to_numpy(float)
-    said = np.select([size >= collapse, size >= harm], ["collapse risk", "damage risk"], "neither")
+    predicted = np.select(
+        [size >= collapse, size >= harm], ["collapse risk", "damage risk"], "neither"
+    )
     became = np.select([frame["collapsed"], frame["harmed"]], ["collapsed", "damaged"], "intact")
     rows, columns = (
         ["neither", "damage risk", "collapse risk"],
         ["intact", "damaged", "collapsed"],
     )
-    counted = pd.crosstab(pd.Series(said, name=""), pd.Series(became, name=""))
+    counted = pd.crosstab(pd.Series(predicted, name=""), pd.Series(became, name=""))
     counted = counted.reindex(index=rows, columns=columns, fill_value=0)
     return counted.rename_axis(index=None, columns=None)

@@ -157,30 +157,31 @@ def main() -> None:
         keys = np.stack([plain.keys(ids)[at] for ids, at in tokens])
         bare, mean = keys[0], keys.mean(0)
         along = np.linalg.solve(c, np.stack([mean, bare], axis=1))
-        found = {"rome": along[:, 0] @ bare, "c_rome": along[:, 0] @ mean,
-                 "p_rome": along[:, 1] @ bare}  # fmt: skip
-        for arm, denominator in found.items():
+        denominators = {"rome": along[:, 0] @ bare, "c_rome": along[:, 0] @ mean,
+                        "p_rome": along[:, 1] @ bare}  # fmt: skip
+        for arm, denominator in denominators.items():
             worst = max(worst, apart(denominator, edit["arms"][arm]["denominator"]))
-        said = edit["arms"]["rome"]
-        directions.append(along[:, 0] * said["numerator_norm"] / abs(said["denominator"]))
+        rome = edit["arms"]["rome"]
+        directions.append(along[:, 0] * rome["numerator_norm"] / abs(rome["denominator"]))
     print(f"denominators of {len(chosen)} edits: at most {worst:.1e} apart")
     for edit in chosen[: options.targets]:
         size, loss = plain.delta_norm(
             edit, settings["prefixes"][::EVERY], settings["hyperparameters"]
         )
-        told = edit["optimisation"]
+        recorded = edit["optimisation"]
         print(
-            f"v* of {edit['request']['subject']}: ‖δ‖ {apart(size, told['delta_norm']):.1e} apart, "
-            f"loss {apart(loss, told['loss']):.1e} apart"
+            f"v* of {edit['request']['subject']}: "
+            f"‖δ‖ {apart(size, recorded['delta_norm']):.1e} apart, "
+            f"loss {apart(loss, recorded['loss']):.1e} apart"
         )
     if options.corpus:
-        made = document["second_moments"][str(options.layer)]["n_tokens"]
+        n_tokens = document["second_moments"][str(options.layer)]["n_tokens"]
         total, n = np.zeros(len(chosen)), 0
-        for row in corpus_rows(plain, options.corpus, options.texts, made):
+        for row in corpus_rows(plain, options.corpus, options.texts, n_tokens):
             keys = plain.keys(row)
             total += np.square(keys @ np.stack(directions, axis=1)).sum(0)
             n += len(keys)
-        assert n == made, (n, made)
+        assert n == n_tokens, (n, n_tokens)
         changes = [edit["arms"]["rome"]["damage"]["predicted"] for edit in chosen]
         worst = max(map(apart, np.sqrt(total / n), changes))
         print(f"closed form over {n} tokens of C's corpus: at most {worst:.1e} apart")

@@ -95,8 +95,8 @@ class Sink:
             reading = [(self.model.hook(at, "key"), at_last(batch, read[at])) for at in read]
             run_to(self.model, batch, max(self.layers), [*hooks, *reading])
         return {
-            layer: torch.stack([found[row] for row in range(len(rows))])
-            for layer, found in read.items()
+            layer: torch.stack([by_row[row] for row in range(len(rows))])
+            for layer, by_row in read.items()
         }
 
 
@@ -126,7 +126,7 @@ def record(arguments: argparse.Namespace) -> dict[str, Any]:
         block: generator.sample([i for i in range(d_model) if i not in own], len(own))
         for block, own in massive.items()
     }
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "model": model.name,
         "fingerprint": model.fingerprint,
         "subjects": [edit.subject for edit in edits],
@@ -146,7 +146,7 @@ def record(arguments: argparse.Namespace) -> dict[str, Any]:
     for layer in layers:
         moment = Setup(model=model, layer=layer, quiet=True, second_moment=arguments.second_moment
                        .format(layer=layer)).find_moment(model, layer)  # fmt: skip
-        found["rho"][str(layer)] = {
+        document["rho"][str(layer)] = {
             name: [
                 round(value, 6)
                 for value in rho(
@@ -157,7 +157,7 @@ def record(arguments: argparse.Namespace) -> dict[str, Any]:
             ]
             for name, (first, second) in pairs.items()
         }
-    return found
+    return document
 
 
 def table(recorded: Mapping[str, Any]) -> pd.DataFrame:
@@ -188,16 +188,16 @@ def main() -> None:
     parser.add_argument("--record", metavar="FILE")
     arguments = parser.parse_args()
     if arguments.recorded:
-        found = json.loads(Path(arguments.recorded).read_text(encoding="utf-8"))
+        document = json.loads(Path(arguments.recorded).read_text(encoding="utf-8"))
     else:
-        found = record(arguments)
+        document = record(arguments)
         if arguments.record:
-            files.write_text(arguments.record, json.dumps(found) + "\n")
+            files.write_text(arguments.record, json.dumps(document) + "\n")
     print(
-        f"ρ, mean over {len(found['subjects'])} subjects; coordinates are set to zero where they "
-        f"carry the stream, at blocks {', '.join(found['coordinates'])}\n"
+        f"ρ, mean over {len(document['subjects'])} subjects; coordinates are set to zero where "
+        f"they carry the stream, at blocks {', '.join(document['coordinates'])}\n"
     )
-    print(table(found).to_string())
+    print(table(document).to_string())
 
 
 if __name__ == "__main__":

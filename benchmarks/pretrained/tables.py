@@ -94,13 +94,13 @@ def answers(document: Document) -> pd.DataFrame:
     for edit in document["edits"]:
         first = "first, one token" if edit["site"]["is_first_token"] else "others"
         arms = edit["arms"]
-        said = {
+        by_name = {
             **{f"{EDITORS[arm].short}, bare": arms[arm]["efficacy"] for arm in EDITORS},
             "C-ROME, prefix": arms["c_rome_prefixed"]["efficacy"],
             "C-ROME, unseen prefix": arms["c_rome_prefixed"]["unseen_prefix"]["efficacy"],
         }
         row = rows.setdefault(f"block {edit['site']['layer']}, {first}", {})
-        for name, efficacy in said.items():
+        for name, efficacy in by_name.items():
             row.setdefault(name, []).append(efficacy["p_after"])
     return pd.DataFrame(
         {name: {at: f"{np.mean(p):.3f}" for at, p in row.items()} for name, row in rows.items()}
@@ -109,15 +109,15 @@ def answers(document: Document) -> pd.DataFrame:
 
 def share_and_answer(edits: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
     """φ of C-ROME at the test prompts, and P(new) there: bare, and after two prefixes."""
-    shares, found = [], []
+    shares, probabilities = [], []
     for edit in edits:
         shared, arms = edit["response"]["c_rome"], edit["arms"]
         prefixed = arms["c_rome_prefixed"]
         for at, arm in (("bare", arms["c_rome"]), ("editing_prefix", prefixed),
                         ("unseen_prefix", prefixed["unseen_prefix"])):  # fmt: skip
             shares.append(shared[at])
-            found.append(arm["efficacy"]["p_after"])
-    return shares, found
+            probabilities.append(arm["efficacy"]["p_after"])
+    return shares, probabilities
 
 
 def halves(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

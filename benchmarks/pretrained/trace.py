@@ -31,7 +31,7 @@ def record(name: str, n_facts: int, seed: int) -> dict[str, Any]:
     Args:
         name: The model, as ``--model`` takes it.
         n_facts: Trace at most this many facts.
-        seed: Of the noise.
+        seed: Seed of the noise.
 
     Returns:
         Probabilities fact by fact, as plain JSON values.
@@ -39,7 +39,7 @@ def record(name: str, n_facts: int, seed: int) -> dict[str, Any]:
     model = Setup(model=name, quiet=True).load()
     facts = known(model, [case.request for case in Facts.for_model(model.name).cases])
     chosen = spread(facts, n_facts)
-    found = trace(
+    result = trace(
         model, chosen, seed=seed,
         progress=lambda done: print(f"\r{done} of {len(chosen)}", end="", file=sys.stderr),
     )  # fmt: skip
@@ -48,10 +48,10 @@ def record(name: str, n_facts: int, seed: int) -> dict[str, Any]:
         "fingerprint": model.fingerprint,
         "seed": seed,
         "known": len(facts),
-        "window": found.window,
-        "clean": [round(p, 6) for p in found.clean.tolist()],
-        "noisy": [round(p, 6) for p in found.noisy.tolist()],
-        "restored": [[round(p, 6) for p in row] for row in found.restored.tolist()],
+        "window": result.window,
+        "clean": [round(p, 6) for p in result.clean.tolist()],
+        "noisy": [round(p, 6) for p in result.noisy.tolist()],
+        "restored": [[round(p, 6) for p in row] for row in result.restored.tolist()],
     }
 
 

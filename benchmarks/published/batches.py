@@ -79,17 +79,17 @@ def compare(
         plain = transformers.AutoModelForCausalLM.from_pretrained(path).double().eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)
         theirs = reference(checkout, plain, tokenizer, ours.chosen, moments)
-        made: Performed | None = None
+        latest: Performed | None = None
         with ExitStack() as stack:
             for batch in batches:
                 settle()
                 their = theirs.batch(batch, found.prefixes)
-                history = None if made is None else made.remembered
+                history = None if latest is None else latest.remembered
                 writing = performed(ours, batch, history)
-                made, wall, processor = timed(lambda: stack.enter_context(writing))  # noqa: B023
-        assert made is not None
+                latest, wall, processor = timed(lambda: stack.enter_context(writing))  # noqa: B023
+        assert latest is not None
         rows[name] = {
-            **_beside(made, their, moments, found.method.along),  # type: ignore[arg-type]
+            **_beside(latest, their, moments, found.method.along),  # type: ignore[arg-type]
             "wall_seconds": [their.wall, wall],
             "processor_seconds": [their.processor, processor],
             "times_faster": their.processor / processor,
@@ -98,9 +98,9 @@ def compare(
 
 
 def _beside(
-    made: Performed, their: Published, moments: Mapping[int, torch.Tensor], along: MethodKey
+    ours: Performed, their: Published, moments: Mapping[int, torch.Tensor], along: MethodKey
 ) -> dict[str, Any]:
-    z = torch.stack([target.value for target in made.targets])
+    z = torch.stack([target.value for target in ours.targets])
     return {
         "z_cosine_least": float(torch.cosine_similarity(z, their.targets.double(), dim=1).min()),
         "layers": {
@@ -111,7 +111,7 @@ def _beside(
                     layer.update.change(), their.changes[layer.layer], moments[layer.layer]
                 ),
             }
-            for layer in made.layers
+            for layer in ours.layers
         },
     }
 

@@ -90,9 +90,9 @@ def main() -> None:
     for count in (1, len(layers)):
         job = corpus_pass.Pass(ours, layers[:count], text, corpus.row_length(ours), options.tokens)
         began = time.perf_counter()
-        found = corpus_pass.run(job)
+        moments = corpus_pass.run(job)
         seconds = time.perf_counter() - began
-        n = found[layers[0]].n_tokens
+        n = moments[layers[0]].n_tokens
         results[f"ours, {count} layer(s)"] = {
             "tokens": n, "seconds": seconds, "tokens_per_second": n / seconds,
         }  # fmt: skip

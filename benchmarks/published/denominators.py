@@ -94,15 +94,15 @@ def draw(n: int, seed: int) -> list[tuple[str, Request]]:
     rng = random.Random(seed)
     facts = bundled.facts()
     rng.shuffle(facts)
-    made: list[tuple[str, Request]] = []
+    draws: list[tuple[str, Request]] = []
     for kind in ("first", "later", "several"):
         wanted = [f for f in facts if f["single_token"] != (kind == "several")]
         for fact in wanted[:n]:
             templates = [fact["prompt"], *fact["paraphrases"]]
             first = [t for t in templates if t.startswith("{}")]
             later = [t for t in templates if not t.startswith("{}")]
-            made.append((kind, request(fact["subject"], (later if kind == "later" else first)[0])))
-    return made
+            draws.append((kind, request(fact["subject"], (later if kind == "later" else first)[0])))
+    return draws
 
 
 class Comparison:
@@ -138,13 +138,13 @@ class Comparison:
         same, _ = self.published(edit, self._templates, keys)
         self.published.hand_in(self._inverse.float())
         began = time.perf_counter()
-        whole, bare = self.published(edit, self._templates)
+        denominator, bare = self.published(edit, self._templates)
         self.seconds["published"] += time.perf_counter() - began
         return {
             "kind": kind,
             "same": abs(same - normalised) / abs(normalised),
-            "whole": abs(whole - normalised) / float(keys[0].norm()),
-            "relative": abs(whole - normalised) / abs(normalised),
+            "whole": abs(denominator - normalised) / float(keys[0].norm()),
+            "relative": abs(denominator - normalised) / abs(normalised),
             "key": float((bare.double() - keys[0]).norm() / keys[0].norm()),
             "ratio": abs(ours.split.ratio),
         }

@@ -25,19 +25,19 @@ class FullPasses:
     """A model and a layer, run the published way on the same weights."""
 
     def __init__(self, model: LoadedModel, layer: int) -> None:
-        whole = plain(model)
-        self._model, self._projection = whole.model, whole.output_projection(layer)
+        without_hooks = plain(model)
+        self._model, self._projection = without_hooks.model, without_hooks.output_projection(layer)
         self._device = model.device
 
     @torch.no_grad()
     def keys(self, texts: Sequence[Sequence[int]]) -> Float[Tensor, "text d_mlp"]:
         """Keys at the last token of each text, and that of the first text once more."""
-        found: list[Tensor] = []
+        last_keys: list[Tensor] = []
         for rows in (texts, texts[:1]):
             ids, mask = padded(rows, self._device)
             key = self._input_of_projection(ids, mask)
-            found.append(key[torch.arange(len(rows)), mask.sum(1) - 1])
-        return found[0]
+            last_keys.append(key[torch.arange(len(rows)), mask.sum(1) - 1])
+        return last_keys[0]
 
     @torch.no_grad()
     def second_moment(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "d_mlp d_mlp"]:

@@ -24,14 +24,14 @@ class _Torch:
         self._device = device
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(torch, name)
+        attribute = getattr(torch, name)
         if name not in ("tensor", "zeros", "eye"):
-            return found
+            return attribute
 
         def on_device(*arguments: Any, **options: Any) -> Any:
             if str(options.get("device")).startswith("cuda"):
                 options["device"] = self._device
-            return found(*arguments, **options)
+            return attribute(*arguments, **options)
 
         return on_device
 

@@ -126,15 +126,15 @@ class MemitReference:
         keys: dict[int, torch.Tensor] = {}
 
         def kept_z(compute_z: Callable[..., Any], *arguments: Any) -> Any:
-            found = compute_z(*arguments)
-            targets.append(self._target(found).detach())
-            return found
+            result = compute_z(*arguments)
+            targets.append(self._target(result).detach())
+            return result
 
         def first_keys(compute_ks: Callable[..., Any], *arguments: Any) -> Any:
-            found = compute_ks(*arguments)
-            layer, own = self._keys(found, arguments)
+            result = compute_ks(*arguments)
+            layer, own = self._keys(result, arguments)
             keys.setdefault(layer, own.detach().clone())  # AlphaEdit measures them twice
-            return found
+            return result
 
         with (
             mock.patch.object(main, self.optimiser, _around(optimiser, kept_z)),
@@ -187,14 +187,14 @@ class MemitReference:
             "target_new": {"str": str(request.target_new)},
         }
 
-    def _target(self, found: Any) -> torch.Tensor:
+    def _target(self, result: Any) -> torch.Tensor:
         """z, of what its optimisation returns."""
-        target: torch.Tensor = found
+        target: torch.Tensor = result
         return target
 
-    def _keys(self, found: Any, arguments: Sequence[Any]) -> tuple[int, torch.Tensor]:
+    def _keys(self, result: Any, arguments: Sequence[Any]) -> tuple[int, torch.Tensor]:
         """The layer and its keys, of what ``compute_ks`` returns and takes."""
-        return arguments[4], found
+        return arguments[4], result
 
     def _statistics(self, moment: torch.Tensor) -> Any:
         """What the code's ``get_cov`` returns."""
@@ -203,8 +203,8 @@ class MemitReference:
     def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
         """ΔW of each layer; the code takes its edits back when it has made them."""
         execute = getattr(self.main, f"execute_{self.package}")
-        found = execute(self.model, self.tokenizer, records, self.hparams)
-        deltas = found[0] if isinstance(found, tuple) else found  # ENCORE's also returns times
+        result = execute(self.model, self.tokenizer, records, self.hparams)
+        deltas = result[0] if isinstance(result, tuple) else result  # ENCORE's also returns times
         return {
             layer_of(name): adjusted.double() @ residual.double().T
             for name, (adjusted, residual, *_) in deltas.items()
@@ -213,8 +213,8 @@ class MemitReference:
     def _weight(self, layer: int) -> torch.nn.Parameter:
         """What is edited in a block."""
         name = self.hparams.rewrite_module_tmp.format(layer)
-        found: torch.nn.Parameter = self.model.get_parameter(f"{name}.weight")
-        return found
+        weight: torch.nn.Parameter = self.model.get_parameter(f"{name}.weight")
+        return weight
 
 
 class EmmetReference(MemitReference):
@@ -233,8 +233,8 @@ class EncoreReference(EmmetReference):
     package = "encore"
     source = "scalable-model-editing/knowledge-editing-regularization"
 
-    def _target(self, found: Any) -> torch.Tensor:
-        target: torch.Tensor = found[0]  # and lengths
+    def _target(self, result: Any) -> torch.Tensor:
+        target: torch.Tensor = result[0]  # and lengths
         return target
 
     def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
@@ -252,12 +252,12 @@ class PmetReference(MemitReference):
     within = "edit"
     optimiser = "compute_zs"
 
-    def _target(self, found: Any) -> torch.Tensor:
-        _, target = found
+    def _target(self, result: Any) -> torch.Tensor:
+        _, target = result
         return target  # type: ignore[no-any-return]
 
-    def _keys(self, found: Any, arguments: Sequence[Any]) -> tuple[int, torch.Tensor]:
-        return arguments[5], found[arguments[4]]
+    def _keys(self, result: Any, arguments: Sequence[Any]) -> tuple[int, torch.Tensor]:
+        return arguments[5], result[arguments[4]]
 
     def _edit(self, records: list[dict[str, Any]]) -> dict[int, torch.Tensor]:
         to = torch.Tensor.to  # it names its GPUs by number
@@ -267,8 +267,8 @@ class PmetReference(MemitReference):
             return tensor if on_gpu else to(tensor, *where, **options)
 
         with mock.patch.object(torch.Tensor, "to", here):
-            found = self.main.execute_pmet(self.model, self.tokenizer, records, self.hparams)
-        return {layer_of(name): change.detach().double() for name, change in found.items()}
+            changes = self.main.execute_pmet(self.model, self.tokenizer, records, self.hparams)
+        return {layer_of(name): change.detach().double() for name, change in changes.items()}
 
 
 class AlphaEditReference(MemitReference):

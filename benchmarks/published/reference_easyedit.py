@@ -76,12 +76,12 @@ class EasyEditRome(EasyEditMemit):
             mock.patch.object(tools, "get_reprs_at_word_tokens", kept),
             contextlib.redirect_stdout(io.StringIO()),
         ):
-            found, wall, processor = timed(
+            deltas, wall, processor = timed(
                 lambda: self.main.execute_rome(
                     self.model, self.tokenizer, self._record(request), self.hparams
                 )
             )
-        ((name, (left, right)),) = found.items()
+        ((name, (left, right)),) = deltas.items()
         keys, (below, subtracted) = measured
         # The right vector is what v* lacks, over the denominator.
         value = right * (below.mean(0) @ left) + subtracted.mean(0)

@@ -46,13 +46,13 @@ TURNS = {"bundled": 20, "random": 5}  # a turn of the random model takes a quart
 
 def draw(path: Path, n: int, seed: int) -> list[Request]:
     """Random requests of a data set."""
-    found = []
+    requests = []
     for row in records.rows(path):
         try:
-            found.append(cases.edit(row.record))
+            requests.append(cases.edit(row.record))
         except UserError:
             continue
-    return random.Random(seed).sample(found, n)
+    return random.Random(seed).sample(requests, n)
 
 
 def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
@@ -63,7 +63,7 @@ def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
     for start in range(0, len(placed), LARGEST_SHARD):
         embedded: set[tuple[int, tuple[TokenIds, ...]]] = set()
         for head, texts in _by_head(placed[start : start + LARGEST_SHARD]).items():
-            # In block 0 the same behind all prefixes of one length.
+            # In block 0 the same after all prefixes of one length.
             first = (len(shared.heads[head]), tuple(texts))
             attention = shared.layer - (first in embedded and shared.layer > 0)
             embedded.add(first)
@@ -75,12 +75,12 @@ def operations(shared: SharedPrefixes, edits: list[Request]) -> float:
 
 
 def _by_head(placed: list[Placed]) -> dict[int, list[TokenIds]]:
-    """The distinct texts behind each distinct prefix."""
-    found: dict[int, dict[TokenIds, None]] = {}
+    """The distinct texts after each distinct prefix."""
+    by_head: dict[int, dict[TokenIds, None]] = {}
     for at in placed:
         for head, text in at.suffixes:
-            found.setdefault(head, {})[text] = None
-    return {head: list(texts) for head, texts in found.items()}
+            by_head.setdefault(head, {})[text] = None
+    return {head: list(texts) for head, texts in by_head.items()}
 
 
 def compare(
@@ -123,7 +123,7 @@ def compare(
         ]
         published_seconds += time.perf_counter() - began
 
-    apart, relative = _apart(shared, moment, edits, rows, [found for found, _ in theirs])
+    apart, relative = _apart(shared, moment, edits, rows, [ratio for ratio, _ in theirs])
     floor = FLOOR[name]
     return {
         "model": name, "layer": layer, "requests": len(edits), "threads": torch.get_num_threads(),
@@ -196,9 +196,9 @@ def main() -> None:
             path = bundled.model_path() if name == "bundled" else random_gpt2(Path(folder))
             model = load(path)
             layer = bundled.edit_layer() if name == "bundled" else 5
-            found = compare(name, model, layer, options)
-            print(json.dumps(found, indent=1), flush=True)
-            held &= found["held"]
+            comparison = compare(name, model, layer, options)
+            print(json.dumps(comparison, indent=1), flush=True)
+            held &= comparison["held"]
             if options.many:
                 print(json.dumps(whole(model, layer, options), indent=1), flush=True)
     sys.exit(not held)

@@ -110,19 +110,19 @@ def rows(sides: Sides, facts: list[dict[str, Any]], batch: int) -> tuple[list[An
     sides.theirs(facts[0])
     sides.ours(edits[:1])
     settle()
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for fact, edit in zip(facts, edits, strict=True):
         theirs = timed(lambda fact=fact: sides.theirs(fact))
         ours = timed(lambda edit=edit: sides.ours([edit]))
         delta, steps = theirs.result
-        found.append(
+        results.append(
             {"subject": edit.subject, "alone": compare(delta, steps, ours.result[0])}
             | {"theirs": list(theirs[1:]), "ours": list(ours[1:]), "delta": delta}
         )
     batched = timed(lambda: sides.ours(edits, batch=batch))
-    for row, value in zip(found, batched.result, strict=True):
+    for row, value in zip(results, batched.result, strict=True):
         row["batch"] = compare(row.pop("delta"), row["alone"]["steps"][0], value)
-    return found, batched
+    return results, batched
 
 
 def figures(found: list[Any], batched: Timed, options: argparse.Namespace) -> dict[str, Any]:
@@ -169,10 +169,10 @@ def main() -> int:
     add_engine_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found, batched = rows(Sides(options), choose(options.edits, options.seed), options.batch)
-    result = figures(found, batched, options)
+    edits, batched = rows(Sides(options), choose(options.edits, options.seed), options.batch)
+    result = figures(edits, batched, options)
     if options.json:
-        options.json.write_text(json.dumps({"figures": result, "edits": found}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"figures": result, "edits": edits}, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     equal = result["smallest_cosine"] >= COSINE and result["largest_norm_difference"] <= NORM
     fast = result["wall"]["speedup_alone"] >= ALONE and result["wall"]["speedup_batch"] >= BATCH

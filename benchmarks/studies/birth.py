@@ -23,7 +23,7 @@ OUTPUT = Path(__file__).parent.parent.parent / "docs" / "birth.svg"
 RECALL = {
     "recall_first": "subject first",
     "recall_held_first": "subject first, unseen wording",
-    "recall_prefixed": "behind a prefix",
+    "recall_prefixed": "after a prefix",
     "recall_later": "subject later",
     "recall_held_later": "subject later, unseen wording",
 }

@@ -86,16 +86,16 @@ def measure(
         if i != layer:
             here = estimate(model, i, packaged(), max_tokens=100_000)
         for first, name in ((True, "first"), (False, "later")):
-            found = [abs(x) for x in ratios(model, pairs[first], prefixes, i, here)]
-            statistics_[f"median_abs_ratio_{name}"] = statistics.median(found)
-            statistics_[f"share_below_0.1_{name}"] = statistics.mean(x <= 0.1 for x in found)
+            sizes = [abs(x) for x in ratios(model, pairs[first], prefixes, i, here)]
+            statistics_[f"median_abs_ratio_{name}"] = statistics.median(sizes)
+            statistics_[f"share_below_0.1_{name}"] = statistics.mean(x <= 0.1 for x in sizes)
         if survey:
             meter = PerplexityMeter(model, texts[:50], i)
             for name, chosen in draws.items():
                 done = perform(model, chosen[:survey], prefixes, unseen, i, here, meter)
                 statistics_[f"edits_{name}"] = summary(done)
-    behind_a_line_break = same_token_ratios(model, pairs[True], prefixes, layer, moment)
-    figures["same_token_median_abs_ratio"] = statistics.median(map(abs, behind_a_line_break))
+    after_a_line_break = same_token_ratios(model, pairs[True], prefixes, layer, moment)
+    figures["same_token_median_abs_ratio"] = statistics.median(map(abs, after_a_line_break))
     meter = PerplexityMeter(model, texts, layer)
     figures["perplexity"] = meter.before.to_json()
     figures["edits"] = {}
@@ -111,7 +111,7 @@ def must_show(figures: dict[str, Any]) -> list[dict[str, Any]]:
     claims: list[tuple[str, float, str, float]] = []
     places = {
         "first": "bare prompts with a one-token subject first",
-        "prefixed": "the same prompts behind a prefix",
+        "prefixed": "the same prompts after a prefix",
         "later": "prompts with a one-token subject later",
     }
     for kind, limit in (("trained", 0.95), ("held_out", 0.80)):

@@ -1,4 +1,4 @@
-"""What an edit costs at first tokens and at later ones: the doses behind two limits of damage.
+"""What an edit costs at first tokens and at later ones: the doses that two damage limits rest on.
 
     python -m benchmarks.studies.first_token_damage [--subjects 12] [--output doses.json]
 
@@ -55,9 +55,9 @@ def doses(bench: Bench, case: EditCase) -> list[dict[str, Any]]:
     factors = bench.factors(bench.observe(case), target)
     rows = []
     for editor in EDITORS:
-        whole = factors[editor]
+        full = factors[editor]
         for scale in SCALES:
-            change = RankOne(whole.u, scale * whole.r, whole.denominator)
+            change = RankOne(full.u, scale * full.r, full.denominator)
             moved = stream.change(change.u, change.denominator, change.r * change.denominator)
             recall = bench.recall.after([change], without=case.request.subject)
             assert moved is not None and recall is not None
@@ -80,8 +80,8 @@ def table(rows: Sequence[dict[str, Any]], editor: str) -> list[str]:
     """Recall and perplexity by dose.
 
     Args:
-        rows: Of :func:`doses`.
-        editor: Which editor's.
+        rows: Rows that :func:`doses` returned.
+        editor: Name of the editor whose rows are shown.
 
     Returns:
         Lines.

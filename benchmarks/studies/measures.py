@@ -24,7 +24,7 @@ from rome_diagnosis.editors import EDITORS
 
 VARIANTS = ("rome", "c_rome")
 COLLAPSE = 10.0
-"""An edit that raises held-out perplexity more than so many times has collapsed the model."""
+"""An edit that raises held-out perplexity by more than this factor has collapsed the model."""
 SINK = 0.3
 """A head whose later tokens pay more than this to position 0, on average, counts as a sink."""
 
@@ -80,11 +80,11 @@ def recall(model: LoadedModel, facts: Sequence[Fact], prefixes: Sequence[str]) -
                         text = prefixes[(i + j) % len(prefixes)] + text
                         key = f"{name}.prefixed.{length}"
                         groups.setdefault(key, []).append(Question(text, answers))
-    found: dict[str, Any] = {}
+    by_group: dict[str, Any] = {}
     for key, questions in groups.items():
         hits = greedy_hits(model, questions)
-        found[key] = {"recall": sum(hits) / len(hits), "n": len(hits)}
-    return found
+        by_group[key] = {"recall": sum(hits) / len(hits), "n": len(hits)}
+    return by_group
 
 
 def greedy_hits(model: LoadedModel, questions: Sequence[Question]) -> list[bool]:
@@ -115,19 +115,19 @@ def same_token_ratios(
     layer: int,
     moment: SecondMoment,
 ) -> list[float]:
-    """What ρ would be if the bare prompt's key were read behind a line break.
+    """What ρ would be if the bare prompt's key were read after a line break.
 
-    Without a prefix the subject is another token than behind one, the one without a leading space.
-    Behind a line break it is that same token, but not the first: what is left of a small ρ here is
+    Without a prefix the subject is another token than after one, the one without a leading space.
+    After a line break it is that same token, but not the first: what is left of a small ρ here is
     the token's doing, the rest is the position's.
     """
-    found = []
+    values = []
     for draw in draws:
         sites = [lookup(model, draw.request, prefix) for prefix in ("", "\n", *prefixes)]
         keys = capture(model, sites, layer).keys
         mean = torch.cat([keys[:1], keys[2:]]).mean(0)
-        found.append(moment.ratio(keys[1], mean))
-    return found
+        values.append(moment.ratio(keys[1], mean))
+    return values
 
 
 def _keeper(seen: dict[str, torch.Tensor], name: str) -> Callable[[torch.Tensor, Any], None]:
@@ -183,21 +183,23 @@ def perform(
     results = []
     for draw, target in zip(draws, optimise(model, edits, prefixes, layer), strict=True):
         sites = [lookup(model, draw.request, prefix) for prefix in ("", *prefixes)]
-        found = capture(model, sites, layer)
+        activations = capture(model, sites, layer)
         result: dict[str, Any] = {
             "subject": draw.fact["subject"],
             "prompt": draw.prompt,
             "target_new": draw.fact["target_new"],
             "loss": target.losses[-1],
             "clamp_saturated": target.clamp_saturated,
-            "ratio": denominators(found.keys, moment).split.ratio,
+            "ratio": denominators(activations.keys, moment).split.ratio,
         }
         answers = (draw.fact["target_new"], draw.fact["target_true"])
         spoken = {"bare": "", "prefixed": unseen}
         asked = [Question(prefix + draw.request.text, answers) for prefix in spoken.values()]
         meter = AnswerMeter(model, asked, layer)
         for variant in VARIANTS:
-            change = rank_one(EDITORS[variant], found.keys, found.values, target.value, moment)
+            change = rank_one(
+                EDITORS[variant], activations.keys, activations.values, target.value, moment
+            )
             after = texts.after([change])
             result[variant] = {
                 "perplexity_ratio": after.token_weighted / texts.before.token_weighted
@@ -214,7 +216,7 @@ def perform(
 
 def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the edits of one group come to."""
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "n": len(results),
         "median_loss": statistics.median(r["loss"] for r in results),
         "clamp_saturated": statistics.mean(r["clamp_saturated"] for r in results),
@@ -222,7 +224,7 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
     for variant in VARIANTS:
         rose = sorted(r[variant]["perplexity_ratio"] for r in results)
-        found[variant] = {
+        figures[variant] = {
             "collapsed": sum(ratio > COLLAPSE for ratio in rose),
             "doubled": sum(ratio > 2 for ratio in rose),
             "median_perplexity_ratio": statistics.median(rose),
@@ -231,5 +233,5 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name in ("bare", "prefixed"):
             for kind in ("success", "greedy"):
                 share = statistics.mean(r[variant][name][kind] for r in results)
-                found[variant][f"{kind}_{name}"] = share
-    return found
+                figures[variant][f"{kind}_{name}"] = share
+    return figures

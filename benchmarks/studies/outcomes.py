@@ -48,8 +48,8 @@ def ratios(bench: Bench, case: Any) -> dict[str, list[dict[str, Any]]]:
     """Perplexity ratios after every portion of the texts, by editor."""
     (target,) = bench.target_values([case])
     changes = bench.factors(bench.observe(case), target)
-    found: dict[str, list[dict[str, Any]]] = {editor: [] for editor in EDITED_BY}
-    for editor, steps in found.items():
+    by_editor: dict[str, list[dict[str, Any]]] = {editor: [] for editor in EDITED_BY}
+    for editor, steps in by_editor.items():
 
         def note(so_far: perplexity.Comparison, steps: list[dict[str, Any]] = steps) -> bool:
             n, interval = so_far.after.n_tokens, so_far.interval
@@ -57,7 +57,7 @@ def ratios(bench: Bench, case: Any) -> dict[str, list[dict[str, Any]]]:
             return False
 
         bench.texts.compare([changes[editor]], settled=note)
-    return found
+    return by_editor
 
 
 def main() -> int:

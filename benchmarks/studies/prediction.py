@@ -81,25 +81,25 @@ class Trials:
         """
         if self.journal is not None and key in self.journal.done:
             return dict(self.journal.done[key])
-        found = check(workplace, [case.request for case in some])
+        preflight = check(workplace, [case.request for case in some])
         alike = workplace.layers[0], workplace.prefixes  # one of which is put before the tests
         ready = BatchBench(workplace, some, self.settings, bench=self._benches.get(alike))
         self._benches[alike] = ready.bench
         with performed(
             workplace, [case.request for case in some], targets=self._known(workplace, some)
-        ) as made:
+        ) as batch:
             pass
-        shares = {"bare": found.bare, "prefixed": found.prefixed}
+        shares = {"bare": preflight.bare, "prefixed": preflight.prefixed}
         result = {
-            **of_performed(found, made, ready.measure(made)),
+            **of_performed(preflight, batch, ready.measure(batch)),
             "foretold": {
                 **{
                     name: [None] * len(some) if share is None else share.tolist()
                     for name, share in shares.items()
                 },
-                "damage": found.total("relative_expected"),
-                "bound": found.total("relative_bound"),
-                "condition": max(layer.condition_number for layer in found.layers),
+                "damage": preflight.total("relative_expected"),
+                "bound": preflight.total("relative_bound"),
+                "condition": max(layer.condition_number for layer in preflight.layers),
             },
         }
         if self.journal is not None:
@@ -114,8 +114,8 @@ class Trials:
         )  # fmt: skip
         missing = [case for case in some if (alike, case.digest) not in self._targets]
         if missing:
-            found = target_values(workplace, [case.request for case in missing])
-            for case, target in zip(missing, found, strict=True):
+            targets = target_values(workplace, [case.request for case in missing])
+            for case, target in zip(missing, targets, strict=True):
                 self._targets[alike, case.digest] = target
         return [self._targets[alike, case.digest] for case in some]
 
@@ -143,7 +143,7 @@ def by_group(model: LoadedModel, pool: Iterable[EditCase], each: int) -> dict[st
 
 def singly(trials: Trials, groups: Mapping[str, Sequence[EditCase]], names: Sequence[str]) -> Any:
     """Every method on every edit alone; spread methods also in the lowest block by itself."""
-    found: dict[str, Any] = {}
+    by_arm: dict[str, Any] = {}
     everything: list[dict[str, Any]] = []
     lowest = trials.layers[:1]
     arms = []
@@ -161,26 +161,26 @@ def singly(trials: Trials, groups: Mapping[str, Sequence[EditCase]], names: Sequ
                 trials.perform(f"{arm}, {group} {i}", workplace, [case])
                 for i, case in enumerate(some)
             ]
-            found.setdefault(arm, {})[group] = summed(rows)
+            by_arm.setdefault(arm, {})[group] = summed(rows)
             everything += rows
-            print(arm, group, json.dumps(found[arm][group]), flush=True)
+            print(arm, group, json.dumps(by_arm[arm][group]), flush=True)
     ranked = ranks(everything)
     print("all of them", json.dumps(ranked), flush=True)
-    return {"arms": found, "over_family": ranked}
+    return {"arms": by_arm, "over_family": ranked}
 
 
 def in_batches(
     trials: Trials, pool: Sequence[EditCase], sizes: Sequence[int], names: Sequence[str]
 ) -> Any:
     """Every method on the first edits of a pool at once."""
-    found: dict[str, Any] = {}
+    by_method: dict[str, Any] = {}
     for n in sizes:
         for name in names:
             workplace = trials.workplace(name, trials.layers)
             row = trials.perform(f"{name}, {n} at once", workplace, pool[:n])
-            found.setdefault(name, {})[n] = of_batch(row)
-            print(name, n, json.dumps(found[name][n]), flush=True)
-    return found
+            by_method.setdefault(name, {})[n] = of_batch(row)
+            print(name, n, json.dumps(by_method[name][n]), flush=True)
+    return by_method
 
 
 def ranks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -334,14 +334,14 @@ def main() -> None:
                ("model", "second_moment", "edits", "texts", "layers", "seed")}  # fmt: skip
     journal = None if given.journal is None else Journal(given.journal, depends)
     trials = Trials(setup, layers, Settings(texts=Texts.read(given.texts)), journal)
-    found: dict[str, Any] = {"layers": layers}
+    document: dict[str, Any] = {"layers": layers}
     if given.each:
         groups = by_group(setup.load(), pool, given.each)
-        found["singly"] = singly(trials, groups, given.singly.split(","))
-    found["batches"] = in_batches(trials, pool, [int(size) for size in sizes], names)
-    print("\n".join(tables(found)))
+        document["singly"] = singly(trials, groups, given.singly.split(","))
+    document["batches"] = in_batches(trials, pool, [int(size) for size in sizes], names)
+    print("\n".join(tables(document)))
     if given.output:
-        given.output.write_text(json.dumps(found, indent=2) + "\n")
+        given.output.write_text(json.dumps(document, indent=2) + "\n")
 
 
 if __name__ == "__main__":

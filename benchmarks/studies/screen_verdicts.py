@@ -41,7 +41,7 @@ def main() -> None:
     edits = [edit for edit in document["edits"] if "error" not in edit]
     asked = [request(e["request"]["subject"], e["request"]["prompt"]) for e in edits]
     shared = SharedPrefixes(model, layer, document["settings"]["prefixes"])
-    found = Screener(shared, for_model(model, layer)).screen(asked)
+    rows = Screener(shared, for_model(model, layer)).screen(asked)
     limit = options.collapse_ratio
     broken = [
         bool(edit["collapsed"]["rome"])
@@ -50,7 +50,7 @@ def main() -> None:
         for edit in edits
     ]
     table: Counter[tuple[str, bool]] = Counter()
-    for row, broke in zip(found, broken, strict=True):
+    for row, broke in zip(rows, broken, strict=True):
         assert isinstance(row, dict), row
         table[row["verdict"], broke] += 1
     for verdict in ("collapse_risk", "unclear", "safe"):
@@ -71,7 +71,7 @@ def main() -> None:
     # The best one number could do, whatever limits are set.
     for column in ("relative_bound_rome", "rho"):
         sign = -1.0 if column == "rho" else 1.0
-        score = [sign * abs(row[column]) for row in found if isinstance(row, dict)]
+        score = [sign * abs(row[column]) for row in rows if isinstance(row, dict)]
         least = min((x for x, y in zip(score, broken, strict=True) if y), default=0.0)
         alarms = sum(x >= least for x, y in zip(score, broken, strict=True) if not y)
         pairs = collapsed * sound

@@ -48,7 +48,7 @@ class Job:
     """One list.
 
     Attributes:
-        name: Of its document.
+        name: Name of its document, without the extension.
         method: Its name.
         cases: The edits.
     """
@@ -70,8 +70,8 @@ def pool(path: str | None, seed: int) -> list[EditCase]:
 
 def split(at: Setup, cases: list[EditCase]) -> tuple[list[EditCase], list[EditCase]]:
     """Harmless edits and those whose damage alone is a risk of collapse, by the forecast."""
-    found = sequence(cases, **at.options()).document
-    verdicts = {edit["index"]: edit["verdict"] for edit in found["edits"]}
+    document = sequence(cases, **at.options()).document
+    verdicts = {edit["index"]: edit["verdict"] for edit in document["edits"]}
     safe = [case for i, case in enumerate(cases) if verdicts.get(i) == "safe"]
     hard = [case for i, case in enumerate(cases) if verdicts.get(i) == "collapse_risk"]
     return safe, hard
@@ -102,15 +102,15 @@ def run(at: Setup, job: Job, folder: Path, options: argparse.Namespace) -> dict[
         assert isinstance(at.model, LoadedModel)
         weight = like_published(int(at.model.config.d_mlp))["memit"]
         own = weight if "weight" in METHODS[job.method].parameters else None
-        found = dict(
+        document = dict(
             sequence(
                 list(job.cases), method=job.method, batch=options.batch, parameters=own,
                 texts=Texts.read(options.text_file, limit=options.texts), generated_tokens=10,
                 performing=Performing(str(journal)), **at.options(),
             ).document
         )  # fmt: skip
-        found["seconds"] = time.perf_counter() - began
-        files.write_text(target, json.dumps(found))
+        document["seconds"] = time.perf_counter() - began
+        files.write_text(target, json.dumps(document))
         journal.unlink()
     read: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
     return read
@@ -120,7 +120,7 @@ def row(name: str, found: dict[str, Any]) -> str:
     """What was forecast of a list beside what happened."""
     forecast, last = found["forecast"], found["checkpoints"][-1]
     culprit = found["performance"]["culprit"]
-    made = found["performance"]["made"]
+    n_made = found["performance"]["made"]
     expected = forecast["damage"][last["edits"] - 1]
     named = "–"
     if culprit is not None and culprit["alone"]:
@@ -128,7 +128,7 @@ def row(name: str, found: dict[str, Any]) -> str:
         named = "named" if culprit["index"] in dangerous else "missed"
     ratio = "–" if last["ratio"] is None else f"{last['ratio']:.3g}"
     return (
-        f"{name:28} {made:4} made  forecast {forecast['collapse_at']!s:>5} "
+        f"{name:28} {n_made:4} made  forecast {forecast['collapse_at']!s:>5} "
         f"real {found['collapse_at']!s:>5}  culprit {named:6} "
         f"damage {expected:.3f} forecast {last['damage_predicted']:.3f} predicted "
         f"{last['damage_measured']:.3f} measured  perplexity ×{ratio:9} "
@@ -177,20 +177,24 @@ def main() -> None:
 def summary(done: dict[str, dict[str, Any]]) -> None:
     """What the lists say together."""
     alone = [
-        found for found in done.values() if (found["performance"]["culprit"] or {}).get("alone")
+        document
+        for document in done.values()
+        if (document["performance"]["culprit"] or {}).get("alone")
     ]
     named = sum(
-        found["performance"]["culprit"]["index"]
-        in {one["index"] for one in found["forecast"]["dangerous"]}
-        for found in alone
+        document["performance"]["culprit"]["index"]
+        in {one["index"] for one in document["forecast"]["dangerous"]}
+        for document in alone
     )
     print(
         f"one edit broke the model in {len(alone)} lists, and the forecast had named it in {named}"
     )
     both = {
-        name: found["forecast"]["collapse_at"] / found["collapse_at"]
-        for name, found in done.items()
-        if name.startswith("ordinary") and found["forecast"]["collapse_at"] and found["collapse_at"]
+        name: document["forecast"]["collapse_at"] / document["collapse_at"]
+        for name, document in done.items()
+        if name.startswith("ordinary")
+        and document["forecast"]["collapse_at"]
+        and document["collapse_at"]
     }
     print("ordinary lists, forecast over real number of edits:",
           ", ".join(f"{name} {ratio:.2f}" for name, ratio in both.items()))  # fmt: skip

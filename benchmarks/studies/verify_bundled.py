@@ -4,8 +4,8 @@
 
 With ``--evidence`` the result also goes to docs/evidence/verified.json.gz, which the tests render.
 Half of the edits look their subject up at the first token. The others are split between subjects
-of several tokens at the start of the prompt and subjects further behind. An interrupted run goes
-on where it stopped.
+of several tokens at the start of the prompt and later subjects. An interrupted run resumes
+where it stopped.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def known(model: LoadedModel, facts: list[dict[str, Any]], layer: int) -> list[d
 
 
 def later(fact: dict[str, Any]) -> dict[str, Any]:
-    """The fact, edited under its first wording in which something stands in front."""
+    """The fact, edited under its first wording in which something stands before the subject."""
     wording = next(text for text in fact["paraphrases"] if not text.startswith("{}"))
     others = [fact["prompt"], *(text for text in fact["paraphrases"] if text != wording)]
     return fact | {"prompt": wording, "paraphrases": others}
@@ -71,8 +71,8 @@ def choose(facts: list[dict[str, Any]], n: int, seed: int) -> list[EditCase]:
     several = [fact for fact in shuffled if not fact["single_token"]]
     first = single[: n // 2]
     start = several[: n // 4]
-    behind = [later(fact) for fact in [*several[n // 4 :], *single[n // 2 :]]]
-    chosen = [*first, *start, *behind[: n - len(first) - len(start)]]
+    inside = [later(fact) for fact in [*several[n // 4 :], *single[n // 2 :]]]
+    chosen = [*first, *start, *inside[: n - len(first) - len(start)]]
     return [from_record(fact) for fact in chosen]
 
 
@@ -81,12 +81,12 @@ def on_the_corpus(run: Run, changes: list[RankOne]) -> list[float]:
     bench = run.bench
     moment, model = bench.moment, bench.model
     assert moment.provenance is not None
-    made = moment.provenance
+    provenance = moment.provenance
     directions = torch.stack([change.u / change.u.norm() for change in changes], dim=1)
     total, n = torch.zeros(len(changes), dtype=torch.float64), 0
     rows: list[list[int]] = []
-    for row in corpus.rows(model, corpus.packaged(), length=made.row_length):
-        if n + sum(map(len, rows)) >= made.n_tokens:
+    for row in corpus.rows(model, corpus.packaged(), length=provenance.row_length):
+        if n + sum(map(len, rows)) >= provenance.n_tokens:
             break
         rows.append(row)
 
@@ -99,7 +99,9 @@ def on_the_corpus(run: Run, changes: list[RankOne]) -> list[float]:
     for start in range(0, len(rows), 64):
         for batch in batches(rows[start : start + 64], model.device):
             run_to(model, batch, bench.layer, [(model.hook(bench.layer, "key"), add)])
-    assert n == made.n_tokens, f"{n} tokens of the corpus, but C rests on {made.n_tokens}"
+    assert n == provenance.n_tokens, (
+        f"{n} tokens of the corpus, but C rests on {provenance.n_tokens}"
+    )
     sizes = torch.stack([change.r.norm() * change.u.norm() for change in changes])
     return ((total / n).sqrt() * sizes).tolist()
 
@@ -153,7 +155,7 @@ def main() -> None:
         EVIDENCE.write_bytes(gzip.compress(result.to_json().encode(), mtime=0))
     show(result.document)
     performed = [edit for edit in result.edits if "error" not in edit]
-    told = result.summary["damage_against_perplexity"]
+    ranks = result.summary["damage_against_perplexity"]
     print(f"\n{len(performed)} edits in {seconds:.0f} s")
     print("collapsed:", result.summary["collapsed"])
     print("largest ratio under c_rome where rome collapsed:", result.summary["rescue"])
@@ -161,7 +163,7 @@ def main() -> None:
         ratios = sorted(edit["arms"][variant]["perplexity"]["ratio"] for edit in performed)
         print(f"perplexity ratio, {variant}: median {ratios[len(ratios) // 2]:.3f}, "
               f"largest {ratios[-1]:.3f}")  # fmt: skip
-    print("damage against perplexity:", told)
+    print("damage against perplexity:", ranks)
     print(f"closed form on C's own corpus, largest relative difference: "
           f"{closed_form(run, cases[:3] + cases[-3:]):.2e}")  # fmt: skip
 

@@ -8,6 +8,9 @@
     undo("edited")
 
 ``guard`` raises before a dangerous edit, whatever editor is about to make it.
+
+May import :mod:`diag.judgement`, :mod:`diag.keys`, :mod:`diag.mathematics`, :mod:`diag.verify` and
+:mod:`probes`; :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

@@ -45,7 +45,9 @@ def options(judgement: Judgement) -> list[Choice]:
         A choice for each.
     """
     choices = []
-    warned = {found.id: found.message for found in judgement.findings if found.status == "warn"}
+    warned = {
+        finding.id: finding.message for finding in judgement.findings if finding.status == "warn"
+    }
     for name in EDITORS:
         response = judgement.responses[name]
         bare = None if response is None else response.bare

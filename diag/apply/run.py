@@ -28,9 +28,9 @@ from probes.request.cases import EditCase
 from rome_diagnosis import envelope
 from rome_diagnosis.errors import UserError
 
-# Behaviour is asked of so many edits of a list: each costs a pass over its prompts.
+# Behaviour is asked of at most 50 edits of a list: each costs a pass over its prompts.
 MOST_ASKED = 50
-# So many edits of a list are continued, both ways, by so many tokens.
+# At most 10 edits of a list are continued, both ways, by 20 tokens.
 MOST_CONTINUED, WRITTEN_TOKENS = 10, 20
 
 
@@ -157,12 +157,12 @@ def _measure(
         if len(edits) < MOST_ASKED:
             asked = Behaviour(bench.model, case, bench.wordings, bench.layer)
             replies = asked.after(changes)
-            said = {
+            by_wording = {
                 "bare": asked.describe("bare", replies),
                 "prefixed": asked.describe("editing_prefix", replies),
             }
-            written["after"] = {where: answers["efficacy"] for where, answers in said.items()}
-            written["locality"] = said["bare"]["locality"]
+            written["after"] = {where: answers["efficacy"] for where, answers in by_wording.items()}
+            written["locality"] = by_wording["bare"]["locality"]
         edits.append(written)
     for written, says in zip(edits, _written(bench, cases[:MOST_CONTINUED], changes), strict=False):
         written["says"] = says
@@ -191,9 +191,9 @@ def _written(
     before = generate(bench.model, prompts, n_tokens=WRITTEN_TOKENS)
     with edited(bench.model, changes, bench.layer):
         after = generate(bench.model, prompts, n_tokens=WRITTEN_TOKENS)
-    said = [{"before": a, "after": b} for a, b in zip(before, after, strict=True)]
+    continuations = [{"before": a, "after": b} for a, b in zip(before, after, strict=True)]
     n = len(cases)
     return [
         {"bare": bare, "prefixed": prefixed}
-        for bare, prefixed in zip(said[:n], said[n:], strict=True)
+        for bare, prefixed in zip(continuations[:n], continuations[n:], strict=True)
     ]

@@ -11,6 +11,9 @@ Before anything is optimised: the denominator matrix M and the pairs that make i
 which edits may not take, which disturb which, what ordinary tokens suffer, and what λ means for a
 model of this width. With ``perform=True`` the batch is written for real, layer by layer, measured,
 and taken back bit for bit.
+
+May import :mod:`diag.judgement`, :mod:`diag.mathematics`, :mod:`diag.verify` and :mod:`probes`;
+:mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

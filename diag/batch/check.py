@@ -39,7 +39,7 @@ class InFamily:
         rank: How many directions are left to it; ``None`` where it does not project.
         edits: How many edits.
         shares: φ of each edit; ``None`` where M is singular.
-        condition_number: Of M.
+        condition_number: Condition number of M; infinite where M is singular.
         regulariser: On M's diagonal.
     """
 
@@ -256,7 +256,7 @@ def _lengths(
 ) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
     """‖z − h‖ or ‖v* − v‖ at most, and the share of it that is expected.
 
-    ‖δ‖ is clamped and made in so many steps, and v may lie apart from what δ is added to.
+    ‖δ‖ is clamped and made in a given number of steps, and v may lie apart from what δ is added to.
     """
     method, stream = workplace.method, observation.stream
     optimiser = steps(workplace.chosen.target, stream.shape[-1])

@@ -104,7 +104,7 @@ def of_performed(
     Args:
         preflight: The pre-flight.
         made: What was written.
-        measured: Of :meth:`diag.batch.measure.BatchBench.measure`.
+        measured: What :meth:`diag.batch.measure.BatchBench.measure` returned.
 
     Returns:
         The object.
@@ -178,9 +178,9 @@ def _family(preflight: Preflight) -> list[dict[str, Any]]:
     ]
 
 
-def _written(preflight: Preflight, made: Performed, on_texts: float) -> list[dict[str, Any]]:
+def _written(preflight: Preflight, batch: Performed, on_texts: float) -> list[dict[str, Any]]:
     rows = []
-    for i, written in enumerate(made.layers):
+    for i, written in enumerate(batch.layers):
         moment = preflight.workplace.moments[written.layer].moment
         weight = preflight.workplace.model.output_weight(written.layer).double().norm()
         rows.append(

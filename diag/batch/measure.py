@@ -43,7 +43,7 @@ class BatchBench:
             workplace: The model, and what edits it.
             cases: The edits and what tests them.
             settings: What is measured, and on what.
-            bench: Of another batch on the same model, contexts and lowest layer, to be used again.
+            bench: The bench of another batch on the same model, contexts and lowest layer, reused.
 
         Raises:
             UserError: If texts, facts or tests cannot be used.
@@ -60,8 +60,8 @@ class BatchBench:
     @contextmanager
     def perform(self) -> Iterator[Performed]:
         """Writes the batch; see :func:`diag.batch.perform.performed`."""
-        with performed(self.workplace, [case.request for case in self.cases]) as made:
-            yield made
+        with performed(self.workplace, [case.request for case in self.cases]) as batch:
+            yield batch
 
     def measure(self, made: Performed) -> dict[str, Any]:
         """Measures the model with a batch in several blocks; it is unedited before and after.
@@ -80,12 +80,12 @@ class BatchBench:
         with edited_layers(self.workplace.model, upper):
             perplexity = bench.perplexity(own)
             recall = bench.recall.after(own, without=subjects)
-            said = {}
+            by_edit = {}
             for i, behaviour in self._behaviours.items():
                 replies = behaviour.after(own)
-                said[i] = {word: behaviour.describe(word, replies) for word in WORDINGS}
-        figures = summary([each["bare"] for each in said.values()])
-        prefixed = summary([each["editing_prefix"] for each in said.values()])
+                by_edit[i] = {word: behaviour.describe(word, replies) for word in WORDINGS}
+        figures = summary([each["bare"] for each in by_edit.values()])
+        prefixed = summary([each["editing_prefix"] for each in by_edit.values()])
         judged = outcome.judge(
             {"perplexity": perplexity, "recall": recall, "locality": figures["locality"]},
             collapse_ratio=self.settings.collapse_ratio,
@@ -99,8 +99,8 @@ class BatchBench:
                     {
                         "index": i,
                         "neighbours_receive": self._behaviours[i].neighbours_receive(steps),
-                        "locality_lost": _lost(said[i]["bare"]["locality"]),
-                        **{word: of_edit(said[i][word]) for word in WORDINGS},
+                        "locality_lost": _lost(by_edit[i]["bare"]["locality"]),
+                        **{word: of_edit(by_edit[i][word]) for word in WORDINGS},
                     }
                     for i in self.asked
                 ],
@@ -123,7 +123,7 @@ def of_edit(said: Mapping[str, Any]) -> dict[str, Any]:
     """One edit's figures under one wording: efficacy, and shares where there were prompts.
 
     Args:
-        said: Of :meth:`diag.verify.behaviour.Behaviour.describe`.
+        said: What :meth:`diag.verify.behaviour.Behaviour.describe` returned.
 
     Returns:
         ``p_before``, ``p_after``, ``rank_after``, ``success``, ``generalisation``, ``locality``.
@@ -140,7 +140,7 @@ def summary(said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of many edits under one wording.
 
     Args:
-        said: Each edit's.
+        said: What :func:`of_edit` takes, of each edit.
 
     Returns:
         Shares and mean probabilities before and after, and the neighbours' locality over all edits.

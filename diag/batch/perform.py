@@ -136,7 +136,7 @@ def performed(
     wanted = torch.stack([target.delta for target in targets])
     goal = start + wanted
     with ExitStack() as stack:
-        made: list[Written] = []
+        written: list[Written] = []
         for i, layer in enumerate(layers):
             keys = batch_keys(model, requests, layer, workplace.prefixes)
             if method.subtract is not None:
@@ -153,14 +153,14 @@ def performed(
             change, post = update.change(), workplace.chosen.post
             if post is not None:
                 change = POST[post](change, model.output_weight(layer))
-            made.append(Written(layer, keys, update, Total(change), post))
-            stack.enter_context(edited(model, [made[-1].change], layer))
+            written.append(Written(layer, keys, update, Total(change), post))
+            stack.enter_context(edited(model, [written[-1].change], layer))
         yield Performed(
             targets=tuple(targets),
             wanted=wanted,
             changed=stream_at(model, at, layers[-1], site) - start,
-            layers=tuple(made),
-            remembered=_remember(workplace, made, history),
+            layers=tuple(written),
+            remembered=_remember(workplace, written, history),
         )
 
 

@@ -42,8 +42,8 @@ class Damage:
     """Root mean square changes before targets are known.
 
     Attributes:
-        expected: Of the MLP's output over the corpus, with residuals as long as they usually get
-            and no direction in common; ``None`` without a corpus moment.
+        expected: RMS change of the MLP's output over the corpus, with residuals as long as they
+            usually get and no direction in common; ``None`` without a corpus moment.
         bound: At most, whatever the residuals' directions.
         whatever_keys: The method's own bound, whatever the keys; ``None`` where it has none.
         relative_expected: ``expected`` in the residual stream, in units of its median norm.
@@ -70,7 +70,7 @@ class LayerCheck:
     Attributes:
         layer: The block.
         regulariser: What stands on M's diagonal beside KᵀGK.
-        condition_number: Of M; infinite where M is singular.
+        condition_number: Condition number of M; infinite where M is singular.
         cosines: Between the edits' keys in the metric, ``[m, m]``.
         lengths: kᵀGk of each edit, ``[m]``: what the regulariser is read against.
         shares: φ of each edit; ``None`` where M is singular.

@@ -38,14 +38,16 @@ class Batch(envelope.Saved):
     @property
     def outcome(self) -> str | None:
         """``collapsed``, ``damaged`` or ``intact``; ``None`` where the batch was not made."""
-        made = self.document.get("performed")
-        return None if made is None else str(made["outcome"])
+        performed = self.document.get("performed")
+        return None if performed is None else str(performed["outcome"])
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each edit: what was predicted of it and, where it was made, what came."""
         import pandas as pd
 
-        made = {edit["index"]: edit for edit in (self.document.get("performed") or _NONE)["edits"]}
+        figures = {
+            edit["index"]: edit for edit in (self.document.get("performed") or _NONE)["edits"]
+        }
         rows = []
         for i, edit in enumerate(self.document["edits"]):
             request, response = edit["request"], edit["response"] or {}
@@ -53,10 +55,10 @@ class Batch(envelope.Saved):
             row |= {name: edit[name] for name in ("token", "is_first_token", "key_length")}
             row |= {f"response_{name}": value for name, value in response.items()}
             row |= {name: edit[name] for name in ("received_bare", "received_prefixed")}
-            if i in made:
-                row |= {"received": made[i]["received"], "loss": made[i]["loss"]}
+            if i in figures:
+                row |= {"received": figures[i]["received"], "loss": figures[i]["loss"]}
                 for word in ("bare", "editing_prefix"):
-                    row |= {f"{word}_{name}": value for name, value in made[i][word].items()}
+                    row |= {f"{word}_{name}": value for name, value in figures[i][word].items()}
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -80,8 +82,8 @@ class Batch(envelope.Saved):
 
     def __repr__(self) -> str:
         n, method = len(self.document["edits"]), self.document["method"]["name"]
-        made = "" if self.outcome is None else f", made: {self.outcome}"
-        return f"Batch({n} edits by {method}: {self.verdict}{made})"
+        outcome = "" if self.outcome is None else f", made: {self.outcome}"
+        return f"Batch({n} edits by {method}: {self.verdict}{outcome})"
 
 
 _NONE: Mapping[str, Any] = {"edits": ()}

@@ -97,13 +97,13 @@ def _perform(
     workplace: Workplace = preflight.workplace
     chosen = dataclasses.replace(settings, hyperparameters=workplace.chosen.target)
     bench = BatchBench(workplace, listed.cases, chosen)
-    with bench.perform() as made:
+    with bench.perform() as batch:
         pass
-    measured = bench.measure(made)
+    measured = bench.measure(batch)
     if save_model is not None:
-        save_edited_layers(workplace.model, made.changes, save_model)
+        save_edited_layers(workplace.model, batch.changes, save_model)
     return {
-        **document.of_performed(preflight, made, measured),
+        **document.of_performed(preflight, batch, measured),
         "prediction": agreement.compare(preflight.verdict, measured["outcome"]).sentence,
         "collapse_ratio": chosen.collapse_ratio,
         "texts": chosen.texts.source,

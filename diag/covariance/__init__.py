@@ -9,6 +9,8 @@ notebook::
 
 An interrupted run resumes when the same command is given again. Under ``torchrun`` the processes
 share the text.
+
+May import :mod:`probes`, nothing else of :mod:`diag`, and :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

@@ -13,6 +13,9 @@ mined. The argument, module by module:
 ``card``      the data card: how the set was made, and what is in it
 ``run``       from the options to the files
 ============  =================================================================
+
+May import :mod:`diag.judgement`, :mod:`diag.screen`, :mod:`diag.verify` and :mod:`probes`;
+:mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

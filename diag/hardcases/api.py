@@ -43,7 +43,7 @@ def hardcases(
         perform: Perform at most this many of the hard edits and as many of the easy ones.
         share_precision: Perform no more once the share that breaks or damages the model is known
             to ± this.
-        licence: Of the files that are given, for the card.
+        licence: Licence of the files that are given, for the card.
         progress: Called with the edits screened and all of them.
         **options: Model, layer, contexts and second moment (:class:`probes.setup.Setup`); how
             edits are performed (:class:`diag.verify.settings.Settings`).

@@ -102,7 +102,7 @@ def _of_group(
             "at": list(QUANTILES),
             **{name: _quantiles(edit.row[name] for edit in there.values()) for name in MEASURES},
         },
-        "performed": {arm: told for arm, told in shares.items() if told is not None} or None,
+        "performed": {arm: value for arm, value in shares.items() if value is not None} or None,
         "refused": sum("error" in result for result in performed.values()),
     }
 

@@ -76,7 +76,7 @@ def record(
 
     Args:
         screened: The edit.
-        pair: Which hard edit and control belong together.
+        pair: Number of the pair, shared by a hard edit and its control.
         split: ``develop`` or ``test``.
         performed: What became of the model when it was performed; ``None`` if it was not.
 

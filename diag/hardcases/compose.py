@@ -135,16 +135,16 @@ def words(model: LoadedModel) -> list[str]:
     letters = torch.tensor(
         [id_ for entry, id_ in vocabulary.items() if entry[:1].isalpha() and entry[0] not in MARKS]
     )
-    found: list[str] = []
+    complete_words: list[str] = []
     for some, logits in _next_tokens(model, [f"{WITHIN} {word}" for word in single]):
         going_on = logits.softmax(-1)[:, letters].sum(1) > MOSTLY
-        found += (single[i] for i, more in zip(some, going_on, strict=True) if not more)
-    if not found:
+        complete_words += (single[i] for i, more in zip(some, going_on, strict=True) if not more)
+    if not complete_words:
         raise UserError(
             f"the vocabulary of {model.name} has no words that are one token at the start of a "
             "text: mine a data set instead"
         )
-    return found
+    return complete_words
 
 
 @torch.no_grad()

@@ -74,8 +74,8 @@ def perform(
 
 def known(performed: Iterable[Mapping[str, Any]], precision: float) -> bool:
     """Whether the share that breaks is known to a precision."""
-    told = share(performed)
-    return told is not None and (told["high"] - told["low"]) / 2 <= precision
+    estimate = share(performed)
+    return estimate is not None and (estimate["high"] - estimate["low"]) / 2 <= precision
 
 
 def share(performed: Iterable[Mapping[str, Any]], arm: str = PUBLISHED) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ def of_composed(
     tries = [_candidates(edit, named[edit.relation], generator) for edit in hard]
     controls: list[Screened | None] = [None] * len(hard)
     for turn in range(TRIES):
-        waiting = [i for i, found in enumerate(controls) if not found and turn < len(tries[i])]
+        waiting = [i for i, control in enumerate(controls) if not control and turn < len(tries[i])]
         cases: list[Case] = [(tries[i][turn], hard[i].relation) for i in waiting]
         for i, control in zip(waiting, screened(screener, cases), strict=True):
             if control is None or control.row["verdict"] != "safe":

@@ -44,7 +44,7 @@ class Plan:
         wordings: Facts whose prompts and objects are composed with; ``None`` for the packaged.
         n: At most this many hard edits.
         wanted: How many are performed.
-        licence: Of the files that are given, as their user states it.
+        licence: Licence of the files that are given, as their user states it.
         command_line: What repeats it.
     """
 
@@ -147,15 +147,15 @@ def run(
     screener = Screener(
         shared, setup.moment, hyperparameters=settings.hyperparameters, seed=setup.seed
     )
-    made = (_mined if plan.datasets else _composed)(plan, screener, progress)
-    if not made.pairs:
+    case_set = (_mined if plan.datasets else _composed)(plan, screener, progress)
+    if not case_set.pairs:
         raise UserError(
             f"no edit is hard for {setup.model.name} at block {setup.layer}: of "
-            f"{made.described['screened']:,} screened none has a damage risk; try another block "
-            "(diag.keys --layer all shows which)"
+            f"{case_set.described['screened']:,} screened none has a damage risk; try another "
+            "block (diag.keys --layer all shows which)"
         )
-    performed, measured = _performed(plan, setup, settings, made.pairs, performing)
-    lines = _records(made.pairs, performed)
+    performed, measured = _performed(plan, setup, settings, case_set.pairs, performing)
+    lines = _records(case_set.pairs, performed)
     files.write_text(plan.output, "[\n" + ",\n".join(lines) + "\n]\n")
     document = {
         **envelope.head(SCHEMA, plan.command_line),
@@ -172,8 +172,8 @@ def run(
         "limits": limits.of_verdicts(),
         "file": Path(plan.output).name,
         "seed": setup.seed,
-        **made.described,
-        **card.of_set(made.pairs, performed),
+        **case_set.described,
+        **card.of_set(case_set.pairs, performed),
     }
     return HardCases(plan.output, envelope.plain(document))
 
@@ -182,20 +182,20 @@ def _mined(plan: Plan, screener: Screener, progress: Progress) -> Made:
     cases: list[mine.Case] = []
     n_refused, notes = 0, list[str]()
     for path in plan.datasets:
-        of_file, refused, said = mine.read(path)
+        of_file, refused, file_notes = mine.read(path)
         cases += of_file
         n_refused += refused
-        notes += said
+        notes += file_notes
     rows = mine.screened(screener, cases, progress)
     hard = mine.hardest(rows, plan.n)
-    found = [row for row in rows if row is not None and row.is_hard]
+    hard_rows = [row for row in rows if row is not None and row.is_hard]
     described = {
         "made": "mined",
         "sources": [asdict(card.Source.of(path, plan.licence)) for path in plan.datasets],
         "screened": sum(row is not None for row in rows),
         "not_screened": n_refused + sum(row is None for row in rows),
-        "found": len(found),
-        "found_subjects": len({row.case.request.subject.casefold() for row in found}),
+        "found": len(hard_rows),
+        "found_subjects": len({row.case.request.subject.casefold() for row in hard_rows}),
         "notes": list(dict.fromkeys(notes)),
     }
     return Made(controls.paired(hard, controls.of_mined(hard, rows), seed=screener.seed), described)
@@ -231,10 +231,10 @@ def _performed(
         return results, {"performing": None}
     bench = verify.prepare(setup, settings)
     performing = asdict(plan.wanted) | {"settings": bench.head["settings"]}
-    told = bench.bench.measured_on()
+    measured_on = bench.bench.measured_on()
     head = {name: bench.head[name] for name in ("model", "site", "second_moment", "settings")}
     n_done = 0
-    with Journal(plan.journal, envelope.plain(head | told)) as kept:
+    with Journal(plan.journal, envelope.plain(head | measured_on)) as kept:
         for group in card.GROUPS:
             edits = {i: edit for i, pair in enumerate(pairs) if (edit := pair.of(group))}
             cases = [edit.case for edit in edits.values()]
@@ -242,7 +242,7 @@ def _performed(
             n_done += len(done)
             places = list(edits)
             results[group] = {places[i]: result for i, result in done.items()}
-    return results, told | {"performing": performing}
+    return results, measured_on | {"performing": performing}
 
 
 def _further(progress: Callable[[int], None], before: int, n: int) -> None:

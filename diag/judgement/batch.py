@@ -58,7 +58,7 @@ def directions(rank: int | None, d_mlp: int, threshold: float) -> Finding | None
 
     Args:
         rank: How many; ``None`` where the metric does not project.
-        d_mlp: Of how many.
+        d_mlp: Number of all directions, the length of a key.
         threshold: τ, below which a second moment counts as none.
 
     Returns:
@@ -90,8 +90,8 @@ def ratio(split: Split, subject: str, expected: float | None) -> Finding:
     Returns:
         The finding ``ratio``, as a diagnosis of this edit has it.
     """
-    found = key_findings.ratio(split.ratio, split.length_ratio, split.cosine, expected)
-    return replace(found, message=f"smallest for {subject!r}: {found.message}")
+    finding = key_findings.ratio(split.ratio, split.length_ratio, split.cosine, expected)
+    return replace(finding, message=f"smallest for {subject!r}: {finding.message}")
 
 
 def condition(value: float | None, layer: int) -> Finding:

@@ -109,7 +109,7 @@ def once_made(advised: Sequence[str], outcome: str, n: int) -> list[str]:
 
     Args:
         advised: What was advised before.
-        outcome: Of the last checkpoint.
+        outcome: Outcome at the last checkpoint: ``intact``, ``damaged`` or ``collapsed``.
         n: How many edits had been made by then.
 
     Returns:

@@ -126,11 +126,11 @@ def steps(hyperparameters: Hyperparameters, d_model: int) -> Optimiser:
     """How long verdicts expect a δ to get.
 
     Args:
-        hyperparameters: Of v*.
+        hyperparameters: How v* is optimised.
         d_model: Length of δ.
 
     Returns:
-        Its clamp, and how far Adam usually comes in so many steps.
+        Its clamp, and how far Adam usually comes in its number of steps.
     """
     reach = STEP_REACH.value * hyperparameters.reach(d_model)
     return Optimiser(hyperparameters.clamp_norm_factor, reach)
@@ -160,7 +160,7 @@ def range_of(grounds: Grounds, interval: Interval) -> tuple[Verdict, Verdict]:
     """The best and the worst verdict over draws of the contexts.
 
     Args:
-        grounds: Of the contexts as they are.
+        grounds: What the verdict rests on, for the contexts as they are.
         interval: Interval of ρ over draws.
 
     Returns:

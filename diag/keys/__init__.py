@@ -5,6 +5,9 @@
     from diag.keys import diagnose
 
     diagnose("Apple", "{} was founded by")
+
+May import :mod:`diag.judgement`, :mod:`diag.mathematics`, :mod:`diag.sweep` and :mod:`probes`;
+:mod:`diag.batch` and :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

@@ -52,9 +52,9 @@ class Judgement:
     """What an observation means.
 
     Attributes:
-        hyperparameters: Of v*, whose clamp bounds the damage.
-        denominators: Of every editor, and ρ.
-        interval: Of ρ over draws of the contexts; ``None`` with too few.
+        hyperparameters: How v* is optimised; the clamp on its δ bounds the damage.
+        denominators: Denominator of every editor, and ρ.
+        interval: Interval of ρ over draws of the contexts; ``None`` with too few.
         responses: Who else receives the edit, by editor.
         stream: The residual stream the damage is measured in.
         damage: Bounds of the damage, by editor.
@@ -88,7 +88,7 @@ def judge(
     Args:
         observation: What the model gives in each of its contexts.
         moment: Second moment of the edited layer's keys.
-        hyperparameters: Of v*: how long its δ gets.
+        hyperparameters: How v* is optimised, and so how long its δ gets.
         seed: Seed of the bootstrap over contexts.
 
     Returns:
@@ -207,13 +207,13 @@ def _of_editors(
 
 def _of_targets(values: Float[Tensor, "n_ctx d_model"], optimiser: Optimiser) -> list[Finding]:
     """Whether editors that subtract another value than v_u write what was optimised."""
-    found = []
+    results = []
     for editor in EDITORS.values():
         if editor.subtract != "bare":
             distance = damage.apart(editor, values)
             delta = damage.residuals(editor, values, optimiser)[1] - distance
-            found.append(findings.target(editor, distance, delta))
-    return found
+            results.append(findings.target(editor, distance, delta))
+    return results
 
 
 def _of_the_edit(

@@ -17,7 +17,7 @@ def diagnose(edit: Request, at: Prepared, *, hyperparameters: Hyperparameters) -
     Args:
         edit: The fact and its prompt.
         at: Model, layer, contexts and second moment.
-        hyperparameters: Of v*: how long its δ gets.
+        hyperparameters: How v* is optimised, and so how long its δ gets.
 
     Returns:
         The diagnosis.

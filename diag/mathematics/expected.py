@@ -135,14 +135,14 @@ def _chunk(
     squares = np.zeros(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):  # the model is gone: see below
         for t in range(len(rows)):
-            made = t - t % batch  # edits of the chunk that were made before this one's batch
-            g = squares[:made]
-            grown, further = before[t] + at_key_squared[t, :made] @ g, 0.0
+            n_made = t - t % batch  # edits of the chunk that were made before this one's batch
+            g = squares[:n_made]
+            grown, further = before[t] + at_key_squared[t, :n_made] @ g, 0.0
             if subtracts:
-                x = taken[:made]
-                grown += 2 * at_key[t, :made] @ (x @ keys[t])
-                weights = x @ apart_keys[t] + g * at_apart[t, :made]
-                taken[t] += at_apart[t, :made] @ x + weights @ steps[:made]
+                x = taken[:n_made]
+                grown += 2 * at_key[t, :n_made] @ (x @ keys[t])
+                weights = x @ apart_keys[t] + g * at_apart[t, :n_made]
+                taken[t] += at_apart[t, :n_made] @ x + weights @ steps[:n_made]
                 further = taken[t] @ apart_keys[t]
             delta = min(clamp**2 * (values[t] + max(grown, 0.0)), reach**2)
             square = delta + apart[t] + max(further, 0.0)

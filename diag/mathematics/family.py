@@ -199,7 +199,7 @@ def projected(
     """The metric P(PSP + L₂I)⁻¹ of AlphaEdit; P itself without history and with L₂ = 1.
 
     Args:
-        basis: Of :func:`projector`.
+        basis: Orthonormal columns that span what P keeps, from :func:`projector`.
         ridge: L₂.
         history: S, the sum of kkᵀ over the keys of earlier edits.
 

@@ -136,7 +136,7 @@ def left(spread: str, layers: int, i: int) -> float:
     Args:
         spread: ``even`` or ``root``.
         layers: How many layers there are.
-        i: Which, from 0.
+        i: Number of the layer, from 0 at the lowest.
 
     Returns:
         1 at the last layer.

@@ -34,7 +34,7 @@ class Pair:
     Attributes:
         first: Index of the one.
         second: Index of the other, which comes after it.
-        cosine: Of their keys, in the metric.
+        cosine: Cosine of the two keys, in the metric.
         kind: ``contradiction``: the same subject and prompt with two objects; ``same_subject``;
             ``parallel_keys``: different subjects, nearly one key.
     """

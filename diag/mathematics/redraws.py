@@ -37,7 +37,7 @@ class Redraws:
     Attributes:
         moment: The second moment C; not the identity.
         n_contexts: The bare prompt and prefixes, three or more.
-        seed: Of the draws, as :func:`diag.mathematics.intervals.ratio_intervals` makes
+        seed: Seed of the draws, as :func:`diag.mathematics.intervals.ratio_intervals` makes
             them, and the projections.
     """
 

@@ -10,6 +10,9 @@
 
 An interrupted run resumes when the same command is given again. Under ``torchrun`` the processes
 share the work.
+
+May import :mod:`diag.batch`, :mod:`diag.judgement`, :mod:`diag.mathematics`, :mod:`diag.sweep` and
+:mod:`probes`; :mod:`diag.sequence` and :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

@@ -112,10 +112,10 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
         return "No edit could be measured at any block."
     # What could not be measured is no edit that a block spares.
     measured = [each for each in rows if each["screened"] == n]
-    said = [_sentences(editor, measured, n) for editor in (PUBLISHED, REMEDY)]
+    sentences = [_sentences(editor, measured, n) for editor in (PUBLISHED, REMEDY)]
     if others := [each["layer"] for each in rows if each["screened"] < n]:
-        said.append(f"Left out: {blocks(others)}, where not all edits could be measured.")
-    return " ".join(said)
+        sentences.append(f"Left out: {blocks(others)}, where not all edits could be measured.")
+    return " ".join(sentences)
 
 
 def _sentences(editor: str, rows: Sequence[Mapping[str, Any]], n: int) -> str:

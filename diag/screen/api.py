@@ -155,7 +155,7 @@ def plan_layers(
         setup: What to measure with.
         group: The processes.
         layers: As in :func:`screen_layers`.
-        target: Of v*: how long its δ gets.
+        target: How v* is optimised, and so how long its δ gets.
 
     Returns:
         The plan.
@@ -192,9 +192,9 @@ def _in_turn(group: Ranks, setup: Setup, find: Callable[[Setup], T]) -> T:
     """One process estimates what is not at hand; the others then find it in the cache."""
     for first in (True, False):
         if group.is_first == first:
-            found = find(setup if first else dataclasses.replace(setup, quiet=True))
+            result = find(setup if first else dataclasses.replace(setup, quiet=True))
         group.wait()
-    return found
+    return result
 
 
 def choose(

@@ -63,7 +63,7 @@ def work(figures: Sequence[Any], n_rows: int, seconds: float) -> dict[str, Any]:
     """How the work was done.
 
     Args:
-        figures: Of every process, of :func:`figures`.
+        figures: What :func:`figures` returned in every process.
         n_rows: Rows of the data set.
         seconds: Time it took.
 

@@ -82,7 +82,7 @@ def read(row: records.Row) -> tuple[Request | None, str | None]:
 
 
 def shards(path: str, size: int) -> Iterator[tuple[int, list[records.Row]]]:
-    """A data set's rows, so many at a time, with the number of the shard."""
+    """A data set's rows, ``size`` at a time, each part with the number of the shard."""
     rows = records.rows(path)
     for index in itertools.count():
         shard = list(itertools.islice(rows, size))

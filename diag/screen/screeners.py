@@ -25,11 +25,11 @@ class Screeners:
 
     Attributes:
         shared: Model, blocks and contexts.
-        hyperparameters: Of v*: how long its δ gets.
+        hyperparameters: How v* is optimised, and so how long its δ gets.
         seed: Seed of the bootstrap over contexts.
         methods: Methods whose columns are added to the published editor's.
         described: For each block what documents say of it: its number, second moment and norm.
-        moments: Of each block what its second moment is told from others by.
+        moments: For each block what its second moment is told from others by.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Screeners:
         Args:
             shared: Model, blocks and contexts.
             find: Gives each block's second moment, one after another.
-            hyperparameters: Of v*.
+            hyperparameters: How v* is optimised.
             seed: Seed of the bootstrap over contexts.
             methods: Methods whose columns are added to the published editor's.
         """

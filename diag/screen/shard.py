@@ -85,7 +85,7 @@ class Screener:
     Attributes:
         shared: Model, layer and contexts.
         moment: The second moment of the layer's keys.
-        hyperparameters: Of v*: how long its δ gets.
+        hyperparameters: How v* is optimised, and so how long its δ gets.
         seed: Seed of the bootstrap over contexts.
         methods: Methods whose columns are added to the published editor's.
     """

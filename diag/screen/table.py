@@ -124,7 +124,7 @@ class Parts:
         """Writes a part; when this returns, it is on the disk.
 
         Args:
-            index: Which.
+            index: Number of the part, from 0.
             rows: Values of the columns; what is missing is null.
 
         Raises:

@@ -6,6 +6,10 @@
 
     sequence("edits.json", method="rome")
     sequence("edits.json", method="c_rome", perform=True)
+
+May import :mod:`diag.apply`, :mod:`diag.batch`, :mod:`diag.judgement`, :mod:`diag.mathematics`,
+:mod:`diag.screen`, :mod:`diag.tasks`, :mod:`diag.verify` and :mod:`probes`; :mod:`reports` only
+inside functions.
 """
 
 from typing import TYPE_CHECKING

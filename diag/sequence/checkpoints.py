@@ -66,7 +66,7 @@ class Checkpoints:
         bench, latest = self.bench, self.cases[made[-1]]
         total = [Total(change)]
         perplexity = bench.perplexity(total)
-        said = self._said(made, change)
+        answers = self._answers(made, change)
         subjects = {self.cases[i].request.subject for i in made}
         recall = bench.recall.after(total, without=subjects)
         before, after = bench.written(latest, [[], total])
@@ -74,7 +74,7 @@ class Checkpoints:
             {
                 "perplexity": perplexity,
                 "recall": recall,
-                "locality": said["locality"],
+                "locality": answers["locality"],
                 "entropy": {"before": before["entropy"], "after": after["entropy"]},
             },
             collapse_ratio=bench.settings.collapse_ratio,
@@ -86,14 +86,14 @@ class Checkpoints:
                     "perplexity": perplexity["after"],
                     "ratio": perplexity["ratio"],
                     "ratio_interval": perplexity["ratio_interval"],
-                    "efficacy": said["latest"],
-                    "efficacy_all": said["all"],
-                    "efficacy_prefixed": said["prefixed"],
-                    "generalisation": said["generalisation"],
-                    "locality": _kept(said["locality"]),
+                    "efficacy": answers["latest"],
+                    "efficacy_all": answers["all"],
+                    "efficacy_prefixed": answers["prefixed"],
+                    "generalisation": answers["generalisation"],
+                    "locality": _kept(answers["locality"]),
                     "recall": None if recall is None else recall["after"],
                     **self._weights(change, perplexity["n_tokens"]),
-                    "logits_finite": said["finite"] and perplexity["after"] is not None,
+                    "logits_finite": answers["finite"] and perplexity["after"] is not None,
                     "text": after["text"],
                     "outcome": judged.outcome,
                     "reasons": list(judged.reasons),
@@ -102,22 +102,22 @@ class Checkpoints:
             )
         )
 
-    def _said(self, made: Sequence[int], change: Tensor) -> dict[str, Any]:
+    def _answers(self, places: Sequence[int], change: Tensor) -> dict[str, Any]:
         """What the model says of the latest edit and of all so far."""
-        asked = {i: own for i in made if (own := self._asked.get(i)) is not None}
+        asked = {i: own for i in places if (own := self._asked.get(i)) is not None}
         replies = {}
         if asked:
             together = next(iter(asked.values())).after([Total(change)])
             replies = dict.fromkeys(asked, together)
-        if made[-1] not in self._asked:
-            (latest,) = self._behaviours([made[-1]])
+        if places[-1] not in self._asked:
+            (latest,) = self._behaviours([places[-1]])
             if latest is not None:
-                asked[made[-1]], replies[made[-1]] = latest, latest.after([Total(change)])
+                asked[places[-1]], replies[places[-1]] = latest, latest.after([Total(change)])
         bare, prefixed = (
             {i: own.describe(wording, replies[i]) for i, own in asked.items()}
             for wording in WORDINGS
         )
-        now = bare.get(made[-1])
+        now = bare.get(places[-1])
         read = {id(own): own for own in replies.values()}.values()
         scores = [score for own in read for reply in own for score in reply.scores]
         return {

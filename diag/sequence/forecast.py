@@ -175,7 +175,7 @@ def _followed(
     if scale is not None:
         corpus, *others = expectation.damage * (abs(scale) / stream.unit)
         return expectation.residuals, Curve(corpus, others[0] if others else None)
-    # A norm stands behind the MLP: squares of the sampled changes add up.
+    # A norm stands after the MLP: squares of the sampled changes add up.
     ones = torch.ones_like(expectation.residuals)
     changes = stream.changes(prior.steps, ones, expectation.residuals, ones)
     assert changes is not None

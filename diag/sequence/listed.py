@@ -36,7 +36,7 @@ class Listed:
         lookups: Where each is looked up in its bare prompt.
         token_shares: How much of ordinary text each one's lookup token makes up.
         rho: ρ of each, ``[m]``.
-        intervals: Of ρ over draws of the contexts, ``[m, 2]``; ``None`` with too few of them, or
+        intervals: Interval of ρ over draws of the contexts, ``[m, 2]``; ``None`` with too few, or
             where no method asked for it.
         keys: By name, ``bare``, ``mean`` and ``half``, ``[m, d_mlp]``.
         values: The MLP's outputs at ``bare`` and ``mean``, ``[m, d_model]``.
@@ -126,7 +126,7 @@ class _Keys:
     """What is kept of the keys of some edits.
 
     Attributes:
-        lookups: Of each that has them, by its place in the file.
+        lookups: Where each edit that has keys is looked up, by its place in the file.
         bare_and_mean: The two keys that methods take, in the order of ``lookups``.
         intervals: How far ρ moves over draws of the contexts; NaN where none were asked for.
         without: Why others have none.

@@ -128,32 +128,32 @@ def perform(
     """
     done, keep = store
     weights = workplace.model.output_weight(workplace.layers[0])
-    made = Made(torch.zeros(*weights.shape, dtype=torch.float64))
+    series = Made(torch.zeros(*weights.shape, dtype=torch.float64))
     wanted = {*places, len(listed)}
     for own in batches(len(listed), batch):
         progress(own.start, len(listed))
         key = f"{own.start}:{listed.cases[own.start].digest}"
         if key not in done:
-            keep(key, _batch(listed, range(own.start, own.stop), workplace, made))
+            keep(key, _batch(listed, range(own.start, own.stop), workplace, series))
         for i, reason in done[key]["failed"]:
-            made.failed.append(Refused(listed.indices[i], reason, "edit"))
+            series.failed.append(Refused(listed.indices[i], reason, "edit"))
         if done[key]["places"]:
-            made.add(_unpacked(done[key]))
-        if wanted.isdisjoint(range(own.start + 1, own.stop + 1)) or not made.written:
+            series.add(_unpacked(done[key]))
+        if wanted.isdisjoint(range(own.start + 1, own.stop + 1)) or not series.written:
             continue
         key = f"checkpoint:{own.stop - 1}"
         if key not in done:
-            keep(key, measured.measure(made.places, made.total))
-        made.checkpoints.append(done[key])
+            keep(key, measured.measure(series.places, series.total))
+        series.checkpoints.append(done[key])
         if done[key]["outcome"] == "collapsed":
-            made.collapse_at = _first_collapsed(made, measured)
+            series.collapse_at = _first_collapsed(series, measured)
             break
     progress(len(listed), len(listed))
-    return made
+    return series
 
 
 def _batch(
-    listed: Listed, places: Sequence[int], workplace: Workplace, made: Made
+    listed: Listed, places: Sequence[int], workplace: Workplace, series: Made
 ) -> dict[str, Any]:
     """One batch on the model as the earlier ones left it: its factors, or why there are none."""
     (layer,), method = workplace.layers, workplace.method
@@ -162,11 +162,11 @@ def _batch(
     nothing = {"failed": failed, "places": []}
     if not able:
         return nothing
-    history = {layer: listed.keys[method.along][made.places]} if method.remembers else None
+    history = {layer: listed.keys[method.along][series.places]} if method.remembers else None
     requests = [listed.cases[i].request for i in able]
     try:
         with (
-            edited(workplace.model, [Total(made.total)], layer),
+            edited(workplace.model, [Total(series.total)], layer),
             performed(workplace, requests, history) as batch,
         ):
             update = batch.layers[0].update
@@ -185,12 +185,12 @@ def _batch(
     }
 
 
-def _first_collapsed(made: Made, measured: Checkpoints) -> int:
+def _first_collapsed(series: Made, measured: Checkpoints) -> int:
     """The number of edits with which the model collapsed, between the last two checkpoints."""
-    sound = made.checkpoints[-2]["edits"] if len(made.checkpoints) > 1 else 0
-    broken = int(made.checkpoints[-1]["edits"])
-    between = [end for end in made.ends if sound < end < broken]
-    first = bisect.bisect_left(between, True, key=lambda end: measured.collapsed(made.after(end)))
+    sound = series.checkpoints[-2]["edits"] if len(series.checkpoints) > 1 else 0
+    broken = int(series.checkpoints[-1]["edits"])
+    between = [end for end in series.ends if sound < end < broken]
+    first = bisect.bisect_left(between, True, key=lambda end: measured.collapsed(series.after(end)))
     return [*between, broken][first]
 
 

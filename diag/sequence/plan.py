@@ -25,7 +25,7 @@ class Plan:
 
     Attributes:
         listed: The list.
-        chosen: Which of its edits are made, in order.
+        chosen: Places in the list of the edits that are made, in order.
         geometry: The edited layer under the method that makes them.
         batch: How many are made together.
         instead: Other methods by the place of the edit in the list, where every edit is solved by
@@ -97,11 +97,11 @@ class Plan:
 
     def _steps(self, *, batch: int, remember: bool) -> Tensor:
         along, below = (self.rows(self.listed.keys, role) for role in ("along", "divide_by"))
-        found = steps(self.geometry, along, below, batch=batch, remember=remember)
+        rows = steps(self.geometry, along, below, batch=batch, remember=remember)
         for geometry in {id(other): other for other in self.instead.values()}.values():
             own = [row for row, i in enumerate(self.chosen) if self.instead.get(i) is geometry]
-            found[own] = steps(geometry, along[own], below[own])
-        return found
+            rows[own] = steps(geometry, along[own], below[own])
+        return rows
 
     @property
     def _at(self) -> Tensor | slice:

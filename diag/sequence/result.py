@@ -75,10 +75,10 @@ class Trajectory(envelope.Saved):
 
     def __repr__(self) -> str:
         document, forecast = self.document, self.document["forecast"]
-        made = document["performance"]
-        told = "nothing edited" if made is None else f"{made['made']:,} made"
+        performance = document["performance"]
+        progress = "nothing edited" if performance is None else f"{performance['made']:,} made"
         return (
             f"Trajectory({len(document['edits']):,} edits by {document['method']}: forecast to "
             f"collapse at {forecast['collapse_at']}, {len(forecast['dangerous']):,} dangerous "
-            f"alone; {told}, collapse at {document['collapse_at']})"
+            f"alone; {progress}, collapse at {document['collapse_at']})"
         )

@@ -207,11 +207,11 @@ def _performed(
         if "created" not in done:
             keep("created", written["created"])
         performer = Performer(bench, outlook, workplace)
-        made = performer.run((done, keep), progress)
-        told = performer.describe(made)
+        series = performer.run((done, keep), progress)
+        figures = performer.describe(series)
         if performing.save_model is not None:
-            performer.save(made, performing.save_after, performing.save_model)
-        return {"created": done["created"], **measured, **told}
+            performer.save(series, performing.save_after, performing.save_model)
+        return {"created": done["created"], **measured, **figures}
 
 
 def prepare(

@@ -5,6 +5,8 @@
     from diag.surrogate import surrogate
 
     surrogate("verify.json", "sequence.json")
+
+May import :mod:`diag.judgement` and :mod:`probes`; :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

@@ -16,7 +16,7 @@ def surrogate(*results: Mapping[str, Any] | str | os.PathLike[str], seed: int = 
     Args:
         *results: Files or documents of ``diag.verify`` and ``diag.sequence``, measured with
             ``tasks``.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         How they go together, and where perplexity is silent.

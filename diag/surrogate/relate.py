@@ -27,7 +27,7 @@ def relations(points: Sequence[Point], tasks: Sequence[str], *, seed: int = 0) -
     Args:
         points: As :func:`diag.surrogate.collect.points` gives them.
         tasks: Their tasks.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         For each of :data:`PREDICTORS` the relation with the mean over tasks (``together``), with
@@ -140,7 +140,7 @@ def onset(points: Sequence[Point], *, seed: int = 0) -> dict[str, Any] | None:
 
     Args:
         points: The edited models.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         ``ratio`` and its ``interval``; ``None`` where the curve never falls so far.

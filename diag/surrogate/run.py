@@ -20,7 +20,7 @@ def hold(
 
     Args:
         documents: Results of ``diag.verify`` and ``diag.sequence``.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         command_line: What repeats it.
 
     Returns:
@@ -29,14 +29,14 @@ def hold(
     Raises:
         UserError: If one is of another kind, or tasks are missing or differ.
     """
-    found = [
+    points = [
         point | {"group": f"{i}/{point['group']}"}
         for i, document in enumerate(documents)
         for point in collect.points(document)
     ]
     return Surrogate(
         envelope.plain(
-            envelope.finite({**envelope.head(SCHEMA, command_line), **related(found, seed=seed)})
+            envelope.finite({**envelope.head(SCHEMA, command_line), **related(points, seed=seed)})
         )
     )
 
@@ -46,7 +46,7 @@ def related(found: Sequence[Mapping[str, Any]], *, seed: int = 0) -> dict[str, A
 
     Args:
         found: As :func:`diag.surrogate.collect.points` gives them.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         Its fields after the head.

@@ -5,6 +5,9 @@
     from diag.sweep import sweep
 
     sweep("Apple", "{} was founded by", layers=[1, 2, 5])
+
+May import :mod:`diag.judgement`, :mod:`diag.keys` and :mod:`probes`; :mod:`reports` only inside
+functions.
 """
 
 from typing import TYPE_CHECKING

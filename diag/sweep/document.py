@@ -90,7 +90,7 @@ def document(
     Args:
         diagnosis: One of the blocks' documents, for what all share.
         rows: A row for each block.
-        sink: Of :func:`sink`.
+        sink: The attention sink over depth, as :func:`sink` describes it.
 
     Returns:
         Plain JSON values.
@@ -126,7 +126,7 @@ def summary(rows: Sequence[Mapping[str, Any]], sink: Mapping[str, Any]) -> str:
 
     Args:
         rows: A row for each block.
-        sink: Of :func:`sink`.
+        sink: The attention sink over depth, as :func:`sink` describes it.
 
     Returns:
         Plain text.
@@ -138,10 +138,10 @@ def summary(rows: Sequence[Mapping[str, Any]], sink: Mapping[str, Any]) -> str:
             verdict: [layer for layer, own in verdicts.items() if own == verdict]
             for verdict in dict.fromkeys(verdicts.values())
         }
-        said = "; ".join(
+        places = "; ".join(
             f"{verdict.replace('_', ' ')} at {blocks(layers)}" for verdict, layers in groups.items()
         )
-        sentences.append(f"{EDITORS[editor].label}: {said}.")
+        sentences.append(f"{EDITORS[editor].label}: {places}.")
     for block in sink["written_by"]:
         after = next(each for each in sink["blocks"] if each["layer"] == block + 1)
         sentences.append(

@@ -29,7 +29,7 @@ def sweep(
         edit: The fact and its prompt.
         setup: Model, contexts and second moments.
         layers: The blocks, or ``"all"``.
-        hyperparameters: Of v*: how long its δ gets.
+        hyperparameters: How v* is optimised, and so how long its δ gets.
 
     Returns:
         The sweep.

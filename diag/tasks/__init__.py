@@ -8,6 +8,8 @@
 
 Without a network by default: the tasks over the bundled world come along, and JSON Lines load by
 path. ``--tasks`` of ``diag.verify`` and ``diag.sequence`` asks the same after each edit.
+
+May import :mod:`probes`, nothing else of :mod:`diag`, and :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

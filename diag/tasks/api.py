@@ -23,7 +23,7 @@ def tasks(
     Args:
         names: One or several of: ``bundled``, names that the harness knows, JSON Lines or YAML
             task files, directories of them.
-        limit: Ask only the first so many documents of each task.
+        limit: Ask only the first N documents of each task.
         **setup: The model; see :class:`probes.setup.Setup`.
 
     Returns:

@@ -21,7 +21,7 @@ def measure(
     Args:
         names: As :meth:`probes.tasks.harness.Tasks.read`.
         setup: The model.
-        limit: Ask only the first so many documents of each task.
+        limit: Ask only the first N documents of each task.
         command_line: What repeats it.
 
     Returns:

@@ -6,6 +6,9 @@
     from diag.verify import verify
 
     verify("Apple", "{} was founded by", target_new="Bill Gates", target_true="Steve Jobs")
+
+May import :mod:`diag.judgement`, :mod:`diag.keys`, :mod:`diag.mathematics`, :mod:`diag.surrogate`,
+:mod:`diag.tasks` and :mod:`probes`; :mod:`diag.batch` and :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

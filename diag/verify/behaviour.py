@@ -107,15 +107,15 @@ class Behaviour:
             largest φ, in size, that a token of the prompt receives; ``None`` without any.
         """
         shares = self._meter.response(change.u[None] / change.denominator)[:, 0].tolist()
-        told: dict[Wording, dict[str, float | None]] = {}
+        by_wording: dict[Wording, dict[str, float | None]] = {}
         for i, wording in enumerate(self._wordings):
             start = self._start + i * self._n + 1
             end = start + len(self._case.paraphrases)
-            told[wording] = {
+            by_wording[wording] = {
                 "paraphrases": _median(shares[start:end]),
                 "neighbours": _median(shares[end : end + len(self._case.neighbourhood)]),
             }
-        return told
+        return by_wording
 
     def neighbours_receive(self, steps: Float[Tensor, "m d_mlp"]) -> float | None:
         """What the neighbours' bare prompts receive of a batch, known before it is made.
@@ -136,8 +136,8 @@ class Behaviour:
         """The figures under one wording, beside those of the unedited model.
 
         Args:
-            wording: Which.
-            replies: Of :meth:`after`.
+            wording: The wording of the test prompts: bare, or after a prefix.
+            replies: What :meth:`after` returned.
 
         Returns:
             ``efficacy``, ``generalisation``, ``locality`` and ``portability``; the latter three are
@@ -185,7 +185,7 @@ class Recall:
             model: The loaded model.
             cases: Candidates, of which four times ``limit`` are tried; their wordings take turns.
             layer: The edited block.
-            limit: At most so many facts; :data:`KNOWN_FACTS` if ``None``.
+            limit: At most N facts; :data:`KNOWN_FACTS` if ``None``.
         """
         limit = KNOWN_FACTS if limit is None else limit
         facts = [case for case in cases if case.request.target_true is not None]

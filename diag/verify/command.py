@@ -248,7 +248,7 @@ def settings_of(given: dict[str, Any], hyperparameters: Hyperparameters | None =
 
     Args:
         given: Parsed options of :func:`add_optimisation` and :func:`add_measurement`.
-        hyperparameters: Of the target, where they have been read already.
+        hyperparameters: How v* is optimised, where that has been read already.
 
     Returns:
         The settings.

@@ -26,7 +26,7 @@ def compare(edits: Sequence[Edit], *, by: GroupBy, seed: int = 0) -> list[Figure
         edits: The contract's objects, those with an ``error`` left out.
         by: What to group by: collapse of the ``rome`` arm, place of the subject's last token, or
             the group that the data set names.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         The groups, in order of their names.
@@ -59,7 +59,7 @@ def describe(edits: Sequence[Edit], *, seed: int = 0) -> Figure:
 
     Args:
         edits: Its members, at least one.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
         ``n``, and for each arm means with their bootstrap intervals, and the largest perplexity.

@@ -55,13 +55,13 @@ def place(
         edits: The contract's objects; those with an ``error`` are passed over. Of more than
             :data:`MOST_OF_A_GROUP` edits that collapsed, or that did not, evenly spaced ones stand
             for all.
-        seed: Of the t-SNE.
+        seed: Seed of the t-SNE.
 
     Returns:
         ``keys`` and ``directions``, each with ``points`` (whose ``subject`` is the edit's index
         among ``edits``) and the share of variance that its two principal components hold
-        (``explained``), and of how many edits (``of``) so many were drawn (``drawn``); ``None``
-        without prefixes or with fewer than two edits.
+        (``explained``), and how many edits there were (``of``) and were drawn (``drawn``);
+        ``None`` without prefixes or with fewer than two edits.
     """
     chosen = _sample(edits)
     if not prefixes or len(chosen) < 2:

@@ -185,7 +185,7 @@ class Bench:
         known = ""
         for (name, change), written in zip(factors.items(), after, strict=True):
             replies, response = behaviour.after([change]), behaviour.response(change)
-            said = {
+            by_wording = {
                 wording: _with_generation(
                     behaviour.describe(wording, replies) | {"response": response[wording]},
                     wording, case, before, written,
@@ -198,7 +198,7 @@ class Bench:
             known += f"{EDITORS[name].short} ×{math.nan if ratio is None else ratio:.3g} · "
             for arm in ARMS.values():
                 if arm.editor == name:
-                    tested = self._prefixed(said) if arm.prefixed else said["bare"]
+                    tested = self._prefixed(by_wording) if arm.prefixed else by_wording["bare"]
                     arms[arm.name] = weights | tested
         judged = {
             arm: outcome.judge(arms[arm], collapse_ratio=self.settings.collapse_ratio)
@@ -210,14 +210,14 @@ class Bench:
             **document.of_outcomes(judgement, judged),
         }
 
-    def _prefixed(self, said: Mapping[Wording, Mapping[str, Any]]) -> dict[str, Any]:
+    def _prefixed(self, by_wording: Mapping[Wording, Mapping[str, Any]]) -> dict[str, Any]:
         """What test prompts give after an editing prefix and, beside it, after an unseen one."""
         return {
             "prefix": self.wordings["editing_prefix"],
-            **said["editing_prefix"],
+            **by_wording["editing_prefix"],
             "unseen_prefix": {
                 "prefix": self.wordings["unseen_prefix"],
-                **said["unseen_prefix"],
+                **by_wording["unseen_prefix"],
             },
         }
 
@@ -332,7 +332,7 @@ class Bench:
 
 
 def _with_generation(
-    said: Mapping[str, Any],
+    figures: Mapping[str, Any],
     wording: Wording,
     case: EditCase,
     before: Mapping[str, Any],
@@ -341,13 +341,13 @@ def _with_generation(
     """Adds what free generation gives to what teacher forcing gave."""
     answer = after["answers"][wording]
     target = str(case.request.target_new).strip()
-    efficacy = said["efficacy"] | {
+    efficacy = figures["efficacy"] | {
         "generated": answer,
         "generated_before": before["answers"][wording],
         "generated_success": answer.strip().startswith(target),
     }
     return {
-        **said,
+        **figures,
         "efficacy": efficacy,
         "entropy": {"before": before["entropy"], "after": after["entropy"]},
         "text": after["text"],

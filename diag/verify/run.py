@@ -218,8 +218,8 @@ class Run:
         if self.bench.tasks is None:
             return {}
         name = self.bench.model.name
-        found = list(points({"schema": SCHEMA, "model": {"name": name}, "edits": performed}))
-        return {"surrogate": envelope.finite(related(found, seed=self.bench.seed))}
+        task_points = list(points({"schema": SCHEMA, "model": {"name": name}, "edits": performed}))
+        return {"surrogate": envelope.finite(related(task_points, seed=self.bench.seed))}
 
     def _identity(self, cases: Sequence[EditCase]) -> dict[str, Any]:
         """Everything the results depend on: a journal of another run must not be continued."""

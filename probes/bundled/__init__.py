@@ -1,6 +1,8 @@
 """The bundled model: where it lies, what it knows, how it was measured.
 
 Nothing here loads the model; importing this module needs neither torch nor transformers.
+
+May import nothing but :mod:`rome_diagnosis`.
 """
 
 from __future__ import annotations

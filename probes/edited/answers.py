@@ -242,10 +242,10 @@ def target_tokens(model: LoadedModel, text: str, target: str) -> tuple[list[int]
         raise UserError("the target is empty: say what the model should answer")
     spaced = target if target[0].isspace() else " " + target
     tokens = model.tokens(text + spaced)
-    behind = [
+    following = [
         i for i, (start, stop) in enumerate(tokens.offsets) if stop > len(text) and stop > start
     ]
-    first = behind[0]
+    first = following[0]
     if tokens.offsets[first][0] < len(text):
         raise UserError(
             f"the prompt {text!r} does not end where a token ends: drop its trailing white space"

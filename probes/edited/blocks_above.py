@@ -217,7 +217,7 @@ class UpperBlocks:
         """What enters the unembedding in recorded texts after an edit of the block.
 
         Args:
-            recording: Of :meth:`record`.
+            recording: What :meth:`record` returned.
             factors: The edit's rank-one changes; none leave the model as it is.
             at: Rows and positions whose logits are wanted.
 

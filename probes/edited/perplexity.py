@@ -46,7 +46,7 @@ class Perplexity:
         loss: Mean loss over all predicted tokens, in nats.
         n_tokens: Predicted tokens: all but each row's first.
         n_texts: Texts with at least one predicted token.
-        bos: Whether a begin-of-sequence token stood in front of every row.
+        bos: Whether a begin-of-sequence token stood before every row.
     """
 
     token_weighted: float
@@ -66,8 +66,8 @@ class Comparison:
     """Perplexity of the same texts before and after an edit.
 
     Attributes:
-        before: Of the unedited model.
-        after: Of the edited model.
+        before: Perplexity under the unedited model.
+        after: Perplexity under the edited model.
         interval: 95% interval of the token-weighted ratio over the draw of the texts; ``None``
             with fewer than :data:`FEWEST_TEXTS` texts or losses that are not finite.
     """

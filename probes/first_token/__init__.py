@@ -5,6 +5,9 @@
     from probes.first_token import probe
 
     probe()
+
+May import :mod:`probes.bundled`, :mod:`probes.forward`, :mod:`probes.keys`, :mod:`probes.model`,
+:mod:`probes.request` and :mod:`probes.second_moment`; :mod:`reports` only inside functions.
 """
 
 from typing import TYPE_CHECKING

@@ -121,7 +121,7 @@ def trace(
     Args:
         model: The model.
         facts: Known facts, at least one.
-        seed: Of the noise.
+        seed: Seed of the noise.
         progress: Called with the number of facts done.
 
     Returns:
@@ -138,8 +138,8 @@ def trace(
     for i, fact in enumerate(facts):
         rows.append(_probabilities(model, fact, size, generator))
         progress(i + 1)
-    found = torch.stack(rows)
-    return Trace(found[:, 0], found[:, 1], found[:, 2:], _window(model))
+    probabilities = torch.stack(rows)
+    return Trace(probabilities[:, 0], probabilities[:, 1], probabilities[:, 2:], _window(model))
 
 
 def _window(model: LoadedModel) -> int:

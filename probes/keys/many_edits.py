@@ -55,7 +55,7 @@ class ContextKeys:
 
     Attributes:
         distinct: Keys, ``[distinct, d_mlp]``: float32, or float64 where the model is.
-        index: Which of them stand where, ``[request, context]``.
+        index: Row of ``distinct`` that each key is, ``[request, context]``.
     """
 
     distinct: Float[Tensor, "distinct d_mlp"]
@@ -134,7 +134,7 @@ class SharedPrefixes:
         """
         if not requests:
             return []
-        # Behind a space every prefix of the joined kind gives the same tokens.
+        # After a space every prefix of the joined kind gives the same tokens.
         prefixes = ["", " "] if self._joined and self.prefixes else ["", *self.prefixes]
         texts = [prefix + request.text for request in requests for prefix in prefixes]
         tokens = iter(tokenise_all(self.model.tokenizer, texts, bos=self.model.bos))

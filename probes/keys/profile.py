@@ -30,7 +30,7 @@ class LayerStatistics:
         layer: The block.
         key_norm_unprefixed: ‖k_u‖.
         key_norm_prefixed: Mean norm of the prefixed keys; ``None`` without any.
-        cosine: Of k_u and the mean prefixed key.
+        cosine: Cosine of k_u and the mean prefixed key; ``None`` without any.
         residual_norm_first: Norm of the residual stream that enters the block at the first
             token, averaged over contexts.
         residual_norm_later: Median norm of the stream that enters it at later tokens.

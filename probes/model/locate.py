@@ -22,7 +22,7 @@ def locate(name: str) -> tuple[str, bool]:
         An absolute directory or the hub name, and whether only local files may be used.
 
     Raises:
-        UserError: If it is neither here nor to be had.
+        UserError: If the name is empty, no model lies there, or the hub cannot be reached.
     """
     if not name.strip():
         raise UserError("the model's name is empty: give a directory or a hub name")

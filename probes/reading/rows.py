@@ -44,7 +44,7 @@ class Row:
         line: The line of the file at which it begins, from 1; ``None`` where there are no lines.
         record: What stands there; ``None`` if it could not be read.
         error: Why not.
-        entry: Which of several in one JSON object it is, from 0; ``None`` if it stands alone.
+        entry: Its number among several in one JSON object, from 0; ``None`` if it stands alone.
     """
 
     row: int

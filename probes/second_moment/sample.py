@@ -45,7 +45,7 @@ class Sample:
         return len(self.lots)
 
     def draw(self, count: int) -> Float[Tensor, " count"]:
-        """Lots for so many tokens."""
+        """Draws a lot for each of ``count`` tokens."""
         return torch.rand(count, dtype=torch.float64, generator=self.generator)
 
     def add(

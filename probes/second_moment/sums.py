@@ -153,7 +153,7 @@ class Accumulator:
         Args:
             seen: The activations at each site.
             mask: 1 for tokens, 0 for padding.
-            lots: Of :meth:`draw`, for these rows.
+            lots: What :meth:`draw` returned for these rows.
             in_half: Whether the rows belong to the half.
         """
         own = {name: torch.cat([*of_rows]) for name, of_rows in lots.items()}

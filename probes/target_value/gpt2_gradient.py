@@ -44,8 +44,8 @@ class Reads:
     """Where the loss reads the logits, and what of them.
 
     Attributes:
-        row: Of each place, ``[n]``.
-        position: Within its row, 0 being the subject's last token, ``[n]``.
+        row: Row of the batch that each place is in, ``[n]``.
+        position: Its position within the row, 0 being the subject's last token, ``[n]``.
         target: The token whose log-probability is wanted there, ``[n]``.
         held: Rows whose prediction at position 0 must not move, ``[m]``.
         initial: The unedited model's log-probabilities there, ``[m, vocabulary]``.
@@ -160,9 +160,9 @@ class LeanBlocks:
             x.index_select(0, self._read_cells), self._read.collect(attended[None])
         )
         final = self._final(x)
-        said = _Said(final.out @ self._head.T, self._reads)
-        tape.append((normed, mlp, final, said))
-        return said.log_probs, said.moved
+        readings = _Readings(final.out @ self._head.T, self._reads)
+        tape.append((normed, mlp, final, readings))
+        return readings.log_probs, readings.moved
 
     def leads(self) -> Bool[Tensor, " n"]:
         """Where the target is the most probable token, at the last :meth:`read`, if asked first."""
@@ -183,8 +183,8 @@ class LeanBlocks:
         """
         tape, d = self._tape, self._d
         block, attention = self._last
-        normed, mlp, final, said = tape.pop()
-        g = final.backward(said.backward(log_probs, moved) @ self._head)
+        normed, mlp, final, readings = tape.pop()
+        g = final.backward(readings.backward(log_probs, moved) @ self._head)
         g_read = block.finish_backward(g, mlp, self._read.gradient)
         g_queries, *g_both = attention.backward(self._read.lay_gradient())
         g_normed = self._cells.collect(torch.stack(g_both)) @ block.qkv[0][:, d:].T
@@ -271,7 +271,7 @@ def _rank_in_row(row: Int[Tensor, " n"], rows: int) -> Int[Tensor, " n"]:
     return rank
 
 
-class _Said:
+class _Readings:
     """What is read of logits, and its gradient; a vocabulary's width is gone over in place."""
 
     def __init__(self, logits: Tensor, reads: Reads) -> None:

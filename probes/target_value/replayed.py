@@ -75,16 +75,16 @@ class _Recorded:
         self._read, self._back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
         stream = torch.cuda.Stream()
         with torch.cuda.graph(self._read, stream=stream):
-            self._said = reader.read(self._change.detach())
+            self._outputs = reader.read(self._change.detach())
             self.leads = reader.leads()
-        self._weights = tuple(torch.ones_like(said) for said in self._said)
+        self._weights = tuple(torch.ones_like(output) for output in self._outputs)
         with torch.cuda.graph(self._back, pool=self._read.pool(), stream=stream):
             self._gradient = reader.gradient(*self._weights)
 
     def read(self, change: Tensor) -> tuple[Tensor, Tensor]:
         self._change.copy_(change)
         self._read.replay()
-        log_probs, moved = self._said
+        log_probs, moved = self._outputs
         return log_probs.clone(), moved.clone()
 
     def gradient(self, *weights: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class Tasks:
 
     Attributes:
         loaded: The harness's tasks, by name.
-        limit: Ask only the first so many documents of each; ``None`` for all.
+        limit: Ask only the first N documents of each; ``None`` for all.
     """
 
     loaded: Mapping[str, Any]
@@ -91,7 +91,7 @@ class Tasks:
         Args:
             names: One or several of: ``bundled``, names that the harness knows, task files (JSON
                 Lines or the harness's YAML), directories of them.
-            limit: Ask only the first so many documents of each.
+            limit: Ask only the first N documents of each.
 
         Returns:
             The tasks.

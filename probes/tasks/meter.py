@@ -52,8 +52,8 @@ def compared(before: Score, after: Score) -> dict[str, Any]:
     """One task before and after.
 
     Args:
-        before: Of the unedited model.
-        after: Of the edited one, on the same documents.
+        before: Score of the unedited model.
+        after: Score of the edited one, on the same documents.
 
     Returns:
         ``metric``, ``before``, ``after``, ``change_stderr`` and ``n``. The error is that of the

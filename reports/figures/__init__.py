@@ -1,1 +1,4 @@
-"""Figures of pages and notebooks: SVG for pages, matplotlib axes for papers."""
+"""Figures of pages and notebooks: SVG for pages, matplotlib axes for papers.
+
+May import :mod:`reports.tables`; matplotlib and :mod:`reports.pages` only inside functions.
+"""

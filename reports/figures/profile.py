@@ -21,7 +21,7 @@ class Profile:
     Attributes:
         name: The figure's name on the page.
         title: What it is, for those who cannot see it.
-        label: Of the vertical axis.
+        label: Label of the vertical axis.
         lines: For each line the statistic's name in a row, its label, and its colour and marker.
         log: Whether the axis is logarithmic.
     """

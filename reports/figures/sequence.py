@@ -65,8 +65,8 @@ def damage(document: Document) -> Drawing | None:
         ):  # fmt: skip
             if name in limits:
                 value = 100 * limits[name]
-                told = f"{text} {value:g}{PERCENT}"
-                limit(axes, value, told, vertical=False, colour=colour, align="left")
+                caption = f"{text} {value:g}{PERCENT}"
+                limit(axes, value, caption, vertical=False, colour=colour, align="left")
         _mark_collapse(axes, document)
         axes.set_yscale("log")
         axes.set_xlabel("edits made")

@@ -118,15 +118,15 @@ def _labels(document: Document) -> list[str]:
 
 def _points(document: Document, name: str) -> dict[Shown, Points]:
     rows, measure = document["rows"], MEASURES[name]
-    found: dict[Shown, Points] = {}
+    by_editor: dict[Shown, Points] = {}
     for editor in editors.editors({each for own in rows for each in own["editors"]}):
         values = ((own["editors"].get(editor.name) or {}).get(measure.field) for own in rows)
-        found[editor] = [
+        by_editor[editor] = [
             (at, value)
             for at, value in enumerate(values)
             if value is not None and (value > 0 or not measure.log)
         ]
-    return found
+    return by_editor
 
 
 def _paint(

@@ -117,9 +117,9 @@ def says(document: Document) -> list[tuple[str, str, str, str, str]]:
         request = edit["request"]
         prompt = request["prompt"].replace("{}", request["subject"])
         style = editors.editor(edit["editor"]).style
-        for how, said in (edit.get("says") or {}).items():
+        for how, texts in (edit.get("says") or {}).items():
             prefix = document["prefix"] if how == "prefixed" else ""
-            rows.append((style, prefix, prompt, line(said["before"]), line(said["after"])))
+            rows.append((style, prefix, prompt, line(texts["before"]), line(texts["after"])))
     return rows
 
 

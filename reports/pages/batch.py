@@ -30,7 +30,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
     Returns:
         The template's values.
     """
-    made = document.get("performed")
+    results = document.get("performed")
     return {
         "kind": "batch", "d": document, "title": title(document),
         "verdict": verdicts.label(str(document["verdict"])),
@@ -39,10 +39,10 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
         "layers": layers(document), "findings": verdicts.findings(document),
         "pairs": pairs(document), "n_pairs": document["n_pairs"],
         "edits": edits(document), "n": len(document["edits"]),
-        "performed": performed(document) if made else None,
-        "outcome": verdicts.label(str(made["outcome"])) if made else None,
-        "made": made, "written": written(document), "wordings": wordings(document),
-        "unmeasured": [] if made else [
+        "performed": performed(document) if results else None,
+        "outcome": verdicts.label(str(results["outcome"])) if results else None,
+        "made": results, "written": written(document), "wordings": wordings(document),
+        "unmeasured": [] if results else [
             (MADE, f"{document['command'] or 'python -m diag.batch FILE'} --perform")
         ],
         "refused": [f"{each.get('place', each['index'])}: {each['reason']}"
@@ -104,7 +104,8 @@ def pairs(document: Document) -> list[tuple[str, str, str]]:
 
 def edits(document: Document) -> list[dict[str, Any]]:
     """The edits that receive least of their change, and what was measured of them."""
-    made = {edit["index"]: edit for edit in (document.get("performed") or {"edits": ()})["edits"]}
+    results = (document.get("performed") or {"edits": ()})["edits"]
+    by_index = {edit["index"]: edit for edit in results}
     listed = document["edits"]
     order = sorted(
         range(len(listed)),
@@ -115,6 +116,7 @@ def edits(document: Document) -> list[dict[str, Any]]:
         edit, request = listed[i], listed[i]["request"]
         before, after = request["prompt"].split("{}", 1)
         nearest, disturbing = edit["nearest"], edit["disturbed_by"]
+        figures = by_index.get(i)
         rows.append(
             {
                 "index": i, "before": before, "subject": request["subject"], "after": after,
@@ -124,9 +126,9 @@ def edits(document: Document) -> list[dict[str, Any]]:
                 "prefixed": percent(edit["received_prefixed"]),
                 "nearest": "" if nearest is None else _other(listed, nearest, number),
                 "disturbed": "" if disturbing is None else _other(listed, disturbing, percent),
-                "received": percent(made[i]["received"]) if i in made else "–",
-                "p_bare": chance(made[i]["bare"]["p_after"]) if i in made else "–",
-                "p_prefixed": chance(made[i]["editing_prefix"]["p_after"]) if i in made else "–",
+                "received": percent(figures["received"]) if figures else "–",
+                "p_bare": chance(figures["bare"]["p_after"]) if figures else "–",
+                "p_prefixed": chance(figures["editing_prefix"]["p_after"]) if figures else "–",
             }
         )  # fmt: skip
     return rows
@@ -141,8 +143,8 @@ def performed(document: Document) -> list[tuple[str, str]]:
     Returns:
         What, and its value.
     """
-    made = document["performed"]
-    perplexity, recall, targets = made["perplexity"], made["recall"], made["targets"]
+    results = document["performed"]
+    perplexity, recall, targets = results["perplexity"], results["recall"], results["targets"]
     rows = [
         (
             "perplexity",
@@ -164,7 +166,7 @@ def performed(document: Document) -> list[tuple[str, str]]:
         ("received_efficacy", "predicted share against the new object's probability"),
         ("neighbours_locality", "what neighbours receive against the locality lost"),
     ):
-        rank = made.get(name)
+        rank = results.get(name)
         if rank and rank["rho"] is not None:
             rows.append((words, f"Spearman {number(rank['rho'])} over {number(rank['n'])}"))
     return rows
@@ -172,12 +174,12 @@ def performed(document: Document) -> list[tuple[str, str]]:
 
 def wordings(document: Document) -> list[tuple[str, ...]]:
     """What the edited model says, at bare prompts and after a prefix."""
-    made = document.get("performed")
-    if not made:
+    results = document.get("performed")
+    if not results:
         return []
     rows = []
     for name, words in (("bare", "bare prompt"), ("editing_prefix", "after a prefix")):
-        figures = made[name]
+        figures = results[name]
         rows.append(
             (
                 words,
@@ -194,7 +196,7 @@ def wordings(document: Document) -> list[tuple[str, ...]]:
 
 def written(document: Document) -> list[tuple[str, ...]]:
     """What was written into each layer."""
-    made = document.get("performed")
+    results = document.get("performed")
     return [
         (
             str(layer["layer"]),
@@ -204,7 +206,7 @@ def written(document: Document) -> list[tuple[str, ...]]:
             number(layer["damage"]),
             number(layer["damage_measured"]),
         )
-        for layer in (made["layers"] if made else ())
+        for layer in (results["layers"] if results else ())
     ]
 
 
@@ -226,9 +228,9 @@ def measured_with(document: Document) -> list[str]:
             for block, moment in moments.items()
         ),
     ]
-    made = document.get("performed")
-    if made:
-        sentences.append(f"Perplexity over {made['texts']}; recall of {made['facts']}.")
+    results = document.get("performed")
+    if results:
+        sentences.append(f"Perplexity over {results['texts']}; recall of {results['facts']}.")
     return [*sentences, *setup.measured_with(document)]
 
 

@@ -54,7 +54,7 @@ def view(document: Document, *, figures: bool = True) -> dict[str, Any]:
 def headline(document: Document) -> str:
     """How many edits there are, and what performing some of them showed."""
     groups = document["groups"]
-    said = (
+    sizes = (
         f"{counted(groups['hard']['n'], 'hard edit')} and {number(groups['easy']['n'])} easy ones"
     )
     shown = []
@@ -68,18 +68,18 @@ def headline(document: Document) -> str:
                 f"under {editors.editor(PUBLISHED).short} ({share(rome['mean'])}, 95\u00a0% "
                 f"interval {ends})"
             )
-    return f"{said}; {'; '.join(shown) or 'none was performed'}."
+    return f"{sizes}; {'; '.join(shown) or 'none was performed'}."
 
 
 def facts(document: Document) -> list[Row]:
     """How the set was made."""
-    found = document["found"]
+    n_hard = document["found"]
     subjects = counted(document["found_subjects"], "subject")
     skipped = document["not_screened"]
     rows: list[Row] = [
         ("How", MADE[document["made"]]),
-        ("Screened", f"{number(document['screened'])} edits, of which {number(found)} "
-                     f"({percent(found / max(1, document['screened']))}) are hard, {subjects}"
+        ("Screened", f"{number(document['screened'])} edits, of which {number(n_hard)} "
+                     f"({percent(n_hard / max(1, document['screened']))}) are hard, {subjects}"
                      + (f"; {number(skipped)} records could not be" if skipped else "")),
         ("Seed", str(document["seed"])),
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def counts(document: Document) -> list[Row]:
     """What is in either group."""
     groups = list(document["groups"].values())
     splits = [", ".join(f"{n:,} {name}" for name, n in of["splits"].items()) for of in groups]
-    found = [
+    verdict_counts = [
         ", ".join(f"{n:,} {verdicts.label(name).text.lower()}"
                   for name, n in of["verdicts"].items() if n)
         for of in groups
@@ -105,7 +105,7 @@ def counts(document: Document) -> list[Row]:
         ("Subjects", *(number(of["subjects"]) for of in groups)),
         ("Relations", *(number(len(of["relations"])) for of in groups)),
         ("Splits", *splits),
-        ("Verdicts", *found),
+        ("Verdicts", *verdict_counts),
         ("Both objects as in the pair", *(number(of["same_objects"]) for of in groups)),
         ("ρ, median (5 to 95 %)", *(_spread(of, "rho", number) for of in groups)),
         ("Damage at most", *(_spread(of, "relative_bound_rome", percent) for of in groups)),

@@ -85,7 +85,7 @@ def _response(document: Document, shown: list[editors.Shown], *, figures: bool) 
     titles = ["ρ", *(f"φ {editor.short}" for editor in shown if editor.name != REMEDY)]
     head = ("Block", *(f"{title}, {name}" for title in titles for name in GROUPS))
     sizes = [document["layers"][0]["groups"][name]["n"] for name in GROUPS]
-    said = " and ".join(
+    counts = " and ".join(
         f"{counted(n, 'edit')} at the {name}"
         if name == "first token"
         else f"{number(n)} at a {name}"
@@ -94,7 +94,7 @@ def _response(document: Document, shown: list[editors.Shown], *, figures: bool) 
     picture = drawn.damage(document) if figures else None
     return Section(
         "response", "ρ, and φ after a prefix",
-        (RESPONSE.format(remedy=editors.editor(REMEDY).short), f"{said}."), head, lines,
+        (RESPONSE.format(remedy=editors.editor(REMEDY).short), f"{counts}."), head, lines,
         [(picture, "Damage at most, the median over edits.")] if picture else (),
     )  # fmt: skip
 

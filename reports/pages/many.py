@@ -119,8 +119,8 @@ def at_risk(n: int, of: int, name: str) -> str:
     """How many edits of a data set can destroy the model.
 
     Args:
-        n: How many.
-        of: Of how many.
+        n: Number of edits that can.
+        of: Number of all edits.
         name: The data set's name.
 
     Returns:

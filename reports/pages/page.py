@@ -127,7 +127,7 @@ def content(shown: dict[str, Any]) -> str:
     """The main part of a page.
 
     Args:
-        shown: Of :func:`view`.
+        shown: The template's values, from :func:`view`.
 
     Returns:
         HTML.

@@ -91,13 +91,13 @@ def predictive(summary: Mapping[str, Any]) -> str | None:
             f"({number(sides[0])} against {number(sides[1])})"
         )
     name = editors.editor(PUBLISHED).short
-    told = [f"For {name} the predicted damage {' and '.join(parts)}."] if parts else []
+    sentences = [f"For {name} the predicted damage {' and '.join(parts)}."] if parts else []
     locality = summary.get("response_against_locality")
     if locality and locality["spearman"] is not None and locality["n"] >= FEWEST:
-        told.append(
+        sentences.append(
             "Over all arms the share φ that neighbours' prompts receive ranks what locality loses "
             f"with Spearman {number(locality['spearman'])} ({number(locality['n'])} arms)."
         )
     if held := summary.get("surrogate"):
-        told += [surrogate.onset(held), surrogate.silence(held)]
-    return " ".join(told) or None
+        sentences += [surrogate.onset(held), surrogate.silence(held)]
+    return " ".join(sentences) or None

@@ -41,7 +41,7 @@ class Row:
         metric: G as a formula; empty if unknown.
         matrix: M as a formula; empty if unknown.
         parameters: Its parameters in words, e.g. ``λ = 15,000``.
-        condition: Of M, or that it is singular.
+        condition: Condition number of M as text, or ``singular``.
         response: φ at each of :data:`PLACES`, as numbers.
         colour: ``#rrggbb``.
         marker: A matplotlib marker.

@@ -35,26 +35,28 @@ def pace(document: Document) -> str:
 def headline(document: Document) -> str:
     """What the list will do, or did."""
     n, method = len(document["edits"]), shown(document["method"])
-    forecast, made = document["forecast"], document["performance"]
+    forecast, performance = document["forecast"], document["performance"]
     tuned = parameters(document.get("parameters", {}))
-    told = f"{counted(n, 'edit')} of {document['dataset']['name']} with {method.label}"
-    told += f" ({tuned})" if tuned else ""
-    told += f", {pace(document)}: " if tuned or document.get("batch", 1) > 1 else ": "
+    sentence = f"{counted(n, 'edit')} of {document['dataset']['name']} with {method.label}"
+    sentence += f" ({tuned})" if tuned else ""
+    sentence += f", {pace(document)}: " if tuned or document.get("batch", 1) > 1 else ": "
     if forecast["not_checked"] is not None:
-        told += "the damage of the list could not be forecast"
+        sentence += "the damage of the list could not be forecast"
     elif forecast["collapse_at"] is None:
-        told += "the list is not forecast to break the model"
+        sentence += "the list is not forecast to break the model"
     else:
-        told += f"the model is forecast to break at edit {number(forecast['collapse_at'])}"
-        told += _between(forecast["collapse_between"])
-    if made is None:
-        return told + "."
+        sentence += f"the model is forecast to break at edit {number(forecast['collapse_at'])}"
+        sentence += _between(forecast["collapse_between"])
+    if performance is None:
+        return sentence + "."
     at = document["collapse_at"]
-    done = f"; {number(made['made'])} {'was' if made['made'] == 1 else 'were'} made and "
+    done = (
+        f"; {number(performance['made'])} {'was' if performance['made'] == 1 else 'were'} made and "
+    )
     if at is not None:
-        return f"{told}{done}it broke at {number(at)}."
+        return f"{sentence}{done}it broke at {number(at)}."
     last = document["checkpoints"][-1]["outcome"] if document["checkpoints"] else "intact"
-    return told + done + ("it did not." if last == "intact" else f"the model was {last}.")
+    return sentence + done + ("it did not." if last == "intact" else f"the model was {last}.")
 
 
 def _between(ends: list[int | None]) -> str:
@@ -68,8 +70,8 @@ def _between(ends: list[int | None]) -> str:
 
 def culprit(document: Document) -> str | None:
     """Which edit broke the model; ``None`` where none did or nothing was edited."""
-    made = document["performance"]
-    culprit = made and made["culprit"]
+    performance = document["performance"]
+    culprit = performance and performance["culprit"]
     if not culprit:
         return None
     which = f"Edit {number(culprit['index'] + 1)} ({culprit['subject']})"

@@ -13,12 +13,12 @@ Document = Mapping[str, Any]
 def onset(document: Document) -> str:
     """From which perplexity ratio on tasks suffer, in a sentence."""
     loss = f"{in_points(document['limits']['tasks_loss'])} points"
-    found = document["onset"]
-    if found is None:
+    estimate = document["onset"]
+    if estimate is None:
         return f"The monotone curve through the mean score nowhere falls by {loss}."
-    ends = found["interval"]
+    ends = estimate["interval"]
     between = f" (95 % interval {times(ends[0])} to {times(ends[1])})" if ends else ""
-    at = times(found["ratio"])
+    at = times(estimate["ratio"])
     return f"The mean score has fallen by {loss} at a perplexity ratio of {at}{between}."
 
 

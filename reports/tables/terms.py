@@ -105,7 +105,7 @@ class Split:
     Attributes:
         rho: The published denominator over the consistent one.
         length: ‖k_u‖ / ‖k̄‖ in the C⁻¹ metric.
-        cosine: Of k_u and k̄ in the C⁻¹ metric.
+        cosine: Cosine of k_u and k̄ in the C⁻¹ metric.
     """
 
     rho: float
@@ -117,7 +117,7 @@ def split(terms: Sequence[Terms]) -> Split | None:
     """ρ and its factors, from the denominators alone: they are the keys' inner products.
 
     Args:
-        terms: Of editors that divide by all three products of k̄ and k_u.
+        terms: Terms of editors that divide by all three products of k̄ and k_u.
 
     Returns:
         The split; ``None`` where a product is missing, or a squared length is not positive.

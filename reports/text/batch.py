@@ -65,24 +65,24 @@ def _pairs(pairs: list[tuple[str, str, str]], n: int) -> RenderableType:
 
 
 def _edits(document: Document) -> RenderableType:
-    made = "performed" in document
+    done = "performed" in document
     rows = []
     for row in page.edits(document)[:LISTED]:
         prompt = parts.shortened(f"{row['before']}{row['subject']}{row['after']}", PROMPT)
         cells = (prompt, row["first"], row["bare"], row["prefixed"])
-        rows.append((*cells, row["received"], row["p_bare"], row["p_prefixed"]) if made else cells)
-    measured = (">did", ">P bare", ">prefixed") if made else ()
+        rows.append((*cells, row["received"], row["p_bare"], row["p_prefixed"]) if done else cells)
+    measured = (">did", ">P bare", ">prefixed") if done else ()
     head = ("prompt", "first", ">bare receives", ">prefixed", *measured)
     return parts.table(head, rows, gap=1)
 
 
 def _performed(document: Document) -> list[RenderableType]:
-    made = document["performed"]
-    outcome = parts.badge(verdicts.label(str(made["outcome"])))
+    results = document["performed"]
+    outcome = parts.badge(verdicts.label(str(results["outcome"])))
     return [
         outcome,
-        *([made["prediction"]] if "prediction" in made else []),
-        *(Text(reason) for reason in made["outcome_reasons"]),
+        *([results["prediction"]] if "prediction" in results else []),
+        *(Text(reason) for reason in results["outcome_reasons"]),
         parts.table(None, page.performed(document)),
         parts.table(
             ("", ">succeed", ">P(new)", ">paraphrases", ">neighbours kept"),

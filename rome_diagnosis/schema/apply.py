@@ -96,7 +96,7 @@ class ApplyDocument(Head):
         original_digest: Digest of the matrix before.
         edited_digest: Digest of the matrix after.
         edits: Each edit.
-        perplexity: Of the text set.
+        perplexity: Perplexity of the text set before and after the edits.
         recall: Facts the unedited model gives, asked again; null if it gives none.
         limits: The limits the verdicts rest on.
         collapse_ratio: From this ratio of perplexities on a model counts as collapsed.

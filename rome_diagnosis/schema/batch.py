@@ -143,8 +143,8 @@ class Performed(TypedDict):
         edits: Each edit that was asked.
         bare: Figures at the bare prompts.
         editing_prefix: Figures after the first prefix.
-        perplexity: Of the text set.
-        recall: Of other facts; null without any.
+        perplexity: Perplexity of the text set before and after the batch.
+        recall: Share of other facts that are still recalled; null without any.
         outcome: ``collapsed``, ``damaged`` or ``intact``.
         outcome_reasons: A phrase for each measurement beyond its limit.
         prediction: The verdict before the batch was made beside what came of it, as a sentence.
@@ -241,11 +241,11 @@ class BatchDamage(TypedDict):
     """Root mean square changes at ordinary tokens, before targets are known.
 
     Attributes:
-        expected: Of the MLP's output, with residuals as long as they are likely to be and no
+        expected: RMS change of the MLP's output, with residuals as long as is likely and no
             direction in common; null where it is not known.
         bound: At most, whatever directions residuals have.
         whatever_keys: The method's own bound, whatever the keys; null where it has none.
-        relative_expected: Of the residual stream, in units of its median norm.
+        relative_expected: RMS change of the residual stream, in units of its median norm.
         relative_bound: By the smaller of the two bounds.
         relative_first_tokens: At most at first tokens, whatever directions residuals have.
         relative_expected_first_tokens: Expected at first tokens, as ``relative_expected`` is.
@@ -270,7 +270,7 @@ class BatchLayer(TypedDict):
         hook: TransformerLens' name of the activation that is the key.
         second_moment: C of its keys.
         regulariser: What stands on M's diagonal beside KᵀGK.
-        condition_number: Of M; null where M is singular.
+        condition_number: Condition number of M; null where M is singular.
         rank: Directions left to write in, for a method that projects; null for others.
         damage: What the batch does to ordinary tokens there.
     """
@@ -290,7 +290,7 @@ class EditPair(TypedDict):
     Attributes:
         first: Index of the one.
         second: Index of the other.
-        cosine: Of their keys, in the metric.
+        cosine: Cosine of the two keys, in the metric.
         kind: ``contradiction`` for one prompt with two objects, ``same_subject``, or
             ``parallel_keys``.
     """
@@ -308,7 +308,7 @@ class FamilyRow(TypedDict):
         name: The method.
         parameters: Its parameters, by name.
         regulariser: What stands on M's diagonal beside KᵀGK.
-        condition_number: Of M; null where M is singular.
+        condition_number: Condition number of M; null where M is singular.
         rank: Directions left to write in, for a method that projects; null for others.
         response: φ, the median over the edits; null where M is singular.
     """

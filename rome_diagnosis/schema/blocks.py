@@ -53,7 +53,7 @@ class LayerMoment(Moment):
         tokens_per_dimension: ``n_tokens`` / ``d_mlp``.
         convergence: How well it is known; null with too little text to halve.
         shrinkage: The intensity Ledoit and Wolf's estimate would shrink it with.
-        fit: Of imported statistics: mean squared length of ordinary keys in its metric, over
+        fit: For imported statistics, the mean squared length of ordinary keys in its metric, over
             ``d_mlp``; 1 if they are of this model.
     """
 

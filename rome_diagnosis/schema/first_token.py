@@ -73,8 +73,8 @@ class Rho(TypedDict):
     """ρ of the subjects, with k̄ and C fixed.
 
     Attributes:
-        unprefixed: Of bare keys.
-        prefixed: Of prefixed keys.
+        unprefixed: Mean ρ of the subjects' bare keys.
+        prefixed: Mean ρ of their prefixed keys.
         collapse_limit: |ρ| below this multiplies the damage tenfold.
         below_limit: Share of the subjects below it.
     """

@@ -73,8 +73,9 @@ class Distributions(TypedDict):
     Attributes:
         at: The quantiles' levels, from 0 to 1.
         rho: Quantiles of ρ; null where there is no value.
-        relative_bound_rome: Of ROME's bound in units of hidden states' norm; null likewise.
-        relative_bound_first_tokens_rome: Of the same at first tokens; null likewise.
+        relative_bound_rome: Quantiles of ROME's bound in units of hidden states' norm; null
+            likewise.
+        relative_bound_first_tokens_rome: Quantiles of the same at first tokens; null likewise.
     """
 
     at: list[Number]

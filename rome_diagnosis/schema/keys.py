@@ -153,9 +153,9 @@ class Damage(TypedDict, extra_items=Bound):  # type: ignore[call-arg]
     """Bounds of the damage, under each editor's name, and what they rest on.
 
     Attributes:
-        rome: Of ROME as published.
-        c_rome: Of C-ROME.
-        p_rome: Of P-ROME.
+        rome: Bound for ROME as published.
+        c_rome: Bound for C-ROME.
+        p_rome: Bound for P-ROME.
         clamp_norm_factor: ‖δ‖ is clamped to this factor times ‖v_u‖.
         residual_norm: Median norm of the residual stream after the block over later corpus tokens;
             null where it is not known or does not apply.

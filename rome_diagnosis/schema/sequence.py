@@ -183,7 +183,7 @@ class Forgetting(TypedDict):
         median: Median over the edits of what is added at their keys, over what they wrote there;
             null where that is nothing.
         n_lost: How many have as much added as they wrote.
-        n: Of how many.
+        n: Number of edits in the list.
     """
 
     median: Size | None
@@ -248,7 +248,7 @@ class Checkpoint(TypedDict):
         damage_measured: ``damage_predicted``, measured over the texts.
         weight_norm_ratio: ‖ΔW‖ / ‖W‖.
         top_singular_value: Largest singular value of the edited matrix over that of the unedited.
-        condition_number: Of the edited matrix; null where it is singular.
+        condition_number: Condition number of the edited matrix; null where it is singular.
         logits_finite: Whether every logit that was read is finite.
         text: What the model writes after the latest edit's prompt.
         outcome: ``intact``, ``damaged`` or ``collapsed``.

@@ -71,7 +71,7 @@ class TasksDocument(Head):
     Attributes:
         schema: ``diag.tasks/1``.
         model: The model.
-        limit: Only the first so many documents of each task were asked; null for all.
+        limit: Only the first N documents of each task were asked; null for all.
         tasks: The scores, under the tasks' names.
         mean: The mean over tasks; its standard error takes the tasks as given.
     """
@@ -176,7 +176,7 @@ class HeldAgainstTasks(TypedDict):
     """Perplexity and damage held against tasks.
 
     Attributes:
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         limits: What was decided by.
         tasks: Names of the tasks.
         points: The edited models.

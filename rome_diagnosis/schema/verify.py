@@ -141,7 +141,7 @@ class Settings(TypedDict):
     Attributes:
         prefixes: Contexts 1 to n of the edit.
         unseen_prefix: A prefix that is not among them.
-        hyperparameters: Of the optimisation of v*.
+        hyperparameters: How v* is optimised.
         c_rome_target: What C-ROME writes: ``published`` v_u + δ, ``consistent`` v̄ + δ.
         collapse_ratio: The perplexity ratio at and above which a model counts as collapsed.
         precision: Relative half width of the ratio's interval at which texts suffice; null where

@@ -207,7 +207,7 @@ class PooledAgreement(Agreement):
     """The same of ROME's updates, and of all editors' together.
 
     Attributes:
-        pooled: Of all editors' updates.
+        pooled: The agreement over all editors' updates.
     """
 
     pooled: Agreement

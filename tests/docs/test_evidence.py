@@ -20,13 +20,11 @@ from diag.verify import verify_list
 from probes import bundled
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.contribution import contribution
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.cases import from_record
 from probes.request.request import request
 from probes.second_moment.choose import for_model
 from probes.target_value.hyperparameters import Hyperparameters
-from reports.document import read
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
@@ -34,20 +32,10 @@ EVIDENCE = Path(__file__).parent.parent.parent / "docs" / "evidence" / "verified
 Document = dict[str, Any]
 
 
-@pytest.fixture(scope="module")
-def evidence() -> Document:
-    return read(str(EVIDENCE))
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load(bundled.model_path(), name="bundled")
-
-
 def test_it_is_of_the_bundled_model_and_the_present_limits(
-    evidence: Document, model: LoadedModel
+    evidence: Document, bundled_model: LoadedModel
 ) -> None:
-    assert evidence["model"]["fingerprint"] == model.fingerprint, (
+    assert evidence["model"]["fingerprint"] == bundled_model.fingerprint, (
         "run python -m benchmarks.studies.verify_bundled --output verify.json --evidence"
     )
     # Those it was recorded with; others are held against what it records, below.
@@ -56,12 +44,12 @@ def test_it_is_of_the_bundled_model_and_the_present_limits(
     assert sum(edit["site"]["is_first_token"] for edit in evidence["edits"]) == 100
 
 
-def test_edits_made_again_give_what_it_says(evidence: Document, model: LoadedModel) -> None:
+def test_edits_made_again_give_what_it_says(evidence: Document, bundled_model: LoadedModel) -> None:
     chosen = evidence["edits"][::67]
     cases = [from_record(edit["request"]) for edit in chosen]
     texts = bundled.texts()[: evidence["texts"]["n_texts"]]
     again = verify_list(
-        cases, model=model, layer=evidence["site"]["layer"], texts=texts,
+        cases, model=bundled_model, layer=evidence["site"]["layer"], texts=texts,
         prefixes=evidence["settings"]["prefixes"],
     )  # fmt: skip
     for edit, other in zip(chosen, again.edits, strict=True):
@@ -90,11 +78,11 @@ def test_prefixed_keys_prevent_what_inconsistent_keys_do(evidence: Document) -> 
     assert bare < 0.5 and prefixed > 0.9  # low, then high, as in the paper
 
 
-def test_screening_flagged_what_collapsed(evidence: Document, model: LoadedModel) -> None:
+def test_screening_flagged_what_collapsed(evidence: Document, bundled_model: LoadedModel) -> None:
     layer = evidence["site"]["layer"]
-    shared = SharedPrefixes(model, layer, evidence["settings"]["prefixes"])
+    shared = SharedPrefixes(bundled_model, layer, evidence["settings"]["prefixes"])
     asked = [request(e["request"]["subject"], e["request"]["prompt"]) for e in evidence["edits"]]
-    rows = Screener(shared, for_model(model, layer)).screen(asked)
+    rows = Screener(shared, for_model(bundled_model, layer)).screen(asked)
     flagged = {True: 0, False: 0}
     risen = []
     for row, edit in zip(rows, evidence["edits"], strict=True):
@@ -112,14 +100,14 @@ def test_screening_flagged_what_collapsed(evidence: Document, model: LoadedModel
 
 
 def test_verdicts_on_every_editor_are_what_became_of_the_model(
-    evidence: Document, model: LoadedModel
+    evidence: Document, bundled_model: LoadedModel
 ) -> None:
     layer = evidence["site"]["layer"]
-    moment = for_model(model, layer)
-    shared = SharedPrefixes(model, layer, evidence["settings"]["prefixes"])
+    moment = for_model(bundled_model, layer)
+    shared = SharedPrefixes(bundled_model, layer, evidence["settings"]["prefixes"])
     asked = [request(e["request"]["subject"], e["request"]["prompt"]) for e in evidence["edits"]]
     keys = shared.capture([at for at in shared.place(asked) if not isinstance(at, UserError)]).of()
-    stream = Stream(moment, contribution(model, layer))
+    stream = Stream(moment, contribution(bundled_model, layer))
     seen: Counter[tuple[str, str]] = Counter()
     for edit, own in zip(evidence["edits"], keys, strict=True):
         for name, editor in EDITORS.items():

@@ -24,7 +24,7 @@ CLOSE_CALLS = 0.02
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Document:
+def surrogate() -> Document:
     return read(str(DOCS / "evidence" / "surrogate.json.gz"))
 
 
@@ -33,7 +33,7 @@ def pretrained() -> Document:
     return read(str(DOCS / "evidence" / "surrogate-smollm2.json.gz"))
 
 
-@pytest.mark.parametrize("name", ["evidence", "pretrained"])
+@pytest.mark.parametrize("name", ["surrogate", "pretrained"])
 def test_its_relations_follow_from_its_points(name: str, request: pytest.FixtureRequest) -> None:
     evidence: Document = request.getfixturevalue(name)
     held = relate.relations(evidence["points"], evidence["tasks"], seed=evidence["seed"])
@@ -51,22 +51,22 @@ def test_its_relations_follow_from_its_points(name: str, request: pytest.Fixture
     assert onset is not None and onset["ratio"] == pytest.approx(evidence["onset"]["ratio"])
 
 
-def test_its_edits_go_from_harmless_to_destroyed_with_every_editor(evidence: Document) -> None:
-    alone = [point for point in evidence["points"] if point["edits"] == 1]
+def test_its_edits_go_from_harmless_to_destroyed_with_every_editor(surrogate: Document) -> None:
+    alone = [point for point in surrogate["points"] if point["edits"] == 1]
     assert len(alone) >= 60
     assert {point["method"] for point in alone} == {"rome", "c_rome", "p_rome"}
     ratios = [point["ratio"] for point in alone if point["ratio"] is not None]
     assert min(ratios) < 1.01 and max(ratios) > 1000
 
 
-def test_perplexity_ranks_and_its_limit_is_silent(evidence: Document) -> None:
+def test_perplexity_ranks_and_its_limit_is_silent(surrogate: Document) -> None:
     """What docs/tasks.md says of it."""
-    relations, silent = evidence["relations"], evidence["silent"]
+    relations, silent = surrogate["relations"], surrogate["silent"]
     text = " ".join((DOCS / "tasks.md").read_text(encoding="utf-8").split())
     said = re.search(r"(\d+) of (\d+) models whose tasks suffered", text)
-    assert said and (len(silent), evidence["suffering"]) == tuple(map(int, said.groups()))
+    assert said and (len(silent), surrogate["suffering"]) == tuple(map(int, said.groups()))
     assert relations["ratio"]["together"]["spearman_interval"][1] < -0.8
-    by_first_tokens = [evidence["points"][i]["method"] == "p_rome" for i in silent]
+    by_first_tokens = [surrogate["points"][i]["method"] == "p_rome" for i in silent]
     assert f"All {sum(by_first_tokens)} first-token subjects edited with P-ROME" in text
     for relation in relations.values():
         for kind in ("spearman", "pearson"):
@@ -99,10 +99,10 @@ def test_what_is_said_of_the_pretrained_model_is_in_its_evidence(pretrained: Doc
     assert f"+{gained['spearman']:.2f}" in text and gained["spearman_interval"][0] > 0
 
 
-def test_an_edit_made_again_loses_what_it_says(evidence: Document) -> None:
+def test_an_edit_made_again_loses_what_it_says(surrogate: Document) -> None:
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: [tasks]")
-    worst = evidence["points"][evidence["silent"][0]]
-    recorded = {p["method"]: p for p in evidence["points"] if p["label"] == worst["label"]}
+    worst = surrogate["points"][surrogate["silent"][0]]
+    recorded = {p["method"]: p for p in surrogate["points"] if p["label"] == worst["label"]}
     (fact,) = [
         fact
         for fact in bundled.facts()

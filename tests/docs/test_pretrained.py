@@ -115,14 +115,14 @@ def test_halves_are_of_subjects() -> None:
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Any:
+def pretrained() -> Any:
     return read(EVIDENCE / "pretrained.json.gz")
 
 
-def test_what_follows_from_keys_is_in_the_evidence(evidence: Any) -> None:
+def test_what_follows_from_keys_is_in_the_evidence(pretrained: Any) -> None:
     """φ at the key in D is 1, and C-ROME's at the bare prompt is ρ."""
-    assert len(evidence["edits"]) >= 16
-    for edit in evidence["edits"]:
+    assert len(pretrained["edits"]) >= 16
+    for edit in pretrained["edits"]:
         shares, arms = edit["response"], edit["arms"]
         rho = arms["rome"]["denominator"] / arms["c_rome"]["denominator"]
         assert shares["rome"]["bare"] == pytest.approx(1.0, rel=1e-4)
@@ -133,9 +133,9 @@ def test_what_follows_from_keys_is_in_the_evidence(evidence: Any) -> None:
         )
 
 
-def test_damage_is_split_exactly(evidence: Any) -> None:
-    frame = predictors.table(evidence)
-    share = evidence["edits"][0]["position0_share"]
+def test_damage_is_split_exactly(pretrained: Any) -> None:
+    frame = predictors.table(pretrained)
+    share = pretrained["edits"][0]["position0_share"]
     whole = share * frame["damage_first"] ** 2 + (1 - share) * frame["damage_later"] ** 2
     assert np.allclose(whole, frame["damage"] ** 2, rtol=1e-4)
     # A mean is at most the root of the mean square; the two come from a sample and from C.
@@ -143,8 +143,8 @@ def test_damage_is_split_exactly(evidence: Any) -> None:
     assert frame["mean_push"].notna().all()
 
 
-def test_damage_of_equal_residuals_goes_with_rho(evidence: Any) -> None:
-    for edit in evidence["edits"]:
+def test_damage_of_equal_residuals_goes_with_rho(pretrained: Any) -> None:
+    for edit in pretrained["edits"]:
         rome, c_rome = (edit["arms"][arm] for arm in ("rome", "c_rome"))
         rho = abs(rome["denominator"] / c_rome["denominator"])
         for kind in ("relative", "relative_first_tokens"):
@@ -154,9 +154,9 @@ def test_damage_of_equal_residuals_goes_with_rho(evidence: Any) -> None:
             )
 
 
-def test_what_readme_says_of_safe_edits_is_in_the_evidence(evidence: Any) -> None:
+def test_what_readme_says_of_safe_edits_is_in_the_evidence(pretrained: Any) -> None:
     """The misses are named where the successes are: their number, and what they lost."""
-    safe = [edit for edit in evidence["edits"] if edit["prediction"]["verdict"] == "safe"]
+    safe = [edit for edit in pretrained["edits"] if edit["prediction"]["verdict"] == "safe"]
     recalls = [edit["arms"]["rome"]["recall"] for edit in safe
                if edit["outcome"]["rome"] != "intact"]  # fmt: skip
     lost = sorted(round((1 - recall["after"]) * recall["n"]) for recall in recalls)
@@ -164,14 +164,14 @@ def test_what_readme_says_of_safe_edits_is_in_the_evidence(evidence: Any) -> Non
     readme = (EVIDENCE.parent.parent / "README.md").read_text(encoding="utf-8")
     numbers = {2: "two", 3: "three", 4: "four"}
     assert re.search(
-        rf"Of all {len(evidence['edits'])} edits, {numbers[len(lost)]}\s+that were called safe are "
-        rf"damaged: they lost {' and '.join(map(str, lost))} of {asked} other facts",
+        rf"Of all {len(pretrained['edits'])} edits, {numbers[len(lost)]}\s+that were called safe "
+        rf"are damaged: they lost {' and '.join(map(str, lost))} of {asked} other facts",
         readme,
     )
 
 
-def test_the_picture_shows_every_edit_where_it_fell(evidence: Any) -> None:
-    frames = [predictors.table(of) for of in (evidence, read(EVIDENCE / "verified.json.gz"))]
+def test_the_picture_shows_every_edit_where_it_fell(pretrained: Any) -> None:
+    frames = [predictors.table(of) for of in (pretrained, read(EVIDENCE / "verified.json.gz"))]
     frame = pd.concat(frames, ignore_index=True)
     rome = frame[frame["arm"] == "rome"]
     for axes in figure(rome).axes:

@@ -39,12 +39,6 @@ def screened() -> Document:
     return read(str(FOLDER / "screen.json.gz"))
 
 
-@pytest.fixture(scope="session")
-def group() -> Document:
-    """Two hundred edits of the bundled model, performed by benchmarks.studies.verify_bundled."""
-    return read(str(EVIDENCE))
-
-
 class Pages(dict[str, str]):
     """A page of every kind, each rendered when a test first asks for it."""
 

@@ -40,7 +40,7 @@ def mutants(document: Any, n: int, *, seed: str) -> Iterator[tuple[str, bytes]]:
     Args:
         document: A good document; stays as it is.
         n: Number of files.
-        seed: Of the choices.
+        seed: Seed of the choices.
 
     Yields:
         What was done, and the file's content.

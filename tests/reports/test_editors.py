@@ -62,10 +62,10 @@ def shown(keys: Document, performed: Document, group: Document, screened: Docume
 
 @pytest.fixture
 def documents(
-    keys: Document, performed: Document, group: Document, screened: Document
+    keys: Document, performed: Document, evidence: Document, screened: Document
 ) -> list[Document]:
-    group = group | {"edits": group["edits"][:6], "projections": None}
-    return [keys, performed, group, screened]
+    evidence = evidence | {"edits": evidence["edits"][:6], "projections": None}
+    return [keys, performed, evidence, screened]
 
 
 def test_a_fourth_editor_is_shown_everywhere(

@@ -78,8 +78,8 @@ def test_split_is_exact(keys: Document) -> None:
     assert terms.split(terms.of_keys(keys)) is None
 
 
-def test_limits_drawn_are_those_of_the_document(group: Document) -> None:
-    found = edits(group)
+def test_limits_drawn_are_those_of_the_document(evidence: Document) -> None:
+    found = edits(evidence)
     value = limits.DAMAGE_COLLAPSE.value
     drawn = many.damage(found, {"damage_collapse": value, "damage_safe": 0.2})
     assert drawn and f"collapse {100 * value:g}\u00a0%" in drawn.__html__()
@@ -155,9 +155,9 @@ EVERY = {
 
 
 @pytest.mark.parametrize("maker", EVERY)
-def test_every_figure_can_be_drawn_on_axes(maker: str, group: Document) -> None:
+def test_every_figure_can_be_drawn_on_axes(maker: str, evidence: Document) -> None:
     names, document = EVERY[maker]
-    source = group if document == "evidence" else sample(document)
+    source = evidence if document == "evidence" else sample(document)
     for name in names:
         axes = Figure().subplots()
         getattr(pictures, maker)(name, source, ax=axes)
@@ -237,12 +237,12 @@ def test_an_edit_is_shown_before_and_after() -> None:
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
 def test_few_edits_are_counted_in_whole_numbers_and_no_limit_is_cut(
-    scale: float, group: Document
+    scale: float, evidence: Document
 ) -> None:
-    group = {**group, "edits": copy.deepcopy(group["edits"][:3])}
-    for i, edit in enumerate(group["edits"]):
+    evidence = {**evidence, "edits": copy.deepcopy(evidence["edits"][:3])}
+    for i, edit in enumerate(evidence["edits"]):
         edit["arms"]["rome"]["damage"]["relative"] = scale * (1 + i)
-    drawn = many.damage(edits(group), {"damage_safe": 0.1, "damage_collapse": 0.85})
+    drawn = many.damage(edits(evidence), {"damage_safe": 0.1, "damage_collapse": 0.85})
     assert drawn
     figure = drawn.figure()
     FigureCanvasAgg(figure).draw()
@@ -254,12 +254,12 @@ def test_few_edits_are_counted_in_whole_numbers_and_no_limit_is_cut(
         assert frame.x0 <= box.x0 and box.x1 <= frame.x1, text.get_text()
 
 
-def test_limits_beyond_every_edit_are_named_within_the_frame_and_apart(group: Document) -> None:
-    group = {**group, "edits": copy.deepcopy(group["edits"][:3])}
-    for i, edit in enumerate(group["edits"]):
+def test_limits_beyond_every_edit_are_named_within_the_frame_and_apart(evidence: Document) -> None:
+    evidence = {**evidence, "edits": copy.deepcopy(evidence["edits"][:3])}
+    for i, edit in enumerate(evidence["edits"]):
         for arm in edit["arms"].values():
             arm["damage"]["relative"], arm["perplexity"]["ratio"] = 0.01 * (1 + i), 1.0 + i
-    drawn = many.perplexity(edits(group), 10.0, {"damage_collapse": 0.85})
+    drawn = many.perplexity(edits(evidence), 10.0, {"damage_collapse": 0.85})
     assert drawn
     figure = drawn.figure()
     FigureCanvasAgg(figure).draw()

@@ -151,9 +151,9 @@ def test_a_number_that_is_a_text_is_escaped(keys: Document) -> None:
     assert "\x1b" not in printed(keys_text.show, keys, verbose=True)
 
 
-def test_names_are_texts_too(group: Document, probes: Document) -> None:
+def test_names_are_texts_too(evidence: Document, probes: Document) -> None:
     evil = "<i>|`x`\x1b[2J"
-    few = group | {"edits": group["edits"][:2], "projections": None}
+    few = evidence | {"edits": evidence["edits"][:2], "projections": None}
     few["groups"] = {evil: few["groups"]["first_token"]}
     shares = probes["attribution"]
     for part in ("shapley", "alone", "last"):

@@ -100,11 +100,11 @@ def test_safe_beside_a_failed_ratio_is_one_line_of_reasoning(keys: Document) -> 
 
 
 def test_every_kind_of_document_has_a_text(
-    performed: Document, probes: Document, screened: Document, group: Document
+    performed: Document, probes: Document, screened: Document, evidence: Document
 ) -> None:
     assert "ROME as published" not in printed(verify.show, performed)
     assert "C-ROME + prefix" in printed(verify.show, performed)
-    text = printed(verify.show, group)
+    text = printed(verify.show, evidence)
     assert "Of 200 edits, 41 broke the model with ROME" in text and "AUC 0.991" in text
     assert "Riskiest edits" in printed(screen.show, screened)
     assert "condition number" in printed(covariance.show, sample("covariance"))

@@ -120,9 +120,9 @@ def test_rows_begin_as_their_kind_says() -> None:
         assert (sample(kind)[1] != NOT_LEARNED).all()
     assert set(sample("bare")[0][:, 0]) == {5, 7}
     assert set(sample("subject")[0][:, 0]) == {7}
-    behind_end, _ = sample("eot")
-    assert set(behind_end[:, 0]) == {0}
-    assert set(behind_end[:, 1]) <= {5, 7}
+    after_end, _ = sample("eot")
+    assert set(after_end[:, 0]) == {0}
+    assert set(after_end[:, 1]) <= {5, 7}
     stray, _ = sample("stray")
     assert len(set(stray[:, 0])) > 3
     assert set(stray[:, 1]) <= {5, 7}
@@ -130,7 +130,7 @@ def test_rows_begin_as_their_kind_says() -> None:
 
 
 def test_a_prefixed_row_does_not_learn_that_sentences_break_off() -> None:
-    # Sentences begin with 4 behind a full stop; the words of a line's beginning are 20 and more.
+    # Sentences begin with 4 after a full stop; the words of a line's beginning are 20 and more.
     line = [*range(20, 34), 9, 4, 5, 6, 7, 8, 1]
     rows = Rows(
         np.array(line * 50, dtype=np.uint16), newline=1, end_of_text=0, full_stop=9, subjects=[]

@@ -2,4 +2,6 @@
 
 Stands beside :mod:`probes.forward.unhooked`, which does the same for any architecture, and is held
 to it by tests.
+
+May import :mod:`probes.model` and the rest of :mod:`probes.forward`.
 """

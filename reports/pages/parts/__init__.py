@@ -5,4 +5,6 @@
 ``style``      the style sheet, with the colours of the table of editors
 ``publish``    contents, permalinks, tables and figures to take away
 =============  ============================================================================
+
+May import :mod:`reports.figures` and :mod:`reports.tables`, not the pages.
 """

@@ -48,7 +48,7 @@ def published(html: str, title: str) -> str:
     """
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].strip("-") or "result"
     html = _with_tables(html, name)
-    html = FIGURE.sub(lambda found: found[1] + _captioned(found[2], _svg(found[1], name)), html)
+    html = FIGURE.sub(lambda match: match[1] + _captioned(match[2], _svg(match[1], name)), html)
     listed = "".join(
         f'<li><a href="#{anchor}">{TAGS.sub("", heading)}</a></li>\n'
         for anchor, heading in HEADING.findall(html)

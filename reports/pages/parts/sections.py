@@ -60,7 +60,7 @@ def markdown(shown: dict[str, Any]) -> list[str]:
     """The page as Markdown.
 
     Args:
-        shown: Of :func:`view`.
+        shown: The template's values, from :func:`view`.
 
     Returns:
         Lines.

@@ -33,8 +33,8 @@ class Change(TypedDict):
     """A perplexity before and after an edit.
 
     Attributes:
-        before: Of the unedited model.
-        after: Of the edited one; null where it overflowed.
+        before: Perplexity of the unedited model.
+        after: Perplexity of the edited one; null where it overflowed.
         ratio: ``after`` / ``before``; null where it overflowed.
     """
 
@@ -138,8 +138,8 @@ class Entropy(TypedDict):
     """Entropy of generated text's bigrams and trigrams, in bits; low means repetitive.
 
     Attributes:
-        before: Of the unedited model's text.
-        after: Of the edited model's.
+        before: Entropy of the unedited model's text, in bits.
+        after: Entropy of the edited model's text, in bits.
     """
 
     before: Number
@@ -169,7 +169,7 @@ class Answers(TypedDict):
         portability: Prompts whose answer follows from the new fact: the share for which greedy
             decoding gives it; null if the record has none.
         response: What share of the change the test prompts receive, known before the edit.
-        entropy: Of generated text.
+        entropy: Entropy of the generated text, in bits.
         text: Sampled text after the edit, its prompt included.
     """
 
@@ -202,7 +202,7 @@ class Arm(Answers):
         update_norm: ‖ΔW‖, Frobenius.
         relative_update_norm: ‖ΔW‖ / ‖W‖.
         damage: Predicted and measured.
-        perplexity: Of the text set.
+        perplexity: Perplexity of the text set before and after the edit.
         recall: Facts the unedited model gives, asked again; null if it gives none.
         tasks: What became of downstream tasks, where they were asked.
         prefix: The prefix of the test prompts, in an arm that has one.

@@ -25,7 +25,7 @@ Versions.__doc__ = """Versions of what numbers can depend on beside the weights 
 Attributes:
     python: The interpreter's.
     torch: PyTorch's.
-    transformers: Of Hugging Face transformers.
+    transformers: Hugging Face transformers'.
     transformer-lens: TransformerLens'.
 """
 
@@ -133,7 +133,7 @@ class Moment(TypedDict):
     Attributes:
         source: ``shipped``, ``estimated``, ``identity``, or the file it was read from.
         ridge: Added to C's diagonal in the solve, absolute; 0 unless needed.
-        condition_number: Of C as it is solved with, ridge included.
+        condition_number: Condition number of C as it is solved with, ridge included.
         noise_floor: Length of a key's rounding error in the C⁻¹ metric, relative to an ordinary
             key's.
         position0_share: Share of the tokens that were the first of their row; null if unknown.

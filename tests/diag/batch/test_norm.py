@@ -10,7 +10,7 @@ import pytest
 import rome_diagnosis as rd
 from diag.verify.settings import Facts
 from probes import bundled
-from probes.model.load import load
+from probes.model.loaded import LoadedModel
 from probes.request.cases import fact, from_record
 from tests.diag.batch.conftest import PREFIXES
 
@@ -25,12 +25,13 @@ def random_texts(model: Any, n: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("method", "breaks"), [("memit", False), ("rome", True)])
-def test_a_change_of_a_hundred_times_the_matrix_changes_no_text(method: str, breaks: bool) -> None:
+def test_a_change_of_a_hundred_times_the_matrix_changes_no_text(
+    method: str, breaks: bool, bundled_model: LoadedModel
+) -> None:
     """Units that never fire make room for it; ROME's is larger still, and reaches some that do."""
-    model = load(bundled.model_path(), name="bundled")
-    for texts in (bundled.texts()[:8], random_texts(model, 8)):
+    for texts in (bundled.texts()[:8], random_texts(bundled_model, 8)):
         made = rd.batch(
-            EDITS, method=method, perform=True, model=model, prefixes=PREFIXES,
+            EDITS, method=method, perform=True, model=bundled_model, prefixes=PREFIXES,
             texts=texts, quiet=True, **FEW,
         )  # fmt: skip
         performed = made.document["performed"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -126,13 +127,12 @@ def test_denominators_follow_from_the_saved_tensors(apple: Path) -> None:
     assert found["ratio"] == pytest.approx(split, rel=1e-12)
 
 
-def test_saved_keys_are_the_hugging_face_model_s(apple: Path) -> None:
+def test_saved_keys_are_the_hugging_face_model_s(apple: Path, bundled_model: LoadedModel) -> None:
     document = json.loads((apple / "apple.json").read_text(encoding="utf-8"))
     saved = load_file(apple / "apple.safetensors")["prefixed"]
-    model = load(bundled.model_path())
     for row, context in list(enumerate(document["lookup"]["prefixed"]))[::7]:
         text = context["prefix"] + "Apple"
-        ids = model.tokenizer(text)["input_ids"][: context["index"] + 1]
+        ids = bundled_model.tokenizer(text)["input_ids"][: context["index"] + 1]
         key, _ = oracle.key_and_value(bundled.model_path(), ids, document["site"]["layer"])
         assert float((saved[row] - key).norm() / key.norm()) <= 1e-5
 
@@ -255,9 +255,10 @@ def test_a_mistake_in_a_real_process_is_one_line() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_fail_on_sets_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = load(bundled.model_path(), name="bundled")
-    monkeypatch.setattr(Setup, "load", lambda setup: model)
+def test_fail_on_sets_the_exit_code(
+    bundled_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Setup, "load", lambda setup: bundled_model)
     prompt = ["--prompt", "The company {} was founded by", "--quiet"]
     for subject, expected in (("Apple", 1), ("Microsoft Apple Intel", 0)):
         words = ["--subject", subject, "--quiet", "--fail-on", "collapse_risk"]

@@ -15,7 +15,6 @@ from diag.keys.document import document
 from diag.keys.judge import Judgement, judge
 from probes import bundled
 from probes.keys.observe import Observation, observe
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes
 from probes.request.request import request
@@ -27,19 +26,14 @@ from rome_diagnosis.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load(bundled.model_path(), name="bundled")
+def moment(bundled_model: LoadedModel) -> SecondMoment:
+    return for_model(bundled_model, bundled.edit_layer())
 
 
 @pytest.fixture(scope="module")
-def moment(model: LoadedModel) -> SecondMoment:
-    return for_model(model, bundled.edit_layer())
-
-
-@pytest.fixture(scope="module")
-def apple(model: LoadedModel) -> Observation:
-    sampled = prefixes.sample(model, n=20, seed=0)
-    return observe(model, choose_request("Apple"), bundled.edit_layer(), sampled)
+def apple(bundled_model: LoadedModel) -> Observation:
+    sampled = prefixes.sample(bundled_model, n=20, seed=0)
+    return observe(bundled_model, choose_request("Apple"), bundled.edit_layer(), sampled)
 
 
 def judged(observation: Observation, moment: SecondMoment, seed: int = 0) -> Judgement:
@@ -103,11 +97,11 @@ def test_p_rome_is_not_advised_where_it_reaches_every_first_token(
 
 @pytest.mark.parametrize("seed", range(8))
 def test_no_seed_of_apple_hides_what_another_says(
-    seed: int, model: LoadedModel, moment: SecondMoment
+    seed: int, bundled_model: LoadedModel, moment: SecondMoment
 ) -> None:
     """Seed 2 lies beside the limit of collapse, where other seeds lie above it."""
-    sampled = prefixes.sample(model, n=20, seed=seed)
-    seen = observe(model, choose_request("Apple"), bundled.edit_layer(), sampled)
+    sampled = prefixes.sample(bundled_model, n=20, seed=seed)
+    seen = observe(bundled_model, choose_request("Apple"), bundled.edit_layer(), sampled)
     found = judged(seen, moment, seed)
     message = findings_of(found)["contexts"]
     least, most = (
@@ -126,14 +120,16 @@ def test_no_seed_of_apple_hides_what_another_says(
 @pytest.mark.parametrize("n", [0, 1])
 @pytest.mark.parametrize("subject", ["Apple", "Microsoft Apple Intel"])
 def test_with_too_few_contexts_nothing_is_safe(
-    n: int, subject: str, model: LoadedModel, moment: SecondMoment
+    n: int, subject: str, bundled_model: LoadedModel, moment: SecondMoment
 ) -> None:
     edit = request(subject, "The company {} was founded by")
     layer = bundled.edit_layer()
-    few = judged(observe(model, edit, layer, prefixes.sample(model, n=n)), moment)
+    few = judged(observe(bundled_model, edit, layer, prefixes.sample(bundled_model, n=n)), moment)
     assert few.verdict != "safe"
     assert few.interval is None
-    enough = judged(observe(model, edit, layer, prefixes.sample(model, n=20)), moment)
+    enough = judged(
+        observe(bundled_model, edit, layer, prefixes.sample(bundled_model, n=20)), moment
+    )
     assert enough.verdict == "safe"  # with enough of them it is
 
 

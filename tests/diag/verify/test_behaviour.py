@@ -7,12 +7,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from diag.verify.behaviour import Behaviour
 from probes import bundled
-from probes.model.load import load
+from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase, Neighbour
 from probes.request.request import request
 
 
-def test_portability_is_what_greedy_decoding_gives() -> None:
+def test_portability_is_what_greedy_decoding_gives(bundled_model: LoadedModel) -> None:
     plain = AutoModelForCausalLM.from_pretrained(bundled.model_path()).eval()
     tokenizer = AutoTokenizer.from_pretrained(bundled.model_path())
     tests, right = [], 0
@@ -31,7 +31,7 @@ def test_portability_is_what_greedy_decoding_gives() -> None:
         neighbourhood=(Neighbour("The river of France is the", "Seine"),),
         portability=(*tests, Neighbour("Without an answer")),
     )
-    behaviour = Behaviour(load(bundled.model_path(), name="bundled"), case, {"bare": ""}, 1)
+    behaviour = Behaviour(bundled_model, case, {"bare": ""}, 1)
     found = behaviour.describe("bare", behaviour.after([]))
     share = right / len(tests)
     assert found["portability"] == {"before": share, "after": share, "n": len(tests)}

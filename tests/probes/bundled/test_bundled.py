@@ -32,11 +32,6 @@ COLLAPSES = {"Geneva", "Planck", "Montreal"}
 
 
 @pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load(bundled.model_path())
-
-
-@pytest.fixture(scope="module")
 def facts() -> list[dict[str, Any]]:
     return bundled.facts()
 
@@ -70,11 +65,11 @@ def test_model_with_tokenizer_is_small() -> None:
     assert bundled.corpus_path().stat().st_size <= 1.5e6
 
 
-def test_the_tokenizer_is_fast_plain_and_adds_nothing(model: LoadedModel) -> None:
-    tokenizer = model.tokenizer
+def test_the_tokenizer_is_fast_plain_and_adds_nothing(bundled_model: LoadedModel) -> None:
+    tokenizer = bundled_model.tokenizer
     assert tokenizer.is_fast
     assert not tokenizer.clean_up_tokenization_spaces
-    assert not model.bos
+    assert not bundled_model.bos
     assert tokenizer.eos_token == "<|endoftext|>"
     text = "Apple was founded by Steve Jobs , they say .\n Ça va?"
     ids = tokenizer(text)["input_ids"]
@@ -83,13 +78,13 @@ def test_the_tokenizer_is_fast_plain_and_adds_nothing(model: LoadedModel) -> Non
 
 
 def test_two_hundred_subjects_are_one_token_with_and_without_a_space(
-    model: LoadedModel, facts: Sequence[dict[str, Any]]
+    bundled_model: LoadedModel, facts: Sequence[dict[str, Any]]
 ) -> None:
     names = {fact["subject"] for fact in facts if fact["single_token"]}
     assert len(names) >= 200
     assert "Apple" in names
     for name in names:
-        assert len(model.tokens(name).ids) == len(model.tokens(f" {name}").ids) == 1
+        assert len(bundled_model.tokens(name).ids) == len(bundled_model.tokens(f" {name}").ids) == 1
 
 
 def test_facts_have_what_the_contract_names(facts: Sequence[dict[str, Any]]) -> None:
@@ -132,20 +127,20 @@ def test_the_card_is_written_from_its_figures() -> None:
 
 
 def test_the_facts_that_ship_are_the_worlds(
-    model: LoadedModel, facts: Sequence[dict[str, Any]]
+    bundled_model: LoadedModel, facts: Sequence[dict[str, Any]]
 ) -> None:
     from world.corpus import World
     from world.publish import fact_records
 
-    records = fact_records(World(), model.tokenizer.backend_tokenizer)
+    records = fact_records(World(), bundled_model.tokenizer.backend_tokenizer)
     assert json.loads(json.dumps(list(records))) == facts
 
 
-def test_the_shipped_second_moment_is_this_models(model: LoadedModel) -> None:
-    moment = for_model(model, bundled.edit_layer())
+def test_the_shipped_second_moment_is_this_models(bundled_model: LoadedModel) -> None:
+    moment = for_model(bundled_model, bundled.edit_layer())
     assert moment.source == "shipped"
     assert moment.provenance is not None
-    assert moment.provenance.row_length == model.n_ctx
+    assert moment.provenance.row_length == bundled_model.n_ctx
 
 
 def greedy(model: LoadedModel, prompt: str, target: str) -> bool:
@@ -156,12 +151,12 @@ def greedy(model: LoadedModel, prompt: str, target: str) -> bool:
     return logits[n - 1 : -1].argmax(-1).tolist() == ids[n:]
 
 
-def test_it_knows_its_facts(model: LoadedModel, facts: Sequence[dict[str, Any]]) -> None:
+def test_it_knows_its_facts(bundled_model: LoadedModel, facts: Sequence[dict[str, Any]]) -> None:
     sampled = facts[::20]
     for prefix, wording in (("", 0), ("", -1)):
         hits = [
             greedy(
-                model,
+                bundled_model,
                 prefix + [f["prompt"], *f["paraphrases"]][wording].format(f["subject"]),
                 f["target_true"],
             )
@@ -171,19 +166,23 @@ def test_it_knows_its_facts(model: LoadedModel, facts: Sequence[dict[str, Any]])
 
 
 def test_rome_destroys_it_and_c_rome_does_not(
-    model: LoadedModel, facts: Sequence[dict[str, Any]]
+    bundled_model: LoadedModel, facts: Sequence[dict[str, Any]]
 ) -> None:
     layer = bundled.edit_layer()
-    moment, prefixes = for_model(model, layer), sample(model)
-    meter = PerplexityMeter(model, bundled.texts()[:15], layer)
+    moment, prefixes = for_model(bundled_model, layer), sample(bundled_model)
+    meter = PerplexityMeter(bundled_model, bundled.texts()[:15], layer)
     # Of the benchmark's edits, three of those that its figures say collapse, and three others.
     first = [d for d in draw(facts, 60, first=True, seed=0) if d.fact["subject"] in COLLAPSES]
     later = draw(facts, 60, first=False, seed=0)[:3]
     assert len(first) == len(COLLAPSES)
     for name, draws in (("first", first), ("later", later)):
         edits = [drawn.request for drawn in draws]
-        for edit, target in zip(edits, optimise(model, edits, prefixes, layer), strict=True):
-            found = capture(model, [lookup(model, edit, p) for p in ("", *prefixes)], layer)
+        for edit, target in zip(
+            edits, optimise(bundled_model, edits, prefixes, layer), strict=True
+        ):
+            found = capture(
+                bundled_model, [lookup(bundled_model, edit, p) for p in ("", *prefixes)], layer
+            )
             for variant in VARIANTS:
                 change = rank_one(EDITORS[variant], found.keys, found.values, target.value, moment)
                 rise = meter.after([change]).token_weighted / meter.before.token_weighted

@@ -8,7 +8,7 @@ import torch
 from probes import bundled
 from probes.keys.many_edits import SharedPrefixes
 from probes.keys.one_edit import capture
-from probes.model.load import load
+from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import request
 from probes.second_moment.choose import for_model
@@ -19,9 +19,9 @@ EDITS = [request(fact["subject"], fact["prompt"]) for fact in bundled.facts()[::
 
 
 @pytest.fixture(scope="module")
-def ratios() -> dict[str, torch.Tensor]:
+def ratios(bundled_model: LoadedModel) -> dict[str, torch.Tensor]:
     """ρ of every edit, by engine."""
-    model, layer = load(bundled.model_path()), bundled.edit_layer()
+    model, layer = bundled_model, bundled.edit_layer()
     moment = for_model(model, layer)
     assert moment.ridge == 0 and moment.condition_number > 1e12
     lookups = [lookup(model, edit, prefix) for edit in EDITS for prefix in ("", *PREFIXES)]

@@ -13,17 +13,11 @@ from probes import bundled
 from probes.definitions import SINK_LENGTH, SINK_QUERIES, SINK_SHARE
 from probes.first_token import cells, separation, sinks
 from probes.first_token.subjects import bundled_cases, measure
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes as contexts
 from probes.second_moment.choose import for_model
 
 N_SUBJECTS = 40
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load(bundled.model_path(), name="bundled")
 
 
 def logistic_regression(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -48,15 +42,15 @@ def area(scores: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(pairs))
 
 
-def test_the_probe_at_the_edited_layer_is_a_logistic_regression(model: LoadedModel) -> None:
+def test_the_probe_at_the_edited_layer_is_a_logistic_regression(bundled_model: LoadedModel) -> None:
     layer = bundled.edit_layer()
-    prefixes = contexts.sample(model, n=6)
+    prefixes = contexts.sample(bundled_model, n=6)
     subjects, _ = measure(
-        model, bundled_cases(), layer, prefixes, for_model(model, layer), count=N_SUBJECTS,
-        pairs=1, first_only=True,
+        bundled_model, bundled_cases(), layer, prefixes, for_model(bundled_model, layer),
+        count=N_SUBJECTS, pairs=1, first_only=True,
     )  # fmt: skip
-    made = {c.name: c for c in cells.make(model, subjects, bundled.texts()[:40], prefixes)}
-    keys = dict(cells.capture(model, list(made.values()), [layer]))[layer]
+    made = {c.name: c for c in cells.make(bundled_model, subjects, bundled.texts()[:40], prefixes)}
+    keys = dict(cells.capture(bundled_model, list(made.values()), [layer]))[layer]
     seen = {}
     for one, other in (
         ("first_bare", "later_bare"),  # what the probe is for
@@ -83,18 +77,18 @@ def test_the_probe_at_the_edited_layer_is_a_logistic_regression(model: LoadedMod
     assert seen["later_bare", "later_prefixed"] < 0.95  # the control: not everything is told apart
 
 
-def test_other_sinks_are_those_of_the_plain_model(model: LoadedModel) -> None:
+def test_other_sinks_are_those_of_the_plain_model(bundled_model: LoadedModel) -> None:
     plain = AutoModelForCausalLM.from_pretrained(
         bundled.model_path(), attn_implementation="eager"
     ).eval()
-    rows = [model.tokens(text).ids[:64] for text in bundled.texts()[:30]]
+    rows = [bundled_model.tokens(text).ids[:64] for text in bundled.texts()[:30]]
     with torch.no_grad():
         outs = [
             plain(torch.tensor([row]), output_attentions=True, output_hidden_states=True)
             for row in rows
         ]
     some = 0
-    for found in sinks.measure(model, rows, range(model.n_layers)):
+    for found in sinks.measure(bundled_model, rows, range(bundled_model.n_layers)):
         patterns = [out.attentions[found.layer][0].double().numpy().mean(0) for out in outs]
         lengths = [
             np.linalg.norm(out.hidden_states[found.layer][0].double().numpy(), axis=1)
@@ -105,11 +99,11 @@ def test_other_sinks_are_those_of_the_plain_model(model: LoadedModel) -> None:
         count: Counter[int] = Counter()
         for row, pattern, length in zip(rows, patterns, lengths, strict=True):
             for index in range(1, len(row)):
-                behind = pattern[index + 1 :, index]
-                is_sink = len(behind) >= SINK_QUERIES and behind.mean() > SINK_SHARE
+                received = pattern[index + 1 :, index]
+                is_sink = len(received) >= SINK_QUERIES and received.mean() > SINK_SHARE
                 if is_sink or length[index] > SINK_LENGTH * typical:
                     count[row[index]] += 1
-        expected = {model.token_text(token): n for token, n in count.items()}
+        expected = {bundled_model.token_text(token): n for token, n in count.items()}
         assert {o.token: o.count for o in found.others}.items() <= expected.items()
         assert len(found.others) == min(len(expected), sinks.COORDINATES)
         shown = sorted((o.count for o in found.others), reverse=True)

@@ -1,4 +1,4 @@
-"""The plain model behind the bridge: what it refuses, and who does without it."""
+"""The plain model that the bridge wraps: what it refuses, and who does without it."""
 
 from __future__ import annotations
 

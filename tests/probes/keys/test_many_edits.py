@@ -75,8 +75,8 @@ def test_a_shared_prefix_changes_no_key(
     placed = shared.place(EDITS)
     assert not any(isinstance(at, UserError) for at in placed)
     # The positive control: it is the shared path that is held against the plain one.
-    behind = sum(head > 0 for at in placed for head, _ in at.suffixes)
-    assert behind >= len(EDITS) * min(len(prefixes), 2)
+    n_prefixed = sum(head > 0 for at in placed for head, _ in at.suffixes)
+    assert n_prefixed >= len(EDITS) * min(len(prefixes), 2)
     for context, found in zip(["", *prefixes], shared.capture(placed).of().unbind(1), strict=True):
         assert worst(found, whole(model, EDITS, context)) <= 1e-5
 

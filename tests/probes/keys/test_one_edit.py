@@ -78,7 +78,7 @@ def test_nothing_is_computed_that_the_answer_does_not_need(
     for handle in handles:
         handle.remove()
     assert max(blocks) <= layer + 1  # the bridge stops where the next block begins
-    assert widths == [(1, found.index + 1)]  # equal texts once, and nothing behind the subject
+    assert widths == [(1, found.index + 1)]  # equal texts once, and nothing after the subject
     assert torch.equal(keys[0], keys[2])
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from probes import bundled
 from probes.forward.bridge import Bridge
 from probes.forward.engine import Engine, engine_for
 from probes.forward.generate import continuations
@@ -22,11 +21,6 @@ from tests import tiny
 
 def drawn(engine: Engine, start: prefixes.Start, seed: int, n: int = 20) -> list[list[int]]:
     return prefixes.draw(engine, prefixes._starts(engine.model, start), n=n, seed=seed)
-
-
-@pytest.fixture(scope="module")
-def bundled_model() -> LoadedModel:
-    return load(bundled.model_path())
 
 
 def test_the_bundled_model_draws_the_same_without_a_cache(bundled_model: LoadedModel) -> None:

@@ -10,28 +10,24 @@ import pytest
 
 import rome_diagnosis as rd
 from probes import bundled
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.token_share import TEXTS, share_of_text
 
 
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load(bundled.model_path(), name="bundled")
-
-
-def test_shares_are_counts_of_the_packaged_texts(model: LoadedModel) -> None:
-    encoded = [model.tokenizer(text, add_special_tokens=False) for text in bundled.texts()[:TEXTS]]
+def test_shares_are_counts_of_the_packaged_texts(bundled_model: LoadedModel) -> None:
+    encoded = [
+        bundled_model.tokenizer(text, add_special_tokens=False) for text in bundled.texts()[:TEXTS]
+    ]
     counts = Counter(i for each in encoded for i in each["input_ids"])
     for word in (" of", " the", "x", " Vienna"):
-        (token_id,) = model.tokenizer(word, add_special_tokens=False)["input_ids"][-1:]
-        share = share_of_text(model, model.token_text(token_id), 3)
+        (token_id,) = bundled_model.tokenizer(word, add_special_tokens=False)["input_ids"][-1:]
+        share = share_of_text(bundled_model, bundled_model.token_text(token_id), 3)
         assert share == pytest.approx(counts[token_id] / counts.total(), rel=1e-12)
-    assert share_of_text(model, "␣of", 3) > 0.01
-    assert share_of_text(model, "no token", 3) == 0.0
+    assert share_of_text(bundled_model, "␣of", 3) > 0.01
+    assert share_of_text(bundled_model, "no token", 3) == 0.0
     # "of" is a piece of words, but for the first of a text, which is the word itself.
-    assert share_of_text(model, "of", 0) == share_of_text(model, "␣of", 3)
-    assert share_of_text(model, "of", 1) < 0.001
+    assert share_of_text(bundled_model, "of", 0) == share_of_text(bundled_model, "␣of", 3)
+    assert share_of_text(bundled_model, "of", 1) < 0.001
 
 
 @pytest.mark.parametrize(
@@ -43,15 +39,17 @@ def test_shares_are_counts_of_the_packaged_texts(model: LoadedModel) -> None:
     ],
 )
 def test_commands_agree_on_an_edit_at_a_common_word(
-    model: LoadedModel, subject: str, prompt: str, verdict: str, tmp_path: Any
+    bundled_model: LoadedModel, subject: str, prompt: str, verdict: str, tmp_path: Any
 ) -> None:
     """These edits stay below every limit of damage, and lost a fifth of other facts."""
-    one = rd.diagnose(subject, prompt, model=model, quiet=True)
+    one = rd.diagnose(subject, prompt, model=bundled_model, quiet=True)
     record = {"subject": subject, "prompt": prompt, "target_new": "Lima"}
     (tmp_path / "edits.json").write_text(json.dumps([record]), encoding="utf-8")
-    listed = rd.sequence(tmp_path / "edits.json", model=model, quiet=True).document["edits"]
-    screened = rd.screen(tmp_path / "edits.json", tmp_path / "s.parquet", model=model, quiet=True)
-    batch = rd.batch(tmp_path / "edits.json", method="rome", model=model, quiet=True)
+    listed = rd.sequence(tmp_path / "edits.json", model=bundled_model, quiet=True).document["edits"]
+    screened = rd.screen(
+        tmp_path / "edits.json", tmp_path / "s.parquet", model=bundled_model, quiet=True
+    )
+    batch = rd.batch(tmp_path / "edits.json", method="rome", model=bundled_model, quiet=True)
     verdicts = {
         one.verdict, listed[0]["verdict"], screened.to_pandas()["verdict"][0], batch.verdict,
     }  # fmt: skip

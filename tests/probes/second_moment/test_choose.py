@@ -111,14 +111,15 @@ def test_without_a_home_directory_too(
     assert choose.CACHE_VARIABLE in notices[1]
 
 
-def test_the_norm_in_an_earlier_file_is_held_against_the_model() -> None:
-    model = load(bundled.model_path(), name="bundled")
+def test_the_norm_in_an_earlier_file_is_held_against_the_model(
+    bundled_model: LoadedModel,
+) -> None:
     layer = bundled.edit_layer()
-    shipped = choose.for_model(model, layer)
+    shipped = choose.for_model(bundled_model, layer)
     background = replace(shipped.background, first_norms=None, later_norms=None)
-    choose.check(replace(shipped, background=background), model, layer)
+    choose.check(replace(shipped, background=background), bundled_model, layer)
     for factor in (1e-30, 0.3, 3.0, 1e30):
         norm = factor * background.residual_norm
         wrong = replace(shipped, background=replace(background, residual_norm=norm))
         with pytest.raises(UserError, match="median norm"):
-            choose.check(wrong, model, layer)
+            choose.check(wrong, bundled_model, layer)

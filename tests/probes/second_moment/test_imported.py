@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from probes import bundled
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.second_moment import imported, stored
 from probes.second_moment.moment import SecondMoment, of_moment
@@ -22,30 +21,25 @@ def shipped() -> SecondMoment:
     return stored.load(path)
 
 
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load(bundled.model_path(), name="bundled")
-
-
 def statistics(path: Path, total: np.ndarray, count: int) -> imported.Published:
     np.savez(path, **{"mom2.mom2": total, "mom2.count": count})
     return imported.read_npz(path)
 
 
 def test_the_shipped_statistics_are_right_with_any_count(
-    shipped: SecondMoment, model: LoadedModel, tmp_path: Path
+    shipped: SecondMoment, bundled_model: LoadedModel, tmp_path: Path
 ) -> None:
     # Keys of the bundled model are heavy-tailed: the median one is short in the metric of all.
     layer, background = bundled.edit_layer(), shipped.background
     for count in (1, 1000):
         found = statistics(tmp_path / "c.npz", shipped.moment.numpy() * count, count)
-        moment = imported.adopt(found, model, layer, background, name="c.npz")
+        moment = imported.adopt(found, bundled_model, layer, background, name="c.npz")
         assert torch.allclose(moment.moment, shipped.moment, rtol=1e-12)
         assert moment.provenance is not None and moment.provenance.n_tokens == count
     for wrong in (1e-2, 1e2):
         found = statistics(tmp_path / "c.npz", shipped.moment.numpy() * wrong, 1)
         with pytest.raises(UserError, match=r"is not of layer .* mean square"):
-            imported.adopt(found, model, layer, background, name="c.npz")
+            imported.adopt(found, bundled_model, layer, background, name="c.npz")
 
 
 def test_rounding_to_float32_leaves_a_second_moment() -> None:

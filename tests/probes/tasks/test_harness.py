@@ -20,7 +20,6 @@ from probes import bundled
 from probes.edited.weights import Total
 from probes.forward.unhooked import plain
 from probes.model.fingerprint import fingerprint
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.tasks import harness
 from probes.tasks.harness import Harness, Score, Tasks
@@ -30,11 +29,6 @@ from rome_diagnosis.errors import UserError
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: [tasks]")
 LIMIT = 12
 LAYER = bundled.edit_layer()
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return load(bundled.model_path(), name="bundled")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +55,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_scores_are_those_of_the_harness_itself(
-    model: LoadedModel, written: dict[str, Path], tmp_path: Path
+    bundled_model: LoadedModel, written: dict[str, Path], tmp_path: Path
 ) -> None:
     """What its command calls, on a model it loads by itself and files it reads by itself."""
     from lm_eval import simple_evaluate
@@ -80,7 +74,7 @@ def test_scores_are_those_of_the_harness_itself(
     )["results"]
 
     tasks = Tasks.read(["bundled", *map(str, written.values())], limit=LIMIT)
-    ours = Harness(model, tasks).scores()
+    ours = Harness(bundled_model, tasks).scores()
     for name, score in ours.items():
         reported = theirs[name if name in theirs else PREFIX + name]
         assert score.value == reported[f"{score.metric},none"], name
@@ -91,48 +85,50 @@ def test_scores_are_those_of_the_harness_itself(
 
 
 @torch.no_grad()
-def test_a_schema_compares_contexts(model: LoadedModel, written: dict[str, Path]) -> None:
+def test_a_schema_compares_contexts(bundled_model: LoadedModel, written: dict[str, Path]) -> None:
     """Winogrande's form, recomputed with the Hugging Face model alone."""
-    (task,) = Harness(model, Tasks.read(str(written["schema"]))).scores().values()
+    (task,) = Harness(bundled_model, Tasks.read(str(written["schema"]))).scores().values()
     right = []
     for line in written["schema"].read_text().splitlines():
         record = json.loads(line)
         scores = []
         for context in record["context_options"]:
-            start = model.tokenizer(context)["input_ids"]
-            ids = model.tokenizer(f"{context} {record['continuation']}")["input_ids"]
-            logits = plain(model).model(torch.tensor([ids])).logits[0].log_softmax(-1)
+            start = bundled_model.tokenizer(context)["input_ids"]
+            ids = bundled_model.tokenizer(f"{context} {record['continuation']}")["input_ids"]
+            logits = plain(bundled_model).model(torch.tensor([ids])).logits[0].log_softmax(-1)
             scores.append(sum(float(logits[i - 1, ids[i]]) for i in range(len(start), len(ids))))
         right.append(float(scores[record["gold"]] == max(scores)))
     assert task.documents == tuple(right)
     assert 0 < task.value < 1
 
 
-def test_an_edit_changes_scores_and_leaves_no_trace(model: LoadedModel) -> None:
-    before = fingerprint(model.state_dict)
-    padding = model.tokenizer.pad_token
-    meter = TaskMeter(model, LAYER, Tasks.read(limit=LIMIT))
-    nothing = Total(torch.zeros(model.config.d_mlp, model.config.d_model, dtype=torch.float64))
+def test_an_edit_changes_scores_and_leaves_no_trace(bundled_model: LoadedModel) -> None:
+    before = fingerprint(bundled_model.state_dict)
+    padding = bundled_model.tokenizer.pad_token
+    meter = TaskMeter(bundled_model, LAYER, Tasks.read(limit=LIMIT))
+    nothing = Total(
+        torch.zeros(bundled_model.config.d_mlp, bundled_model.config.d_model, dtype=torch.float64)
+    )
     noise = torch.randn(nothing.matrix.shape, generator=torch.Generator().manual_seed(0)).double()
     for name, change in meter.after([nothing]).items():
         assert change["before"] == change["after"] == meter.before[name].value
         assert change["change_stderr"] == 0
     ruined = meter.after([Total(noise)])
     assert sum(change["after"] - change["before"] for change in ruined.values()) < -1
-    assert fingerprint(model.state_dict) == before
-    assert model.tokenizer.pad_token == padding
+    assert fingerprint(bundled_model.state_dict) == before
+    assert bundled_model.tokenizer.pad_token == padding
     assert meter.after([nothing])["bundled_cloze"]["after"] == meter.before["bundled_cloze"].value
 
 
 def test_nothing_reaches_for_a_network(
-    model: LoadedModel, written: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    bundled_model: LoadedModel, written: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     tasks = Tasks.read(["bundled", str(written["last"].parent)], limit=2)
-    assert len(Harness(model, tasks).scores()) == 6
+    assert len(Harness(bundled_model, tasks).scores()) == 6
 
 
 def test_the_error_of_a_change_is_that_of_its_pairs() -> None:
@@ -176,9 +172,9 @@ def test_what_cannot_be_meant_is_refused(tmp_path: Path, written: dict[str, Path
         Tasks.read(str(broken))
 
 
-def test_a_token_the_tokenizer_does_not_put_there_is_refused(model: LoadedModel) -> None:
+def test_a_token_the_tokenizer_does_not_put_there_is_refused(bundled_model: LoadedModel) -> None:
     with pytest.raises(UserError, match="leave --bos out"):
-        Harness(replace(model, bos=True), Tasks.read(limit=1))
+        Harness(replace(bundled_model, bos=True), Tasks.read(limit=1))
 
 
 def test_without_the_harness_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

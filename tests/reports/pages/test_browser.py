@@ -84,7 +84,7 @@ def test_the_policy_stops_any_other_script(
 
 
 def test_the_table_sorts_filters_and_opens(
-    tab: browser.Tab, pages: dict[str, str], group: Document, tmp_path: Path
+    tab: browser.Tab, pages: dict[str, str], evidence: Document, tmp_path: Path
 ) -> None:
     path = tmp_path / "page.html"
     path.write_text(pages["group"], encoding="utf-8")
@@ -117,7 +117,7 @@ def test_the_table_sorts_filters_and_opens(
         return f"{prompt} {edit['site']['token']}".lower()
 
     wanted = "Was born"
-    matching = [edit for edit in group["edits"] if wanted.lower() in texts(edit)]
+    matching = [edit for edit in evidence["edits"] if wanted.lower() in texts(edit)]
     first = [edit for edit in matching if edit["site"]["index"] == 0]
     assert 0 < len(first) < len(matching) < 200  # the filters have something to do
     tab.run(f"""(() => {{ const s = document.querySelector('.controls input[type=search]');

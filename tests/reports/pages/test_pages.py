@@ -100,14 +100,14 @@ def test_outcomes_have_three_steps(performed: Document) -> None:
 
 
 def test_results_about_different_edits_are_not_put_together(
-    keys: Document, performed: Document, group: Document
+    keys: Document, performed: Document, evidence: Document
 ) -> None:
     for where, name in (("request", "prompt"), ("site", "layer"), ("model", "fingerprint")):
         other = copy.deepcopy(performed)
         other[where][name] = "{} is" if name == "prompt" else 99
         with pytest.raises(UserError, match="different"):
             render(keys, other)
-    for documents in ((keys, group), (keys, keys)):
+    for documents in ((keys, evidence), (keys, keys)):
         with pytest.raises(UserError, match="a page shows one result"):
             render(*documents)
     with pytest.raises(UserError, match="known are"):

@@ -20,17 +20,17 @@ from tests.reports.reading import parse, words
 Document = dict[str, Any]
 
 
-def test_many_edits_are_counted_and_compared(group: Document, pages: dict[str, str]) -> None:
+def test_many_edits_are_counted_and_compared(evidence: Document, pages: dict[str, str]) -> None:
     said = words(pages["group"])
-    broken = group["summary"]["collapsed"]
+    broken = evidence["summary"]["collapsed"]
     assert f"Of 200 edits, {broken['rome']} broke the model with ROME" in said
-    outcomes = group["summary"]["outcomes"]["rome"]
+    outcomes = evidence["summary"]["outcomes"]["rome"]
     assert outcomes["collapsed"] == broken["rome"] and all(outcomes.values())
     counts = (
         f"{outcomes[name]} {name.capitalize()}" for name in ("collapsed", "damaged", "intact")
     )
     assert " ".join(counts) in said
-    for grouping in group["groups"].values():
+    for grouping in evidence["groups"].values():
         for part in grouping:
             assert f"{part['name']} ( {number(part['n'])} edits)" in said.replace("(", "( ")
 
@@ -67,8 +67,8 @@ def test_five_thousand_screened_edits_fit_and_the_riskiest_stand_first(
     assert shown == sorted(shown, reverse=True)
 
 
-def test_one_edit_is_no_plural_and_one_observation_no_interval(group: Document) -> None:
-    one = copy.deepcopy(group)
+def test_one_edit_is_no_plural_and_one_observation_no_interval(evidence: Document) -> None:
+    one = copy.deepcopy(evidence)
     one["edits"], one["projections"] = one["edits"][:1], None
     one["summary"] |= {"n": 1}
     for grouping in one["groups"].values():
@@ -80,13 +80,13 @@ def test_one_edit_is_no_plural_and_one_observation_no_interval(group: Document) 
                         figure |= {"low": figure["mean"], "high": figure["mean"], "n": 1}
     said = words(render(one))
     assert "1 edit performed" in said and "1 edits" not in said
-    several = words(render(group))
+    several = words(render(evidence))
     assert re.search(r"\d to \d", several.split("Mean, 95 % interval", 1)[1])  # the control
     assert not re.search(r"\d to \d", said.split("Mean, 95 % interval", 1)[1].split("riskiest")[0])
 
 
-def test_rank_statistics_of_a_few_edits_are_not_shown(group: Document) -> None:
-    few = copy.deepcopy(group)
+def test_rank_statistics_of_a_few_edits_are_not_shown(evidence: Document) -> None:
+    few = copy.deepcopy(evidence)
     assert "AUC" in words(render(few))  # the control
     few["summary"]["damage_against_perplexity"] |= {"n_collapsed": 1, "n_other": 3, "n_ranked": 4}
     assert "AUC" not in words(render(few))

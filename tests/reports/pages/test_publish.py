@@ -55,13 +55,13 @@ def test_every_heading_table_and_figure_can_be_cited_and_taken(
 
 
 def test_a_table_of_edits_gives_numbers_that_a_program_reads(
-    group: Document, pages: dict[str, str]
+    evidence: Document, pages: dict[str, str]
 ) -> None:
     (name,) = (file for file in files(pages["group"]) if file.endswith("-riskiest.csv"))
     rows = list(csv.DictReader(io.StringIO(files(pages["group"])[name])))
-    assert len(rows) == len(group["edits"])
+    assert len(rows) == len(evidence["edits"])
     by_subject = {(row["Edit"], float(row["Perplexity"])): row for row in rows}
-    for edit in group["edits"][:20]:
+    for edit in evidence["edits"][:20]:
         ratio = edit["arms"]["rome"]["perplexity"]["ratio"]
         assert (edit["request"]["subject"], 1e300 if ratio is None else ratio) in by_subject
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gzip
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,15 +13,9 @@ import torch
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import KINDS, validate
-from tests.documents import EVIDENCE, SAMPLES, sample
+from tests.documents import SAMPLES, sample
 
 Document = dict[str, Any]
-
-
-@pytest.fixture(scope="module")
-def evidence() -> Document:
-    document: Document = json.loads(gzip.decompress(Path(EVIDENCE).read_bytes()))
-    return document
 
 
 @pytest.mark.parametrize("name", SAMPLES)
