@@ -44,5 +44,7 @@ LARGEST_ROW = 2**20
 # How much more is allowed where C is of another corpus than the keys: units that are rare in one
 # are common in the other.
 FOREIGN = 5.0
+# Texts, and tokens of each at most, that a C of another text is held against.
+OTHER_TEXTS, OTHER_LENGTH = 20, 128
 # Between texts the median norm of the stream differs by a few per cent; twice is another model's.
 NORM_FACTOR = 2.0

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from diag.apply.choose import AUTO
 from diag.verify.api import Options
+from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from diag.apply.result import Applied
     from probes.request.cases import EditCase
+    from probes.request.records import Edits
 
 
 def apply(
@@ -70,8 +72,8 @@ def apply_list(
         What was done; nothing is written if one of the edits cannot be made safely.
 
     Raises:
-        UserError: If no editor is safe for one of the edits, and for anything else the caller can
-            put right.
+        UserError: If no editor is safe for one of the edits, all together are expected to harm the
+            model, a record of the file is no edit, and for anything else the caller can put right.
     """
     from diag.apply.run import run
     from diag.verify.api import prepare, split_options
@@ -79,6 +81,18 @@ def apply_list(
     from rome_diagnosis.disk import files
 
     files.check_new_folder(output)
-    cases = read_edits(edits).cases if isinstance(edits, str | os.PathLike) else tuple(edits)
+    cases = _all_of(read_edits(edits)) if isinstance(edits, str | os.PathLike) else tuple(edits)
     bench = prepare(*split_options(options)).bench
     return run(bench, cases, method=method, output=output)
+
+
+def _all_of(listed: Edits) -> tuple[EditCase, ...]:
+    """The edits of a file, each of whose records is one: a model is not made of the others."""
+    if listed.refused:
+        first = listed.refused[0]
+        n = len(listed.refused) + len(listed.cases)
+        raise UserError(
+            f"{len(listed.refused)} of {n} records are no edits, so nothing is made; the first of "
+            f"them: {first.place}: {first.reason}"
+        )
+    return listed.cases

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from diag.apply import record
+from diag.apply import forecast, record
 from diag.apply.choose import Choice, choose
 from diag.apply.result import Applied
 from diag.judgement import limits, outcome
@@ -49,10 +49,13 @@ def run(
         What was done.
 
     Raises:
-        UserError: If no editor is safe for one of the edits, or the model cannot be written.
+        UserError: If no editor is safe for one of the edits, all together are expected to harm the
+            model, or it cannot be written.
     """
     layer, model = bench.layer, bench.model
     choices = [_choose(bench, case, method) for case in cases]
+    if len(cases) > 1:
+        forecast.check(bench, cases, choices)
     changes: list[RankOne] = []
     for case, choice in zip(cases, choices, strict=True):
         with edited(model, changes, layer):

@@ -10,6 +10,7 @@ from diag.judgement.limits import (
     DAMAGE_HARM,
     FIRST_TOKEN_LIKENESS,
     FOREIGN_TEXT,
+    OTHER_TEXT,
     RATIO_COLLAPSE,
     RATIO_SAFE,
     SINK_NORM,
@@ -233,6 +234,7 @@ def second_moment(
     condition: float,
     *,
     is_foreign: bool = False,
+    other_text: float | None = None,
 ) -> Finding:
     """Judges whether C rests on enough text to be solved with, and on the model's.
 
@@ -243,6 +245,7 @@ def second_moment(
         ridge: What the solve adds to its diagonal.
         condition: Condition number of C as it is solved with.
         is_foreign: Whether the text is the bundled world's and the model another.
+        other_text: See :class:`probes.second_moment.moment.SecondMoment`.
 
     Returns:
         The finding ``second_moment``.
@@ -266,7 +269,15 @@ def second_moment(
             f"{number(FOREIGN_TEXT.value)} times what it says, and only what stays below the "
             "limits even so is called safe. python -m diag.covariance --text FILE makes a better C"
         )
-    status: Status = "pass" if per_dimension >= limit and not is_foreign else "warn"
+    unlike = other_text is not None and not other_text < OTHER_TEXT.value
+    if other_text is not None and unlike:
+        text += (
+            f". Keys of other text have {number(other_text)} times the mean square in its metric "
+            f"that they should have (limit {number(OTHER_TEXT.value)}): its text is unlike "
+            "others, over which damage is larger than it says, and nothing is called safe. "
+            "python -m diag.covariance --text FILE on more varied text makes a better C"
+        )
+    status: Status = "pass" if per_dimension >= limit and not is_foreign and not unlike else "warn"
     return Finding("second_moment", status, per_dimension, limit, text)
 
 

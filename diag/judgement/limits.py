@@ -83,6 +83,12 @@ FOREIGN_TEXT = Limit(
     "was 2.8 to 4.2 times what such a C says; so that many times less is asked of a safe edit",
     ("LlamaForCausalLM",),
 )
+OTHER_TEXT = Limit(
+    definitions.LARGEST_FIT,
+    "C of the project's own documentation gave keys of the packaged texts 18 times the mean square "
+    "they should have in its metric, and of 14 edits that it called safe 8 did damage, 5 to 12 "
+    "times what it said; C of ME-PPL's sentences gives them 1.2 on SmolLM2",
+)
 DAMAGE_NOTICEABLE = Limit(
     0.1,
     "below it perplexity does not move, and ranks among models that did not move mean nothing",

@@ -25,6 +25,7 @@ from diag.judgement.limits import (
     FIRST_TOKENS_HARM,
     FIRST_TOKENS_SAFE,
     FOREIGN_TEXT,
+    OTHER_TEXT,
     RATIO_COLLAPSE,
     STEP_REACH,
     TOKENS_PER_DIMENSION,
@@ -111,13 +112,16 @@ def margin(moment: SecondMoment, token_share: float) -> float:
             (:func:`probes.request.token_share.share_of_text`).
 
     Returns:
-        The factor, which only ``safe`` asks for; infinite where C rests on too few tokens to say,
-        or a mean over text does not say what is done to other facts' prompts.
+        The factor, which only ``safe`` asks for; infinite where C rests on too few tokens to say
+        or on text unlike any other, or a mean over text does not say what is done to other facts'
+        prompts.
     """
     if token_share >= COMMON_TOKEN.value:
         return math.inf
     known = moment.provenance
     if known is not None and known.n_tokens < TOKENS_PER_DIMENSION.value * moment.d_mlp:
+        return math.inf
+    if moment.other_text is not None and not moment.other_text < OTHER_TEXT.value:
         return math.inf
     return FOREIGN_TEXT.value if moment.is_foreign else 1.0
 

@@ -257,6 +257,7 @@ def _of_moment(moment: SecondMoment) -> Finding:
         moment.ridge,
         moment.condition_number,
         is_foreign=moment.is_foreign,
+        other_text=moment.other_text,
     )
 
 

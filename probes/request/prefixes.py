@@ -148,7 +148,7 @@ def given(texts: Sequence[str]) -> list[str]:
         The prefixes, each ending in white space.
 
     Raises:
-        UserError: If one is empty or not valid Unicode.
+        UserError: If one is empty, given twice, or not valid Unicode.
     """
     for text in texts:
         if not text.strip():
@@ -157,7 +157,10 @@ def given(texts: Sequence[str]) -> list[str]:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise UserError("a --prefix is not valid Unicode") from error
-    return [text if text[-1].isspace() else text + " " for text in texts]
+    spaced = [text if text[-1].isspace() else text + " " for text in texts]
+    if len(set(spaced)) < len(spaced):
+        raise UserError("a --prefix is given twice: that makes no second context")
+    return spaced
 
 
 def _starts(model: LoadedModel, start: Start | None) -> list[list[int]]:

@@ -75,7 +75,7 @@ def request(
 
     Raises:
         UserError: If a part is no text, is empty or not valid Unicode, if the subject ends in white
-            space, or if the prompt has no slot or several.
+            space or holds a slot, or if the prompt has no slot or several.
     """
     check_text("subject", subject)
     check_text("prompt", prompt)
@@ -88,6 +88,8 @@ def request(
             f"the subject {subject!r} ends in white space, which most tokenizers join to the "
             "next word: write it without"
         )
+    if SLOT in subject:
+        raise UserError(f"the subject {subject!r} holds {SLOT}, which marks its place in a prompt")
     notes = (TRAILING_SPACE,) if prompt[-1].isspace() else ()
     before, after = _split(subject, prompt.rstrip())
     return Request(subject, before, after, target_new, target_true, notes)

@@ -22,6 +22,7 @@ from probes.model.loaded import LoadedModel
 from probes.second_moment import forecast
 from probes.second_moment.estimate import estimate_layers
 from probes.second_moment.moment import ROUGH, Provenance, SecondMoment
+from probes.second_moment.plausible import with_other_text
 from probes.second_moment.stored import load, save
 from probes.second_moment.sums import Progress
 from probes.text import corpus
@@ -63,7 +64,7 @@ def for_model(
     if choice != "auto":
         moment = _read(choice, choice)
         check(moment, model, layer)
-        return moment
+        return _against_other_text(moment, model, layer)
     at_hand = _at_hand(model, layer)
     if at_hand is not None:
         return at_hand
@@ -203,6 +204,18 @@ def cache() -> Path:
         UserError: If there is no home directory and no variable names another.
     """
     return rome_diagnosis.disk.cache.folder("second-moments")
+
+
+def _against_other_text(moment: SecondMoment, model: LoadedModel, layer: int) -> SecondMoment:
+    """A file's C, held against text that is not its own, once for as long as it is in use."""
+    known = moment.provenance
+    if moment.is_identity or (known is not None and known.corpus == bundled.CORPUS_NAME):
+        return moment
+    kept = model.kept.get("other text")
+    if kept is None or kept[0] is not moment:
+        kept = model.kept["other text"] = (moment, with_other_text(moment, model, layer))
+    held: SecondMoment = kept[1]
+    return held
 
 
 def _at_hand(model: LoadedModel, layer: int) -> SecondMoment | None:

@@ -114,6 +114,9 @@ class SecondMoment:
             counted.
         fourth: Mean of ‖k‖⁴ over the counted tokens, which the rule and the error of C's trace are
             computed from; ``None`` where it is not known.
+        other_text: Mean square in the C⁻¹ metric, over its expectation d_mlp, of keys of text that
+            C was not measured on; ``None`` where that was not asked. See
+            :func:`probes.second_moment.plausible.with_other_text`.
     """
 
     moment: Float[Tensor, "d_mlp d_mlp"] | None
@@ -125,6 +128,7 @@ class SecondMoment:
     ridge_rule: str = "none"
     least_ridge: float = 0.0
     fourth: float | None = None
+    other_text: float | None = None
 
     @classmethod
     def identity(cls, d_mlp: int) -> SecondMoment:
@@ -281,6 +285,7 @@ class SecondMoment:
             "corpus": known.get("corpus"),
             "corpus_digest": known.get("corpus_digest"),
             "foreign_text": self.is_foreign,
+            **({} if self.other_text is None else {"other_text": self.other_text}),
             **({"keys_in": known["dtype"]} if known.get("dtype") in ROUGH else {}),
         }
 

@@ -11,20 +11,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from probes import bundled
 from probes.definitions import (
     FOREIGN,
     LARGEST_FIT,
     LARGEST_ROW,
     LEAST_COUNTED,
+    OTHER_LENGTH,
+    OTHER_TEXTS,
     SIGMAS,
     SMALLEST_FIT,
     TRIMMED,
 )
+from probes.forward import activations
+from probes.forward.batches import batches, to_float64
+from probes.model.loaded import LoadedModel
 from probes.second_moment.moment import SecondMoment
 
 
@@ -58,6 +65,35 @@ def fit(moment: SecondMoment) -> float:
     """
     squares = moment.whiten(_keys(moment)[1]).square().sum(1)
     return float(_trimmed(squares).mean()) / moment.d_mlp
+
+
+def with_other_text(moment: SecondMoment, model: LoadedModel, layer: int) -> SecondMoment:
+    """The same second moment, held against keys of text that it was not measured on.
+
+    A text that uses few directions, such as one sentence repeated, gives a C along whose other
+    directions C⁻¹ is too large: edits look harmless that change every other text.
+
+    Args:
+        moment: Of this model's keys at this layer.
+        model: The model.
+        layer: The block.
+
+    Returns:
+        It, with :attr:`~probes.second_moment.moment.SecondMoment.other_text`.
+    """
+    longest = min(OTHER_LENGTH, model.n_ctx)
+    rows = [model.tokens(text).ids[:longest] for text in bundled.texts()[:OTHER_TEXTS]]
+    read = activations.reader(model, [layer])
+    squares = []
+    for batch in batches(rows, model.device):
+        later = batch.mask.bool()
+        later[:, 0] = False
+        keys = to_float64(read(batch)[layer]["key"][later])
+        squares.append(moment.whiten(keys).square().sum(1))
+    mean = float(_trimmed(torch.cat(squares)).mean()) / moment.d_mlp
+    held = replace(moment, other_text=mean)
+    held.__dict__["factor"] = moment.factor  # which takes d_mlp³ operations, and is the same
+    return held
 
 
 def _of_trace(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:

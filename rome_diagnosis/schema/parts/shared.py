@@ -143,6 +143,8 @@ class Moment(TypedDict):
         corpus_digest: SHA-256 of its documents; null for the identity.
         foreign_text: Whether its text is the bundled world's and the model another, so that damage
             over ordinary text may be several times what it says.
+        other_text: Mean square in the C⁻¹ metric, over its expectation d_mlp, of keys of packaged
+            text, where C is of another: from 2 on nothing is called safe.
         keys_in: Type that the keys it was summed of were rounded to, where it is a short one.
     """
 
@@ -156,6 +158,7 @@ class Moment(TypedDict):
     corpus: str | None
     corpus_digest: str | None
     foreign_text: NotRequired[bool]
+    other_text: NotRequired[Size]
     keys_in: NotRequired[str]
 
 

@@ -132,7 +132,9 @@ def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
 def over(n_tokens: int, *, is_foreign: bool = False) -> SecondMoment:
     """A second moment of a hundred dimensions, as far as a verdict asks it."""
     known = SimpleNamespace(n_tokens=n_tokens)
-    return Mock(spec=SecondMoment, d_mlp=100, provenance=known, is_foreign=is_foreign)
+    return Mock(
+        spec=SecondMoment, d_mlp=100, provenance=known, is_foreign=is_foreign, other_text=None
+    )
 
 
 def test_nothing_is_safe_by_a_second_moment_of_hardly_any_text() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import rome_diagnosis as rd
 from diag.apply.choose import options
 from diag.judgement.limits import DAMAGE_COLLAPSE, FIRST_TOKENS_HARM
 from diag.judgement.words import number
@@ -195,3 +197,21 @@ def test_a_target_far_from_the_mean_value_is_said_with_both_norms(
     assert f"{number(distance)} beside ‖δ‖ of about {number(expected)}" in there.message
     assert [choice.target_warning for choice in options(found)] == [None, there.message, None]
     assert [choice.target_warning for choice in options(judged(apple, moment))] == [None] * 3
+
+
+def test_a_second_moment_of_one_sentence_calls_nothing_safe(
+    bundled_model: LoadedModel, tmp_path: Path
+) -> None:
+    """Along directions that its text does not use damage looks small, and is not."""
+    text, output = tmp_path / "text", str(tmp_path / "c-{layer}.safetensors")
+    text.write_text("\n\n".join(["France is a country in Europe. " * 12] * 40))
+    rd.second_moments(model=bundled_model, layers=[1], text=text, output=output, quiet=True)
+    own = rd.diagnose("Apple", model=bundled_model).document
+    told = rd.diagnose("Apple", model=bundled_model, second_moment=output.format(layer=1)).document
+    assert own["verdict"] == "collapse_risk" and "other_text" not in own["second_moment"]
+    for editor in EDITORS:  # so little that it would be safe
+        assert told["damage"][editor]["relative_bound"] < 0.1
+    assert told["second_moment"]["other_text"] > 100
+    assert told["verdict"] == "unclear"
+    (finding,) = (f for f in told["findings"] if f["id"] == "second_moment")
+    assert finding["status"] == "warn" and "nothing is called safe" in finding["message"]

@@ -107,7 +107,7 @@ def test_what_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for path in (tmp_path / "pipe", "/dev/zero", tmp_path / "absent"):
         with pytest.raises(UserError, match="cannot read the text"):
             read_texts(path)
-    monkeypatch.setattr(source, "LARGEST_RECORD", 20)
+    monkeypatch.setattr(documents, "LARGEST_RECORD", 20)
     for text in ("x" * 21, "a line\n" * 4):
         (tmp_path / "long.txt").write_text(f"short\n\n{text}")
         with pytest.raises(UserError, match=r"document at line 3 of .* blank lines between"):
