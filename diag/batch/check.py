@@ -138,6 +138,7 @@ class Preflight:
                 self.total("relative_expected_first_tokens"),
                 self.total("relative_first_tokens"),
                 self.not_checked,
+                others=self.total("relative_bound"),
             ),
         ]
         return [finding for finding in findings if finding is not None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from diag.judgement import key_findings
-from diag.judgement.findings import Finding, Status
+from diag.judgement.findings import TOGETHER, Finding, Status
 from diag.judgement.limits import (
     CONDITION,
     DAMAGE_COLLAPSE,
@@ -228,13 +228,16 @@ def damage(expected: float | None, bound: float | None, why_not: str | None) -> 
     return Finding("damage", status, expected, limit, text)
 
 
-def first_tokens(expected: float | None, bound: float | None, why_not: str | None) -> Finding:
+def first_tokens(
+    expected: float | None, bound: float | None, why_not: str | None, *, others: float | None = None
+) -> Finding:
     """Judges the damage to first tokens of other texts.
 
     Args:
         expected: In units of a hidden state's norm, summed over layers.
         bound: At most.
         why_not: Why it is not known.
+        others: The damage to ordinary tokens at most, which counts together with it.
 
     Returns:
         The finding ``first_tokens``.
@@ -245,10 +248,12 @@ def first_tokens(expected: float | None, bound: float | None, why_not: str | Non
     harm, safe = FIRST_TOKENS_HARM.value, FIRST_TOKENS_SAFE.value
     limit = harm if expected >= harm else safe
     size = sizes(bound, expected, limit, "a hidden state’s")
-    return Finding(
-        "first_tokens", "pass" if bound < safe else "warn", expected, limit,
-        f"first tokens of other texts change by {size} (limit {percent(limit)})",
-    )  # fmt: skip
+    text = f"first tokens of other texts change by {size} (limit {percent(limit)})"
+    status: Status = "pass" if bound < safe else "warn"
+    together = Grounds(1.0, others, bound).together
+    if status == "pass" and together is not None and together >= 1.0:
+        status, text = "warn", f"{text}{TOGETHER}"
+    return Finding("first_tokens", status, expected, limit, text)
 
 
 def verdict(

@@ -43,6 +43,9 @@ class Finding:
     message: str
 
 
+TOGETHER = "; other hidden states change besides, and both together are more than is safe"
+
+
 def called(editor: Editor) -> str:
     """What sentences call an editor: its label without the explanation."""
     return editor.label.split(",")[0]
@@ -97,10 +100,12 @@ def first_tokens(
         if share >= RESPONSE_EVERYWHERE.value and status != "pass"
         else "gives the first tokens of other texts "
     )
-    return Finding(
-        name, status, value, limit,
-        f"{called(editor)} {reach}{percent(share)} of the change, {size} (limit {percent(limit)})",
-    )  # fmt: skip
+    text = (
+        f"{called(editor)} {reach}{percent(share)} of the change, {size} (limit {percent(limit)})"
+    )
+    if status == "pass" and grounds.together is not None and grounds.together >= 1.0:
+        status, text = "warn", f"{text}{TOGETHER}"
+    return Finding(name, status, value, limit, text)
 
 
 def response(editor: Editor, bare: float | None, prefixed: float | None) -> Finding:

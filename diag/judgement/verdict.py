@@ -92,15 +92,22 @@ class Grounds:
         return bound if bound is None or math.isinf(bound) else bound * self.expected_share
 
     @property
-    def is_safe(self) -> bool:
-        """Whether both kinds of damage were checked and lie below their limits."""
-        relative, first = self.relative, self.first_tokens
-        return (
-            relative is not None
-            and first is not None
-            and relative * self.margin < DAMAGE_SAFE.value
-            and first * self.margin < FIRST_TOKENS_SAFE.value
+    def together(self) -> float | None:
+        """Both kinds of damage over their limits of safety; 1 where they reach what is safe.
+
+        A fact's prompt has a first token and later ones, and is moved at both: independent changes
+        add up by squares. ``None`` where one of them was not checked.
+        """
+        if self.relative is None or self.first_tokens is None:
+            return None
+        return math.hypot(
+            self.relative / DAMAGE_SAFE.value, self.first_tokens / FIRST_TOKENS_SAFE.value
         )
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether both kinds of damage were checked and lie below their limits together."""
+        return self.together is not None and self.together * self.margin < 1.0
 
 
 def margin(moment: SecondMoment, token_share: float) -> float:

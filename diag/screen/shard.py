@@ -18,10 +18,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.batch.settings import no_metric
-from diag.judgement.limits import (
-    DAMAGE_SAFE,
-    FIRST_TOKENS_SAFE,
-)
 from diag.judgement.verdict import Grounds, Interval, margin, steps, verdict, verdict_of
 from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
 from diag.mathematics.metrics import Geometry
@@ -341,8 +337,5 @@ class Screener:
         """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""
         assert isinstance(row, dict)
         grounds = self._grounds(row)
-        assert grounds.relative is not None and grounds.first_tokens is not None
-        over = max(
-            grounds.relative / DAMAGE_SAFE.value, grounds.first_tokens / FIRST_TOKENS_SAFE.value
-        )
-        return over * grounds.margin * abs(grounds.rho)
+        assert grounds.together is not None
+        return grounds.together * grounds.margin * abs(grounds.rho)

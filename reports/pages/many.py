@@ -199,7 +199,7 @@ def refused(document: Document) -> list[str]:
     """
     if document["schema"] != "diag.verify/1":
         return [f"row {row['row']}: {row['error']}" for row in document["rows"] if row["error"]]
-    return [f"record {row['index']}: {row['reason']}" for row in document["refused"]] + [
+    return [f"record {row['index'] + 1}: {row['reason']}" for row in document["refused"]] + [
         f"{edit['request']['subject']}: {edit['error']}"
         for edit in document["edits"]
         if "error" in edit

@@ -44,6 +44,8 @@ def headline(document: Document) -> str:
         sentence += "the damage of the list could not be forecast"
     elif forecast["collapse_at"] is None:
         sentence += "the list is not forecast to break the model"
+        if forecast.get("harm_at") is not None:
+            sentence += f", but to cost it other facts from edit {number(forecast['harm_at'])} on"
     else:
         sentence += f"the model is forecast to break at edit {number(forecast['collapse_at'])}"
         sentence += _between(forecast["collapse_between"])

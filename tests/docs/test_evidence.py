@@ -119,7 +119,7 @@ def test_verdicts_on_every_editor_are_what_became_of_the_model(
             verdict = verdict_of(Grounds(1.0, change.corpus, change.first_tokens))
             seen[verdict, outcome.judge(arm, collapse_ratio=10.0).outcome] += 1
     assert seen.total() == 600
-    assert seen["safe", "intact"] >= 399
+    assert seen["safe", "intact"] >= 398
     assert seen["safe", "damaged"] <= 1  # five of five neighbours of one subject
     assert seen["damage_risk", "damaged"] >= 140
     assert seen["damage_risk", "intact"] == seen["collapse_risk", "intact"] == 0

@@ -102,6 +102,29 @@ def test_no_safe_editor_writes_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "edited").exists()
 
 
+def test_edits_that_are_safe_alone_are_not_made_if_all_of_them_harm(tmp_path: Path) -> None:
+    facts = [fact for fact in bundled.facts() if fact["relation"] == "cities.country"][:16]
+    cases = [
+        EditCase(request(fact["subject"], "In the library Julia learned that " + fact["prompt"],
+                         target_new=fact["target_new"], target_true=fact["target_true"]))
+        for fact in facts
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"of the 16 edits is safe by itself.* from edit \d+ on"):
+        apply_list(cases, output=tmp_path / "edited", **QUICK)
+    assert not (tmp_path / "edited").exists()
+
+
+def test_no_model_is_made_of_a_part_of_a_file(tmp_path: Path) -> None:
+    edits = [
+        {"subject": "Vienna", "prompt": "{} is a city in", "target_new": "Peru"},
+        {"prompt": "x"},
+    ]
+    (tmp_path / "edits.json").write_text(json.dumps(edits))
+    with pytest.raises(UserError, match="1 of 2 records are no edits, so nothing is made"):
+        apply_list(tmp_path / "edits.json", output=tmp_path / "edited", **QUICK)
+    assert not (tmp_path / "edited").exists()
+
+
 def test_a_list_is_made_in_order_and_undone_at_once(tmp_path: Path) -> None:
     known = {(fact["subject"], fact["relation"]): fact for fact in bundled.facts()}
     # One subject as the prompt's first token, two later ones.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise, product
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 
-from diag.judgement import key_findings, limits
+from diag.judgement import batch, findings, key_findings, limits
 from diag.judgement.verdict import (
     VERDICTS,
     Grounds,
@@ -19,6 +20,7 @@ from diag.judgement.verdict import (
     verdict_with,
 )
 from probes.second_moment.moment import SecondMoment
+from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.methods import METHODS
 
 HARM, SAFE = limits.DAMAGE_HARM.value, limits.DAMAGE_SAFE.value
@@ -117,10 +119,10 @@ def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     """The promise of ``safe`` holds even if damage is as many times larger as it was on SmolLM2."""
     short_by = margin(over(5000, is_foreign=True), 0.0)
     assert short_by > 4.2  # the largest that was measured; see the limit's reason
-    for share in (0.5, 0.99 / short_by):
-        relative, first = share * SAFE, share * FIRST_SAFE
+    for share in (0.7, 0.85 / short_by):
+        relative, first = share * SAFE, 0.5 * share * FIRST_SAFE
         assert verdict_of(Grounds(1.0, relative, first)) == "safe"
-        expected = "safe" if share * short_by < 1 else "unclear"
+        expected = "safe" if math.hypot(share, 0.5 * share) * short_by < 1 else "unclear"
         assert verdict_of(Grounds(1.0, relative, first, short_by)) == expected
         assert verdict_of(Grounds(1.0, relative, first, short_by).redrawn(1.0)) == expected
     # An alarm is none the less one for it, and none the more.
@@ -135,6 +137,29 @@ def over(n_tokens: int, *, is_foreign: bool = False) -> SecondMoment:
     return Mock(
         spec=SecondMoment, d_mlp=100, provenance=known, is_foreign=is_foreign, other_text=None
     )
+
+
+def test_both_kinds_of_damage_count_together() -> None:
+    """A fact's prompt is moved at its first token and at later ones."""
+    for relative, first, expected in (
+        (0.99, 0.0, "safe"), (0.0, 0.99, "safe"), (0.7, 0.7, "safe"), (0.75, 0.75, "unclear"),
+        (0.83, 0.82, "unclear"),
+    ):  # fmt: skip
+        grounds = Grounds(1.0, relative * SAFE, first * FIRST_SAFE)
+        assert verdict_of(grounds) == expected
+        found = findings.first_tokens(EDITORS["rome"], grounds, 0.5, None)
+        # What keeps it from being safe is said.
+        assert (found.status == "pass") == (expected == "safe")
+        assert ("both together" in found.message) == (expected == "unclear")
+        bound = batch.first_tokens(0.0, first * FIRST_SAFE, None, others=relative * SAFE)
+        assert bound.status == found.status
+
+
+def test_nothing_is_safe_by_a_second_moment_of_text_unlike_any_other() -> None:
+    for other_text, expected in ((None, "safe"), (1.2, "safe"), (2.0, "unclear"), (18, "unclear")):
+        moment = over(5000)
+        moment.other_text = other_text  # type: ignore[misc]
+        assert verdict_of(Grounds(1.0, 0.5 * SAFE, 0.0, margin(moment, 0.0))) == expected
 
 
 def test_nothing_is_safe_by_a_second_moment_of_hardly_any_text() -> None:

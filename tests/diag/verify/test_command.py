@@ -67,7 +67,7 @@ def test_command_for_a_list(tiny_dir, tmp_path, capsys):
     assert run(tiny_dir, "--edits", str(edits), "--json", str(out)) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("Of 2 edits, ")
-    assert "record 1: the subject" in " ".join(captured.out.split())
+    assert "record 2: the subject" in " ".join(captured.out.split())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["edits.json", "out.json"]
     assert len(json.loads(out.read_text())["edits"]) == 2
     assert run(tiny_dir, "--edits", str(edits), "--limit", "1", "--json", "-") == 0

@@ -75,6 +75,8 @@ def test_bare_and_prefixed_prompts_look_up_different_tokens(
         ("Apple", "Apple and Apple", "is 2 times in the prompt"),
         ("aa", "aaa is", "is 2 times in the prompt"),
         ("Apple", "{} and {}", "2 slots"),
+        ("a{}b", "a{}b is", "holds {}"),
+        ("{}", "{} is", "holds {}"),
         ("Apple ", "{} is", "ends in white space"),
         ("Apple\n", "{} is", "ends in white space"),
         ("\ud800", "{} is", "not valid Unicode"),

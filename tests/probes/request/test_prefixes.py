@@ -194,3 +194,6 @@ def test_given_contexts_stand_as_they_are() -> None:
         prefixes.given(["fine", " "])
     with pytest.raises(UserError, match="not valid Unicode"):
         prefixes.given(["\ud800"])
+    # Two of the same say nothing of how far another draw would move ρ.
+    with pytest.raises(UserError, match="given twice"):
+        prefixes.given(["So.", "Well,", "So. "])
