@@ -164,13 +164,15 @@ class Accumulator:
         if not real.all():
             keys = keys[real.flatten().to(keys.device)]
         wide = _wide(keys)
-        product = gram(wide)
         # The sums stay where the keys are: a square of d_mlp is slow to fetch from a GPU.
-        self.total = self.total.to(product.device).add_(product)
-        self.fourth += float(wide.norm(dim=1).pow(4).sum())
+        self.total = self.total.to(wide.device)
+        to = [self.total]
         if in_half and self.half is not None:
-            self.half = self.half.to(product.device).add_(product)
+            self.half = self.half.to(wide.device)
+            to.append(self.half)
             self.n_half += len(keys)
+        add_gram(to, wide)
+        self.fourth += float(wide.norm(dim=1).pow(4).sum())
         self.n_tokens += len(keys)
         self.n_first += len(mask)
         tokens = token_parts(seen)
@@ -246,23 +248,24 @@ class Accumulator:
             setattr(self, name, value)
 
 
-def gram(x: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """XᵀX, of which little more than one triangle is computed: the other is the same.
+def add_gram(to: Sequence[Float[Tensor, "d d"]], x: Float[Tensor, "n d"]) -> None:
+    """Adds XᵀX, of which little more than one triangle is computed: the other is the same.
+
+    A block of columns is added as soon as it is known, so that no second square of d exists.
 
     Args:
+        to: What to add it to, in place; symmetric to the last bit outside the blocks on the
+            diagonal if they were so before.
         x: A matrix with many rows.
-
-    Returns:
-        The product, symmetric to the last bit outside the blocks on its diagonal.
     """
     d = x.shape[1]
-    product, step = x.new_empty(d, d), -(-d // GRAM_BLOCKS)
+    step = -(-d // GRAM_BLOCKS)
     for start in range(0, d, step):
         stop = start + step
         part = x[:, start:stop].T @ x[:, start:]
-        product[start:stop, start:] = part
-        product[stop:, start:stop] = part[:, step:].T
-    return product
+        for sums in to:
+            sums[start:stop, start:] += part
+            sums[stop:, start:stop] += part[:, step:].T
 
 
 def feed(

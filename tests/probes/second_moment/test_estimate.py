@@ -13,7 +13,7 @@ from probes.model.loaded import LoadedModel
 from probes.request.lookup import Lookup
 from probes.second_moment import corpus_pass, estimate
 from probes.second_moment.moment import SecondMoment
-from probes.second_moment.sums import gram
+from probes.second_moment.sums import add_gram
 from probes.text import corpus
 from probes.text.corpus import Corpus
 from rome_diagnosis.errors import UserError
@@ -109,7 +109,10 @@ def test_batching_and_stopping_do_not_change_what_is_counted(
 @pytest.mark.parametrize("d", [1, 5, 8, 12, 130])
 def test_a_gram_matrix_is_the_product(d: int) -> None:
     x = torch.randn(40, d, dtype=torch.float64, generator=torch.Generator().manual_seed(d))
-    assert torch.allclose(gram(x), x.T @ x, rtol=1e-12, atol=1e-12)
+    sums = [torch.full((d, d), value, dtype=torch.float64) for value in (0.0, 7.0)]
+    add_gram(sums, x)
+    for value, each in zip((0.0, 7.0), sums, strict=True):
+        assert torch.allclose(each, value + x.T @ x, rtol=1e-12, atol=1e-12)
 
 
 def test_rows_of_one_token_leave_no_later_tokens_to_measure(
