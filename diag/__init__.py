@@ -9,6 +9,8 @@
 ``sequence``        command: which edit of a list breaks the model
 ``sweep``           the check of ``keys`` at several blocks (``diag.keys --layer all``)
 ``batch``           command: a batch by MEMIT and its family, checked and made
+``apply``           command: make the recommended edit, save the model, take it back
+``hardcases``       command: a benchmark of edits that break this model, with its card
 ``tasks``           command: downstream tasks by lm-evaluation-harness
 ``surrogate``       command: perplexity and damage held against tasks
 ``covariance``      command: estimate, merge and import second moments
