@@ -250,8 +250,7 @@ def first_tokens(
     size = sizes(bound, expected, limit, "a hidden state’s")
     text = f"first tokens of other texts change by {size} (limit {percent(limit)})"
     status: Status = "pass" if bound < safe else "warn"
-    together = Grounds(1.0, others, bound).together
-    if status == "pass" and together is not None and together >= 1.0:
+    if status == "pass" and Grounds(1.0, others, bound).only_together:
         status, text = "warn", f"{text}{TOGETHER}"
     return Finding("first_tokens", status, expected, limit, text)
 

@@ -103,7 +103,7 @@ def first_tokens(
     text = (
         f"{called(editor)} {reach}{percent(share)} of the change, {size} (limit {percent(limit)})"
     )
-    if status == "pass" and grounds.together is not None and grounds.together >= 1.0:
+    if status == "pass" and grounds.only_together:
         status, text = "warn", f"{text}{TOGETHER}"
     return Finding(name, status, value, limit, text)
 

@@ -105,6 +105,14 @@ class Grounds:
         )
 
     @property
+    def only_together(self) -> bool:
+        """Whether each kind of damage is below its limit of safety, but not both together."""
+        together, relative, first = self.together, self.relative, self.first_tokens
+        if together is None or relative is None or first is None:
+            return False
+        return together >= 1.0 and relative < DAMAGE_SAFE.value and first < FIRST_TOKENS_SAFE.value
+
+    @property
     def is_safe(self) -> bool:
         """Whether both kinds of damage were checked and lie below their limits together."""
         return self.together is not None and self.together * self.margin < 1.0

@@ -153,6 +153,10 @@ def test_both_kinds_of_damage_count_together() -> None:
         assert ("both together" in found.message) == (expected == "unclear")
         bound = batch.first_tokens(0.0, first * FIRST_SAFE, None, others=relative * SAFE)
         assert bound.status == found.status
+    # Where one of them is too much by itself, the other is not to blame.
+    alone = findings.first_tokens(EDITORS["rome"], Grounds(1.0, 3.0 * SAFE, 0.4 * FIRST_SAFE), 0.1,
+                                  None)  # fmt: skip
+    assert alone.status == "pass" and "together" not in alone.message
 
 
 def test_nothing_is_safe_by_a_second_moment_of_text_unlike_any_other() -> None:
