@@ -178,8 +178,8 @@ def show(
 
 
 def figures(documents: Documents) -> bytes:
-    """The figures of documents as PDF; see :func:`reports.figures.pdf.render`."""
-    from reports.figures.pdf import render
+    """The figures of documents as PDF; see :func:`reports.figures.parts.pdf.render`."""
+    from reports.figures.parts.pdf import render
 
     return render(*documents)
 

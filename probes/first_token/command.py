@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from probes.first_token.api import COUNT, PAIRS
 from rome_diagnosis import command, options
 from rome_diagnosis.progress import note, stages
 
+FIRST_STAGE = "subjects"  # of what is measured, after the model is loaded
 TAKES = (
     "this takes about a minute on the bundled model with two cores, and longer with its size, "
     "--n-subjects and --pairs"
@@ -73,8 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from probes.first_token.subjects import read
 
             read(subjects)  # a mistake in the file should not wait for a model to load
-        if not setup.quiet:
-            note(TAKES)
         with stages("first-token probes", quiet=setup.quiet) as stage:
             result = probe(
                 subjects=subjects,
@@ -83,8 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 pairs=parsed.pairs,
                 whiten=parsed.whiten,
                 encoder=given.get("encoder"),
-                stage=stage,
+                stage=_announced(stage, quiet=setup.quiet),
                 **setup.options(),
             )
         command.deliver(result, given, text="reports.text.first_token")
     return 0
+
+
+def _announced(stage: Callable[[str], None], *, quiet: bool) -> Callable[[str], None]:
+    """Says how long it takes once the model is there: a mistake in its name is one line."""
+
+    def entered(name: str) -> None:
+        if name == FIRST_STAGE and not quiet:
+            note(TAKES)
+        stage(name)
+
+    return entered

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reports.figures import (
     batch,
-    canvas,
     covariance,
     edit,
     first_token,
@@ -22,7 +21,8 @@ from reports.figures import (
     surrogate,
     sweep,
 )
-from reports.figures.canvas import Drawing
+from reports.figures.parts import canvas
+from reports.figures.parts.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
 from rome_diagnosis.disk import files

@@ -18,9 +18,10 @@ from diag.judgement import limits
 from reports import colours
 from reports.command import main
 from reports.document import read
-from reports.figures import many, pdf
+from reports.figures import many
 from reports.figures import picture as pictures
-from reports.figures.canvas import Drawing
+from reports.figures.parts import pdf
+from reports.figures.parts.canvas import Drawing
 from reports.pages.parts.style import style
 from reports.tables import editors, terms
 from reports.tables.edits import edits

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.figures.canvas import Drawing
+from reports.figures.parts.canvas import Drawing
 from reports.marked import heading, line, table
 from reports.tables import setup
 

@@ -81,6 +81,12 @@ def test_the_document_holds_together(
     assert "principal component" in result.plot_directions("pca")._repr_html_()
 
 
+def test_a_wrong_model_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="nosuch/model"):
+        first_token.main(["--model", "nosuch/model"])
+    assert capsys.readouterr().err == ""  # not how long it would have taken
+
+
 def test_mistakes_are_the_users(tmp_path: Path, tiny_model: Callable[[str], LoadedModel]) -> None:
     with pytest.raises(UserError, match="cannot read the subjects"):
         first_token.main(["--subjects", str(tmp_path / "absent.txt")])
