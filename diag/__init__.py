@@ -10,6 +10,7 @@
 ``sweep``           the check of ``keys`` at several blocks (``diag.keys --layer all``)
 ``batch``           command: a batch by MEMIT and its family, checked and made
 ``apply``           command: make the recommended edit, save the model, take it back
+``saved``           a model with edits, written beside what takes them back
 ``hardcases``       command: a benchmark of edits that break this model, with its card
 ``tasks``           command: downstream tasks by lm-evaluation-harness
 ``surrogate``       command: perplexity and damage held against tasks

@@ -6,6 +6,8 @@
 ``text``      documents as text in a terminal, one module for each command
 ``pages``     documents as self-contained HTML, one module for each kind of page
 ``figures``   the figures of pages and notebooks
+``pdf``       a page's figures in one file; ``markdown``: documents as Markdown
+``style``     the style sheet of pages, with the colours of ``colours``
 ``tables``    rows and terms that text, Markdown and pages share
 ============  =============================================================================
 

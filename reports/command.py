@@ -178,8 +178,8 @@ def show(
 
 
 def figures(documents: Documents) -> bytes:
-    """The figures of documents as PDF; see :func:`reports.figures.parts.pdf.render`."""
-    from reports.figures.parts.pdf import render
+    """The figures of documents as PDF; see :func:`reports.pdf.render`."""
+    from reports.pdf import render
 
     return render(*documents)
 

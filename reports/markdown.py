@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from reports.marked import Marked, bold, bullets, code, heading, line, table
+from reports.marked import Marked, bold, bullets, code, heading, line, repeat, table
 from reports.numbers import counted, number, percent
 from reports.pages.page import view
 from reports.pages.parts import sections
@@ -357,17 +357,3 @@ def _hardcases(shown: dict[str, Any]) -> list[str]:
     for title, head, rows in shown["tables"]:
         lines += heading(2, title) + table(head, rows)
     return lines + repeat([shown["d"]], shown)
-
-
-def repeat(documents: Sequence[Mapping[str, Any] | None], shown: dict[str, Any]) -> list[str]:
-    """The commands that measure the same again, and with what it was measured."""
-    lines = []
-    if missing := shown.get("unmeasured"):
-        lines += heading(2, "What was not measured")
-        for what, command in missing:
-            lines += [line(what, ". This command does it:"), "", *code(command)]
-    lines += heading(2, "How to repeat it")
-    for document in documents:
-        if document and document.get("command"):
-            lines += code(str(document["command"]))
-    return [*lines, line(" ".join(shown["measured_with"])), ""]

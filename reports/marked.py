@@ -6,7 +6,8 @@ Every text is escaped where it is put into one; only what is :class:`Marked` is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rome_diagnosis.text import markdown
 
@@ -61,3 +62,17 @@ def _escaped(part: object) -> str:
     before = " " if text[:1].isspace() else ""
     after = " " if text[-1:].isspace() else ""
     return f"{before}{shown}{after}"
+
+
+def repeat(documents: Sequence[Mapping[str, Any] | None], shown: dict[str, Any]) -> list[str]:
+    """The commands that measure the same again, and with what it was measured."""
+    lines = []
+    if missing := shown.get("unmeasured"):
+        lines += heading(2, "What was not measured")
+        for what, command in missing:
+            lines += [line(what, ". This command does it:"), "", *code(command)]
+    lines += heading(2, "How to repeat it")
+    for document in documents:
+        if document and document.get("command"):
+            lines += code(str(document["command"]))
+    return [*lines, line(" ".join(shown["measured_with"])), ""]

@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from diag.apply.api import apply as apply
     from diag.apply.danger import DangerousEdit as DangerousEdit
     from diag.apply.danger import guard as guard
-    from diag.apply.record import undo as undo
     from diag.batch.api import batch as batch
     from diag.covariance.api import second_moments as second_moments
     from diag.hardcases.api import hardcases as hardcases
     from diag.keys.api import diagnose as diagnose
     from diag.keys.compare import compare as compare
+    from diag.saved.record import undo as undo
     from diag.screen.api import screen as screen
     from diag.screen.api import screen_layers as screen_layers
     from diag.sequence.api import sequence as sequence
@@ -80,7 +80,7 @@ _NAMES = {
     "surrogate": "diag.surrogate.api",
     "sweep": "diag.sweep.api",
     "tasks": "diag.tasks.api",
-    "undo": "diag.apply.record",
+    "undo": "diag.saved.record",
     "verify": "diag.verify.api",
     "verify_list": "diag.verify.api",
 }

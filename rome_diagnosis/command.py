@@ -135,6 +135,24 @@ def parse(
     return parsed, vars(parsed), shlex.join(["python", "-m", parser.prog, *given])
 
 
+def hand_over(program: str, arguments: Sequence[str]) -> int:
+    """Runs another command in place of the one that was called, with a line that belongs to it.
+
+    Commands know each other's names alone: none imports the other's modules.
+
+    Args:
+        program: The other command's package, e.g. ``diag.batch``.
+        arguments: Its command line, without the program's name.
+
+    Returns:
+        Its exit code.
+
+    Raises:
+        UserError: As that command.
+    """
+    return int(importlib.import_module(f"{program}.command").main(arguments))
+
+
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Runs a command as a program.
 

@@ -159,6 +159,30 @@ def test_no_module_needs_itself_to_be_imported() -> None:
         list(graphlib.TopologicalSorter(needs).static_order())
 
 
+def test_no_folder_needs_itself() -> None:
+    """Within a package commands do not lean on one another in circles, not even in a function."""
+    needs: dict[str, set[str]] = {}
+    names = {module.name for module in TREE}
+    for module in TREE:
+        if module.name in PACKAGES:  # what a package offers lazily is no need of it
+            continue
+        folder = _folder(module.name)
+        others = {_folder(name) for name in imported(module.tree) & names}
+        package = module.name.split(".")[0] + "."
+        needs.setdefault(folder, set()).update(
+            other for other in others if other.startswith(package) and other != folder
+        )
+    assert "diag.mathematics" in needs["diag.judgement"]
+    list(graphlib.TopologicalSorter(needs).static_order())
+    needs["diag.mathematics"].add("diag.judgement")
+    with pytest.raises(graphlib.CycleError):  # the control
+        list(graphlib.TopologicalSorter(needs).static_order())
+
+
+def _folder(name: str) -> str:
+    return ".".join(name.split(".")[:2])
+
+
 def test_reports_render_without_torch() -> None:
     script = (
         "import sys, reports.command, reports.pages.page, reports.text.keys\n"

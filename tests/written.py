@@ -21,7 +21,7 @@ RESULTS = {
     "diag.covariance.result": ("SecondMoments",),
     "diag.sweep.result": ("LayerSweep",),
     "diag.batch.result": ("Batch",),
-    "diag.apply.result": ("Applied",),
+    "diag.saved.result": ("Applied",),
     "diag.hardcases.result": ("HardCases",),
     "diag.tasks.result": ("TaskScores",),
     "diag.surrogate.result": ("Surrogate",),

@@ -26,10 +26,11 @@ import torch
 from benchmarks.published.denominators import PublishedDenominator
 from benchmarks.published.reference import Reference
 from benchmarks.sides import add_engine_option, matrix_rate, random_gpt2, settle
-from diag.screen.shard import LARGEST_SHARD, Screener
+from diag.screen.shard import Screener
 from probes import bundled
 from probes.forward.gpt2.prefix_tree import TokenIds, trees
 from probes.keys.many_edits import TOKENS, Placed, SharedPrefixes
+from probes.keys.shard_size import LARGEST_SHARD
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request import cases, records

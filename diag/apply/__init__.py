@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from diag.apply.danger import DangerousEdit as DangerousEdit
     from diag.apply.danger import DiagnosingEditor as DiagnosingEditor
     from diag.apply.danger import guard as guard
-    from diag.apply.record import undo as undo
+    from diag.saved.record import undo as undo
 
 __all__ = ["DangerousEdit", "DiagnosingEditor", "apply", "apply_list", "guard", "undo"]
 __getattr__, __dir__ = lazy.attach(
@@ -34,6 +34,6 @@ __getattr__, __dir__ = lazy.attach(
         "apply": "diag.apply.api",
         "apply_list": "diag.apply.api",
         "guard": "diag.apply.danger",
-        "undo": "diag.apply.record",
+        "undo": "diag.saved.record",
     },
 )

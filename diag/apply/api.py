@@ -13,7 +13,7 @@ from rome_diagnosis.errors import UserError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from diag.apply.result import Applied
+    from diag.saved.result import Applied
     from probes.request.cases import EditCase
     from probes.request.records import Edits
 

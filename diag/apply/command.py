@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed, given, _ = command.parse(build_parser(), arguments)
     if "undo" in given:
-        from diag.apply.record import undo
+        from diag.saved.record import undo
 
         weight = undo(given["undo"])
         if "quiet" not in given:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from diag.apply.choose import Choice
 from diag.batch.settings import Workplace
 from diag.mathematics.damage import Optimiser
+from diag.saved.choice import Choice
 from diag.sequence.forecast import forecast
 from diag.sequence.listed import read
 from diag.sequence.outlook import collapse_at, harm_at

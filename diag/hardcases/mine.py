@@ -9,7 +9,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from diag.hardcases.cases import Screened
-from diag.screen.shard import Screener, shard_size
+from diag.screen.shard import Screener
+from probes.keys.shard_size import shard_size
 from probes.request.cases import EditCase, from_record, relation
 from probes.request.records import Notes, none_is_an_edit, rows
 from rome_diagnosis.errors import UserError

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 
 from rome_diagnosis import command, options
-from rome_diagnosis.errors import UserError
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -34,12 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
     words = command.words(arguments)
     if options.names_a_batch_method(words):
-        from diag.batch.command import main as check_batch
-
-        return check_batch(words)
+        return command.hand_over("diag.batch", words)
     parsed, given, _ = command.parse(build_parser(), words)
     if len(given.get("layer", ())) > 1:  # Several blocks, or the word "all".
-        return _sweep(parsed)
+        return command.hand_over("diag.sweep", words)
     setup = options.setup(parsed)
     parts = {name: given[name] for name in ("prompt", "target_new", "target_true") if name in given}
     tensors = (given.get("save_tensors"), ".safetensors")
@@ -55,27 +52,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result.save_tensors(given["save_tensors"])
         command.deliver(result, given, text="reports.text.keys", verbose=parsed.verbose)
     return int(options.fails(given, [result.verdict]))
-
-
-def _sweep(parsed: argparse.Namespace) -> int:
-    """Compares blocks: the same edit at each of them."""
-    given = vars(parsed)
-    layers = given.pop("layer")
-    if "save_tensors" in given:
-        raise UserError("--save-tensors takes one block: give --layer a number")
-    setup = options.setup(parsed)
-    parts = {name: given[name] for name in ("prompt", "target_new", "target_true") if name in given}
-    with options.outputs(given, setup.inputs()):
-        from diag.keys.api import choose_request
-        from diag.sweep.api import sweep
-
-        choose_request(parsed.subject, **parts)
-        result = sweep(
-            parsed.subject,
-            layers=layers,
-            **parts,
-            clamp=parsed.clamp_norm_factor,
-            **setup.options(),
-        )
-        command.deliver(result, given, text="reports.text.sweep")
-    return int(options.fails(given, list(result.verdicts.values())))

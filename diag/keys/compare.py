@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-from diag.sweep.document import row
+from diag.keys.row import row
 from rome_diagnosis import envelope
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 from rome_diagnosis.errors import UserError

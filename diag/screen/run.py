@@ -14,8 +14,9 @@ from diag.judgement import limits
 from diag.screen import across, document, scan, summary
 from diag.screen.scan import Scan
 from diag.screen.screeners import Screeners
-from diag.screen.shard import Measured, shard_size
+from diag.screen.shard import Measured
 from diag.screen.table import Parts, with_methods
+from probes.keys.shard_size import shard_size
 from probes.model.loaded import describe
 from probes.ranks import Ranks
 from probes.request import cases, records

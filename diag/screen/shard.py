@@ -26,6 +26,7 @@ from diag.mathematics.stream import Stream
 from diag.screen import by_method
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import ContextKeys, Placed, SharedPrefixes
+from probes.keys.shard_size import JUDGED_AT_ONCE
 from probes.model.contribution import contribution
 from probes.request.request import Request
 from probes.request.token_share import share_of_text
@@ -38,10 +39,6 @@ from rome_diagnosis.methods import Method
 
 # For each request its columns, or why it could not be measured.
 Measured = list[dict[str, Any] | UserError]
-# What the keys of a shard may take: contexts × requests × d_mlp numbers are held at once.
-SHARD_BYTES = 1 << 28
-LARGEST_SHARD = 1024
-JUDGED_AT_ONCE = 64  # whose keys are float64 at the same time: few stay in the caches
 
 # The contract's columns that are measured; the others come from the row itself.
 MEASURED = (
@@ -53,20 +50,6 @@ MEASURED = (
 BOUNDS = (
     "bound_rome", "bound_c_rome", "relative_bound_rome", "relative_bound_first_tokens_rome",
 )  # fmt: skip
-
-
-def shard_size(n_prefixes: int, d_mlp: int) -> int:
-    """How many requests are measured at once.
-
-    Args:
-        n_prefixes: Contexts beside the bare prompt.
-        d_mlp: Length of a key.
-
-    Returns:
-        Requests; it follows from sizes alone, so that a resumed run has the same shards.
-    """
-    fitting = SHARD_BYTES // ((n_prefixes + 1) * d_mlp * 4)
-    return max(16, min(LARGEST_SHARD, fitting))
 
 
 def able(placed: Sequence[Placed | UserError]) -> list[Placed]:

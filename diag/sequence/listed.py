@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.mathematics.intervals import FEWEST_PREFIXED, ratio_intervals
-from diag.screen.shard import JUDGED_AT_ONCE, shard_size
 from probes.keys.batch import stream_at
 from probes.keys.many_edits import Placed, SharedPrefixes
+from probes.keys.shard_size import JUDGED_AT_ONCE, shard_size
 from probes.request.cases import EditCase
 from probes.request.lookup import Lookup
 from probes.request.records import Edits, Refused

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from diag.apply.choose import Choice
-from diag.apply.run import save
 from diag.batch.settings import Workplace
 from diag.judgement.limits import RESPONSE_FAINT
+from diag.saved.choice import Choice
+from diag.saved.model import save
 from diag.sequence.checkpoints import Checkpoints
 from diag.sequence.outlook import Outlook, places
 from diag.sequence.perform import Made, perform

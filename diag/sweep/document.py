@@ -16,38 +16,6 @@ SCHEMA = "diag.sweep/1"
 LAYER = re.compile(r"--layer \d+")
 
 
-def row(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
-    """One block's row.
-
-    Args:
-        diagnosis: Its ``diag.keys/1`` document.
-
-    Returns:
-        The row.
-    """
-    damage, response = diagnosis["damage"], diagnosis["response"]
-    ratio, interval = (diagnosis["denominators"][name] for name in ("ratio", "ratio_interval"))
-    kept = ("relative_bound", "relative_bound_first_tokens", "expected_share", "verdict")
-    editors = {}
-    for name in EDITORS:
-        answer = response[name] or {}
-        editors[name] = {
-            "denominator": diagnosis["denominators"][name],
-            **{figure: damage[name][figure] for figure in kept},
-            "bare": answer.get("bare"),
-            "prefixed": answer.get("prefixed"),
-        }
-    return {
-        "layer": diagnosis["site"]["layer"],
-        "second_moment": diagnosis["second_moment"],
-        "ratio": ratio,
-        "ratio_interval": interval,
-        "residual_norm": damage["residual_norm"],
-        "editors": editors,
-        "verdict": diagnosis["verdict"],
-    }
-
-
 def sink(first: Sequence[FirstPosition], profile: Sequence[LayerStatistics]) -> dict[str, Any]:
     """The attention sink over depth.
 

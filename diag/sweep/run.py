@@ -7,6 +7,7 @@ from typing import Literal
 
 from diag.keys.document import document
 from diag.keys.judge import judge
+from diag.keys.row import row
 from diag.sweep import document as written
 from diag.sweep.result import LayerSweep
 from probes.keys.observe import observe_layers
@@ -50,7 +51,7 @@ def sweep(
         assert observation.layer == layer
         judgement = judge(observation, moment, hyperparameters=hyperparameters, seed=setup.seed)
         notes = document(observation, judgement, moment, seed=setup.seed, sampled=sampled)
-        rows.append(written.row(notes))
+        rows.append(row(notes))
     assert notes is not None
     profile = observations[-1].profile.layers
     return LayerSweep(written.document(notes, rows, written.sink(sink.first_positions(), profile)))

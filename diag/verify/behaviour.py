@@ -21,7 +21,7 @@ from probes.edited.weights import Change
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase
-from rome_diagnosis.disk import cache
+from rome_diagnosis import cache
 
 T = TypeVar("T")
 Wording = Literal["bare", "editing_prefix", "unseen_prefix"]

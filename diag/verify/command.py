@@ -158,9 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
     words = command.words(arguments)
     if options.names_a_batch_method(words):
-        from diag.batch.command import main as perform_batch
-
-        return perform_batch(["--perform", *words])
+        return command.hand_over("diag.batch", ["--perform", *words])
     parsed, given, line = command.parse(build_parser(), words)
     # Mistakes that can be seen now should not wait for a model to load.
     setup = options.setup(parsed)

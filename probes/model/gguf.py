@@ -22,7 +22,7 @@ from typing import Any
 
 from probes.model.messages import short_message
 from probes.model.sound import refuse_incomplete
-from rome_diagnosis.disk import cache
+from rome_diagnosis import cache
 from rome_diagnosis.errors import UserError
 
 SUFFIX = ".gguf"

@@ -19,7 +19,7 @@ from probes.forward.engine import Engine, engine_for
 from probes.forward.generate import continuations
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
-from rome_diagnosis.disk import cache
+from rome_diagnosis import cache
 from rome_diagnosis.errors import UserError
 
 Start = Literal["end_of_text", "words"]

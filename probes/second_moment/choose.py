@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-import rome_diagnosis.disk.cache
+import rome_diagnosis.cache
 from probes import bundled
 from probes.definitions import NORM_FACTOR
 from probes.forward import activations
@@ -28,7 +28,7 @@ from probes.second_moment.sums import Progress
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
 
-CACHE_VARIABLE = rome_diagnosis.disk.cache.VARIABLE
+CACHE_VARIABLE = rome_diagnosis.cache.VARIABLE
 # Enough tokens to fill every direction several times, few enough that nobody waits for long.
 ESTIMATED_FROM, ESTIMATED_PER_DIMENSION = 50_000, 8  # tokens
 NORM_DOCUMENTS = 100
@@ -203,7 +203,7 @@ def cache() -> Path:
     Raises:
         UserError: If there is no home directory and no variable names another.
     """
-    return rome_diagnosis.disk.cache.folder("second-moments")
+    return rome_diagnosis.cache.folder("second-moments")
 
 
 def _against_other_text(moment: SecondMoment, model: LoadedModel, layer: int) -> SecondMoment:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reports.colours import BARE, DIM, FAIL, LINE, MEAN
-from reports.figures.parts.canvas import Drawing, legend, limit
+from reports.figures.canvas import Drawing, legend, limit
 from reports.numbers import counted, number, percent
 from reports.tables import methods
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from reports.colours import DIM, MEAN
-from reports.figures.parts.canvas import Drawing
+from reports.figures.canvas import Drawing
 from reports.numbers import counted, number
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.colours import BARE, DIM, INK, LINE, MEAN, THIRD
 from reports.figures import profile
-from reports.figures.parts.canvas import Drawing, legend, limit
+from reports.figures.canvas import Drawing, legend, limit
 from reports.figures.profile import Profile
 from reports.numbers import number, share, times
 from reports.tables import editors

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.colours import BARE, DIM, FOURTH, INK, LINE, MEAN, THIRD
 from reports.figures import profile
-from reports.figures.parts.canvas import Drawing, legend
+from reports.figures.canvas import Drawing, legend
 from reports.figures.profile import Profile
 from reports.numbers import number
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.colours import DIM, FAIL, PASS, WARN
 from reports.figures import sweep
-from reports.figures.parts.canvas import Drawing, legend
+from reports.figures.canvas import Drawing, legend
 from reports.numbers import share
 from reports.tables import editors, verdicts
 from rome_diagnosis.editors import EDITORS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from reports.colours import BARE, DIM, FAIL, LINE, MEAN, WARN
-from reports.figures.parts.canvas import Drawing, legend, limit
+from reports.figures.canvas import Drawing, legend, limit
 from reports.numbers import PERCENT, counted, number
 from reports.tables import editors, terms
 from reports.tables.editors import Shown

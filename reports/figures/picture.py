@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from reports.figures import (
     batch,
+    canvas,
     covariance,
     edit,
     first_token,
@@ -21,8 +22,7 @@ from reports.figures import (
     surrogate,
     sweep,
 )
-from reports.figures.parts import canvas
-from reports.figures.parts.canvas import Drawing
+from reports.figures.canvas import Drawing
 from reports.tables import terms
 from reports.tables.edits import edits
 from rome_diagnosis.disk import files
@@ -108,7 +108,7 @@ class Picture:
         # Axes that were given belong to a figure that shows itself.
         if not self.is_own:
             return None
-        from reports.pages.parts.style import style
+        from reports.style import style
 
         svg = canvas.inline(self.figure, self.drawing.name, self.drawing.alt)
         return (

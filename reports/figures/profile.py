@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reports.colours import LINE
-from reports.figures.parts.canvas import Drawing, legend
+from reports.figures.canvas import Drawing, legend
 from reports.numbers import number
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reports.colours import BARE, FOURTH, MEAN, THIRD
-from reports.figures.parts.canvas import Drawing, legend
+from reports.figures.canvas import Drawing, legend
 from reports.numbers import counted, number, share
 from reports.tables import editors
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reports.colours import INK, LINE
-from reports.figures.parts.canvas import Drawing, legend, limit, tick
+from reports.figures.canvas import Drawing, legend, limit, tick
 from reports.numbers import number
 from reports.tables import editors
 from reports.tables.editors import Shown

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reports.colours import BARE, DIM, LINE, MEAN
-from reports.figures.parts.canvas import Drawing, legend
+from reports.figures.canvas import Drawing, legend
 from reports.numbers import COUNTED_OUT, share
 from reports.tables import editors
 from rome_diagnosis.shares import wilson

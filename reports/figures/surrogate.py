@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from reports.colours import DIM
-from reports.figures.parts.canvas import Drawing, legend, limit
+from reports.figures.canvas import Drawing, legend, limit
 from reports.numbers import PERCENT, counted, number
 from reports.tables import editors
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reports.colours import dark, light
 from reports.numbers import counted, number, percent, rank, share, times
 from reports.pages.parts.publish import folded, published
-from reports.pages.parts.style import style
+from reports.style import style
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.text import cleaned
 

@@ -15,14 +15,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from diag.judgement import limits
-from reports import colours
+from reports import colours, pdf
 from reports.command import main
 from reports.document import read
 from reports.figures import many
 from reports.figures import picture as pictures
-from reports.figures.parts import pdf
-from reports.figures.parts.canvas import Drawing
-from reports.pages.parts.style import style
+from reports.figures.canvas import Drawing
+from reports.style import style
 from reports.tables import editors, terms
 from reports.tables.edits import edits
 from rome_diagnosis.errors import UserError

@@ -10,11 +10,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from diag.apply.result import Applied
 from diag.batch.result import Batch
 from diag.covariance.result import SecondMoments
 from diag.hardcases.result import HardCases
 from diag.keys.result import KeyDiagnosis
+from diag.saved.result import Applied
 from diag.screen.result import LayerScreening, Screening
 from diag.sequence.result import Trajectory
 from diag.surrogate.result import Surrogate

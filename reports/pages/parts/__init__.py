@@ -2,7 +2,6 @@
 
 =============  ============================================================================
 ``sections``   a plain page's parts: headings over sentences, tables and figures
-``style``      the style sheet, with the colours of the table of editors
 ``publish``    contents, permalinks, tables and figures to take away
 =============  ============================================================================
 

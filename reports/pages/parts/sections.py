@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.figures.parts.canvas import Drawing
-from reports.marked import heading, line, table
+from reports.figures.canvas import Drawing
+from reports.marked import heading, line, repeat, table
 from reports.tables import setup
 
 
@@ -65,8 +65,6 @@ def markdown(shown: dict[str, Any]) -> list[str]:
     Returns:
         Lines.
     """
-    from reports.markdown import repeat
-
     lines = [*heading(1, shown["title"]), line(shown["headline"]), ""]
     for section in shown["sections"]:
         lines += heading(2, section.title)

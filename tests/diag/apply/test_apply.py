@@ -11,8 +11,9 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from diag.apply import DangerousEdit, DiagnosingEditor, apply, apply_list, guard, record, undo
+from diag.apply import DangerousEdit, DiagnosingEditor, apply, apply_list, guard, undo
 from diag.apply.command import main
+from diag.saved import record
 from probes import bundled
 from probes.request.cases import EditCase
 from probes.request.request import request

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from diag.screen import screen, shard
+from diag.screen import screen
 from diag.screen.command import main
 from probes.keys import many_edits
 from probes.model.load import load
@@ -165,8 +165,6 @@ def test_the_forecast_in_order_is_the_one_of_a_list(
 def test_shards_and_batches_change_nothing(
     screened: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "LARGEST_SHARD", 7)
-    monkeypatch.setattr(shard, "SHARD_BYTES", 0)
     monkeypatch.setitem(many_edits.TOKENS, "cpu", 5)
     monkeypatch.setattr("diag.screen.run.shard_size", lambda *_: 7)
     result = screen(

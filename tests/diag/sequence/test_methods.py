@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from diag.apply import record
 from diag.batch.settings import Workplace
 from diag.mathematics import sequence as mathematics
 from diag.mathematics.steps import batches
+from diag.saved import record
 from diag.sequence import sequence
 from diag.sequence.perform import Made
 from diag.sequence.performance import Performer

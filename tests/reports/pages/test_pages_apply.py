@@ -5,8 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from diag.apply import record
-from diag.apply.result import Applied
+from diag.saved import record
+from diag.saved.result import Applied
 from reports.pages.page import render
 from reports.text import apply as text
 from tests.documents import sample

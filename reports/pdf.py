@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from reports.figures.parts.canvas import Drawing, style
+from reports.figures.canvas import Drawing, style
 from rome_diagnosis.errors import UserError
 
 PLACED = re.compile(r'<title id="([\w-]+)-alt"')  # a figure's name, where a page shows it
