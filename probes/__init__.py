@@ -13,7 +13,6 @@ Imports :mod:`rome_diagnosis` (errors, files, command line) and never :mod:`diag
 ``reading``         files that users hand in, taken apart row by row
 ``text``            corpora, and texts from files and data sets
 ``target_value``    v*, the optimised target value
-``definitions``     numbers that define a measurement or refuse a second moment
 ``statistics``      means with intervals, AUC, rank correlation
 ``setup``           model, layer, contexts and second moment of one job
 ``edited``          an edited model: its weights, perplexity, answers

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import command
+from rome_diagnosis import command, options
 from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
@@ -54,9 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         default=None,
         help="write a page by itself (.html), Markdown (.md), text (.txt) or the figures (.pdf)",
     )
-    parser.add_argument(
-        "--verbose", action="store_true", help="print everything a diagnosis measured, not 15 lines"
-    )
+    options.add_verbose(parser, "everything a diagnosis measured")
     return parser
 
 
@@ -72,20 +70,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         UserError: If a result cannot be read or shown, or the output not be written.
     """
-    options = build_parser().parse_args(arguments)
+    parsed = build_parser().parse_args(arguments)
     from reports.document import read  # after --help, which need not wait for the schemas
 
-    render = None if options.output is None else renderer(options.output)
-    files.check_outputs([options.output], inputs=options.results)
-    documents = [read(path) for path in options.results]
-    files.check_outputs([options.output], inputs=[d["table"] for d in documents if "table" in d])
-    with _guarded(options.results):
+    render = None if parsed.output is None else renderer(parsed.output)
+    files.check_outputs([parsed.output], inputs=parsed.results)
+    documents = [read(path) for path in parsed.results]
+    files.check_outputs([parsed.output], inputs=[d["table"] for d in documents if "table" in d])
+    with _guarded(parsed.results):
         if render is None:
             for document in documents:
-                show(document, verbose=options.verbose)
+                show(document, verbose=parsed.verbose)
             return 0
         content = render(documents)
-    write(options.output, content)
+    write(parsed.output, content)
     return 0
 
 
@@ -173,8 +171,8 @@ def show(
     """
     if document["schema"] == "diag.screen/1" and document.get("summary") is None:
         raise UserError("a table alone makes a page (-o page.html); text needs its JSON")
-    options = {"verbose": verbose} if document["schema"] == "diag.keys/1" else {}
-    importlib.import_module(TEXTS[document["schema"]]).show(document, console, **options)
+    form = {"verbose": verbose} if document["schema"] == "diag.keys/1" else {}
+    importlib.import_module(TEXTS[document["schema"]]).show(document, console, **form)
 
 
 def figures(documents: Documents) -> bytes:

@@ -1,6 +1,6 @@
 """What library calls and commands take where nobody says otherwise, and what they refuse.
 
-Nothing here knows a command line: :mod:`rome_diagnosis.options` reads it.
+Nothing here knows a command line: :mod:`rome_diagnosis.options` does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ AUTOCAST = ("bfloat16",)  # a GPU multiplies in it several times as fast as in f
 N_PREFIXES = 20
 LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 LARGEST_COUNT = 2**31 - 1  # more than there can be of anything
+# Relative half width of the ratio of perplexities' 95% interval at which texts suffice.
+PRECISION = 0.1
+GENERATED_TOKENS = 40
 CLAMP_FACTOR = 4.0  # of ROME's published hyper-parameters
 WORSE = {
     "collapse_risk": ("collapse_risk",),

@@ -138,7 +138,7 @@ def test_only_the_options_turn_to_probes() -> None:
         for module in TREE
         if module.name.startswith("rome_diagnosis.") and "probes" in roots(imported(module.tree))
     }
-    assert turning == {"rome_diagnosis.options"}
+    assert turning == {"rome_diagnosis.options.model"}
 
 
 def test_no_module_needs_itself_to_be_imported() -> None:
@@ -260,7 +260,24 @@ def test_libraries_know_no_command_line() -> None:
         if {"argparse", "rome_diagnosis.options"} & imported(module.tree)
         and module.name.rpartition(".")[2] not in ("command", "__main__")
     }
-    assert reading == {"rome_diagnosis.options", "rome_diagnosis.family"}
+    assert {name for name in reading if not name.startswith("rome_diagnosis.options")} == {
+        "diag.verify.parsed"
+    }
+
+
+def test_an_option_is_declared_once() -> None:
+    """In the options that commands share, or by the one command that has it."""
+    declared: dict[str, set[str]] = {}
+    for module in TREE:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
+                for word in node.args:
+                    if isinstance(word, ast.Constant) and str(word.value).startswith("--"):
+                        declared.setdefault(str(word.value), set()).add(module.name)
+    assert len(declared) > 60  # the control
+    several = {option for option, where in declared.items() if len(where) > 1}
+    # What goes there is another thing for each command; hard cases say how many are performed.
+    assert several == {"--output", "--perform"}
 
 
 def test_folders_are_small() -> None:

@@ -17,13 +17,13 @@ from matplotlib.ticker import FuncFormatter
 
 from benchmarks.pretrained.predictors import table
 from benchmarks.pretrained.tables import read
-from diag.judgement.limits import (
+from reports.colours import FAIL, PASS, WARN
+from rome_diagnosis.limits import (
     DAMAGE_COLLAPSE,
     DAMAGE_HARM,
     DAMAGE_SAFE,
     PERPLEXITY_COLLAPSE,
 )
-from reports.colours import FAIL, PASS, WARN
 
 LARGEST = 1e6  # perplexity ratios above it are drawn at it
 OUTCOMES = {"intact": (PASS, "o"), "damaged": (WARN, "^"), "collapsed": (FAIL, "X")}

@@ -19,11 +19,11 @@ from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
 
-from diag.judgement.limits import STEP_REACH
 from diag.judgement.outcome import wilson
 from probes.statistics import drawn, interval
 from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.limits import STEP_REACH
 
 DRAWS = 300
 Array = np.ndarray

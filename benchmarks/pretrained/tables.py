@@ -36,10 +36,10 @@ from benchmarks.pretrained.predictors import (
     unseen,
     verdicts,
 )
-from diag.judgement.limits import DAMAGE_COLLAPSE, DAMAGE_HARM
 from probes import bundled
 from probes.statistics import spearman
 from rome_diagnosis.editors import EDITORS
+from rome_diagnosis.limits import DAMAGE_COLLAPSE, DAMAGE_HARM
 
 Document = Mapping[str, Any]
 SHORT = {"first, one token": "first", "first, several tokens": "several", "later": "later"}

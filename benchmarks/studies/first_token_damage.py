@@ -5,7 +5,7 @@
 Subjects that are the first token of their prompt are edited with ROME and P-ROME, the change of the
 output scaled from a tenth to the full one. After each edit the recall of other facts and the
 perplexity of held-out text are measured. P-ROME hardly changes later tokens, so what it costs it
-costs at first tokens; ROME changes both. ``diag.judgement.limits`` and docs/method.md quote the
+costs at first tokens; ROME changes both. ``rome_diagnosis.limits`` and docs/method.md quote the
 tables.
 """
 

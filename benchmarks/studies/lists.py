@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from diag.judgement.limits import RECALL_KEPT
+from rome_diagnosis.limits import RECALL_KEPT
 from rome_diagnosis.methods import METHODS
 
 EditList = dict[str, Any]

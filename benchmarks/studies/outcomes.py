@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from diag.judgement import outcome
-from diag.judgement.limits import PERPLEXITY_COLLAPSE, PERPLEXITY_DAMAGED
 from diag.verify.one_edit import Bench
-from diag.verify.settings import FEWEST_TOKENS, PRECISION, Settings
+from diag.verify.settings import Settings
 from probes.edited import perplexity
 from probes.request.records import read_edits
 from probes.setup import Setup
+from rome_diagnosis.defaults import PRECISION
+from rome_diagnosis.limits import FEWEST_TOKENS, PERPLEXITY_COLLAPSE, PERPLEXITY_DAMAGED
 
 EDITED_BY = ("rome", "c_rome")
 
@@ -34,7 +35,9 @@ def by_perplexity(ratio: float) -> str:
     return "damaged" if ratio >= PERPLEXITY_DAMAGED.value else "intact"
 
 
-def settling(steps: Sequence[Mapping[str, Any]], fewest: int = FEWEST_TOKENS) -> Mapping[str, Any]:
+def settling(
+    steps: Sequence[Mapping[str, Any]], fewest: float = FEWEST_TOKENS.value
+) -> Mapping[str, Any]:
     """The first step at which an edit's outcome is settled, or the last."""
     for step in steps:
         if step["n_tokens"] >= fewest and outcome.settled(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from diag.judgement.limits import RESPONSE_FAINT
 from diag.keys.judge import Judgement
 from diag.saved.choice import Choice
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import RESPONSE_FAINT
 
 AUTO = "auto"
 

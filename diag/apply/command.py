@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rome_diagnosis import command, options
-from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 
 
@@ -19,15 +18,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_request(parser, required=False)
     group = parser.add_argument_group("edit or list of edits")
-    group.add_argument(
-        "--edits", metavar="FILE", default=options.UNSET, help="a file of edits, made in order"
-    )
-    group.add_argument(
-        "--method",
-        choices=("auto", *EDITORS),
-        default="auto",
-        help="the editor; auto takes the first one that is safe",
-    )
+    options.add_edits(group, "a file of edits, made in order")
+    options.add_editor(group, auto="auto")
     group.add_argument(
         "--undo",
         metavar="DIR",

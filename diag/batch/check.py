@@ -15,7 +15,6 @@ from diag.batch.settings import Workplace, no_metric
 from diag.judgement import batch as judged
 from diag.judgement import key_findings
 from diag.judgement.findings import Finding
-from diag.judgement.limits import KEYS_ALIKE
 from diag.judgement.verdict import Verdict, margin, steps
 from diag.mathematics.damage import lengths
 from diag.mathematics.intervals import FEWEST_PREFIXED, growth
@@ -26,6 +25,7 @@ from probes.keys.batch import BatchObservation, observe_batch
 from probes.request.request import Request
 from probes.request.token_share import share_of_text
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import KEYS_ALIKE
 from rome_diagnosis.methods import METHODS, Method
 
 

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from diag.verify.command import add_measurement, edits_of, measurement_of, overrides
-from rome_diagnosis import command, family, options
+from diag.verify.parsed import edits_of, measurement_of
+from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import BATCHED, POST
 
@@ -28,28 +28,16 @@ def build_parser() -> argparse.ArgumentParser:
         default=unset,
         help="edits as JSON, CSV or Parquet, in any published format; or --subject for one",
     )
-    parser.add_argument("--edits", metavar="FILE", default=unset, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--limit", type=options.count, default=unset, help="the batch is the first N edits"
-    )
+    options.add_edits(parser)
+    options.add_limit(parser, "the batch is the first N edits")
     options.add_request(parser, required=False, n_prefixes=N_PREFIXES)
     _add_method(parser)
     options.add_model(parser)
     group = parser.add_argument_group("making the batch")
-    group.add_argument(
-        "--perform",
-        action="store_true",
-        default=unset,
-        help="write the batch, measure the model and restore it",
-    )
-    add_measurement(parser, generated=False)
+    options.add_perform(group, "write the batch, measure the model and restore it")
+    options.add_measurement(parser, generated=False)
     group = options.add_output(parser)
-    group.add_argument(
-        "--save-model",
-        metavar="DIR",
-        default=unset,
-        help="make the batch and write the edited model, for Hugging Face from_pretrained",
-    )
+    options.add_save_model(group, "make the batch and write the edited model")
     options.add_fail_on(group)
     return parser
 
@@ -57,18 +45,14 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_method(parser: argparse.ArgumentParser) -> None:
     unset = options.UNSET
     group = parser.add_argument_group("method")
-    family.add_method(
+    options.add_method(
         group,
         method=f"default: the one of --hyperparameters, else {BATCHED}",
         hyperparameters="of ROME, MEMIT, PMET, EMMET, AlphaEdit, ENCORE (JSON) or EasyEdit (YAML); "
         "the options below have precedence",
     )
-    group.add_argument(
-        "--layers",
-        type=options.layers,
-        metavar="N[,N…]",
-        default=unset,
-        help="the edited blocks (default: those of the file, else the one published work edits)",
+    options.add_layers(
+        group, "the edited blocks (default: those of the file, else the one published work edits)"
     )
     group.add_argument(
         "--post",
@@ -76,7 +60,6 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         default=unset,
         help="; ".join(POST.values()).replace("%", "%%"),
     )
-    family.add_parameters(group)
     options.add_clamp(group, default=None)
 
 
@@ -93,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
     with options.outputs(given, [*setup.inputs(), *inputs]):
         chosen = choose(
-            **family.chosen(given),
+            **options.method_of(given),
             layers=_layers(given),
             post=given.get("post"),
-            **overrides(given),
+            **options.target_of(given),
         )
         listed = edits_of(given)
         if not isinstance(listed, Edits):

@@ -12,13 +12,12 @@ from torch import Tensor
 from diag.batch.check import Preflight
 from diag.batch.perform import Performed
 from diag.batch.preflight import Shares
-from diag.judgement import limits
 from diag.judgement.words import capital
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
 from probes.request.records import Refused
 from probes.statistics import spearman
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, limits
 from rome_diagnosis.envelope import finite
 
 SCHEMA = "diag.batch/1"

@@ -19,14 +19,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser(
         "diag.covariance", "Estimates, merges and imports second moments of keys."
     )
-    unset = options.UNSET
     group = options.add_model(parser, layer=False)
-    group.add_argument(
-        "--layers",
-        type=options.layers,
-        metavar="N[,N…]|all",
-        default=unset,
-        help="the blocks, in as few passes as memory allows (default: the edited one)",
+    options.add_layers(
+        group,
+        "the blocks, or all, in as few passes as memory allows (default: the edited one)",
     )
     _add_text(parser)
     _add_result(parser)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from diag.judgement.limits import DAMAGE_HARM, FIRST_TOKENS_HARM, RATIO_COLLAPSE
 from diag.screen.table import FLOATS
 from probes.request.cases import EditCase
 from rome_diagnosis.defaults import WORSE
+from rome_diagnosis.limits import DAMAGE_HARM, FIRST_TOKENS_HARM, RATIO_COLLAPSE
 
 Group = Literal["hard", "easy"]
 RISKS = WORSE["damage_risk"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diag.hardcases.api import AT_MOST, N_HARD, PRECISION
-from diag.verify.command import add_measurement, add_optimisation, settings_of
+from diag.verify.parsed import settings_of
 from rome_diagnosis import command, options
 from rome_diagnosis.disk import files
 from rome_diagnosis.progress import Progress
@@ -61,8 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     options.add_prefixes(group)
     options.add_model(parser)
-    add_optimisation(parser)
-    add_measurement(parser)
+    options.add_target(parser)
+    options.add_measurement(parser)
     options.add_output(parser)
     return parser
 

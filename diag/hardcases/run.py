@@ -13,7 +13,6 @@ from diag.hardcases import card, compose, controls, mine, wordings
 from diag.hardcases.cases import Group, Pair, record
 from diag.hardcases.confirm import Wanted, perform
 from diag.hardcases.result import HardCases
-from diag.judgement import limits
 from diag.screen.shard import Screener
 from diag.verify import run as verify
 from diag.verify.api import with_hyperparameters
@@ -23,7 +22,7 @@ from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import describe
 from probes.setup import Prepared, Setup
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, limits
 from rome_diagnosis.disk import files
 from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.errors import UserError

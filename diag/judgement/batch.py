@@ -7,7 +7,11 @@ from dataclasses import replace
 
 from diag.judgement import key_findings
 from diag.judgement.findings import TOGETHER, Finding, Status
-from diag.judgement.limits import (
+from diag.judgement.verdict import Grounds, Verdict, verdict_of
+from diag.judgement.words import number, percent, sizes
+from diag.mathematics.pairs import Pair
+from diag.mathematics.update import Split
+from rome_diagnosis.limits import (
     CONDITION,
     DAMAGE_COLLAPSE,
     DAMAGE_HARM,
@@ -19,10 +23,6 @@ from diag.judgement.limits import (
     RESPONSE_FAINT,
     SHARE_LEFT,
 )
-from diag.judgement.verdict import Grounds, Verdict, verdict_of
-from diag.judgement.words import number, percent, sizes
-from diag.mathematics.pairs import Pair
-from diag.mathematics.update import Split
 from rome_diagnosis.methods import PARAMETERS
 
 

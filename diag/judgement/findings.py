@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from diag.judgement.limits import (
+from diag.judgement.verdict import Grounds
+from diag.judgement.words import number, percent, sizes, times
+from rome_diagnosis.editors import Editor
+from rome_diagnosis.limits import (
     DAMAGE_COLLAPSE,
     DAMAGE_HARM,
     DAMAGE_SAFE,
@@ -17,9 +20,6 @@ from diag.judgement.limits import (
     TARGET_APART,
     Limit,
 )
-from diag.judgement.verdict import Grounds
-from diag.judgement.words import number, percent, sizes, times
-from rome_diagnosis.editors import Editor
 
 Status = Literal["pass", "warn", "fail", "not_checked"]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from diag.judgement.findings import Finding, Status
-from diag.judgement.limits import (
+from diag.judgement.verdict import Grounds, Interval, range_of, verdict_of
+from diag.judgement.words import number, percent, times
+from rome_diagnosis.limits import (
     COMMON_TOKEN,
     DAMAGE_HARM,
     FIRST_TOKEN_LIKENESS,
@@ -16,8 +18,6 @@ from diag.judgement.limits import (
     SINK_NORM,
     TOKENS_PER_DIMENSION,
 )
-from diag.judgement.verdict import Grounds, Interval, range_of, verdict_of
-from diag.judgement.words import number, percent, times
 
 IN_WORDS = {
     "safe": "safe", "unclear": "unclear",

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from diag.judgement.limits import (
+from diag.judgement.words import percent
+from rome_diagnosis.limits import (
     ENTROPY_KEPT,
     LOCALITY_KEPT,
     PERPLEXITY_DAMAGED,
     RECALL_KEPT,
 )
-from diag.judgement.words import percent
 from rome_diagnosis.shares import wilson
 
 Outcome = Literal["intact", "damaged", "collapsed"]

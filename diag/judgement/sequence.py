@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from diag.judgement.limits import (
+from diag.judgement.verdict import Grounds
+from diag.judgement.words import capital, number, percent, sizes
+from rome_diagnosis.editors import EDITORS, REMEDY
+from rome_diagnosis.limits import (
     DAMAGE_COLLAPSE,
     DAMAGE_HARM,
     FIRST_TOKENS_HARM,
     RATIO_COLLAPSE,
     SEQUENCE_COLLAPSE,
 )
-from diag.judgement.verdict import Grounds
-from diag.judgement.words import capital, number, percent, sizes
-from rome_diagnosis.editors import EDITORS, REMEDY
 from rome_diagnosis.methods import METHODS
 
 NAMED = 5  # edits that a sentence names

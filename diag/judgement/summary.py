@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 from diag.judgement.findings import Finding, called
-from diag.judgement.limits import RATIO_SAFE, RESPONSE_FAINT
 from diag.judgement.verdict import Grounds, Interval, Verdict, verdict_with
 from diag.judgement.words import capital, percent, sizes, times
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY, Editor
+from rome_diagnosis.limits import RATIO_SAFE, RESPONSE_FAINT
 
 OPENING: Mapping[Verdict, str] = {
     "collapse_risk": "can destroy the model",

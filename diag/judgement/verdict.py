@@ -3,7 +3,7 @@
 It rests on the closed-form damage in units of hidden states' norm, because that has a natural
 scale: near 1 an ordinary token changes by its own norm. ``safe`` is promised of the bound, whatever
 v* the optimisation finds; an alarm is raised of what is expected, where Adam's steps end before the
-clamp that the bound rests on (:data:`~diag.judgement.limits.STEP_REACH`).
+clamp that the bound rests on (:data:`~rome_diagnosis.limits.STEP_REACH`).
 
 First tokens are judged apart: they are too few to show in an average over a corpus, yet every
 prompt has one. The ratio ρ says how much of the damage is due to inconsistent keys; where no damage
@@ -17,7 +17,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from diag.judgement.limits import (
+from diag.mathematics.damage import Optimiser
+from probes.second_moment.moment import SecondMoment
+from probes.target_value.hyperparameters import Hyperparameters
+from rome_diagnosis.editors import Editor
+from rome_diagnosis.limits import (
     COMMON_TOKEN,
     DAMAGE_COLLAPSE,
     DAMAGE_HARM,
@@ -30,10 +34,6 @@ from diag.judgement.limits import (
     STEP_REACH,
     TOKENS_PER_DIMENSION,
 )
-from diag.mathematics.damage import Optimiser
-from probes.second_moment.moment import SecondMoment
-from probes.target_value.hyperparameters import Hyperparameters
-from rome_diagnosis.editors import Editor
 from rome_diagnosis.methods import Method
 
 Verdict = Literal["safe", "unclear", "damage_risk", "collapse_risk"]

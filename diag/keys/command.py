@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_request(parser)
     options.add_model(parser, several=True)
     options.add_clamp(parser)
-    options.add_method(parser)
+    options.add_other_method(parser)
     group = options.add_output(parser)
     group.add_argument(
         "--save-tensors",
@@ -23,9 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="keys and second moment as safetensors",
     )
     options.add_fail_on(group)
-    group.add_argument(
-        "--verbose", action="store_true", help="print every measurement and check, not 15 lines"
-    )
+    options.add_verbose(group, "every measurement and check")
     return parser
 
 

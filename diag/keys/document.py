@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from diag.judgement import limits
 from diag.keys.judge import Judgement
 from probes.keys.observe import Observation
 from probes.second_moment.moment import SecondMoment
 from probes.statistics import cosine
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, limits
 
 SCHEMA = "diag.keys/1"
 

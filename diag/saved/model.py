@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from diag.judgement import limits, outcome
+from diag.judgement import outcome
 from diag.mathematics.update import RankOne
 from diag.saved import record
 from diag.saved.choice import Choice
@@ -19,7 +19,7 @@ from probes.forward.generate import generate
 from probes.forward.unhooked import plain
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, limits
 
 # Behaviour is asked of at most 50 edits of a list: each costs a pass over its prompts.
 MOST_ASKED = 50

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from diag.judgement import limits
 from diag.judgement.verdict import VERDICTS
 from diag.screen import document
 from diag.screen.table import column
 from diag.sweep.document import blocks
 from probes.model.loaded import describe
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, limits
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import command, family, options
+from rome_diagnosis import command, options
 from rome_diagnosis.defaults import N_PREFIXES
 from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
@@ -55,14 +55,13 @@ def build_parser() -> argparse.ArgumentParser:
     options.add_prefixes(group, n_prefixes=f"{N_PREFIXES}, or as the method's code does")
     options.add_model(parser, several=True)
     group = parser.add_argument_group("method")
-    family.add_method(
+    options.add_method(
         group,
         method="add its damage, response and verdict to ROME's, each edit made by itself (default: "
         "the one of --hyperparameters, else none)",
         hyperparameters="of the method, as diag.batch reads them; the options below have "
         "precedence",
     )
-    family.add_parameters(group)
     options.add_clamp(group, default=None)
     group = options.add_output(parser)
     options.add_fail_on(group, help="exit with code 1 if a row has this verdict or a worse one")
@@ -77,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed, given, line = command.parse(build_parser(), arguments)
     layers = given.pop("layer", ())
     several = len(layers) > 1  # several blocks, or the word "all"
-    method = choose(**family.chosen(given, PUBLISHED), clamp=given.get("clamp_norm_factor"))
+    method = choose(**options.method_of(given, PUBLISHED), clamp=given.get("clamp_norm_factor"))
     _check_together(given, method.method, several=several)
     given.setdefault("n_prefixes", method.row.contexts)
     if layers and not several:

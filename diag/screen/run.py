@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from diag.judgement import limits
 from diag.screen import across, document, scan, summary
 from diag.screen.scan import Scan
 from diag.screen.screeners import Screeners
@@ -21,7 +20,7 @@ from probes.model.loaded import describe
 from probes.ranks import Ranks
 from probes.request import cases, records
 from probes.request.request import Request
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, limits
 from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.version import __version__

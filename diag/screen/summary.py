@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pyarrow.parquet as pq
 
-from diag.judgement.limits import RESPONSE_FAINT
 from diag.judgement.verdict import Verdict
 from diag.screen import document
 from diag.screen.across import groups
@@ -19,6 +18,7 @@ from diag.screen.table import FLOATS, column
 from probes.request import records
 from rome_diagnosis import envelope
 from rome_diagnosis.disk import files
+from rome_diagnosis.limits import RESPONSE_FAINT
 
 if TYPE_CHECKING:
     from diag.screen.run import Plan

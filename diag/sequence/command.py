@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diag.batch.command import N_PREFIXES
-from diag.tasks.command import add_tasks, task_files
-from diag.verify.command import (
-    add_measurement,
-    add_optimisation,
-    journal_of,
-    overrides,
-    settings_of,
-)
-from rome_diagnosis import command, family, options
+from diag.verify.parsed import settings_of
+from rome_diagnosis import command, options
 from rome_diagnosis.editors import PUBLISHED
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress
@@ -35,42 +28,26 @@ def build_parser() -> argparse.ArgumentParser:
         "edits", metavar="DATASET", help="edits as JSON, CSV or Parquet, in any published format"
     )
     group = parser.add_argument_group("list of edits")
-    family.add_method(
+    options.add_method(
         group, method="what makes every edit (default: the method of --hyperparameters, else rome)"
     )
     group.add_argument("--batch", type=options.count, default=1, help="make the edits N at a time")
-    family.add_parameters(group)
     group.add_argument(
         "--order",
         choices=("given", "shuffled"),
         default="given",
         help="make the edits as listed, or in an order drawn with --seed",
     )
-    group.add_argument(
-        "--limit", type=options.count, default=unset, help="process only the first N edits"
-    )
-    group.add_argument(
-        "--perform", action="store_true", help="make the edits, until the model collapses"
-    )
-    group.add_argument(
-        "--journal",
-        metavar="FILE",
-        default=unset,
-        help="what --perform does goes here as it comes, and an interrupted run resumes from it "
-        "(default: beside --json FILE)",
-    )
+    options.add_limit(group)
+    options.add_perform(group, "make the edits, until the model collapses")
+    options.add_journal(group, "results of --perform go here")
     options.add_prefixes(group, n_prefixes=N_PREFIXES)
     options.add_model(parser)
-    add_optimisation(parser)
-    add_measurement(parser)
-    add_tasks(parser.add_argument_group("downstream tasks"), limit="task-limit")
+    options.add_target(parser)
+    options.add_measurement(parser)
+    options.add_tasks(parser.add_argument_group("downstream tasks"), limit="task-limit")
     group = options.add_output(parser)
-    group.add_argument(
-        "--save-model",
-        metavar="DIR",
-        default=unset,
-        help="write the model --perform makes, for Hugging Face from_pretrained",
-    )
+    options.add_save_model(group, "write the model --perform makes")
     group.add_argument(
         "--save-after",
         type=options.count,
@@ -84,14 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
     parsed, given, line = command.parse(build_parser(), arguments)
     setup = options.setup(parsed)
+    performing = "perform" in given
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
-    inputs += task_files(given)
-    if not parsed.perform:
+    inputs += options.task_files(given)
+    if not performing:
         for option in ("journal", "save_model", "save_after", "tasks"):
             if option in given:
                 flag = "--" + option.replace("_", "-")
                 raise UserError(f"{flag} is for edits that are made: add --perform")
-    journal = journal_of(given) if parsed.perform else None
+    journal = options.journal_of(given) if performing else None
     with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
         from diag.sequence.run import Asked, Performing, prepare, run
 
@@ -112,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         settings = settings_of(given, chosen.target)
         how = None
-        if parsed.perform:
+        if performing:
             how = Performing(journal, given.get("save_model"), given.get("save_after"))
         n_prefixes = given.get("n_prefixes")
         workplace = prepare(setup, chosen, settings, how, n_prefixes=n_prefixes)
@@ -132,7 +110,7 @@ def _chosen(given: dict[str, Any]) -> MethodFile:
     from diag.batch.api import choose
 
     return choose(
-        **family.chosen(given, PUBLISHED),
+        **options.method_of(given, PUBLISHED),
         layers=[given["layer"]] if "layer" in given else None,
-        **overrides(given),
+        **options.target_of(given),
     )

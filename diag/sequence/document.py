@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from diag.judgement import limits
-from diag.judgement.limits import RESIDUAL_SHORT, SEQUENCE_COLLAPSE, SEQUENCE_HARM, STEP_REACH
 from diag.judgement.sequence import Case, advice, danger, entangled
 from diag.sequence import outlook as looks
 from diag.sequence.forecast import Curve, Forecast, reached
 from diag.sequence.outlook import DANGEROUS, Outlook
+from rome_diagnosis import limits
 from rome_diagnosis.editors import REMEDY
 from rome_diagnosis.envelope import finite
+from rome_diagnosis.limits import RESIDUAL_SHORT, SEQUENCE_COLLAPSE, SEQUENCE_HARM, STEP_REACH
 
 DIGITS = 6  # of the damage after each of thousands of edits
 

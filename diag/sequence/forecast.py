@@ -16,15 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.judgement.limits import RESIDUAL_SHORT, STEP_REACH
 from diag.judgement.verdict import Grounds, Interval, Verdict, margin, verdict_with
 from diag.mathematics.damage import Optimiser, lengths
 from diag.mathematics.expected import Prior, expected
 from diag.mathematics.stream import Stream
 from diag.sequence.plan import Plan
+from rome_diagnosis.limits import RESIDUAL_SHORT, SEQUENCE_GONE, STEP_REACH
 from rome_diagnosis.methods import Method
-
-GONE = 10.0  # a change of hidden states, over their norm, after which nothing is left to forecast
 
 
 @dataclass(frozen=True)
@@ -166,7 +164,7 @@ def _followed(
     asked = [of for of in (moment, first) if of is not None and scale is not None]
     enough = float("inf")
     if scale and stream.unit is not None:
-        enough = GONE * stream.unit / abs(scale)
+        enough = SEQUENCE_GONE.value * stream.unit / abs(scale)
     expectation = expected(
         prior, asked, clamp=optimiser.clamp, reach=optimiser.reach, enough=enough, batch=batch
     )

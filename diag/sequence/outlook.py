@@ -9,12 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diag.judgement.limits import (
-    FIRST_TOKENS_HARM,
-    RESPONSE_EVERYWHERE,
-    SEQUENCE_COLLAPSE,
-    SEQUENCE_HARM,
-)
 from diag.judgement.sequence import MOST_PAIRS
 from diag.mathematics import sequence
 from diag.mathematics.damage import Optimiser
@@ -25,6 +19,12 @@ from diag.sequence.listed import Listed
 from diag.sequence.plan import Plan
 from rome_diagnosis.editors import REMEDY
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import (
+    FIRST_TOKENS_HARM,
+    RESPONSE_EVERYWHERE,
+    SEQUENCE_COLLAPSE,
+    SEQUENCE_HARM,
+)
 
 DANGEROUS = ("collapse_risk", "damage_risk")
 PLACES = 120  # along a list at which its curve is given with an interval

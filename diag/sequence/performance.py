@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from diag.batch.settings import Workplace
-from diag.judgement.limits import RESPONSE_FAINT
 from diag.saved.choice import Choice
 from diag.saved.model import save
 from diag.sequence.checkpoints import Checkpoints
@@ -20,6 +19,7 @@ from diag.verify.one_edit import Bench
 from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import RESPONSE_FAINT
 
 CHECKPOINTS = 24  # about how many times a list is measured
 Store = tuple[Mapping[str, Any], Callable[[str, Any], None]]

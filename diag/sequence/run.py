@@ -21,7 +21,7 @@ from diag.sequence.api import Order
 from diag.sequence.listed import read
 from diag.sequence.outlook import Outlook, look
 from diag.sequence.result import Trajectory
-from diag.verify.settings import FEWEST_TOKENS, Settings
+from diag.verify.settings import Settings
 from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
 from probes.model.loaded import describe
@@ -33,6 +33,7 @@ from rome_diagnosis import envelope
 from rome_diagnosis.disk import files
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import FEWEST_TOKENS
 from rome_diagnosis.methods import METHODS
 
 SCHEMA = "diag.sequence/1"
@@ -201,7 +202,7 @@ def _performed(
     measured: dict[str, Any] = {"settings": settings.to_json(), **bench.measured_on()}
     names = ("schema", "dataset", "model", "site", "contexts", "second_moment", "limits", "method",
              "parameters", "batch", "order", "seed")  # fmt: skip
-    drawn = {"drawn_with": workplace.seed, "fewest_tokens": FEWEST_TOKENS}
+    drawn = {"drawn_with": workplace.seed, "fewest_tokens": FEWEST_TOKENS.value}
     identity = {name: written[name] for name in names} | drawn | measured
     with stored(performing.journal, envelope.plain(identity)) as (done, keep):
         if "created" not in done:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from diag.judgement.limits import PERPLEXITY_DAMAGED, TASKS_LOSS
 from probes.statistics import auc, correlation_interval, drawn, interval, pearson, spearman
+from rome_diagnosis.limits import PERPLEXITY_DAMAGED, TASKS_LOSS
 
 Point = Mapping[str, Any]
 CURVES = 500  # draws of the onset: each is a fit

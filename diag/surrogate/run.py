@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diag.judgement.limits import PERPLEXITY_DAMAGED, TASKS_LOSS
 from diag.surrogate import collect, relate
 from diag.surrogate.result import Surrogate
 from rome_diagnosis import envelope
+from rome_diagnosis.limits import PERPLEXITY_DAMAGED, TASKS_LOSS
 
 SCHEMA = "diag.surrogate/1"
 

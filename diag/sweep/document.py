@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from diag.judgement.limits import SINK_NORM
 from probes.keys.profile import LayerStatistics
 from probes.keys.sink import FirstPosition, writers
 from rome_diagnosis import envelope
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
+from rome_diagnosis.limits import SINK_NORM
 
 SCHEMA = "diag.sweep/1"
 LAYER = re.compile(r"--layer \d+")

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from diag.judgement.limits import DAMAGE_NOTICEABLE
 from probes.statistics import auc, estimate, spearman
 from rome_diagnosis.editors import PUBLISHED, REMEDY
+from rome_diagnosis.limits import DAMAGE_NOTICEABLE
 
 GroupBy = Literal["collapse", "first_token", "record"]
 

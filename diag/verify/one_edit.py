@@ -17,7 +17,7 @@ from diag.mathematics.stream import Stream
 from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
-from diag.verify.settings import FEWEST_TOKENS, Facts, Settings
+from diag.verify.settings import Facts, Settings
 from probes.edited.perplexity import Comparison, PerplexityMeter
 from probes.edited.weights import Change, edited_by_row, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
@@ -32,6 +32,7 @@ from probes.tasks.meter import TaskMeter
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import FEWEST_TOKENS
 from rome_diagnosis.progress import stages
 
 SAMPLED_PROMPTS = 4
@@ -250,7 +251,7 @@ class Bench:
         settings = self.settings
 
         def settled(comparison: Comparison) -> bool:
-            return comparison.after.n_tokens >= FEWEST_TOKENS and outcome.settled(
+            return comparison.after.n_tokens >= FEWEST_TOKENS.value and outcome.settled(
                 comparison.interval,
                 collapse_ratio=settings.collapse_ratio,
                 precision=settings.precision,

@@ -12,24 +12,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from diag.judgement import limits
 from diag.judgement.outcome import OUTCOMES
 from diag.surrogate.collect import points
 from diag.surrogate.run import related
 from diag.verify import groups, key_map
 from diag.verify.one_edit import Bench
 from diag.verify.result import Comparison, Verification
-from diag.verify.settings import FEWEST_TOKENS, Settings
+from diag.verify.settings import Settings
 from probes.edited.weights import save_edited
 from probes.model.loaded import describe
 from probes.request.cases import EditCase
 from probes.request.records import Edits
 from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, limits
 from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import FEWEST_TOKENS
 from rome_diagnosis.progress import stages
 
 SCHEMA = "diag.verify/1"
@@ -228,7 +228,7 @@ class Run:
             name: value
             for name, value in self.head.items()
             if name not in ("created", "version", "versions")
-        } | {"edits": of_cases.hexdigest()[:16], "fewest_tokens": FEWEST_TOKENS}
+        } | {"edits": of_cases.hexdigest()[:16], "fewest_tokens": FEWEST_TOKENS.value}
 
 
 def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:

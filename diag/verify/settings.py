@@ -11,23 +11,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from diag.judgement.limits import PERPLEXITY_COLLAPSE
 from probes import bundled
 from probes.request.cases import EditCase, fact
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.tasks.harness import Tasks
+from rome_diagnosis.defaults import GENERATED_TOKENS, PRECISION
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import PERPLEXITY_COLLAPSE
 
 CRomeTarget = Literal["published", "consistent"]
 
 # About 13,000 tokens of the bundled texts: the ratio of two perplexities on the same text is then
 # known to a fraction of a per cent.
 MOST_TEXTS = 100
-# Fewer tokens than these settle nothing, however alike the texts are. On SmolLM2 what 1,000 settle
-# is what all 100 texts say (benchmarks/studies/outcomes.py).
-FEWEST_TOKENS = 1000
-PRECISION = 0.1
-GENERATED_TOKENS = 40
 
 
 @dataclass(frozen=True)

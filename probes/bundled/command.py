@@ -15,9 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = command.parser(
         "probes.bundled", "Where the bundled model and its data are, and the model card's figures."
     )
-    parser.add_argument(
-        "--json", metavar="FILE|-", default=options.UNSET, help="write it all as JSON"
-    )
+    options.add_json(parser, "write it all as JSON")
     return parser
 
 

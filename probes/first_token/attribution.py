@@ -17,12 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.definitions import SAME_RHO
 from probes.first_token.subjects import Subject
 from probes.forward.counterfactual import perform
 from probes.model.loaded import LoadedModel
 from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import SAME_RHO
 
 FACTORS = ("token form", "position", "attention")
 
@@ -123,7 +123,7 @@ def attribute(
     owner = torch.tensor([i for i, subject in enumerate(subjects) for _ in subject.pairs])
     each = _perform_all(model, subjects, layer, owner)
     error = _reproduction_error(each, subjects, owner)
-    if error > SAME_RHO:
+    if error > SAME_RHO.value:
         raise UserError(
             f"switching form, position and attention together does not reproduce the prefixed key "
             f"of {model.name} (ρ is off by {error:.2g}): it ignores one of them"

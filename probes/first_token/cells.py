@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.definitions import SMALL_RATIO
 from probes.first_token.separation import (
     Probe,
     effective_rank,
@@ -31,6 +30,7 @@ from probes.request.lookup import lookup
 from probes.second_moment.moment import SecondMoment
 from probes.statistics import cosine
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import RATIO_COLLAPSE
 
 # A later token of ordinary text follows about as much text as most prompts have.
 ORDINARY_INDEX = 8
@@ -45,7 +45,7 @@ MEANINGS = {
     "first_spaced": "nothing before it, but the token that follows a prefix",
     "ordinary_first": "first token of ordinary text",
     "ordinary_later": f"token {ORDINARY_INDEX} of ordinary text",
-    "collapse_bare": f"subjects whose |ρ| is below {SMALL_RATIO}, nothing before it",
+    "collapse_bare": f"subjects whose |ρ| is below {RATIO_COLLAPSE.value}, nothing before it",
     "collapse_prefixed": "the same subjects moved to later positions by a prefix",
 }
 PAIRS = (
@@ -154,7 +154,7 @@ def make(
             except UserError:
                 continue
             runs[cell].append((names[i], Run(at.ids, at.index, 1)))
-    collapsed = [i for i, subject in enumerate(subjects) if abs(subject.rho) < SMALL_RATIO]
+    collapsed = [i for i, subject in enumerate(subjects) if abs(subject.rho) < RATIO_COLLAPSE.value]
     for cell, source in (("bare", "first_bare"), ("prefixed", "first_prefixed")):
         runs[f"collapse_{cell}"] = [runs[source][i] for i in collapsed]
     head = int(model.bos)

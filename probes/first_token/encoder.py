@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from probes.definitions import SMALL_RATIO, TOKENS_PER_DIMENSION
 from probes.first_token import cells
 from probes.first_token.subjects import Case
 from probes.forward.batches import batches, to_float64
@@ -23,6 +22,7 @@ from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment, of_moment
 from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import RATIO_COLLAPSE, TOKENS_PER_DIMENSION
 
 CELLS = ("first_bare", "first_prefixed", "later_bare", "later_prefixed")
 
@@ -63,7 +63,7 @@ class EncoderControl:
         rho_unprefixed: ρ of the key of the text's first token.
         rho_prefixed: ρ of the prefixed keys.
         below_limit: Share of the subjects with |ρ| below
-            :data:`probes.definitions.SMALL_RATIO`.
+            :data:`rome_diagnosis.limits.RATIO_COLLAPSE`.
         layers: For each block the cells' and pairs' statistics, in the C⁻¹ metric too.
         n_tokens: Number of tokens from which each block's second moment was estimated.
     """
@@ -195,7 +195,7 @@ def control(
         n=len(usable),
         rho_unprefixed=unprefixed,
         rho_prefixed=prefixed,
-        below_limit=sum(abs(value) < SMALL_RATIO for value in bare) / len(bare),
+        below_limit=sum(abs(value) < RATIO_COLLAPSE.value for value in bare) / len(bare),
         layers=[_describe(b, subjects, moments[b], seed) for b in range(encoder.n_layers)],
         n_tokens=n_tokens,
     )
@@ -280,7 +280,7 @@ def _moments(encoder: Encoder, texts: Sequence[str]) -> tuple[list[SecondMoment]
     rows = [encoder.tokenizer(text)["input_ids"] for text in texts]
     n_tokens = sum(len(row) for row in rows)
     width = int(encoder.model.config.d_ff)
-    least = int(TOKENS_PER_DIMENSION * width)
+    least = int(TOKENS_PER_DIMENSION.value * width)
     if n_tokens < least:
         raise UserError(
             f"{n_tokens} tokens of text are too few for the second moment of {width} dimensions of "

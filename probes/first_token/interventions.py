@@ -14,12 +14,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from probes.definitions import NO_EFFECT
 from probes.first_token.subjects import Pair, Subject
 from probes.forward.counterfactual import Patch, Place, Run, causal, is_parallel, perform, record
 from probes.model.loaded import LoadedModel
 from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import NO_EFFECT
 
 Start = Literal["bare", "prefixed"]
 PositionKind = Literal["absolute", "relative", "none"]
@@ -98,10 +98,10 @@ def position_kind(model: LoadedModel, layer: int) -> PositionKind:
     ids = (model.tokens("The weather was fine").ids * 3)[:3]
     far = min(model.n_ctx, 32) - 1
     alone = perform(model, [Run(ids[-1:], 0, 1), Run(ids[-1:], 0, 1, [far])], layer)
-    if _changes(alone[:1], alone[1:]).item() > NO_EFFECT:
+    if _changes(alone[:1], alone[1:]).item() > NO_EFFECT.value:
         return "absolute"
     moved = [Run(ids, 2, 1), Run(ids, 2, 1, [0, 1, far])]
-    if _changes(*perform(model, moved, layer).split(1)).item() > NO_EFFECT:
+    if _changes(*perform(model, moved, layer).split(1)).item() > NO_EFFECT.value:
         return "relative"
     return "none"
 
@@ -274,9 +274,9 @@ def _effect(
     rho_before, rho_after, rho_other = (
         (keys * directions).sum(-1) for keys in (before, after, other)
     )
-    moved = float((change > NO_EFFECT).double().mean())
+    moved = float((change > NO_EFFECT.value).double().mean())
     if one.hypothesis == "null":
-        if float((rho_after - rho_before).abs().max()) > NO_EFFECT:
+        if float((rho_after - rho_before).abs().max()) > NO_EFFECT.value:
             raise UserError(f"{one.name!r} must change nothing on {model.name}, but it does")
     elif moved == 0.0:
         raise UserError(

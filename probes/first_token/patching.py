@@ -15,12 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from probes.definitions import NO_EFFECT, SAME_RHO
 from probes.first_token.subjects import Subject
 from probes.forward.counterfactual import Patch, Place, Run, perform, record
 from probes.model.loaded import LoadedModel
 from probes.statistics import Estimate, estimate
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import NO_EFFECT, SAME_RHO
 
 Direction = Literal["into_bare", "into_prefixed"]
 WAYS = (("bare", "prefixed"), ("prefixed", "bare"))  # into which run, from which
@@ -232,7 +232,12 @@ def _check(runs: _Runs, places: _Places) -> dict[str, float]:
         bare = runs.keys["bare"]
         foreign = runs.patched("bare", "bare", entering, shift=1)
         control = float(((foreign - bare).norm(dim=-1) / bare.norm(dim=-1)).mean())
-    if null > NO_EFFECT or residual > SAME_RHO or complete > SAME_RHO or control == 0.0:
+    if (
+        null > NO_EFFECT.value
+        or residual > SAME_RHO.value
+        or complete > SAME_RHO.value
+        or control == 0.0
+    ):
         raise UserError(
             f"patches are not performed as described on {runs.model.name}: ρ is off by {null:.2g} "
             f"with a run's own activations, by {residual:.2g} with the residual stream that enters "

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from probes import bundled
-from probes.definitions import SMALL_RATIO
 from probes.first_token import attribution, cells, interventions, patching, projection, sinks
 from probes.first_token import encoder as encoders
 from probes.first_token.encoder import Encoder, EncoderControl
@@ -18,6 +17,7 @@ from probes.second_moment.moment import SecondMoment
 from probes.setup import Prepared
 from probes.statistics import estimate
 from rome_diagnosis import envelope
+from rome_diagnosis.limits import RATIO_COLLAPSE
 
 if TYPE_CHECKING:
     import pandas
@@ -178,8 +178,8 @@ def _head(
         "rho": {
             "unprefixed": asdict(_mean([subject.rho for subject in subjects], seed)),
             "prefixed": asdict(_mean([subject.rho_prefixed for subject in subjects], seed)),
-            "collapse_limit": SMALL_RATIO,
-            "below_limit": sum(abs(s.rho) < SMALL_RATIO for s in subjects) / len(subjects),
+            "collapse_limit": RATIO_COLLAPSE.value,
+            "below_limit": sum(abs(s.rho) < RATIO_COLLAPSE.value for s in subjects) / len(subjects),
         },
     }
 

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.definitions import SINK_LENGTH, SINK_QUERIES, SINK_SHARE
 from probes.forward.batches import Batch, batches, to_float64, tokens_at_once
 from probes.forward.bridge import run_to
 from probes.model.loaded import LoadedModel, Site
+from rome_diagnosis.limits import SINK_NORM, SINK_QUERIES, SINK_SHARE
 
 COORDINATES = 5
 
@@ -164,7 +164,7 @@ def _hooks(
             # Below the diagonal: what each position receives from later ones.
             n_later = torch.arange(n, -1, -1, dtype=torch.float64)
             attention = mean.tril(-1).sum(0) / n_later.clamp(min=1)
-            of_block.received.append(torch.where(n_later >= SINK_QUERIES, attention, 0.0))
+            of_block.received.append(torch.where(n_later >= SINK_QUERIES.value, attention, 0.0))
 
     return [("resid_pre", on_stream), ("pattern", on_pattern)]
 
@@ -180,7 +180,7 @@ def _statistics(
     return SinkStatistics(
         layer=layer,
         attention_to_first=float(heads.mean()),
-        sink_rate=float((heads > SINK_SHARE).double().mean()),
+        sink_rate=float((heads > SINK_SHARE.value).double().mean()),
         length_first=float(torch.stack([lengths[0] for lengths in sums.lengths]).mean()),
         length_later=typical,
         massive_first=float(massive.mean()) if bool(massive.isfinite().all()) else None,
@@ -213,7 +213,7 @@ def _others(
     for text, lengths, massive, received in zip(
         tokens, sums.lengths, sums.massive, sums.received, strict=True
     ):
-        sinks = (received > SINK_SHARE) | (lengths > SINK_LENGTH * typical)
+        sinks = (received > SINK_SHARE.value) | (lengths > SINK_NORM.value * typical)
         for index in range(1, len(text)):
             if sinks[index]:
                 by_token.setdefault(text[index], []).append(

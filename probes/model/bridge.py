@@ -23,12 +23,11 @@ from probes.model.sound import refuse_left_out, refuse_logits, refuse_not_finite
 from probes.model.spread import device_of, state_of
 from probes.model.tokens import prepends_bos
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import LOGITS_APART
 
 # The text a model is tried on: once alone and once shorter, padded beside the first.
 PROBE_TEXT = "The first token of a text is unlike every other, and nothing said so before."
 PROBE_TOKENS = 12
-# How far logits may be apart, of the largest: attention kernels round differently.
-LOGITS_APART = 1e-3
 
 
 def wrap(
@@ -277,7 +276,7 @@ def _refuse_other_logits(
             f"TransformerLens {version('transformer-lens')} cannot run {who}: "
             f"{short_message(error)}"
         ) from error
-    tolerance = max(LOGITS_APART, 16 * torch.finfo(getattr(torch, model.dtype)).eps)
+    tolerance = max(LOGITS_APART.value, 16 * torch.finfo(getattr(torch, model.dtype)).eps)
     for row, own, plain in zip(rows, logits.to("cpu", torch.float64), expected, strict=True):
         apart = float((own[: len(row)] - plain).abs().max() / plain.abs().max())
         if not apart <= tolerance:

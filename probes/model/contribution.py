@@ -22,11 +22,11 @@ from probes.model import architecture
 from probes.model.bridge import probe_tokens
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import CONTRIBUTION_APART
 
 _MEASURED: WeakKeyDictionary[Any, dict[int, Contribution]] = WeakKeyDictionary()
 # Sizes of the random changes, over the typical size of the output.
 _PROBE_SIZES = (0.1, 1.0, 3.0)
-_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,9 @@ def _apart(model: LoadedModel, layer: int, claimed: Contribution) -> float:
     after = seen["resid_post"].double()
     wrong = ((after - after[:1]) - expected)[1:].norm(dim=-1)
     eps = torch.finfo(seen["value"].dtype).eps
-    allowed = _TOLERANCE * expected[1:].norm(dim=-1) + 16 * eps * after[1:].norm(dim=-1)
+    allowed = CONTRIBUTION_APART.value * expected[1:].norm(dim=-1) + 16 * eps * after[1:].norm(
+        dim=-1
+    )
     return float((wrong / allowed.clamp(min=torch.finfo(torch.float64).tiny)).max())
 
 

@@ -14,7 +14,6 @@ import torch
 
 import rome_diagnosis.cache
 from probes import bundled
-from probes.definitions import NORM_FACTOR
 from probes.forward import activations
 from probes.forward.batches import batches
 from probes.model.fingerprint import fingerprint
@@ -27,6 +26,7 @@ from probes.second_moment.stored import load, save
 from probes.second_moment.sums import Progress
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import NORM_FACTOR
 
 CACHE_VARIABLE = rome_diagnosis.cache.VARIABLE
 # Enough tokens to fill every direction several times, few enough that nobody waits for long.
@@ -292,7 +292,7 @@ def _check_norm(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
     ]
     typical = float(torch.cat(norms).median())
     stated = moment.background.residual_norm
-    if not typical / NORM_FACTOR <= stated <= typical * NORM_FACTOR:
+    if not typical / NORM_FACTOR.value <= stated <= typical * NORM_FACTOR.value:
         raise UserError(
             f"the second moment {moment.source} gives the residual stream a median norm of "
             f"{stated:.3g}, and {model.name} has {typical:.3g} after block {layer}: estimate it "

@@ -21,9 +21,7 @@ from torch import Tensor
 from probes import bundled
 from probes.second_moment.rounding import gain, noise_floor
 from probes.second_moment.spectrum import EPSILON, extremes, shifted
-
-# The condition number that a ridge, where one is needed, leaves: six digits of float64 remain.
-REGULAR_CONDITION = 1e10
+from rome_diagnosis.limits import REGULAR_CONDITION
 
 # Rows of a matrix that are looked at together: what is computed of them is small beside it.
 ROWS = 256
@@ -164,7 +162,8 @@ class SecondMoment:
         low, high = self.eigenvalues
         if low >= self.d_mlp * EPSILON * high:
             return self.least_ridge
-        needed = (high - low * REGULAR_CONDITION) / (REGULAR_CONDITION - 1)
+        condition = REGULAR_CONDITION.value
+        needed = (high - low * condition) / (condition - 1)
         return max(needed, self.least_ridge)
 
     @property

@@ -18,21 +18,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes import bundled
-from probes.definitions import (
-    FOREIGN,
-    LARGEST_FIT,
-    LARGEST_ROW,
-    LEAST_COUNTED,
-    OTHER_LENGTH,
-    OTHER_TEXTS,
-    SIGMAS,
-    SMALLEST_FIT,
-    TRIMMED,
-)
 from probes.forward import activations
 from probes.forward.batches import batches, to_float64
 from probes.model.loaded import LoadedModel
 from probes.second_moment.moment import SecondMoment
+from rome_diagnosis.limits import LARGEST_FIT, OTHER_CORPUS, SIGMAS, SMALLEST_FIT
+
+# Texts, and tokens of each at most, that a C of another text is held against.
+OTHER_TEXTS, OTHER_LENGTH = 20, 128
+# Share of the longest sampled keys that are left out where a mean could be too large. What is left
+# has a mean below the expectation, for any distribution, but for the sample's error.
+TRIMMED = 0.01
+# Tokens that a sampled key is compared with the sum of, if fewer were counted.
+LEAST_COUNTED = 1000
+# Tokens in a row where that is not known; more makes a limit wider.
+LARGEST_ROW = 2**20
 
 
 def complaints(moment: SecondMoment, *, foreign: bool = False) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _of_trace(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     trace = float(moment.moment.trace())
     first, later = (keys.square().sum(1) for keys in _keys(moment))
     typical, mean = float(_trimmed(later).mean()), _mean(moment, first, later)
-    room = FOREIGN if foreign else LARGEST_FIT
+    room = OTHER_CORPUS.value if foreign else LARGEST_FIT.value
     # One key's square is at most the sum of all; half of the first tokens have at most all of it.
     longest = max(float(first.max()), float(later.max())) / _tokens(moment)
     halved = _share(moment) * float(first.median()) / 2
@@ -111,24 +111,24 @@ def _of_trace(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     if moment.fourth is not None and not foreign:
         # A mean of non-negative numbers falls this far below its expectation in one of e^18
         # samples, however heavy their tail is (Maurer 2003).
-        too_large = mean < trace - SIGMAS * math.sqrt(moment.fourth / len(later))
+        too_large = mean < trace - SIGMAS.value * math.sqrt(moment.fourth / len(later))
     if too_small or too_large:
         yield f"its trace is {trace:.3g}, but the mean square of sampled keys is {mean:.3g}"
 
 
 def _of_metric(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     """The expectation of keys' squares in the C⁻¹ metric is d_mlp, and less with a ridge."""
-    room = FOREIGN if foreign else 1.0
+    room = OTHER_CORPUS.value if foreign else 1.0
     first, later = (moment.whiten(keys).square().sum(1) for keys in _keys(moment))
     typical = float(_trimmed(later).mean()) / moment.d_mlp
     mean = _mean(moment, first, later) / moment.d_mlp
-    too_long = not typical <= LARGEST_FIT * room
+    too_long = not typical <= LARGEST_FIT.value * room
     # Half of the first tokens would have more than all of the expectation. The median, because
     # those that are sampled beyond the corpus' rows may point where C has nothing.
     largest = 2 * moment.d_mlp * room / max(_share(moment), 1 / LARGEST_ROW)
     if moment.ridge == 0.0 and not float(first.median()) <= largest:
         yield f"first tokens' keys have a median square of {float(first.median()):.3g} in it"
-    if too_long or (moment.ridge == 0.0 and mean < SMALLEST_FIT / room):
+    if too_long or (moment.ridge == 0.0 and mean < SMALLEST_FIT.value / room):
         yield (
             f"the mean square of sampled keys in its metric is {typical if too_long else mean:.3g} "
             "times what it would be in their own"
@@ -155,7 +155,7 @@ def _of_norms(moment: SecondMoment) -> Iterator[str]:
         elif background.later_norms is not None:
             norms = background.later_norms[:, i].to(torch.float64)
             below, above = (norms < value * (1 - 1e-5)), (norms > value * (1 + 1e-5))
-            most = 0.5 + SIGMAS * 0.5 / math.sqrt(len(norms))
+            most = 0.5 + SIGMAS.value * 0.5 / math.sqrt(len(norms))
             if max(float(below.double().mean()), float(above.double().mean())) > most:
                 yield (
                     f"its {name} is {value:.3g}, but the norms at sampled tokens have median "

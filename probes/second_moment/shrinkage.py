@@ -14,13 +14,12 @@ from dataclasses import replace
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.definitions import TOKENS_PER_DIMENSION
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import SHRINKAGE_MOST, TOKENS_PER_DIMENSION
 
-LARGEST_SHARE = 0.99
-# The same as a multiple of C's mean eigenvalue.
-LARGEST_FACTOR = LARGEST_SHARE / (1 - LARGEST_SHARE)
+# The largest share of the identity, as a multiple of C's mean eigenvalue.
+LARGEST_FACTOR = SHRINKAGE_MOST.value / (1 - SHRINKAGE_MOST.value)
 
 
 def shrinkage(moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
@@ -33,24 +32,24 @@ def shrinkage(moment: Float[Tensor, "d d"], fourth: float, n: int) -> float:
             α is too small rather than too large.
 
     Returns:
-        α, at most :data:`LARGEST_SHARE`.
+        α, at most :data:`rome_diagnosis.limits.SHRINKAGE_MOST`.
     """
     size = float(moment.norm()) ** 2
     scale = float(moment.diagonal().mean())
     from_identity = size - len(moment) * scale * scale
     error = max(fourth / n - size, 0.0) / n
     if from_identity <= 0.0:
-        return LARGEST_SHARE
-    return min(error / from_identity, LARGEST_SHARE)
+        return SHRINKAGE_MOST.value
+    return min(error / from_identity, SHRINKAGE_MOST.value)
 
 
 def ridge(rule: str, moment: Float[Tensor, "d d"], fourth: float | None, n: int) -> float:
     """The ridge a rule asks for.
 
     Args:
-        rule: ``auto`` shrinks below :data:`TOKENS_PER_DIMENSION` tokens per dimension and
-            otherwise, as published, adds nothing; ``none`` adds nothing; a number is the ridge
-            itself as a multiple of C's mean eigenvalue.
+        rule: ``auto`` shrinks below :data:`rome_diagnosis.limits.TOKENS_PER_DIMENSION` tokens
+            per dimension and otherwise, as published, adds nothing; ``none`` adds nothing; a
+            number is the ridge itself as a multiple of C's mean eigenvalue.
         moment: C.
         fourth: The sum of ‖k‖⁴; where it is not known, ``auto`` adds nothing.
         n: Number of keys.
@@ -65,7 +64,7 @@ def ridge(rule: str, moment: Float[Tensor, "d d"], fourth: float | None, n: int)
     if rule == "none":
         return 0.0
     if rule == "auto":
-        if n >= TOKENS_PER_DIMENSION * len(moment) or fourth is None:
+        if n >= TOKENS_PER_DIMENSION.value * len(moment) or fourth is None:
             return 0.0
         share = shrinkage(moment, fourth, n)
         return scale * share / (1 - share)

@@ -28,6 +28,7 @@ from probes.second_moment import plausible, shrinkage
 from probes.second_moment.moment import ROWS, Background, Provenance, SecondMoment, of_moment
 from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import SYMMETRIC
 
 SCHEMA = "second_moment/2"
 # Written before files had a seal, a rule for the ridge, or norms beside the samples.
@@ -38,8 +39,6 @@ LARGEST = 2**53
 # Squares of the smallest and the largest float32 number lie between these.
 SQUARES = (1e-91, 1e78)
 DTYPES = ("float16", "bfloat16", "float32", "float64")
-# Rounding of a matrix that somebody else's program made symmetric; ours are so to the last bit.
-ASYMMETRY = 8 * torch.finfo(torch.float64).eps
 
 
 def save(moment: SecondMoment, path: str | os.PathLike[str]) -> None:
@@ -200,7 +199,7 @@ def _matrix(tensors: Mapping[str, Tensor]) -> Tensor:
     for rows, columns, size in zip(
         matrix.split(ROWS), matrix.split(ROWS, dim=1), scale.split(ROWS), strict=True
     ):
-        if bool(((rows - columns.T).abs() > ASYMMETRY * size[:, None] * scale).any()):
+        if bool(((rows - columns.T).abs() > SYMMETRIC.value * size[:, None] * scale).any()):
             raise ValueError("its matrix is not symmetric")
     return matrix
 

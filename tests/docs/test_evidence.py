@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from diag.judgement import limits, outcome
+from diag.judgement import outcome
 from diag.judgement.verdict import Grounds, steps, verdict_of
 from diag.mathematics.stream import Stream
 from diag.mathematics.update import direction
@@ -25,6 +25,7 @@ from probes.request.cases import from_record
 from probes.request.request import request
 from probes.second_moment.choose import for_model
 from probes.target_value.hyperparameters import Hyperparameters
+from rome_diagnosis import limits
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
 

@@ -26,7 +26,7 @@ from benchmarks.pretrained.predictors import (
     verdicts,
 )
 from benchmarks.pretrained.tables import read
-from diag.judgement.limits import PERPLEXITY_COLLAPSE
+from rome_diagnosis.limits import PERPLEXITY_COLLAPSE
 
 EVIDENCE = Path(__file__).parent.parent.parent / "docs" / "evidence"
 damage = PREDICTORS["damage"]

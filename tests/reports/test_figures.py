@@ -14,7 +14,6 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from diag.judgement import limits
 from reports import colours, pdf
 from reports.command import main
 from reports.document import read
@@ -24,6 +23,7 @@ from reports.figures.canvas import Drawing
 from reports.style import style
 from reports.tables import editors, terms
 from reports.tables.edits import edits
+from rome_diagnosis import limits
 from rome_diagnosis.errors import UserError
 from tests.documents import EVIDENCE, FOLDER, sample
 from tests.reports.conftest import PAGES

@@ -9,13 +9,13 @@ import torch
 
 from diag.batch import settings
 from diag.batch.check import check
-from diag.judgement.limits import FIRST_TOKENS_HARM
 from diag.keys.judge import judge
 from diag.mathematics import family
 from probes.keys.batch import observe_batch
 from probes.keys.observe import observe
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
+from rome_diagnosis.limits import FIRST_TOKENS_HARM
 from tests.diag.batch.conftest import CASES, PREFIXES
 
 STEPS = (Hyperparameters(), Hyperparameters(evaluations=3, learning_rate=0.01))

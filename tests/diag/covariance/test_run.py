@@ -15,9 +15,8 @@ import pytest
 import torch
 
 from diag.covariance.command import main
-from diag.judgement.limits import TOKENS_PER_DIMENSION
 from probes.model.load import load
-from probes.second_moment import choose, corpus_pass, estimate, forecast, shrinkage, stored
+from probes.second_moment import choose, corpus_pass, estimate, forecast, stored
 from probes.second_moment.moment import SecondMoment
 from probes.second_moment.sums import Accumulator, token_shapes
 from probes.text import corpus
@@ -140,7 +139,6 @@ def test_parts_add_up_to_the_whole(
 
 
 def test_the_rule_shrinks_only_where_tokens_are_few(files: Path, tmp_path: Path) -> None:
-    assert TOKENS_PER_DIMENSION.value == shrinkage.TOKENS_PER_DIMENSION
     output = tmp_path / "c.safetensors"
     few = ["--max-tokens", "256"]
     assert main([*words(files, output, "1"), *few]) == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from diag.hardcases.cases import Screened
 from diag.hardcases.controls import of_mined, paired
 from diag.hardcases.mine import hardest
-from diag.judgement.limits import DAMAGE_HARM, FIRST_TOKENS_HARM
+from rome_diagnosis.limits import DAMAGE_HARM, FIRST_TOKENS_HARM
 from tests.diag.hardcases.made import edit, safe
 
 EDITS = st.lists(

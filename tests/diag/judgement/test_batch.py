@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from diag.judgement import batch
-from diag.judgement.limits import CONDITION, KEYS_ALIKE, RESPONSE_FAINT, SHARE_LEFT
 from diag.mathematics.pairs import Pair
+from rome_diagnosis.limits import CONDITION, KEYS_ALIKE, RESPONSE_FAINT, SHARE_LEFT
 
 
 def test_lambda_is_read_against_the_width() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from diag.judgement import findings, key_findings, limits
+from diag.judgement import findings, key_findings
 from diag.judgement.summary import paragraph
 from diag.judgement.verdict import Grounds
 from diag.judgement.words import of_norm, percent
+from rome_diagnosis import limits
 from rome_diagnosis.editors import EDITORS
 
 ROME, C_ROME, P_ROME = EDITORS.values()

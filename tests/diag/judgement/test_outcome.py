@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from diag.judgement import limits
 from diag.judgement.outcome import judge, settled
+from rome_diagnosis import limits
 
 EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "verified.json.gz"
 

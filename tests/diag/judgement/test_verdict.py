@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from diag.judgement import batch, findings, key_findings, limits
+from diag.judgement import batch, findings, key_findings
 from diag.judgement.verdict import (
     VERDICTS,
     Grounds,
@@ -20,6 +20,7 @@ from diag.judgement.verdict import (
     verdict_with,
 )
 from probes.second_moment.moment import SecondMoment
+from rome_diagnosis import limits
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.methods import METHODS
 

@@ -10,7 +10,6 @@ import torch
 
 import rome_diagnosis as rd
 from diag.apply.choose import options
-from diag.judgement.limits import DAMAGE_COLLAPSE, FIRST_TOKENS_HARM
 from diag.judgement.words import number
 from diag.keys.api import choose_request
 from diag.keys.document import document
@@ -25,6 +24,7 @@ from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import DAMAGE_COLLAPSE, FIRST_TOKENS_HARM
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from probes.second_moment.moment import SecondMoment, of_moment
 from probes.setup import Prepared
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.text import corpus
+from rome_diagnosis.limits import Limit
 from tests import tiny
 from tests.probes.keys.test_many_edits import EDITS, PREFIXES
 
@@ -67,7 +68,7 @@ def test_a_row_is_what_the_diagnosis_of_that_one_edit_says(
     chosen = replace(moment) if kind != "identity" else SecondMoment.identity(moment.d_mlp)
     if kind == "ridge":
         monkeypatch.setattr(second_moment, "EPSILON", 1.0)
-        monkeypatch.setattr(second_moment, "REGULAR_CONDITION", 20.0)
+        monkeypatch.setattr(second_moment, "REGULAR_CONDITION", Limit(20.0, "of this test"))
     assert (chosen.ridge > 0) == (kind == "ridge")
     found = Screener(SharedPrefixes(model, 2, PREFIXES), chosen).screen(EDITS)
     for edit, row in zip(EDITS, found, strict=True):

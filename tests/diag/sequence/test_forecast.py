@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from diag.batch.settings import Workplace
-from diag.judgement.limits import SEQUENCE_COLLAPSE
 from diag.judgement.verdict import verdict_of
 from diag.keys.run import diagnose
 from diag.mathematics.damage import Optimiser
@@ -33,6 +32,7 @@ from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import defaults
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import SEQUENCE_COLLAPSE
 from rome_diagnosis.methods import METHODS
 from tests.diag.screen.test_shard import solvable
 from tests.diag.sequence.listing import LAYER, PREFIXES, RECORDS

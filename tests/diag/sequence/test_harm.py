@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from diag.judgement.limits import DAMAGE_HARM, FIRST_TOKENS_HARM, RECALL_KEPT, SEQUENCE_HARM
 from diag.sequence.forecast import Curve, reached
 from diag.sequence.outlook import harm
+from rome_diagnosis.limits import DAMAGE_HARM, FIRST_TOKENS_HARM, RECALL_KEPT, SEQUENCE_HARM
 
 EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "lists.json.gz"
 KEPT = RECALL_KEPT.value  # of other facts: with fewer a list has done harm

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diag.judgement.limits import PERPLEXITY_DAMAGED, TASKS_LOSS
 from diag.surrogate import collect, relate, surrogate
 from rome_diagnosis.errors import UserError
+from rome_diagnosis.limits import PERPLEXITY_DAMAGED, TASKS_LOSS
 from tests.documents import sample
 
 

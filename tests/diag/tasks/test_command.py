@@ -10,10 +10,11 @@ import pytest
 from diag.sequence.command import main as sequence
 from diag.surrogate import surrogate
 from diag.tasks import tasks
-from diag.tasks.command import main, names
+from diag.tasks.command import main
 from diag.verify.command import main as verify
 from probes import bundled
 from probes.setup import load_model
+from rome_diagnosis import options
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.schema import validate
 
@@ -39,8 +40,8 @@ def test_the_document_is_what_the_call_gives(
 
 
 def test_several_tasks_are_named_with_commas() -> None:
-    assert names("a, b.jsonl") == ["a", "b.jsonl"]
-    assert names(",") == [","]  # which no task is called
+    assert options.task_names("a, b.jsonl") == ["a", "b.jsonl"]
+    assert options.task_names(",") == [","]  # which no task is called
 
 
 def test_an_edit_is_asked_tasks_before_and_after(tmp_path: Path) -> None:

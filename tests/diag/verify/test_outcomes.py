@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.studies.outcomes import by_perplexity, settling
-from diag.verify.settings import FEWEST_TOKENS
+from rome_diagnosis.limits import FEWEST_TOKENS
 
 EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "outcomes-smollm2.jsonl.gz"
 
@@ -30,5 +30,5 @@ def test_the_texts_that_settle_an_outcome_say_what_all_of_them_say(
     assert set(outcomes) == {"intact", "damaged", "collapsed"}  # the control: all three occur
     settled = [settling(steps) for steps in models]
     assert [by_perplexity(step["ratio"]) for step in settled] == outcomes
-    early = [step["n_tokens"] for step in settled if step["n_tokens"] < FEWEST_TOKENS + 512]
-    assert len(early) >= 30 and min(early) >= FEWEST_TOKENS
+    early = [step["n_tokens"] for step in settled if step["n_tokens"] < FEWEST_TOKENS.value + 512]
+    assert len(early) >= 30 and min(early) >= FEWEST_TOKENS.value

@@ -10,12 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from probes import bundled
-from probes.definitions import SINK_LENGTH, SINK_QUERIES, SINK_SHARE
 from probes.first_token import cells, separation, sinks
 from probes.first_token.subjects import bundled_cases, measure
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes as contexts
 from probes.second_moment.choose import for_model
+from rome_diagnosis.limits import SINK_NORM, SINK_QUERIES, SINK_SHARE
 
 N_SUBJECTS = 40
 
@@ -100,8 +100,8 @@ def test_other_sinks_are_those_of_the_plain_model(bundled_model: LoadedModel) ->
         for row, pattern, length in zip(rows, patterns, lengths, strict=True):
             for index in range(1, len(row)):
                 received = pattern[index + 1 :, index]
-                is_sink = len(received) >= SINK_QUERIES and received.mean() > SINK_SHARE
-                if is_sink or length[index] > SINK_LENGTH * typical:
+                is_sink = len(received) >= SINK_QUERIES.value and received.mean() > SINK_SHARE.value
+                if is_sink or length[index] > SINK_NORM.value * typical:
                     count[row[index]] += 1
         expected = {bundled_model.token_text(token): n for token, n in count.items()}
         assert {o.token: o.count for o in found.others}.items() <= expected.items()

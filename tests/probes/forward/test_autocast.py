@@ -13,7 +13,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import rome_diagnosis as rd
-from diag.judgement import limits
 from diag.mathematics.update import RankOne, rank_one
 from probes import bundled
 from probes.edited.perplexity import PerplexityMeter
@@ -28,6 +27,7 @@ from probes.second_moment.moment import SecondMoment
 from probes.setup import Setup
 from probes.target_value.optimise import optimise
 from probes.text.corpus import packaged
+from rome_diagnosis import limits
 from rome_diagnosis.disk.journal import check_same_run
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.errors import UserError

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from probes import definitions
-
 # Models whose edits were performed to set limits, by architecture.
 MODELS: Mapping[str, str] = {
     "GPT2LMHeadModel": "the bundled model",
@@ -84,7 +82,7 @@ FOREIGN_TEXT = Limit(
     ("LlamaForCausalLM",),
 )
 OTHER_TEXT = Limit(
-    definitions.LARGEST_FIT,
+    2.0,
     "C of the project's own documentation gave keys of the packaged texts 18 times the mean square "
     "they should have in its metric, and of 14 edits that it called safe 8 did damage, 5 to 12 "
     "times what it said; C of ME-PPL's sentences gives them 1.2 on SmolLM2",
@@ -97,7 +95,7 @@ DAMAGE_NOTICEABLE = Limit(
 
 # The ratio ρ of two denominators.
 RATIO_COLLAPSE = Limit(
-    definitions.SMALL_RATIO,
+    0.1,
     "ROME's damage is C-ROME's times 1/|ρ|: at 0.1 the inconsistent keys make it tenfold",
 )
 RATIO_SAFE = Limit(0.5, "inconsistent keys then at most double the damage of a consistent edit")
@@ -149,7 +147,7 @@ FIRST_TOKEN_LIKENESS = Limit(
     0.99, "more like the mean first-token key than 99 in 100 ordinary later keys are"
 )
 SINK_NORM = Limit(
-    definitions.SINK_LENGTH,
+    3.0,
     "the stream of an ordinary token stays within a factor of three of the median; a sink's is "
     "carried by a few coordinates that are many times larger",
 )
@@ -163,25 +161,69 @@ COMMON_TOKEN = Limit(
 
 # What a measurement rests on.
 TOKENS_PER_DIMENSION = Limit(
-    definitions.TOKENS_PER_DIMENSION,
+    4.0,
     "with fewer tokens than a few for each dimension, C⁻¹ amplifies sampling noise",
 )
 SINK_SHARE = Limit(
-    definitions.SINK_SHARE,
+    0.3,
     "a head whose later queries pay the first token more than this is a sink head, as Gu et al. "
     "(2025) define it",
 )
-SINK_QUERIES = Limit(
-    definitions.SINK_QUERIES, "an average over fewer queries than these is no habit of a head"
+SINK_QUERIES = Limit(3, "an average over fewer queries than these is no habit of a head")
+
+# What cannot be true of a second moment (probes.second_moment.plausible).
+SIGMAS = Limit(6.0, "standard errors: no sample of a right file in a billion is as far off")
+LARGEST_FIT = Limit(
+    2.0,
+    "E[kᵀC⁻¹k] is d_mlp exactly, so that a mean without the longest keys lies below it (0.54 of it "
+    "on the bundled model, 0.87 to 0.96 on five blocks of SmolLM2); at twice, lengths in the "
+    "metric are wrong by √2",
+    BOTH,
+)
+SMALLEST_FIT = Limit(
+    0.25,
+    "the mean of a sample misses what rare tokens add (0.82 on the bundled model, some of whose "
+    "units fire on one token in ten thousand, 0.95 to 0.98 on SmolLM2); most directions would have "
+    "to be rare tokens' alone to bring it down to a quarter",
+    BOTH,
+)
+OTHER_CORPUS = Limit(
+    5.0,
+    "how much more is allowed where C is of another corpus than the sampled keys: units that are "
+    "rare in one are common in the other",
+)
+NORM_FACTOR = Limit(
+    2.0,
+    "between texts the median norm of the stream differs by a few per cent; twice is another "
+    "model's",
+)
+SYMMETRIC = Limit(
+    8 * 2.0**-52, "rounding of a matrix that another program made symmetric; ours are to the bit"
+)
+REGULAR_CONDITION = Limit(
+    1e10, "the condition number that a ridge, where one is needed, leaves: six digits remain"
+)
+SHRINKAGE_MOST = Limit(
+    0.99, "more of the identity than this, and the shrunk C says nothing of the keys any more"
+)
+
+# Whether a model is what it is taken for.
+LOGITS_APART = Limit(
+    1e-3, "share of the largest logit: attention kernels and padding round differently by less"
+)
+CONTRIBUTION_APART = Limit(
+    1e-3,
+    "share of a change of the MLP's output by which the stream may miss it: float32 rounds by "
+    "less, a block that scales or normalises the output misses by more",
 )
 
 # What makes an intervention one that was performed as described.
 SAME_RHO = Limit(
-    definitions.SAME_RHO,
+    1e-4,
     "two ways of computing the same key differ by float32 rounding, which moves ρ by less",
 )
 NO_EFFECT = Limit(
-    definitions.NO_EFFECT,
+    1e-5,
     "a run into which its own activations are written is the same run but for rounding",
 )
 
@@ -203,6 +245,7 @@ SEQUENCE_HARM = Limit(
     "parts add up by squares was chosen with them in view. On SmolLM2 facts go at 0.09 to 0.19",
     BUNDLED,
 )
+SEQUENCE_GONE = Limit(10.0, "a change of ten times hidden states' norm leaves nothing to forecast")
 RESIDUAL_SHORT = Limit(
     0.5,
     "of 200 recorded edits (docs/evidence) 199 had a δ of nine tenths of the clamp or more; models "
@@ -224,6 +267,12 @@ PERPLEXITY_COLLAPSE = Limit(
     "of what a language model knows beyond word frequencies; ordinary edits stay within a few "
     "per cent",
     BUNDLED,
+)
+FEWEST_TOKENS = Limit(
+    1000,
+    "fewer tokens settle no ratio of perplexities, however alike the texts are; on SmolLM2 what "
+    "1,000 settle is what all 100 texts say (benchmarks/studies/outcomes.py)",
+    BOTH,
 )
 PERPLEXITY_DAMAGED = Limit(
     1.25,
