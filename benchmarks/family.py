@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from diag.batch.settings import prepare
+from diag.batch.settings import prepare_workplace
 from probes import bundled
 from probes.request.cases import EditCase, from_record
 from probes.setup import Setup
@@ -73,7 +73,7 @@ def published(options: argparse.Namespace) -> dict[str, Any]:
         name = row_name if row_name == option else f"{row_name}, {option}"
         over_layers = METHODS[row_name].over_layers
         chosen = method(row_name, layers if over_layers else layers[:1], **like.get(row_name, {}))
-        workplace = prepare(Setup(quiet=True), chosen)
+        workplace = prepare_workplace(Setup(quiet=True), chosen)
         sequences = {"1": [edits[:1]]}
         if over_layers:
             sequences[str(n)] = [edits[:n]]

@@ -28,7 +28,7 @@ QUERY = "{{query | trim}}{% if 'Question:' in query %}\nAnswer:{% endif %}"
 
 def native(path: Path, folder: Path) -> None:
     """Writes the task of a file of JSON Lines for the harness's own loader."""
-    config = files.read(path)
+    config = files.read_task_files(path)
     del config["custom_dataset"]
     config |= {
         "task": PREFIX + config["task"],

@@ -43,7 +43,7 @@ def same_table(one: Path, other: Path) -> float:
 
 def same_moment(one: Path, other: Path) -> float:
     """Largest difference of two moments' entries, in units of the largest entry."""
-    a, b = covariance.load(one).moment, covariance.load(other).moment
+    a, b = covariance.load_moment(one).moment, covariance.load_moment(other).moment
     assert a is not None and b is not None
     return float((a - b).abs().max() / a.abs().max())
 

@@ -32,7 +32,7 @@ from diag.keys.run import diagnose
 from diag.mathematics.update import rank_one
 from diag.screen.shard import Screener
 from probes import bundled
-from probes.edited.perplexity import Comparison, PerplexityMeter
+from probes.edited.perplexity import PerplexityChange, PerplexityMeter
 from probes.edited.weights import edited
 from probes.forward.engine import engine_for
 from probes.keys.many_edits import SharedPrefixes
@@ -120,7 +120,7 @@ class Bench:
     def sums(self) -> Timed:
         """Sums over ``--tokens`` tokens of packaged text."""
         job = self.corpus_pass([self.layer], self.options.tokens)
-        return timed(lambda: corpus_pass.run(job)[self.layer])
+        return timed(lambda: corpus_pass.pass_over(job)[self.layer])
 
     def corpus_pass(self, layers: Sequence[int], tokens: int) -> corpus_pass.Pass:
         """A pass over packaged text."""
@@ -237,7 +237,7 @@ def seven_layers(bench: Bench) -> Iterator[Stage]:
     last = bench.model.n_layers - 1
     layers = sorted({round(last * i / 6) for i in range(7)})
     job = bench.corpus_pass(layers, bench.options.tokens)
-    ours = timed(lambda: corpus_pass.run(job))
+    ours = timed(lambda: corpus_pass.pass_over(job))
     per = 1000 / ours.result[layers[0]].n_tokens
     counted = _of_pass(bench, layers) * 1000
     yield Stage(f"C of {len(layers)} layers, 1,000 tokens", ours.wall * per, operations=counted)
@@ -247,7 +247,7 @@ def _of_pass(bench: Bench, layers: Sequence[int]) -> float:
     """Operations of a pass over a corpus, a token; of one row, whose share of samples is alike."""
     sums: list[Any] = []
     job = bench.corpus_pass(layers, 1)
-    counted = operations(lambda: sums.append(corpus_pass.run(job)))
+    counted = operations(lambda: sums.append(corpus_pass.pass_over(job)))
     return counted / int(sums[0][layers[0]].n_tokens)
 
 
@@ -269,7 +269,7 @@ def perplexity(bench: Bench) -> Iterator[Stage]:
     read_whole = [t for t in bundled.texts() if len(bench.model.tokens(t).ids) <= bench.model.n_ctx]
     texts = read_whole[: bench.options.texts]
 
-    def compare() -> Comparison:
+    def compare() -> PerplexityChange:
         return PerplexityMeter(bench.model, texts, bench.layer).compare([change])
 
     ours = timed(compare)

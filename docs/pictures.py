@@ -22,7 +22,7 @@ from diag.screen import screen  # noqa: E402
 from diag.sequence import sequence  # noqa: E402
 from diag.verify import verify  # noqa: E402
 from probes.bundled import describe  # noqa: E402
-from reports.document import read  # noqa: E402
+from reports.document import read_document  # noqa: E402
 from reports.pages.page import render  # noqa: E402
 from tests.browser import Tab, browser, installed  # noqa: E402
 
@@ -56,7 +56,9 @@ def main() -> None:
 
 def gallery(tab: Tab) -> None:
     """Writes the gallery's pictures."""
-    pages = {name: render(read(str(ROOT / document))) for name, document in GALLERY.items()}
+    pages = {
+        name: render(read_document(str(ROOT / document))) for name, document in GALLERY.items()
+    }
     with tempfile.TemporaryDirectory() as folder:
         pages["screen"] = screen(FACTS, Path(folder, "facts.parquet")).to_html()
     pages["sequence"] = sequence(FACTS, limit=LISTED).to_html()

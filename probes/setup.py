@@ -245,11 +245,11 @@ class Setup:
         Raises:
             UserError: If it cannot be read or belongs to another model or layer.
         """
-        from probes.second_moment.choose import check, for_model
+        from probes.second_moment.choose import check_moment, for_model
         from probes.second_moment.moment import SecondMoment
 
         if isinstance(self.second_moment, SecondMoment):
-            check(self.second_moment, model, layer)
+            check_moment(self.second_moment, model, layer)
             return self.second_moment
         choice = os.fspath(self.second_moment)
         with self._progress() as shown:

@@ -29,7 +29,7 @@ class Estimate:
     n: int
 
 
-def estimate(values: Sequence[float], *, seed: int = 0) -> Estimate | None:
+def estimate_mean(values: Sequence[float], *, seed: int = 0) -> Estimate | None:
     """Averages one value per subject.
 
     Args:

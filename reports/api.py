@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from reports.document import read, with_rows
+from reports.document import read_document, with_rows
 from reports.pages import page
 from rome_diagnosis.schema import validate
 
@@ -30,7 +30,7 @@ def render(*results: Mapping[str, Any] | str | os.PathLike[str]) -> str:
 
 def _document(result: Mapping[str, Any] | str | os.PathLike[str]) -> Mapping[str, Any]:
     if isinstance(result, str | os.PathLike):
-        return read(os.fspath(result))
+        return read_document(os.fspath(result))
     document = validate(result)
     is_table = document["schema"] == "diag.screen/1" and "rows" not in document
     return with_rows(document) if is_table else document

@@ -71,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         UserError: If a result cannot be read or shown, or the output not be written.
     """
     parsed = build_parser().parse_args(arguments)
-    from reports.document import read  # after --help, which need not wait for the schemas
+    from reports.document import read_document  # after --help, which need not wait for the schemas
 
     render = None if parsed.output is None else renderer(parsed.output)
     files.check_outputs([parsed.output], inputs=parsed.results)
-    documents = [read(path) for path in parsed.results]
+    documents = [read_document(path) for path in parsed.results]
     files.check_outputs([parsed.output], inputs=[d["table"] for d in documents if "table" in d])
     with _guarded(parsed.results):
         if render is None:
@@ -83,11 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 show(document, verbose=parsed.verbose)
             return 0
         content = render(documents)
-    write(parsed.output, content)
+    write_output(parsed.output, content)
     return 0
 
 
-def write(output: str | os.PathLike[str], content: str | bytes) -> None:
+def write_output(output: str | os.PathLike[str], content: str | bytes) -> None:
     """Writes what a renderer made.
 
     Args:

@@ -17,7 +17,7 @@ LARGEST = 1 << 28  # bytes of JSON: 20,000 performed edits
 LARGEST_TABLE = 2_000_000  # rows
 
 
-def read(path: str) -> dict[str, Any]:
+def read_document(path: str) -> dict[str, Any]:
     """Reads a saved result.
 
     Args:

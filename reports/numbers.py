@@ -111,7 +111,7 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{number(n)} {noun if n == 1 else plural or noun + 's'}"
 
 
-def estimate(
+def estimated(
     figure: Mapping[str, Any],
     write: Callable[[float | None], str] = number,
     *,

@@ -19,7 +19,7 @@ from probes import bundled
 from probes.model.fingerprint import fingerprint
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from reports.document import read
+from reports.document import read_document
 from tests import tiny
 from tests.documents import EVIDENCE
 from tests.written import results_are_what_their_schemas_say as results_are_what_their_schemas_say
@@ -87,7 +87,7 @@ def evidence() -> dict[str, Any]:
 
     Tests leave the document as it was.
     """
-    return read(str(EVIDENCE))
+    return read_document(str(EVIDENCE))
 
 
 @pytest.fixture(scope="session")

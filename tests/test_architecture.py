@@ -280,6 +280,30 @@ def test_an_option_is_declared_once() -> None:
     assert several == {"--output", "--perform"}
 
 
+# Verbs that say nothing without their object: each is the name of one function at most.
+VAGUE = {
+    "check", "choose", "compare", "describe", "draw", "estimate", "forecast", "load", "measure",
+    "perform", "read", "write",
+}  # fmt: skip
+
+
+def test_one_name_is_one_thing() -> None:
+    """No two classes share a name, but a value and what documents say of it."""
+    classes: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
+    verbs: Counter[str] = Counter()
+    for module in TREE:
+        in_documents = module.name.startswith("rome_diagnosis.schema")
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes[in_documents][node.name] += 1
+            elif isinstance(node, ast.FunctionDef) and node.name in VAGUE:
+                verbs[node.name] += 1
+    for names in classes.values():
+        assert len(names) > 100  # the control
+        assert not [name for name, n in names.items() if n > 1]
+    assert not [name for name, n in verbs.items() if n > 1]
+
+
 def test_folders_are_small() -> None:
     sizes = Counter(
         path.rpartition("/")[0] for path in sources() if not path.endswith("/__init__.py")

@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from benchmarks.pretrained.picture import LARGEST, LIMITS, MODELS, save
 from benchmarks.pretrained.predictors import table
 from benchmarks.pretrained.tables import read
-from reports.document import read as saved
+from reports.document import read_document as saved
 from rome_diagnosis.editors import EDITORS
 
 # What is drawn, and what it is called.

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from diag.verify.behaviour import spread
 from diag.verify.one_edit import Bench
-from diag.verify.run import Run, prepare
+from diag.verify.run import Verifier, prepare
 from diag.verify.settings import Facts, Settings, Texts
 from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase
@@ -159,13 +159,13 @@ class Study:
             c_rome_target=self.arguments.c_rome_target,
         )
 
-    def run(self, layer: int, moment: str) -> Run:
+    def run(self, layer: int, moment: str) -> Verifier:
         """A run at one block."""
         at = Setup(model=self.model, layer=layer, second_moment=moment.format(layer=layer))
         run = prepare(at.prepare(), self.settings)
         bench = FewContexts.of(run.bench)
         few = f"v* is optimised over every {EVERY}rd prefix and the bare prompt"
-        return Run(bench, {**run.head, "notes": [*run.head["notes"], few]})
+        return Verifier(bench, {**run.head, "notes": [*run.head["notes"], few]})
 
     def perform(self) -> None:
         """Performs each part at each block."""
@@ -173,7 +173,7 @@ class Study:
         self.folder.mkdir(parents=True, exist_ok=True)
         moment = self.moments()
         cases = [case for path in arguments.edits for case in read_edits(path).cases]
-        runs: dict[int, Run] = {}
+        runs: dict[int, Verifier] = {}
         for i, part in enumerate(choose(self.model, cases, arguments.seed)):
             for layer in arguments.layers:
                 path = self.folder / f"part-{i:02}-L{layer}.json"
@@ -184,7 +184,7 @@ class Study:
                 one_part(runs[layer], part, path)
 
 
-def one_part(run: Run, cases: list[EditCase], path: Path) -> None:
+def one_part(run: Verifier, cases: list[EditCase], path: Path) -> None:
     """Performs a part and writes its document."""
     start = time.perf_counter()
     journal = Path(f"{path}.journal")

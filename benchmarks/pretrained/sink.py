@@ -34,7 +34,7 @@ from probes.request.lookup import lookup
 from probes.request.request import Request, request
 from probes.second_moment.moment import SecondMoment
 from probes.setup import Setup
-from probes.statistics import estimate
+from probes.statistics import estimate_mean
 from rome_diagnosis import options
 from rome_diagnosis.disk import files
 
@@ -164,7 +164,7 @@ def table(recorded: Mapping[str, Any]) -> pd.DataFrame:
     """Mean ρ with its interval over the draw of the subjects, by block and intervention."""
 
     def shown(values: Sequence[float]) -> str:
-        mean = estimate(values)
+        mean = estimate_mean(values)
         assert mean is not None
         return f"{mean.mean:.3f} ({mean.low:.3f} to {mean.high:.3f})"
 

@@ -21,7 +21,7 @@ from diag.verify.behaviour import spread
 from diag.verify.settings import Facts
 from probes.keys.causal_trace import known, trace
 from probes.setup import Setup
-from probes.statistics import estimate
+from probes.statistics import estimate_mean
 from rome_diagnosis.disk import files
 
 
@@ -59,7 +59,7 @@ def table(recorded: Mapping[str, Any]) -> pd.DataFrame:
     """The indirect effect of each block's window with its interval over the draw of the facts."""
     rows = []
     for block in range(len(recorded["restored"][0])):
-        effect = estimate(
+        effect = estimate_mean(
             [row[block] - noisy
              for row, noisy in zip(recorded["restored"], recorded["noisy"], strict=True)]
         )  # fmt: skip

@@ -28,7 +28,7 @@ from benchmarks.published.reference_batches import (
 )
 from benchmarks.published.reference_easyedit import EasyEditCRome, EasyEditMemit, EasyEditRome
 from benchmarks.sides import settle, timed
-from diag.batch.perform import Performed, performed
+from diag.batch.perform import PerformedBatch, performed
 from diag.batch.settings import Workplace
 from diag.mathematics.metrics import combined
 from probes import bundled
@@ -79,7 +79,7 @@ def compare(
         plain = transformers.AutoModelForCausalLM.from_pretrained(path).double().eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)
         theirs = reference(checkout, plain, tokenizer, ours.chosen, moments)
-        latest: Performed | None = None
+        latest: PerformedBatch | None = None
         with ExitStack() as stack:
             for batch in batches:
                 settle()
@@ -98,7 +98,7 @@ def compare(
 
 
 def _beside(
-    ours: Performed, their: Published, moments: Mapping[int, torch.Tensor], along: MethodKey
+    ours: PerformedBatch, their: Published, moments: Mapping[int, torch.Tensor], along: MethodKey
 ) -> dict[str, Any]:
     z = torch.stack([target.value for target in ours.targets])
     return {

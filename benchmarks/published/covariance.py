@@ -80,7 +80,7 @@ def main() -> None:
     plain = AutoModelForCausalLM.from_pretrained(path).eval()
     tokenizer = AutoTokenizer.from_pretrained(path)
     text = (
-        documents.read(options.text, field=options.text_field)
+        documents.read_documents(options.text, field=options.text_field)
         if options.text
         else corpus.packaged()
     )
@@ -90,7 +90,7 @@ def main() -> None:
     for count in (1, len(layers)):
         job = corpus_pass.Pass(ours, layers[:count], text, corpus.row_length(ours), options.tokens)
         began = time.perf_counter()
-        moments = corpus_pass.run(job)
+        moments = corpus_pass.pass_over(job)
         seconds = time.perf_counter() - began
         n = moments[layers[0]].n_tokens
         results[f"ours, {count} layer(s)"] = {

@@ -17,7 +17,7 @@ from torch import Tensor
 from probes.forward.batches import batches, padded
 from probes.forward.unhooked import plain
 from probes.model.loaded import LoadedModel
-from probes.target_value.constants import Row
+from probes.target_value.constants import LossText
 from probes.target_value.hyperparameters import Hyperparameters
 
 
@@ -52,7 +52,7 @@ class FullPasses:
         return total / n
 
     def target_value(
-        self, rows: Sequence[Row], chosen: Hyperparameters
+        self, rows: Sequence[LossText], chosen: Hyperparameters
     ) -> Float[Tensor, " d_model"]:
         """δ of one edit; the last row is the one whose prediction must not move."""
         ids, mask = padded([row.ids for row in rows], self._device)

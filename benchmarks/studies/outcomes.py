@@ -54,7 +54,7 @@ def ratios(bench: Bench, case: Any) -> dict[str, list[dict[str, Any]]]:
     by_editor: dict[str, list[dict[str, Any]]] = {editor: [] for editor in EDITED_BY}
     for editor, steps in by_editor.items():
 
-        def note(so_far: perplexity.Comparison, steps: list[dict[str, Any]] = steps) -> bool:
+        def note(so_far: perplexity.PerplexityChange, steps: list[dict[str, Any]] = steps) -> bool:
             n, interval = so_far.after.n_tokens, so_far.interval
             steps.append({"n_tokens": n, "ratio": so_far.ratio, "interval": interval})
             return False

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.family import cases, like_published, method
-from diag.batch.check import check
+from diag.batch.check import check_batch
 from diag.batch.document import of_performed
 from diag.batch.measure import BatchBench
 from diag.batch.perform import performed, target_values
 from diag.batch.run import placeable
-from diag.batch.settings import Workplace, prepare
+from diag.batch.settings import Workplace, prepare_workplace
 from diag.verify.one_edit import Bench
 from diag.verify.settings import Settings, Texts
 from probes.model.loaded import LoadedModel
@@ -66,7 +66,7 @@ class Trials:
         """The model under a method, λ in proportion to its width."""
         d_mlp = int(self.setup.load().config.d_mlp)
         chosen = method(name, layers, **like_published(d_mlp).get(name, {}))
-        return prepare(self.setup, chosen)
+        return prepare_workplace(self.setup, chosen)
 
     def perform(self, key: str, workplace: Workplace, some: Sequence[EditCase]) -> dict[str, Any]:
         """What became of the model with some edits, and what was foretold of them.
@@ -81,7 +81,7 @@ class Trials:
         """
         if self.journal is not None and key in self.journal.done:
             return dict(self.journal.done[key])
-        preflight = check(workplace, [case.request for case in some])
+        preflight = check_batch(workplace, [case.request for case in some])
         alike = workplace.layers[0], workplace.prefixes  # one of which is put before the tests
         ready = BatchBench(workplace, some, self.settings, bench=self._benches.get(alike))
         self._benches[alike] = ready.bench

@@ -22,7 +22,7 @@ import torch
 
 from diag.mathematics.damage import rms_change
 from diag.mathematics.update import RankOne
-from diag.verify.run import Run, prepare
+from diag.verify.run import Verifier, prepare
 from diag.verify.settings import Settings, Texts
 from probes import bundled
 from probes.edited.answers import AnswerMeter, Question
@@ -76,7 +76,7 @@ def choose(facts: list[dict[str, Any]], n: int, seed: int) -> list[EditCase]:
     return [from_record(fact) for fact in chosen]
 
 
-def on_the_corpus(run: Run, changes: list[RankOne]) -> list[float]:
+def on_the_corpus(run: Verifier, changes: list[RankOne]) -> list[float]:
     """RMS change of the MLP's output over the very tokens that C was estimated on."""
     bench = run.bench
     moment, model = bench.moment, bench.model
@@ -106,7 +106,7 @@ def on_the_corpus(run: Run, changes: list[RankOne]) -> list[float]:
     return ((total / n).sqrt() * sizes).tolist()
 
 
-def closed_form(run: Run, cases: list[EditCase]) -> float:
+def closed_form(run: Verifier, cases: list[EditCase]) -> float:
     """Largest relative difference between predicted and actual change on C's own corpus."""
     bench = run.bench
     changes, predicted = [], []

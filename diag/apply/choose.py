@@ -40,7 +40,7 @@ def options(judgement: Judgement) -> list[Choice]:
     return choices
 
 
-def choose(judgement: Judgement, method: str = AUTO) -> Choice:
+def choose_editor(judgement: Judgement, method: str = AUTO) -> Choice:
     """Chooses an editor, or refuses.
 
     Args:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from diag.batch.settings import Workplace
 from diag.mathematics.damage import Optimiser
 from diag.saved.choice import Choice
-from diag.sequence.forecast import forecast
-from diag.sequence.listed import read
+from diag.sequence.forecast import forecast_list
+from diag.sequence.listed import read_keys
 from diag.sequence.outlook import collapse_at, harm_at
 from diag.sequence.plan import Plan
 from diag.verify.one_edit import Bench
@@ -22,7 +22,7 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS
 
 
-def check(bench: Bench, cases: Sequence[EditCase], choices: Sequence[Choice]) -> None:
+def check_list(bench: Bench, cases: Sequence[EditCase], choices: Sequence[Choice]) -> None:
     """Refuses a list that is expected to harm what else the model knows.
 
     Args:
@@ -44,7 +44,9 @@ def check(bench: Bench, cases: Sequence[EditCase], choices: Sequence[Choice]) ->
         moments={bench.layer: bench.moment},
     )
     shared = SharedPrefixes(bench.model, bench.layer, bench.prefixes)
-    listed = read(Edits(tuple(cases)), range(len(cases)), shared, bench.moment, seed=bench.seed)
+    listed = read_keys(
+        Edits(tuple(cases)), range(len(cases)), shared, bench.moment, seed=bench.seed
+    )
     plan = Plan.all_by(
         listed, workplace.under(METHODS[PUBLISHED]),
         consistent=bench.settings.c_rome_target == "consistent",
@@ -53,7 +55,7 @@ def check(bench: Bench, cases: Sequence[EditCase], choices: Sequence[Choice]) ->
         at = [i for i, choice in enumerate(choices) if choice.editor == name]
         plan = plan.with_method(workplace.under(METHODS[name]), at)
     optimiser = Optimiser(target.clamp_norm_factor, target.reach(int(bench.model.config.d_model)))
-    expected = forecast(plan, workplace.streams[bench.layer], optimiser)
+    expected = forecast_list(plan, workplace.streams[bench.layer], optimiser)
     ends = [end for end in (collapse_at(expected), harm_at(expected)) if end is not None]
     if ends:
         most = min(ends) - 1

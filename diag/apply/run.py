@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 
 from diag.apply import forecast
-from diag.apply.choose import Choice, choose
+from diag.apply.choose import Choice, choose_editor
 from diag.keys.judge import judge
 from diag.mathematics.update import RankOne
 from diag.saved.model import save
@@ -43,7 +43,7 @@ def run(
     layer, model = bench.layer, bench.model
     choices = [_choose(bench, case, method) for case in cases]
     if len(cases) > 1:
-        forecast.check(bench, cases, choices)
+        forecast.check_list(bench, cases, choices)
     changes: list[RankOne] = []
     for case, choice in zip(cases, choices, strict=True):
         with edited(model, changes, layer):
@@ -60,6 +60,6 @@ def _choose(bench: Bench, case: EditCase, method: str) -> Choice:
         seed=bench.seed,
     )
     try:
-        return choose(judgement, method)
+        return choose_editor(judgement, method)
     except UserError as error:
         raise UserError(f"{case.request.text!r}: {error}") from error

@@ -76,7 +76,7 @@ def batch(
         raise UserError("the batch has no edits")
     n_prefixes = options.get("n_prefixes")
     setup, settings = split_options({**options})
-    chosen = choose(method, hyperparameters, layers, parameters, post=post)
+    chosen = choose_method(method, hyperparameters, layers, parameters, post=post)
     return run(
         listed,
         setup,
@@ -87,7 +87,7 @@ def batch(
     )
 
 
-def choose(
+def choose_method(
     method: str | None,
     hyperparameters: str | os.PathLike[str] | None = None,
     layers: Sequence[int] | None = None,
@@ -112,12 +112,12 @@ def choose(
     Raises:
         UserError: If there is no such method, the file cannot be used, or a value makes no sense.
     """
-    from probes.target_value.method_file import defaults, read
+    from probes.target_value.method_file import defaults, read_method_file
 
     if method is not None and method not in METHODS:
         raise UserError(f"there is no method {method!r}: known are {', '.join(METHODS)}")
     if hyperparameters is not None:
-        chosen = read(hyperparameters, method)
+        chosen = read_method_file(hyperparameters, method)
     else:
         chosen = defaults(method or BATCHED)
     if layers is not None:

@@ -216,7 +216,7 @@ class Preflight:
         return received(self.workplace.method, known)
 
 
-def check(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
+def check_batch(workplace: Workplace, requests: Sequence[Request]) -> Preflight:
     """Checks a batch.
 
     Args:

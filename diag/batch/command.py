@@ -65,7 +65,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
-    from diag.batch.api import choose
+    from diag.batch.api import choose_method
     from diag.verify.settings import Settings
     from probes.request.records import Edits
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise UserError("--layer and --layers say the same: give one of them")
     inputs = [given.get(name) for name in ("edits", "texts", "facts", "hyperparameters")]
     with options.outputs(given, [*setup.inputs(), *inputs]):
-        chosen = choose(
+        chosen = choose_method(
             **options.method_of(given),
             layers=_layers(given),
             post=given.get("post"),

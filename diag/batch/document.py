@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from diag.batch.check import Preflight
-from diag.batch.perform import Performed
+from diag.batch.perform import PerformedBatch
 from diag.batch.preflight import Shares
 from diag.judgement.words import capital
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from probes.request.cases import EditCase
 from probes.request.records import Refused
 from probes.statistics import spearman
@@ -96,7 +96,7 @@ def summary(preflight: Preflight) -> str:
 
 
 def of_performed(
-    preflight: Preflight, made: Performed, measured: Mapping[str, Any]
+    preflight: Preflight, made: PerformedBatch, measured: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The document's ``performed``.
 
@@ -146,7 +146,7 @@ def _measured_with(preflight: Preflight) -> dict[str, Any]:
     """Model, method and contexts."""
     workplace, chosen = preflight.workplace, preflight.workplace.chosen
     return {
-        "model": describe(workplace.model),
+        "model": describe_model(workplace.model),
         "method": {
             "name": chosen.method,
             "parameters": workplace.geometries[workplace.layers[0]].in_effect,
@@ -177,7 +177,7 @@ def _family(preflight: Preflight) -> list[dict[str, Any]]:
     ]
 
 
-def _written(preflight: Preflight, batch: Performed, on_texts: float) -> list[dict[str, Any]]:
+def _written(preflight: Preflight, batch: PerformedBatch, on_texts: float) -> list[dict[str, Any]]:
     rows = []
     for i, written in enumerate(batch.layers):
         moment = preflight.workplace.moments[written.layer].moment

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from diag.batch.perform import Performed, performed
+from diag.batch.perform import PerformedBatch, performed
 from diag.batch.settings import Workplace
 from diag.judgement import outcome
 from diag.verify.behaviour import Behaviour, Wording
@@ -58,12 +58,12 @@ class BatchBench:
         }
 
     @contextmanager
-    def perform(self) -> Iterator[Performed]:
+    def perform(self) -> Iterator[PerformedBatch]:
         """Writes the batch; see :func:`diag.batch.perform.performed`."""
         with performed(self.workplace, [case.request for case in self.cases]) as batch:
             yield batch
 
-    def measure(self, made: Performed) -> dict[str, Any]:
+    def measure(self, made: PerformedBatch) -> dict[str, Any]:
         """Measures the model with a batch in several blocks; it is unedited before and after.
 
         Args:

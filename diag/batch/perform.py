@@ -31,7 +31,7 @@ History = Mapping[int, Float[Tensor, "n d_mlp"]]
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenLayer:
     """What was written into one layer.
 
     Attributes:
@@ -71,7 +71,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Performed:
+class PerformedBatch:
     """A batch that was written.
 
     Attributes:
@@ -86,7 +86,7 @@ class Performed:
     targets: tuple[TargetValue, ...]
     wanted: Float[Tensor, "m d_model"]
     changed: Float[Tensor, "m d_model"]
-    layers: tuple[Written, ...]
+    layers: tuple[WrittenLayer, ...]
     remembered: History
 
     @property
@@ -109,7 +109,7 @@ def performed(
     history: History | None = None,
     *,
     targets: Sequence[TargetValue] | None = None,
-) -> Iterator[Performed]:
+) -> Iterator[PerformedBatch]:
     """Writes a batch into the model for as long as the block lasts.
 
     Args:
@@ -136,7 +136,7 @@ def performed(
     wanted = torch.stack([target.delta for target in targets])
     goal = start + wanted
     with ExitStack() as stack:
-        written: list[Written] = []
+        written: list[WrittenLayer] = []
         for i, layer in enumerate(layers):
             keys = batch_keys(model, requests, layer, workplace.prefixes)
             if method.subtract is not None:
@@ -153,9 +153,9 @@ def performed(
             change, post = update.change(), workplace.chosen.post
             if post is not None:
                 change = POST[post](change, model.output_weight(layer))
-            written.append(Written(layer, keys, update, Total(change), post))
+            written.append(WrittenLayer(layer, keys, update, Total(change), post))
             stack.enter_context(edited(model, [written[-1].change], layer))
-        yield Performed(
+        yield PerformedBatch(
             targets=tuple(targets),
             wanted=wanted,
             changed=stream_at(model, at, layers[-1], site) - start,
@@ -196,7 +196,7 @@ def target_values(workplace: Workplace, requests: Sequence[Request]) -> list[Tar
 
 
 def _remember(
-    workplace: Workplace, layers: Sequence[Written], history: History | None
+    workplace: Workplace, layers: Sequence[WrittenLayer], history: History | None
 ) -> dict[int, Tensor]:
     """Earlier keys and this batch's: a key depends on the layers below alone, all written by then.
 

@@ -38,7 +38,7 @@ class Shares:
 
 
 @dataclass(frozen=True)
-class Damage:
+class DamageForecast:
     """Root mean square changes before targets are known.
 
     Attributes:
@@ -86,7 +86,7 @@ class LayerCheck:
     lengths: Float[Tensor, " m"]
     shares: Shares | None
     cross: Float[Tensor, "m m"] | None
-    damage: Damage
+    damage: DamageForecast
     rank: int | None
 
 
@@ -124,7 +124,7 @@ def check_layer(
     try:
         update = geometry.update(keys, likely.diag())
     except ZeroDivisionError:
-        damage = Damage(
+        damage = DamageForecast(
             None, None, None, None, None, None, None,
             "M is singular: two keys are parallel and nothing stands on its diagonal",
         )  # fmt: skip
@@ -168,7 +168,7 @@ def damage_of(
     expected_share: Float[Tensor, " m"],
     geometry: Geometry,
     stream: Stream,
-) -> Damage:
+) -> DamageForecast:
     """Damage before targets are known, from the lengths that residuals can have.
 
     Args:
@@ -193,14 +193,14 @@ def damage_of(
             "that are not known before targets are optimised"
         )
     if moment is None:
-        return Damage(None, None, whatever_keys, None, None, None, None, why_not)
+        return DamageForecast(None, None, whatever_keys, None, None, None, None, why_not)
     sensitivity = update.sensitivity(moment)
     pairs = torch.outer(longest, longest)
     usual = likely * expected_share
     expected = max(float((sensitivity.diagonal() * usual.square()).sum()), 0.0) ** 0.5
     bound = float((sensitivity.abs() * pairs).sum()) ** 0.5
     if why_not is not None or stream.unit is None or scale is None:
-        return Damage(expected, bound, whatever_keys, None, None, None, None, why_not)
+        return DamageForecast(expected, bound, whatever_keys, None, None, None, None, why_not)
     unit = abs(scale) / stream.unit
     first = expected_first = None
     if background is not None and len(background.first_keys):
@@ -208,7 +208,7 @@ def damage_of(
         first = float((shares @ longest).square().mean().sqrt()) * unit
         expected_first = float((shares * usual).square().sum(1).mean().sqrt()) * unit
     tightest = bound if whatever_keys is None else min(bound, whatever_keys)
-    return Damage(
+    return DamageForecast(
         expected, bound, whatever_keys,
         expected * unit, tightest * unit, first, expected_first, None,
     )  # fmt: skip

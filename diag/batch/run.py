@@ -7,10 +7,10 @@ import os
 from typing import Any
 
 from diag.batch import document
-from diag.batch.check import Preflight, check
+from diag.batch.check import Preflight, check_batch
 from diag.batch.measure import BatchBench
 from diag.batch.result import Batch
-from diag.batch.settings import Workplace, prepare
+from diag.batch.settings import Workplace, prepare_workplace
 from diag.judgement import agreement
 from diag.verify.settings import Settings
 from probes.edited.weights import save_edited_layers
@@ -52,9 +52,11 @@ def run(
     """
     if save_model is not None:
         files.check_new_folder(save_model)
-    workplace = prepare(setup, chosen, n_prefixes=n_prefixes, writing=settings is not None)
+    workplace = prepare_workplace(
+        setup, chosen, n_prefixes=n_prefixes, writing=settings is not None
+    )
     here = placeable(workplace.model, listed)
-    preflight = check(workplace, [case.request for case in here.cases])
+    preflight = check_batch(workplace, [case.request for case in here.cases])
     result = document.of_preflight(
         preflight, here.cases, refused=here.refused, notes=here.notes, command_line=command_line
     )
@@ -104,7 +106,9 @@ def _perform(
         save_edited_layers(workplace.model, batch.changes, save_model)
     return {
         **document.of_performed(preflight, batch, measured),
-        "prediction": agreement.compare(preflight.verdict, measured["outcome"]).sentence,
+        "prediction": agreement.compare_with_performed(
+            preflight.verdict, measured["outcome"]
+        ).sentence,
         "collapse_ratio": chosen.collapse_ratio,
         "texts": chosen.texts.source,
         "facts": bench.bench.facts.source,

@@ -128,7 +128,7 @@ class Workplace:
         }
 
 
-def prepare(
+def prepare_workplace(
     setup: Setup, chosen: MethodFile, *, n_prefixes: int | None = None, writing: bool = False
 ) -> Workplace:
     """Loads the model and finds everything else.

@@ -48,7 +48,7 @@ def second_moments(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from diag.covariance.run import Plan, measure
+    from diag.covariance.run import MomentPlan, measure_moments
     from probes.ranks import ranks
     from probes.setup import Setup
 
@@ -56,7 +56,7 @@ def second_moments(
         raise UserError("no layers are given: name one or more, or None for the edited one")
     chosen = Setup(**setup)
     sources = [text] if isinstance(text, str | os.PathLike) else text
-    plan = Plan(
+    plan = MomentPlan(
         text=None if sources is None else [os.fspath(source) for source in sources],
         text_field=text_field,
         max_tokens=max_tokens,
@@ -73,4 +73,4 @@ def second_moments(
     with ranks() as group:
         model = chosen.load()
         blocks = [chosen.choose_layer(model)] if layers is None else sorted(set(layers))
-        return measure(plan, read, model, blocks, group)
+        return measure_moments(plan, read, model, blocks, group)

@@ -125,10 +125,10 @@ def _estimate(
     parsed: argparse.Namespace, given: dict[str, Any], setup: Setup, line: str
 ) -> SecondMoments | None:
     """Estimates or imports; ``None`` in all processes but the first."""
-    from diag.covariance.run import Plan, measure
+    from diag.covariance.run import MomentPlan, measure_moments
     from probes.ranks import ranks
 
-    plan = Plan(
+    plan = MomentPlan(
         text=given.get("text"),
         text_field=given.get("text_field"),
         max_tokens=given.get("max_tokens"),
@@ -147,5 +147,5 @@ def _estimate(
         layers = given.get("layers") or [setup.choose_layer(model)]
         if layers == "all":
             layers = range(model.n_layers)
-        result = measure(plan, sources, model, list(layers), group)
+        result = measure_moments(plan, sources, model, list(layers), group)
         return result if group.is_first else None

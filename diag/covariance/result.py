@@ -38,14 +38,14 @@ class SecondMoments(envelope.Saved):
         Raises:
             UserError: If there is none of that layer, or its file cannot be read.
         """
-        from probes.second_moment.stored import load
+        from probes.second_moment.stored import load_moment
         from rome_diagnosis.errors import UserError
 
         files = {row["layer"]: row["file"] for row in self.document["layers"]}
         if layer not in files:
             known = ", ".join(str(name) for name in files)
             raise UserError(f"there is no second moment of layer {layer} here, only of {known}")
-        return load(files[layer])
+        return load_moment(files[layer])
 
     def to_pandas(self) -> pandas.DataFrame:
         """One row for each layer."""

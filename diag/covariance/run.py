@@ -28,7 +28,7 @@ BACKGROUND_TOKENS = 50_000
 
 
 @dataclass(frozen=True)
-class Plan:
+class MomentPlan:
     """What to estimate from what, and where to put it.
 
     The attributes are the arguments of :func:`diag.covariance.second_moments`.
@@ -77,7 +77,7 @@ class Plan:
         return Sources(
             corpus.packaged()
             if self.text is None
-            else documents.read(self.text, field=self.text_field),
+            else documents.read_documents(self.text, field=self.text_field),
             None if self.import_npz is None else read_npz(self.import_npz),
         )
 
@@ -90,8 +90,8 @@ class Sources:
     published: Published | None
 
 
-def measure(
-    plan: Plan, sources: Sources, model: LoadedModel, layers: Sequence[int], group: Ranks
+def measure_moments(
+    plan: MomentPlan, sources: Sources, model: LoadedModel, layers: Sequence[int], group: Ranks
 ) -> SecondMoments:
     """Runs the text through the model and writes each layer's C.
 
@@ -125,7 +125,7 @@ def measure(
         n_tokens = 0
         with _bar(jobs, quiet=plan.quiet or not group.is_first) as bar:
             for job in jobs:
-                sums = corpus_pass.run(job, group, progress=bar.advance)
+                sums = corpus_pass.pass_over(job, group, progress=bar.advance)
                 n_tokens += next(iter(sums.values())).n_tokens
                 if group.is_first:
                     document["layers"] += _save(plan, sources, job, sums, targets)
@@ -142,7 +142,7 @@ def measure(
     return SecondMoments(envelope.plain(document))
 
 
-def _targets(plan: Plan, model: LoadedModel, layers: Sequence[int]) -> dict[int, Path]:
+def _targets(plan: MomentPlan, model: LoadedModel, layers: Sequence[int]) -> dict[int, Path]:
     """The file of each layer, checked before any work is done."""
     from probes.second_moment import choose
     from rome_diagnosis.errors import UserError
@@ -165,11 +165,15 @@ def _targets(plan: Plan, model: LoadedModel, layers: Sequence[int]) -> dict[int,
 
 
 def _jobs(
-    plan: Plan, sources: Sources, model: LoadedModel, targets: Mapping[int, Path], group: Ranks
+    plan: MomentPlan,
+    sources: Sources,
+    model: LoadedModel,
+    targets: Mapping[int, Path],
+    group: Ranks,
 ) -> list[Pass]:
     """The passes over the text, each of as many layers as fit into memory."""
     from probes.second_moment import corpus_pass
-    from probes.second_moment.forecast import groups
+    from probes.second_moment.cost import groups
     from probes.text import corpus
     from rome_diagnosis.errors import UserError
 
@@ -201,7 +205,7 @@ def _checkpoint(target: Path) -> Path:
 
 
 def _save(
-    plan: Plan,
+    plan: MomentPlan,
     sources: Sources,
     job: Pass,
     sums: Mapping[int, Accumulator],
@@ -228,7 +232,7 @@ def _save(
             moment = estimate.of_sums(own, model, layer, job.text, row_length=job.row_length)
             moment = shrinkage.ridged(moment, plan.ridge)
             control = controls.get(layer)
-            moved = halves.measure(own, moment, *control) if control else None
+            moved = halves.measure_convergence(own, moment, *control) if control else None
             assert moment.moment is not None
             share = shrinkage.shrinkage(moment.moment, own.fourth, own.n_tokens)
             about = {"convergence": moved.describe() if moved else None, "shrinkage": share}
@@ -253,9 +257,9 @@ def merge_files(parts: Sequence[str], output: str, command_line: str) -> SecondM
     """
     from diag.covariance.result import SecondMoments
     from probes.second_moment.merged import merge
-    from probes.second_moment.stored import load, save
+    from probes.second_moment.stored import load_moment, save
 
-    moment = merge([load(path) for path in parts])
+    moment = merge([load_moment(path) for path in parts])
     known = moment.provenance
     assert known is not None
     target = target_path(output, known.layer)
@@ -289,9 +293,9 @@ def _bar(jobs: Sequence[Pass], *, quiet: bool) -> Progress:
     """A bar for the passes, after a line about what is to come."""
     if quiet:
         return Progress(quiet=True)
-    from probes.second_moment.forecast import forecast
+    from probes.second_moment.cost import cost_of
 
-    coming = forecast(jobs)
+    coming = cost_of(jobs)
     note(coming.sentence())
     return Progress(coming.n_tokens, label="tokens")
 

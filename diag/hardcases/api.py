@@ -56,11 +56,11 @@ def hardcases(
         UserError: For anything the caller can put right.
     """
     from diag.hardcases.confirm import Wanted
-    from diag.hardcases.run import Plan, prepare, run
+    from diag.hardcases.run import HardCasePlan, prepare, run
     from diag.verify.api import split_options
 
     setup, settings = split_options(options)
-    plan = Plan(
+    plan = HardCasePlan(
         output=os.fspath(output),
         datasets=tuple(os.fspath(path) for path in datasets),
         wordings=None if wordings is None else os.fspath(wordings),

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import numpy as np
 
 from diag.hardcases import confirm
-from diag.hardcases.cases import Group, Pair, Screened
+from diag.hardcases.cases import Group, HardPair, Screened
 from diag.judgement.verdict import Verdict
 from diag.screen.summary import QUANTILES
 from rome_diagnosis.editors import ARMS
@@ -43,12 +43,12 @@ class Source:
         return cls(Path(path).name, hashlib.sha256(Path(path).read_bytes()).hexdigest(), licence)
 
 
-def of_set(pairs: Sequence[Pair], performed: Performed) -> dict[str, Any]:
+def of_set(pairs: Sequence[HardPair], performed: Performed) -> dict[str, Any]:
     """What a set holds, and what performing a sample of it showed.
 
     Args:
         pairs: Hard edits and their controls, as they were chosen.
-        performed: By group, results of :func:`diag.hardcases.confirm.perform` by pair.
+        performed: By group, results of :func:`diag.hardcases.confirm.perform_set` by pair.
 
     Returns:
         ``groups``, by name, and ``examples``.
@@ -79,7 +79,7 @@ def is_refuted(group: Group, performed: Mapping[str, Any] | None) -> bool:
 
 
 def _of_group(
-    group: Group, pairs: Sequence[Pair], performed: Mapping[int, Mapping[str, Any]]
+    group: Group, pairs: Sequence[HardPair], performed: Mapping[int, Mapping[str, Any]]
 ) -> dict[str, Any]:
     edits = {i: edit for i, pair in enumerate(pairs) if (edit := pair.of(group)) is not None}
     there = {i: edit for i, edit in edits.items() if not is_refuted(group, performed.get(i))}

@@ -51,7 +51,7 @@ class Screened:
 
 
 @dataclass(frozen=True)
-class Pair:
+class HardPair:
     """A hard edit and its control.
 
     Attributes:

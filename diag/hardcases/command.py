@@ -80,9 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given, read, records=(parsed.output, ".json"), journal=(journal, ""), **cards
     ):
         from diag.hardcases.confirm import Wanted
-        from diag.hardcases.run import Plan, prepare, run
+        from diag.hardcases.run import HardCasePlan, prepare, run
 
-        plan = Plan(
+        plan = HardCasePlan(
             output=parsed.output,
             datasets=tuple(parsed.datasets),
             wordings=given.get("wordings"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diag.judgement.outcome import OUTCOMES, wilson
-from diag.verify.run import Run
+from diag.verify.run import Verifier
 from probes.request.cases import EditCase
 from rome_diagnosis import envelope
 from rome_diagnosis.disk.journal import Journal
@@ -38,8 +38,8 @@ class Wanted:
     seed: int
 
 
-def perform(
-    run: Run,
+def perform_set(
+    run: Verifier,
     cases: Sequence[EditCase],
     wanted: Wanted,
     kept: Journal,
@@ -82,7 +82,7 @@ def share(performed: Iterable[Mapping[str, Any]], arm: str = PUBLISHED) -> dict[
     """The share of edits that collapse or damage the model.
 
     Args:
-        performed: Results of :func:`perform`.
+        performed: Results of :func:`perform_set`.
         arm: The editor, and the wording of the tests.
 
     Returns:
@@ -103,7 +103,7 @@ def share(performed: Iterable[Mapping[str, Any]], arm: str = PUBLISHED) -> dict[
     }
 
 
-def _performed(run: Run, cases: Sequence[EditCase]) -> list[dict[str, Any]]:
+def _performed(run: Verifier, cases: Sequence[EditCase]) -> list[dict[str, Any]]:
     try:
         targets = run.bench.target_values(cases)
         return [

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from diag.hardcases.cases import Pair, Screened
-from diag.hardcases.mine import Case, screened
+from diag.hardcases.cases import HardPair, Screened
+from diag.hardcases.mine import RelatedEdit, screened
 from diag.hardcases.wordings import Relation
 from diag.screen.shard import Screener
 from probes.request.cases import EditCase
@@ -43,7 +43,7 @@ def of_composed(
     controls: list[Screened | None] = [None] * len(hard)
     for turn in range(TRIES):
         waiting = [i for i, control in enumerate(controls) if not control and turn < len(tries[i])]
-        cases: list[Case] = [(tries[i][turn], hard[i].relation) for i in waiting]
+        cases: list[RelatedEdit] = [(tries[i][turn], hard[i].relation) for i in waiting]
         for i, control in zip(waiting, screened(screener, cases), strict=True):
             if control is None or control.row["verdict"] != "safe":
                 continue
@@ -114,7 +114,9 @@ def of_mined(hard: Sequence[Screened], pool: Iterable[Screened | None]) -> list[
     return controls
 
 
-def paired(hard: Sequence[Screened], easy: Sequence[Screened | None], *, seed: int) -> list[Pair]:
+def paired(
+    hard: Sequence[Screened], easy: Sequence[Screened | None], *, seed: int
+) -> list[HardPair]:
     """Pairs, half of the subjects for the development of a method and half for its test.
 
     Args:
@@ -130,6 +132,6 @@ def paired(hard: Sequence[Screened], easy: Sequence[Screened | None], *, seed: i
     random.Random(seed).shuffle(subjects)
     tested = set(subjects[: len(subjects) // 2])
     return [
-        Pair(one, other, "test" if one.case.request.subject.casefold() in tested else "develop")
+        HardPair(one, other, "test" if one.case.request.subject.casefold() in tested else "develop")
         for one, other in zip(hard, easy, strict=True)
     ]

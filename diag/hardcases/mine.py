@@ -15,10 +15,10 @@ from probes.request.cases import EditCase, from_record, relation
 from probes.request.records import Notes, none_is_an_edit, rows
 from rome_diagnosis.errors import UserError
 
-Case = tuple[EditCase, str]  # an edit and its relation
+RelatedEdit = tuple[EditCase, str]  # an edit and its relation
 
 
-def read(path: str) -> tuple[list[Case], int, tuple[str, ...]]:
+def read_candidates(path: str) -> tuple[list[RelatedEdit], int, tuple[str, ...]]:
     """Reads a data set.
 
     Args:
@@ -31,7 +31,7 @@ def read(path: str) -> tuple[list[Case], int, tuple[str, ...]]:
     Raises:
         UserError: If it cannot be read, or has no edit.
     """
-    cases: list[Case] = []
+    cases: list[RelatedEdit] = []
     notes = Notes()
     n_refused, problem = 0, ""
     for row in rows(path):
@@ -51,7 +51,7 @@ def read(path: str) -> tuple[list[Case], int, tuple[str, ...]]:
 
 def screened(
     screener: Screener,
-    cases: Sequence[Case],
+    cases: Sequence[RelatedEdit],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Screened | None]:
     """Screens edits.

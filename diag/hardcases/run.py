@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from diag.hardcases import card, compose, controls, mine, wordings
-from diag.hardcases.cases import Group, Pair, record
-from diag.hardcases.confirm import Wanted, perform
+from diag.hardcases.cases import Group, HardPair, record
+from diag.hardcases.confirm import Wanted, perform_set
 from diag.hardcases.result import HardCases
 from diag.screen.shard import Screener
 from diag.verify import run as verify
@@ -20,7 +20,7 @@ from diag.verify.settings import Settings
 from probes import bundled
 from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from probes.setup import Prepared, Setup
 from rome_diagnosis import envelope, limits
 from rome_diagnosis.disk import files
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class HardCasePlan:
     """What set is wanted.
 
     Attributes:
@@ -84,7 +84,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Made:
+class HardSet:
     """A set before any of it is performed, and how it was made.
 
     Attributes:
@@ -92,11 +92,11 @@ class Made:
         described: What the card says of how it was made.
     """
 
-    pairs: list[Pair]
+    pairs: list[HardPair]
     described: dict[str, Any]
 
 
-def prepare(plan: Plan, setup: Setup, settings: Settings) -> Prepared:
+def prepare(plan: HardCasePlan, setup: Setup, settings: Settings) -> Prepared:
     """Loads the model and finds everything else.
 
     Args:
@@ -120,7 +120,7 @@ def prepare(plan: Plan, setup: Setup, settings: Settings) -> Prepared:
 
 
 def run(
-    plan: Plan,
+    plan: HardCasePlan,
     setup: Prepared,
     settings: Settings,
     *,
@@ -159,7 +159,7 @@ def run(
     document = {
         **envelope.head(SCHEMA, plan.command_line),
         **measured,
-        "model": describe(setup.model),
+        "model": describe_model(setup.model),
         "site": {"layer": setup.layer, "hook": setup.model.hook(setup.layer, "key")},
         "contexts": {
             "seed": setup.seed if setup.sampled else None,
@@ -177,11 +177,11 @@ def run(
     return HardCases(plan.output, envelope.plain(document))
 
 
-def _mined(plan: Plan, screener: Screener, progress: Progress) -> Made:
-    cases: list[mine.Case] = []
+def _mined(plan: HardCasePlan, screener: Screener, progress: Progress) -> HardSet:
+    cases: list[mine.RelatedEdit] = []
     n_refused, notes = 0, list[str]()
     for path in plan.datasets:
-        of_file, refused, file_notes = mine.read(path)
+        of_file, refused, file_notes = mine.read_candidates(path)
         cases += of_file
         n_refused += refused
         notes += file_notes
@@ -197,12 +197,14 @@ def _mined(plan: Plan, screener: Screener, progress: Progress) -> Made:
         "found_subjects": len({row.case.request.subject.casefold() for row in hard_rows}),
         "notes": list(dict.fromkeys(notes)),
     }
-    return Made(controls.paired(hard, controls.of_mined(hard, rows), seed=screener.seed), described)
+    return HardSet(
+        controls.paired(hard, controls.of_mined(hard, rows), seed=screener.seed), described
+    )
 
 
-def _composed(plan: Plan, screener: Screener, progress: Progress) -> Made:
+def _composed(plan: HardCasePlan, screener: Screener, progress: Progress) -> HardSet:
     path = plan.wordings or str(bundled.facts_path())
-    relations = wordings.read(path)
+    relations = wordings.read_wordings(path)
     composed = compose.compose(screener, relations, plan.n, seed=screener.seed, progress=progress)
     easy = controls.of_composed(screener, composed.hard, relations, seed=screener.seed)
     described = {
@@ -214,14 +216,14 @@ def _composed(plan: Plan, screener: Screener, progress: Progress) -> Made:
         "found_subjects": composed.n_hard_subjects,
         "notes": [],
     }
-    return Made(controls.paired(composed.hard, easy, seed=screener.seed), described)
+    return HardSet(controls.paired(composed.hard, easy, seed=screener.seed), described)
 
 
 def _performed(
-    plan: Plan,
+    plan: HardCasePlan,
     setup: Prepared,
     settings: Settings,
-    pairs: Sequence[Pair],
+    pairs: Sequence[HardPair],
     progress: Callable[[int], None],
 ) -> tuple[dict[Group, dict[int, Any]], dict[str, Any]]:
     """What became of the model, by group and pair; and on what that was measured."""
@@ -237,7 +239,7 @@ def _performed(
         for group in card.GROUPS:
             edits = {i: edit for i, pair in enumerate(pairs) if (edit := pair.of(group))}
             cases = [edit.case for edit in edits.values()]
-            done = perform(bench, cases, plan.wanted, kept, partial(_further, progress, n_done))
+            done = perform_set(bench, cases, plan.wanted, kept, partial(_further, progress, n_done))
             n_done += len(done)
             places = list(edits)
             results[group] = {places[i]: result for i, result in done.items()}
@@ -248,7 +250,7 @@ def _further(progress: Callable[[int], None], before: int, n: int) -> None:
     progress(before + n)
 
 
-def _records(pairs: Sequence[Pair], performed: card.Performed) -> list[str]:
+def _records(pairs: Sequence[HardPair], performed: card.Performed) -> list[str]:
     """The records as lines of JSON; what performing refuted is left out."""
     lines = []
     for i, pair in enumerate(pairs):

@@ -40,7 +40,7 @@ class Relation:
     facts: tuple[EditCase, ...]
 
 
-def read(path: str | os.PathLike[str]) -> list[Relation]:
+def read_wordings(path: str | os.PathLike[str]) -> list[Relation]:
     """Reads the relations of a file.
 
     Args:

@@ -47,7 +47,7 @@ AFTER: dict[Outcome, str] = {
 }
 
 
-def compare(verdict: Verdict, outcome: Outcome) -> Compared:
+def compare_with_performed(verdict: Verdict, outcome: Outcome) -> Compared:
     """Holds an outcome against the verdict on ROME as published.
 
     Args:

@@ -69,7 +69,7 @@ def entangled(earlier: str, later: str, share: float) -> str:
 
 
 @dataclass(frozen=True)
-class Case:
+class ListFigures:
     """The numbers that advice on a list rests on; indices count from 0, what is written from 1.
 
     Attributes:
@@ -123,7 +123,7 @@ def once_made(advised: Sequence[str], outcome: str, n: int) -> list[str]:
     return [f"Do not keep the list as it was made: after {edits} the model {became}.", *rest]
 
 
-def advice(case: Case) -> list[str]:
+def advice(case: ListFigures) -> list[str]:
     """What to do with a list.
 
     Args:
@@ -151,7 +151,7 @@ def advice(case: Case) -> list[str]:
     return sentences
 
 
-def _nothing(case: Case) -> str:
+def _nothing(case: ListFigures) -> str:
     """What to say of a list of which nothing else is to be said; ``unclear`` is not ``safe``."""
     if not case.doubtful:
         return NOTHING
@@ -159,11 +159,11 @@ def _nothing(case: Case) -> str:
     return f"No edit of the list is called dangerous, but {which} cannot be called safe alone."
 
 
-def _weak(case: Case) -> str | None:
+def _weak(case: ListFigures) -> str | None:
     return case.weak and capital(case.weak)
 
 
-def _dangerous(case: Case) -> str | None:
+def _dangerous(case: ListFigures) -> str | None:
     if not case.dangerous:
         return None
     remedy = EDITORS[REMEDY].short
@@ -189,7 +189,7 @@ def _dangerous(case: Case) -> str | None:
     return f"Leave out {which}, or make them with {remedy}, {_remedied(case)}."
 
 
-def _remedied(case: Case) -> str:
+def _remedied(case: ListFigures) -> str:
     """What the remedy does to the dangerous edits; ``unclear`` is not ``safe``."""
     rest = len(case.dangerous) - (case.repaired or 0)
     if rest:
@@ -202,7 +202,7 @@ def _remedied(case: Case) -> str:
     return f"which makes {'it' if one else 'each of them'} safe by itself"
 
 
-def _length(case: Case) -> str | None:
+def _length(case: ListFigures) -> str | None:
     if case.harm_at is None:
         return None
     most = f"at most {case.harm_at - 1:,}" if case.harm_at > 1 else "none"
@@ -219,13 +219,13 @@ def _length(case: Case) -> str | None:
     )
 
 
-def _editor(case: Case) -> str | None:
+def _editor(case: ListFigures) -> str | None:
     if case.farthest == case.method or case.collapse_at is None:
         return None
     return f"{METHODS[case.farthest].short} takes the list farthest of its kin."
 
 
-def _pairs(case: Case) -> str | None:
+def _pairs(case: ListFigures) -> str | None:
     if not case.pairs and not case.lost:
         return None
     parts = []

@@ -16,7 +16,7 @@ from torch import Tensor
 Kind = Literal["contradiction", "same_subject", "parallel_keys"]
 
 
-class Asked(Protocol):
+class PairedEdit(Protocol):
     """An edit, as far as pairs of edits go."""
 
     @property
@@ -45,7 +45,9 @@ class Pair:
     kind: Kind
 
 
-def pairs(edits: Sequence[Asked], cosines: Float[Tensor, "m m"], *, limit: float) -> list[Pair]:
+def pairs(
+    edits: Sequence[PairedEdit], cosines: Float[Tensor, "m m"], *, limit: float
+) -> list[Pair]:
     """Finds the pairs.
 
     Args:
@@ -68,7 +70,7 @@ def pairs(edits: Sequence[Asked], cosines: Float[Tensor, "m m"], *, limit: float
     return sorted(disturbing, key=lambda p: (p.kind != "contradiction", -abs(p.cosine), p.first))
 
 
-def _kind(one: Asked, other: Asked) -> Kind:
+def _kind(one: PairedEdit, other: PairedEdit) -> Kind:
     if one.subject.strip().casefold() != other.subject.strip().casefold():
         return "parallel_keys"
     if one.prompt == other.prompt and one.target_new != other.target_new:

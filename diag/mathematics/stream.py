@@ -34,7 +34,7 @@ STARTS, STEPS = 2, 16
 
 
 @dataclass(frozen=True)
-class Change:
+class StreamChange:
     """Root mean square changes in units of a hidden state's norm.
 
     Attributes:
@@ -99,7 +99,7 @@ class Stream:
         u: Float[Tensor, " d_mlp"],
         denominator: float,
         wanted: float | Float[Tensor, " d_model"],
-    ) -> Change | None:
+    ) -> StreamChange | None:
         """What an update changes.
 
         Args:
@@ -175,7 +175,7 @@ class Stream:
         moved = lengths * ((w @ self.moment.moment) * w).sum(1).clamp(min=0.0).sqrt()
         return self.changes(w, torch.ones_like(lengths), lengths, moved)
 
-    def of_matrix(self, change: Float[Tensor, "d_mlp d_model"]) -> Change | None:
+    def of_matrix(self, change: Float[Tensor, "d_mlp d_model"]) -> StreamChange | None:
         """What a change of the matrix changes, whatever edits it is made of.
 
         Args:
@@ -197,22 +197,22 @@ class Stream:
         assert moment is not None
         unit = abs(scale) / self.unit
         first = None if self._first is None else (self._first @ change).square().sum(1).mean()
-        return Change(
+        return StreamChange(
             corpus=max(float((change * (moment @ change)).sum()), 0.0) ** 0.5 * unit,
             first_tokens=None if first is None else float(first) ** 0.5 * unit,
         )
 
-    def _closed_form(self, u: Tensor, denominator: float, length: float) -> Change:
+    def _closed_form(self, u: Tensor, denominator: float, length: float) -> StreamChange:
         assert self.moment.moment is not None and self.unit is not None
         spread = rms_spread(u, self.moment.moment)
         shares = None if self._first is None else share(self._first, u, denominator)
         first = root_mean_square(shares)
-        return Change(
+        return StreamChange(
             corpus=length * spread / abs(denominator) / self.unit,
             first_tokens=None if first is None else length * first / self.unit,
         )
 
-    def _sampled(self, u: Tensor, denominator: float, wanted: float | Tensor) -> Change:
+    def _sampled(self, u: Tensor, denominator: float, wanted: float | Tensor) -> StreamChange:
         directions = self._directions * wanted if isinstance(wanted, float) else wanted[None]
         sizes = {}
         for name, (keys, move) in self._samples.items():
@@ -221,7 +221,7 @@ class Stream:
             sizes[name] = max(float(change) for change in changes)
         return self._over_samples(sizes)
 
-    def _over_samples(self, squares: dict[str, float]) -> Change:
+    def _over_samples(self, squares: dict[str, float]) -> StreamChange:
         """The change over all tokens, from mean squares over first and over later ones."""
         assert self.unit is not None
         sizes = {name: square**0.5 / self.unit for name, square in squares.items()}
@@ -229,7 +229,7 @@ class Stream:
         part = (provenance.position0_share or 0.0) if provenance else 0.0
         first, later = sizes.get("first"), sizes["later"]
         corpus = part * (first or 0.0) ** 2 + (1.0 - part) * later**2
-        return Change(corpus=corpus**0.5, first_tokens=first)
+        return StreamChange(corpus=corpus**0.5, first_tokens=first)
 
     @property
     def _first(self) -> Tensor | None:

@@ -17,7 +17,7 @@ from diag.verify.one_edit import Bench
 from probes.edited.weights import edited, save_edited
 from probes.forward.generate import generate
 from probes.forward.unhooked import plain
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from probes.request.cases import EditCase
 from rome_diagnosis import envelope, limits
 
@@ -61,7 +61,7 @@ def save(
     document = envelope.plain(
         {
             **envelope.head(record.SCHEMA, None),
-            "model": describe(model),
+            "model": describe_model(model),
             "site": {"layer": layer, "hook": model.hook(layer, "key")},
             "second_moment": bench.moment.describe(model.computed_in),
             "weight": name,
@@ -81,7 +81,7 @@ def save(
         changes,
         layer,
         output,
-        beside=lambda folder: record.write(folder, document, tensors),
+        beside=lambda folder: record.write_record(folder, document, tensors),
     )
     return Applied(document, os.fspath(output))
 

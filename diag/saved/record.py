@@ -28,7 +28,7 @@ FACTORS = "MODEL_EDITS.safetensors"
 ORIGINAL = "original"
 
 
-def write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+def write_record(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Writes the record of edits into the folder of an edited model.
 
     Args:
@@ -43,7 +43,7 @@ def write(folder: Path, document: Mapping[str, Any], tensors: Mapping[str, Tenso
     (folder / NOTE).write_text(note(document), encoding="utf-8")
 
 
-def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
+def read_record(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads the record of edits of a saved model.
 
     Args:
@@ -86,7 +86,7 @@ def undo(directory: str | os.PathLike[str]) -> str:
     from safetensors.torch import load_file, save_file
 
     folder = files.expanded(directory)
-    document = read(folder)
+    document = read_record(folder)
     name = str(document["weight"])
     with files.locked(folder / RECORD):
         path = _file_of(folder, name)

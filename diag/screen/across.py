@@ -9,21 +9,21 @@ from diag.judgement.verdict import VERDICTS
 from diag.screen import document
 from diag.screen.table import column
 from diag.sweep.document import blocks
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from rome_diagnosis import envelope, limits
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 
 if TYPE_CHECKING:
     import pandas
 
-    from diag.screen.run import Plan
+    from diag.screen.run import ScreenPlan
 
 SCHEMA = "diag.screen_layers/1"
 FIGURES = ("relative_bound", "relative_bound_first_tokens", "bare", "prefixed")
 QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
 
 
-def document_of(plan: Plan) -> dict[str, Any]:
+def document_of(plan: ScreenPlan) -> dict[str, Any]:
     """What the document of a screening at several blocks has beside every screening's."""
     import pandas as pd
 
@@ -31,7 +31,7 @@ def document_of(plan: Plan) -> dict[str, Any]:
     rows = [
         row(about, table[table["layer"] == about["layer"]]) for about in plan.screeners.described
     ]
-    architecture = describe(plan.screeners.shared.model)["architecture"]
+    architecture = describe_model(plan.screeners.shared.model)["architecture"]
     written = {
         "validity": limits.validity(architecture),
         "layers": rows,

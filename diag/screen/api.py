@@ -17,7 +17,7 @@ from rome_diagnosis.errors import UserError
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from diag.screen.run import Plan
+    from diag.screen.run import ScreenPlan
     from diag.screen.scan import OnError, Scan
     from probes.ranks import Ranks
     from probes.setup import Setup, SetupOptions
@@ -46,7 +46,7 @@ def screen(
         dataset: A JSON array, JSON Lines or CSV; see :mod:`probes.request.records`.
         output: The Parquet table to write, one row for each row of the data set, in its order.
         method: A method whose damage, response and verdict are added to ROME's, each edit made by
-            itself: its name, or what :func:`choose` gives with parameters.
+            itself: its name, or what :func:`choose_screening` gives with parameters.
         clamp: ‖δ‖ is clamped to this factor times ‖v_u‖, or ‖h‖ where the target lies in the
             stream; by default to the method's, for ROME and its editors 4.
         on_error: ``"skip"`` lists a row that is no edit as an error, ``"refuse"`` ends the run.
@@ -62,7 +62,7 @@ def screen(
     Raises:
         UserError: For anything the caller can put right.
     """
-    by = choose(method, clamp=clamp)
+    by = choose_screening(method, clamp=clamp)
     if "n_prefixes" not in setup:
         setup["n_prefixes"] = by.row.contexts
     risky = None if riskiest is None else os.fspath(riskiest)
@@ -116,7 +116,7 @@ def screen_layers(
 
 
 def _run(
-    planning: Callable[..., Plan],
+    planning: Callable[..., ScreenPlan],
     dataset: str | os.PathLike[str],
     outputs: Sequence[str | os.PathLike[str] | None],
     setup: SetupOptions,
@@ -146,7 +146,7 @@ def plan_layers(
     *,
     layers: Sequence[int] | Literal["all"],
     target: Hyperparameters,
-) -> Plan:
+) -> ScreenPlan:
     """Loads what screening at several blocks needs, in every process that shares the work.
 
     Args:
@@ -163,7 +163,7 @@ def plan_layers(
     Raises:
         UserError: As in :func:`screen_layers`.
     """
-    from diag.screen.run import Plan
+    from diag.screen.run import ScreenPlan
     from diag.screen.screeners import Screeners
     from probes.keys.many_edits import SharedPrefixes
     from probes.target_value.method_file import MethodFile
@@ -179,7 +179,7 @@ def plan_layers(
             shared, lambda: of.find_moments(model, chosen), target, setup.seed, editors
         )
 
-    return Plan(
+    return ScreenPlan(
         scan=scanned,
         output=output,
         screeners=_in_turn(group, setup, screeners),
@@ -197,7 +197,7 @@ def _in_turn(group: Ranks, setup: Setup, find: Callable[[Setup], T]) -> T:
     return result
 
 
-def choose(
+def choose_screening(
     method: str | MethodFile | None,
     parameters: Mapping[str, float] | None = None,
     *,
@@ -222,7 +222,7 @@ def choose(
     from probes.target_value.method_file import MethodFile
 
     if not isinstance(method, MethodFile):
-        method = api.choose(method, hyperparameters, None, parameters)
+        method = api.choose_method(method, hyperparameters, None, parameters)
     if clamp is None:
         return method
     target = dataclasses.replace(method.target, clamp_norm_factor=defaults.check_clamp(clamp))
@@ -239,7 +239,7 @@ def plan(
     riskiest: str | None,
     n_riskiest: int,
     forecast: bool = False,
-) -> Plan:
+) -> ScreenPlan:
     """Loads what screening needs, in every process that shares the work.
 
     Args:
@@ -247,7 +247,7 @@ def plan(
         output: The table to write.
         setup: What to measure with.
         group: The processes.
-        method: What makes the edits; of :func:`choose`.
+        method: What makes the edits; of :func:`choose_screening`.
         riskiest: As in :func:`screen`.
         n_riskiest: As in :func:`screen`.
         forecast: As in :func:`screen`.
@@ -260,7 +260,7 @@ def plan(
     """
     from diag.batch.settings import contexts, moments
     from diag.screen import in_order
-    from diag.screen.run import Plan
+    from diag.screen.run import ScreenPlan
     from diag.screen.screeners import Screeners
     from probes.keys.many_edits import SharedPrefixes
     from probes.target_value.method_file import defaults
@@ -274,7 +274,7 @@ def plan(
     moment = _in_turn(group, setup, lambda of: moments(of, model, [layer], method)[layer])
     shared = SharedPrefixes(model, layer, group.share(list(contexts(setup, model, method.row))))
     methods = [] if method.method == PUBLISHED else [method]
-    return Plan(
+    return ScreenPlan(
         scan=scanned,
         output=output,
         screeners=Screeners(shared, lambda: [(layer, moment)], target, setup.seed, methods),
@@ -282,7 +282,7 @@ def plan(
         sampled=setup.prefixes is None,
         riskiest=riskiest,
         n_riskiest=n_riskiest,
-        in_order=functools.partial(in_order.forecast, setup=setup) if forecast else None,
+        in_order=functools.partial(in_order.forecast_in_order, setup=setup) if forecast else None,
     )
 
 

@@ -14,7 +14,7 @@ from rome_diagnosis.errors import UserError
 from rome_diagnosis.progress import Progress
 
 if TYPE_CHECKING:
-    from diag.screen.run import Plan
+    from diag.screen.run import ScreenPlan
     from probes.setup import Setup
 
 
@@ -70,19 +70,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command, as :func:`rome_diagnosis.command.run` asks for it."""
-    from diag.screen.api import choose, plan, plan_layers
+    from diag.screen.api import choose_screening, plan, plan_layers
     from diag.screen.result import LayerScreening, Screening
 
     parsed, given, line = command.parse(build_parser(), arguments)
     layers = given.pop("layer", ())
     several = len(layers) > 1  # several blocks, or the word "all"
-    method = choose(**options.method_of(given, PUBLISHED), clamp=given.get("clamp_norm_factor"))
+    method = choose_screening(
+        **options.method_of(given, PUBLISHED), clamp=given.get("clamp_norm_factor")
+    )
     _check_together(given, method.method, several=several)
     given.setdefault("n_prefixes", method.row.contexts)
     if layers and not several:
         given["layer"] = layers
     setup = options.setup(parsed)
-    planning: Callable[..., Plan]
+    planning: Callable[..., ScreenPlan]
     if several:
         planning = functools.partial(plan_layers, layers=layers, target=method.target)
     else:
@@ -125,7 +127,7 @@ def _check_together(given: Mapping[str, Any], method: str, *, several: bool) -> 
 
 
 def _screened(
-    parsed: argparse.Namespace, setup: Setup, line: str, planning: Callable[..., Plan]
+    parsed: argparse.Namespace, setup: Setup, line: str, planning: Callable[..., ScreenPlan]
 ) -> tuple[dict[str, Any], bool]:
     """The document, and whether this process is the one that reports."""
     from diag.screen.run import run

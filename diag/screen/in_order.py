@@ -6,11 +6,11 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diag.screen.run import Plan
+    from diag.screen.run import ScreenPlan
     from probes.setup import Setup
 
 
-def forecast(plan: Plan, setup: Setup) -> dict[str, Any]:
+def forecast_in_order(plan: ScreenPlan, setup: Setup) -> dict[str, Any]:
     """Forecasts the data set as a list, with what was loaded to screen it.
 
     Args:

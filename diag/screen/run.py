@@ -16,7 +16,7 @@ from diag.screen.screeners import Screeners
 from diag.screen.shard import Measured
 from diag.screen.table import Parts, with_methods
 from probes.keys.shard_size import shard_size
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from probes.ranks import Ranks
 from probes.request import cases, records
 from probes.request.request import Request
@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ScreenPlan:
     """What is screened, how, and where results go.
 
     Attributes:
@@ -50,7 +50,7 @@ class Plan:
     sampled: bool
     riskiest: str | None = None
     n_riskiest: int = 0
-    in_order: Callable[[Plan], dict[str, Any]] | None = None
+    in_order: Callable[[ScreenPlan], dict[str, Any]] | None = None
 
     @property
     def methods(self) -> list[str]:
@@ -101,7 +101,7 @@ class Plan:
 
     def rows(self, rows: Iterable[records.Row]) -> list[dict[str, Any]]:
         """Measures the rows of a shard: rows of the table, for each row every block in turn."""
-        listed, edits = read(rows)
+        listed, edits = read_requests(rows)
         measured = self.screeners.screen([edit for _, _, edit in edits])
         by_layer = [
             [{**each, "layer": layer} for each in filled(listed, edits, of)]
@@ -111,7 +111,7 @@ class Plan:
 
 
 def run(
-    plan: Plan, group: Ranks, progress: Progress, *, command_line: str | None = None
+    plan: ScreenPlan, group: Ranks, progress: Progress, *, command_line: str | None = None
 ) -> dict[str, Any]:
     """Makes the parts that are not there yet, this process its own, and puts them together.
 
@@ -142,7 +142,7 @@ def run(
         return dict(group.share(envelope.plain(written)))
 
 
-def _opened(plan: Plan, group: Ranks) -> Parts:
+def _opened(plan: ScreenPlan, group: Ranks) -> Parts:
     """The parts of the table, in every process that shares the work; the first makes the folder."""
     columns = with_methods(plan.methods, layer=plan.several)
     for first in (True, False):
@@ -152,7 +152,7 @@ def _opened(plan: Plan, group: Ranks) -> Parts:
     return parts
 
 
-def _fill(parts: Parts, plan: Plan, group: Ranks, progress: Progress) -> list[Any]:
+def _fill(parts: Parts, plan: ScreenPlan, group: Ranks, progress: Progress) -> list[Any]:
     """Makes the parts that are not there yet, this process its own.
 
     Returns:
@@ -173,7 +173,7 @@ def _fill(parts: Parts, plan: Plan, group: Ranks, progress: Progress) -> list[An
     return group.gather(document.figures(measured))
 
 
-def read(
+def read_requests(
     rows: Iterable[records.Row],
 ) -> tuple[list[dict[str, Any]], list[tuple[int, str, Request]]]:
     """Rows of the table as far as the data set has them.
@@ -187,7 +187,7 @@ def read(
     listed: list[dict[str, Any]] = []
     edits: list[tuple[int, str, Request]] = []
     for row in rows:
-        edit, problem = scan.read(row)
+        edit, problem = scan.read_row(row)
         listed.append({"row": row.row, "case_id": cases.case_id(row.record), "error": problem})
         if edit is not None:
             listed[-1] |= {"subject": edit.subject, "prompt": edit.prompt}
@@ -203,7 +203,7 @@ def filled(
     """Rows of the table with what was measured.
 
     Args:
-        listed: The rows, of :func:`read`.
+        listed: The rows, of :func:`read_requests`.
         edits: The edits among them.
         measured: For each edit its columns, or why it could not be measured.
 
@@ -219,13 +219,13 @@ def filled(
     return results
 
 
-def _document(plan: Plan) -> dict[str, Any]:
+def _document(plan: ScreenPlan) -> dict[str, Any]:
     screeners = plan.screeners
     seed = screeners.seed if plan.sampled else None
     return {
         "dataset": document.dataset(plan.scan),
         "table": plan.output,
-        "model": describe(screeners.shared.model),
+        "model": describe_model(screeners.shared.model),
         "contexts": document.contexts(screeners.shared, seed),
         "clamp_factor": screeners.hyperparameters.clamp_norm_factor,
         "limits": limits.of_verdicts(),

@@ -52,7 +52,7 @@ def scan(path: str, *, on_error: OnError = "skip") -> Scan:
     notes = records.Notes()
     for row in records.rows(path):
         n_rows += 1
-        request, problem = read(row)
+        request, problem = read_row(row)
         if request is not None:
             notes.add(row.record, request.notes)
         if problem is not None:
@@ -71,7 +71,7 @@ def scan(path: str, *, on_error: OnError = "skip") -> Scan:
     return Scan(path, digest.hexdigest(), n_rows, malformed, notes.lines())
 
 
-def read(row: records.Row) -> tuple[Request | None, str | None]:
+def read_row(row: records.Row) -> tuple[Request | None, str | None]:
     """A row's edit, or why it is none."""
     if row.error is not None:
         return None, f"{row.place}: {row.error}"

@@ -12,7 +12,7 @@ from typing import Any
 from diag.screen.shard import Measured, Screener, able
 from probes.keys.many_edits import SharedPrefixes
 from probes.request.request import Request
-from probes.second_moment import forecast
+from probes.second_moment import cost as forecast
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import MethodFile

@@ -21,14 +21,14 @@ from rome_diagnosis.disk import files
 from rome_diagnosis.limits import RESPONSE_FAINT
 
 if TYPE_CHECKING:
-    from diag.screen.run import Plan
+    from diag.screen.run import ScreenPlan
 
 SCHEMA = "diag.screen/1"
 RISKIEST_LISTED = 20
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
-def document_of(plan: Plan) -> dict[str, Any]:
+def document_of(plan: ScreenPlan) -> dict[str, Any]:
     """What the document of a screening at one block has beside every screening's."""
     shared = plan.screeners.shared
     counted, errors, riskiest = _sum_up(plan)
@@ -43,7 +43,7 @@ def document_of(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _by_method(plan: Plan) -> dict[str, Any]:
+def _by_method(plan: ScreenPlan) -> dict[str, Any]:
     """What the table says of the method beside the published editor, where there is one."""
     if not plan.methods:
         return {}
@@ -61,7 +61,7 @@ def _by_method(plan: Plan) -> dict[str, Any]:
     return {"method": envelope.finite(written)}
 
 
-def _sum_up(plan: Plan) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+def _sum_up(plan: ScreenPlan) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """Counts, the first errors and the riskiest rows, in one pass over the table."""
     verdicts: Counter[str] = Counter()
     by_position: dict[str, Counter[str]] = {"first": Counter(), "later": Counter()}
@@ -118,7 +118,7 @@ def _risk(row: Mapping[str, Any]) -> tuple[float, float, int]:
     return relative, -abs(row["rho"]), -row["row"]
 
 
-def _write_riskiest(plan: Plan, ranked: list[dict[str, Any]]) -> None:
+def _write_riskiest(plan: ScreenPlan, ranked: list[dict[str, Any]]) -> None:
     """Writes the riskiest records with all that tests the edits, and their measurements."""
     wanted = {row["row"]: row for row in ranked}
     chosen: dict[int, Any] = {}

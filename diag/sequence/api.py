@@ -58,16 +58,16 @@ def sequence(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from diag.batch.api import choose
-    from diag.sequence.run import Asked, Performing, prepare, run
+    from diag.batch.api import choose_method
+    from diag.sequence.run import EditList, Performing, prepare, run
     from diag.verify.api import split_options
 
     n_prefixes = options.get("n_prefixes")
     setup, settings = split_options(options)
-    chosen = choose(method, parameters=parameters)
+    chosen = choose_method(method, parameters=parameters)
     if "hyperparameters" in options:
         chosen = dataclasses.replace(chosen, target=settings.hyperparameters)
-    asked = Asked.of(edits, chosen, batch=batch, order=order, limit=limit, seed=setup.seed)
+    asked = EditList.of(edits, chosen, batch=batch, order=order, limit=limit, seed=setup.seed)
     how = performing or (Performing() if perform else None)
     workplace = prepare(setup, chosen, settings, how, n_prefixes=n_prefixes)
     return run(asked, workplace, settings, performing=how, progress=progress)

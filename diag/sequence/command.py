@@ -71,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise UserError(f"{flag} is for edits that are made: add --perform")
     journal = options.journal_of(given) if performing else None
     with options.outputs(given, [*setup.inputs(), *inputs], journal=(journal, "")):
-        from diag.sequence.run import Asked, Performing, prepare, run
+        from diag.sequence.run import EditList, Performing, prepare, run
 
         # A file with mistakes should not wait for a model to load.
         chosen = _chosen(given)
-        asked = Asked.of(
+        asked = EditList.of(
             parsed.edits,
             chosen,
             batch=parsed.batch,
@@ -107,9 +107,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _chosen(given: dict[str, Any]) -> MethodFile:
     """The method, from options and from a file that they have precedence over."""
-    from diag.batch.api import choose
+    from diag.batch.api import choose_method
 
-    return choose(
+    return choose_method(
         **options.method_of(given, PUBLISHED),
         layers=[given["layer"]] if "layer" in given else None,
         **options.target_of(given),

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from diag.judgement.sequence import Case, advice, danger, entangled
+from diag.judgement.sequence import ListFigures, advice, danger, entangled
 from diag.sequence import outlook as looks
 from diag.sequence.forecast import Curve, Forecast, reached
 from diag.sequence.outlook import DANGEROUS, Outlook
@@ -171,12 +171,12 @@ def _at(of: Forecast, at: int, where: str) -> Mapping[str, float]:
     }
 
 
-def _case(outlook: Outlook, method: str, weak: str | None) -> Case:
+def _case(outlook: Outlook, method: str, weak: str | None) -> ListFigures:
     without, remedied = outlook.without, outlook.editors.get(REMEDY)
     repaired = [] if remedied is None else [
         remedied.verdicts[i] for i in outlook.dangerous if remedied.verdicts[i] not in DANGEROUS
     ]  # fmt: skip
-    return Case(
+    return ListFigures(
         method=method,
         n=len(outlook.listed),
         checked=outlook.not_checked is None,

@@ -97,7 +97,7 @@ class Forecast:
         return tuple(verdicts)
 
 
-def forecast(
+def forecast_list(
     plan: Plan, stream: Stream, optimiser: Optimiser, *, interval: bool = False
 ) -> Forecast:
     """Forecasts a list of edits.

@@ -61,7 +61,7 @@ class Listed:
         return len(self.cases)
 
 
-def read(
+def read_keys(
     edits: Edits,
     order: Sequence[int],
     shared: SharedPrefixes,

@@ -14,7 +14,7 @@ from diag.mathematics import sequence
 from diag.mathematics.damage import Optimiser
 from diag.mathematics.metrics import Geometry
 from diag.mathematics.stream import Stream
-from diag.sequence.forecast import Curve, Forecast, forecast, reached
+from diag.sequence.forecast import Curve, Forecast, forecast_list, reached
 from diag.sequence.listed import Listed
 from diag.sequence.plan import Plan
 from rome_diagnosis.editors import REMEDY
@@ -31,7 +31,7 @@ PLACES = 120  # along a list at which its curve is given with an interval
 
 
 @dataclass(frozen=True)
-class Pair:
+class Overlap:
     """Two edits, of which the later one reaches the earlier one's key.
 
     Attributes:
@@ -69,7 +69,7 @@ class Outlook:
     dangerous: tuple[int, ...]
     without: Forecast | None
     remedied: Forecast | None
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Overlap, ...]
     response: Float[Tensor, " m"]
     forgetting: Float[Tensor, " m"]
     not_checked: str | None
@@ -154,17 +154,17 @@ def _forecast(
     plan: Plan, stream: Stream, optimiser: Optimiser, *, interval: bool = False
 ) -> Forecast:
     try:
-        return forecast(plan, stream, optimiser, interval=interval)
+        return forecast_list(plan, stream, optimiser, interval=interval)
     except ZeroDivisionError as error:
         short = plan.geometry.method.short
         raise UserError(f"{short} cannot make this list {plan.batch} at a time: {error}") from error
 
 
-def _pairs(of: Forecast) -> tuple[Pair, ...]:
+def _pairs(of: Forecast) -> tuple[Overlap, ...]:
     places = of.plan.chosen
     worst = sequence.entangled(of.steps, of.plan.bare(of.plan.listed.keys), most=MOST_PAIRS)
     return tuple(
-        Pair(places[earlier], places[later], share)
+        Overlap(places[earlier], places[later], share)
         for earlier, later, share in worst
         if abs(share) >= RESPONSE_EVERYWHERE.value
     )

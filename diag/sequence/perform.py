@@ -33,7 +33,7 @@ from rome_diagnosis.errors import UserError
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenBatch:
     """One batch that was made: ΔW = Σ w ⊗ r.
 
     Attributes:
@@ -52,7 +52,7 @@ class Written:
 
 
 @dataclass
-class Made:
+class MadeEdits:
     """What has been done so far.
 
     Attributes:
@@ -64,7 +64,7 @@ class Made:
     """
 
     total: Float[Tensor, "d_mlp d_model"]
-    written: list[Written] = field(default_factory=list)
+    written: list[WrittenBatch] = field(default_factory=list)
     failed: list[Refused] = field(default_factory=list)
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
     collapse_at: int | None = None
@@ -88,7 +88,7 @@ class Made:
         """How many edits had been made after each batch."""
         return list(itertools.accumulate(len(one.places) for one in self.written))
 
-    def add(self, one: Written) -> None:
+    def add(self, one: WrittenBatch) -> None:
         """Makes one more batch."""
         self.written.append(one)
         self.total = self.total + one.matrix()
@@ -102,7 +102,7 @@ class Made:
         return total
 
 
-def perform(
+def perform_list(
     listed: Listed,
     workplace: Workplace,
     measured: Checkpoints,
@@ -111,7 +111,7 @@ def perform(
     batch: int,
     store: tuple[Mapping[str, Any], Callable[[str, Any], None]],
     progress: Callable[[int, int], None],
-) -> Made:
+) -> MadeEdits:
     """Makes the edits of a list until the model collapses.
 
     Args:
@@ -128,7 +128,7 @@ def perform(
     """
     done, keep = store
     weights = workplace.model.output_weight(workplace.layers[0])
-    series = Made(torch.zeros(*weights.shape, dtype=torch.float64))
+    series = MadeEdits(torch.zeros(*weights.shape, dtype=torch.float64))
     wanted = {*places, len(listed)}
     for own in batches(len(listed), batch):
         progress(own.start, len(listed))
@@ -153,7 +153,7 @@ def perform(
 
 
 def _batch(
-    listed: Listed, places: Sequence[int], workplace: Workplace, series: Made
+    listed: Listed, places: Sequence[int], workplace: Workplace, series: MadeEdits
 ) -> dict[str, Any]:
     """One batch on the model as the earlier ones left it: its factors, or why there are none."""
     (layer,), method = workplace.layers, workplace.method
@@ -185,7 +185,7 @@ def _batch(
     }
 
 
-def _first_collapsed(series: Made, measured: Checkpoints) -> int:
+def _first_collapsed(series: MadeEdits, measured: Checkpoints) -> int:
     """The number of edits with which the model collapsed, between the last two checkpoints."""
     sound = series.checkpoints[-2]["edits"] if len(series.checkpoints) > 1 else 0
     broken = int(series.checkpoints[-1]["edits"])
@@ -199,10 +199,10 @@ def _packed(rows: Tensor) -> str:
     return base64.b64encode(rows.numpy().astype("<f8").tobytes()).decode("ascii")
 
 
-def _unpacked(kept: Mapping[str, Any]) -> Written:
+def _unpacked(kept: Mapping[str, Any]) -> WrittenBatch:
     places = tuple(kept["places"])
     steps, residuals = (
         torch.from_numpy(np.frombuffer(base64.b64decode(kept[name]), dtype="<f8").copy())
         for name in ("w", "r")
     )
-    return Written(places, steps.view(len(places), -1), residuals.view(len(places), -1))
+    return WrittenBatch(places, steps.view(len(places), -1), residuals.view(len(places), -1))

@@ -14,7 +14,7 @@ from diag.saved.choice import Choice
 from diag.saved.model import save
 from diag.sequence.checkpoints import Checkpoints
 from diag.sequence.outlook import Outlook, places
-from diag.sequence.perform import Made, perform
+from diag.sequence.perform import MadeEdits, perform_list
 from diag.verify.one_edit import Bench
 from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.envelope import finite
@@ -42,7 +42,7 @@ class Performer:
 
     def run(
         self, store: Store, progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> Made:
+    ) -> MadeEdits:
         """Makes the edits until the model collapses.
 
         Args:
@@ -52,7 +52,7 @@ class Performer:
         Returns:
             What was done.
         """
-        return perform(
+        return perform_list(
             self.outlook.listed,
             self.workplace,
             self.measured,
@@ -62,7 +62,7 @@ class Performer:
             progress=progress,
         )
 
-    def describe(self, made: Made) -> dict[str, Any]:
+    def describe(self, made: MadeEdits) -> dict[str, Any]:
         """What the document says of the edits that were made.
 
         Args:
@@ -92,7 +92,7 @@ class Performer:
             )
         )
 
-    def save(self, made: Made, n: int | None, output: str | os.PathLike[str]) -> None:
+    def save(self, made: MadeEdits, n: int | None, output: str | os.PathLike[str]) -> None:
         """Saves the model after some of the batches, with the record that takes them back.
 
         Args:
@@ -118,7 +118,7 @@ class Performer:
         choices = [self._choice(i) for i in some]
         save(self.bench, cases, choices, made.changes[:n], output=output)
 
-    def _culprit(self, made: Made) -> dict[str, Any] | None:
+    def _culprit(self, made: MadeEdits) -> dict[str, Any] | None:
         if made.collapse_at is None:
             return None
         batch = made.written[made.ends.index(made.collapse_at)]
@@ -136,7 +136,7 @@ class Performer:
             "alone": self.measured.collapsed(change),
         }
 
-    def _residuals(self, made: Made) -> dict[str, Any]:
+    def _residuals(self, made: MadeEdits) -> dict[str, Any]:
         """How long v* − v were, over what was expected, and how much they agreed."""
         if not made.places:
             return {"residuals": None, "agreement": None}

@@ -18,13 +18,13 @@ from diag.judgement.sequence import once_made
 from diag.mathematics.damage import Optimiser
 from diag.sequence import document
 from diag.sequence.api import Order
-from diag.sequence.listed import read
+from diag.sequence.listed import read_keys
 from diag.sequence.outlook import Outlook, look
 from diag.sequence.result import Trajectory
 from diag.verify.settings import Settings
 from probes.edited.weights import writable
 from probes.keys.many_edits import SharedPrefixes
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from probes.request.cases import EditCase
 from probes.request.records import Edits, read_edits
 from probes.setup import Setup
@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Asked:
+class EditList:
     """A list and how it is to be made.
 
     Attributes:
@@ -70,7 +70,7 @@ class Asked:
         order: Order = "given",
         limit: int | None = None,
         seed: int = 0,
-    ) -> Asked:
+    ) -> EditList:
         """Reads a list.
 
         Args:
@@ -138,7 +138,7 @@ class Performing:
 
 
 def run(
-    asked: Asked,
+    asked: EditList,
     workplace: Workplace,
     settings: Settings,
     *,
@@ -253,12 +253,12 @@ def prepare(
     if performing is not None:
         model = setup.load()
         writable(model, setup.choose_layer(model))  # said before a second moment is estimated
-    workplace = batch_settings.prepare(setup, chosen, n_prefixes=n_prefixes)
+    workplace = batch_settings.prepare_workplace(setup, chosen, n_prefixes=n_prefixes)
     return dataclasses.replace(workplace, consistent=consistent)
 
 
 def foresee(
-    asked: Asked,
+    asked: EditList,
     workplace: Workplace,
     *,
     progress: Progress = lambda done, total: None,
@@ -266,7 +266,7 @@ def foresee(
     """Reads the keys of a list and forecasts it; arguments as of :func:`run`."""
     model, (layer,) = workplace.model, workplace.layers
     target, method = workplace.chosen.target, workplace.method
-    listed = read(
+    listed = read_keys(
         asked.edits,
         asked.places,
         SharedPrefixes(model, layer, workplace.prefixes),
@@ -291,7 +291,7 @@ def foresee(
     )
 
 
-def head(asked: Asked, workplace: Workplace, command_line: str | None) -> dict[str, Any]:
+def head(asked: EditList, workplace: Workplace, command_line: str | None) -> dict[str, Any]:
     """What a document says of the list and of what it is measured with."""
     model, (layer,) = workplace.model, workplace.layers
     geometry, target = workplace.geometries[layer], workplace.chosen.target
@@ -303,7 +303,7 @@ def head(asked: Asked, workplace: Workplace, command_line: str | None) -> dict[s
             "digest": asked.digest,
             "notes": [*asked.edits.notes, *notes],
         },
-        "model": describe(model),
+        "model": describe_model(model),
         "site": {"layer": layer, "hook": model.hook(layer, "key")},
         "contexts": {
             "seed": workplace.seed if workplace.sampled else None,

@@ -25,11 +25,13 @@ def surrogate(*results: Mapping[str, Any] | str | os.PathLike[str], seed: int = 
         UserError: If a result cannot be read, was not asked tasks, or was asked others.
     """
     from diag.surrogate import run
-    from reports.document import read
+    from reports.document import read_document
     from rome_diagnosis.schema import validate
 
     documents = [
-        read(os.fspath(result)) if isinstance(result, str | os.PathLike) else validate(result)
+        read_document(os.fspath(result))
+        if isinstance(result, str | os.PathLike)
+        else validate(result)
         for result in results
     ]
     return run.hold(documents, seed=seed)

@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed, given, line = command.parse(build_parser(), arguments)
     with options.outputs(given, parsed.results):
         from diag.surrogate import run
-        from reports.document import read
+        from reports.document import read_document
 
-        documents = [read(path) for path in parsed.results]
+        documents = [read_document(path) for path in parsed.results]
         result = run.hold(documents, seed=parsed.seed, command_line=line)
         command.deliver(result, given, text="reports.text.sections")
     return 0

@@ -35,4 +35,4 @@ def tasks(
     from diag.tasks import run
     from probes.setup import Setup
 
-    return run.measure(names, Setup(**setup), limit=limit)
+    return run.run_tasks(names, Setup(**setup), limit=limit)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with options.outputs(given, [*setup.inputs(), *options.task_files(given)]):
         from diag.tasks import run
 
-        result = run.measure(
+        result = run.run_tasks(
             options.task_names(parsed.tasks), setup, limit=given.get("limit"), command_line=line
         )
         command.deliver(result, given, text="reports.text.sections")

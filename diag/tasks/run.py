@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from diag.tasks.result import TaskScores
 from probes.setup import Setup
-from probes.tasks.harness import Harness, Score, Tasks
+from probes.tasks.harness import Harness, Tasks, TaskScore
 from rome_diagnosis import envelope
 
 SCHEMA = "diag.tasks/1"
 
 
-def measure(
+def run_tasks(
     names: str | Sequence[str], setup: Setup, *, limit: int | None, command_line: str | None = None
 ) -> TaskScores:
     """Runs tasks on a model.
@@ -32,12 +32,12 @@ def measure(
     """
     tasks = Tasks.read(names, limit=limit)  # a mistyped name should not wait for the model
     model = setup.load()
-    from probes.model.loaded import describe
+    from probes.model.loaded import describe_model
 
     scores = Harness(model, tasks).scores(quiet=setup.quiet)
     document = {
         **envelope.head(SCHEMA, command_line, "lm-eval"),
-        "model": describe(model),
+        "model": describe_model(model),
         "limit": limit,
         "tasks": {name: score.describe() for name, score in scores.items()},
         "mean": mean(scores),
@@ -45,7 +45,7 @@ def measure(
     return TaskScores(envelope.plain(envelope.finite(document)))
 
 
-def mean(scores: Mapping[str, Score]) -> dict[str, float | None]:
+def mean(scores: Mapping[str, TaskScore]) -> dict[str, float | None]:
     """The mean score over tasks; its standard error takes the tasks as given."""
     n, errors = len(scores), [score.stderr for score in scores.values()]
     known = [error for error in errors if error is not None]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from diag.verify.result import Comparison, Verification
-    from diag.verify.run import Run
+    from diag.verify.run import Verifier
     from diag.verify.settings import CRomeTarget, Facts, Settings, Texts
     from probes.request.cases import EditCase
     from probes.request.request import Request
@@ -97,7 +97,7 @@ def verify_list(
     )
 
 
-def prepare(setup: Setup, settings: Settings) -> Run:
+def prepare(setup: Setup, settings: Settings) -> Verifier:
     """Loads the model, asks it what it knows and makes it ready for edits.
 
     Args:

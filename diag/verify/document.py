@@ -64,7 +64,7 @@ def of_outcomes(judgement: Judgement, judged: Mapping[str, Judged]) -> dict[str,
         ``prediction``, ``collapsed``, ``outcome`` and ``outcome_reasons``.
     """
     published = PUBLISHED
-    compared = agreement.compare(judgement.verdict, judged[published].outcome)
+    compared = agreement.compare_with_performed(judgement.verdict, judged[published].outcome)
     return {
         "prediction": {
             "verdict": judgement.verdict,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from probes.statistics import auc, estimate, spearman
+from probes.statistics import auc, estimate_mean, spearman
 from rome_diagnosis.editors import PUBLISHED, REMEDY
 from rome_diagnosis.limits import DAMAGE_NOTICEABLE
 
@@ -19,7 +19,7 @@ Edit = Mapping[str, Any]
 Figure = dict[str, Any]
 
 
-def compare(edits: Sequence[Edit], *, by: GroupBy, seed: int = 0) -> list[Figure]:
+def compare_groups(edits: Sequence[Edit], *, by: GroupBy, seed: int = 0) -> list[Figure]:
     """One row of figures for each group.
 
     Args:
@@ -34,7 +34,7 @@ def compare(edits: Sequence[Edit], *, by: GroupBy, seed: int = 0) -> list[Figure
     groups: dict[str, list[Edit]] = {}
     for edit in edits:
         groups.setdefault(label(edit, by), []).append(edit)
-    return [{"name": name} | describe(groups[name], seed=seed) for name in sorted(groups)]
+    return [{"name": name} | describe_groups(groups[name], seed=seed) for name in sorted(groups)]
 
 
 def label(edit: Edit, by: GroupBy) -> str:
@@ -42,7 +42,7 @@ def label(edit: Edit, by: GroupBy) -> str:
 
     Args:
         edit: The contract's object for one edit.
-        by: See :func:`compare`.
+        by: See :func:`compare_groups`.
 
     Returns:
         Its name.
@@ -54,7 +54,7 @@ def label(edit: Edit, by: GroupBy) -> str:
     return str(edit["request"]["group"] or "none")
 
 
-def describe(edits: Sequence[Edit], *, seed: int = 0) -> Figure:
+def describe_groups(edits: Sequence[Edit], *, seed: int = 0) -> Figure:
     """The figures of one group.
 
     Args:
@@ -84,7 +84,7 @@ def _of_arm(arms: Sequence[Mapping[str, Any]], broken: Sequence[bool], seed: int
     def mean(*path: str, size: bool = False) -> Figure | None:
         read: Callable[[Any], float] = (lambda x: abs(float(x))) if size else float
         values = [_dig(arm, path) for arm in arms]
-        return interval([read(value) for value in values if value is not None], seed=seed)
+        return interval_of([read(value) for value in values if value is not None], seed=seed)
 
     def largest(name: str) -> float | None:
         """``None`` where one of them overflowed."""
@@ -182,7 +182,7 @@ def response_against_locality(edits: Sequence[Edit]) -> Figure:
     return {"spearman": spearman(*zip(*rows, strict=True)) if rows else None, "n": len(rows)}
 
 
-def interval(values: Sequence[float], *, seed: int = 0) -> Figure | None:
+def interval_of(values: Sequence[float], *, seed: int = 0) -> Figure | None:
     """A mean with its percentile bootstrap interval.
 
     Args:
@@ -192,7 +192,7 @@ def interval(values: Sequence[float], *, seed: int = 0) -> Figure | None:
     Returns:
         ``mean``, ``low``, ``high`` and ``n``; ``None`` without values.
     """
-    interval = estimate(values, seed=seed)
+    interval = estimate_mean(values, seed=seed)
     return None if interval is None else asdict(interval)
 
 

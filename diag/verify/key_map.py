@@ -28,7 +28,7 @@ MOST_OF_A_GROUP = 150
 
 
 @dataclass(frozen=True)
-class Placed:
+class NumberedKeys:
     """An edit's keys under the number it has in the list."""
 
     name: str
@@ -74,7 +74,7 @@ def place(
         return None
     keys = shared.capture([at for _, at in able]).of()
     placed = [
-        Placed(str(i), moment.ratio(own[0], own.mean(0)), own)
+        NumberedKeys(str(i), moment.ratio(own[0], own.mean(0)), own)
         for (i, _), own in zip(able, keys, strict=True)
     ]
     return {

@@ -18,7 +18,7 @@ from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
 from diag.verify.settings import Facts, Settings
-from probes.edited.perplexity import Comparison, PerplexityMeter
+from probes.edited.perplexity import PerplexityChange, PerplexityMeter
 from probes.edited.weights import Change, edited_by_row, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
 from probes.keys.observe import Observation, observe
@@ -250,7 +250,7 @@ class Bench:
         """
         settings = self.settings
 
-        def settled(comparison: Comparison) -> bool:
+        def settled(comparison: PerplexityChange) -> bool:
             return comparison.after.n_tokens >= FEWEST_TOKENS.value and outcome.settled(
                 comparison.interval,
                 collapse_ratio=settings.collapse_ratio,

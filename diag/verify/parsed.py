@@ -119,8 +119,8 @@ def measurement_of(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hyperparameters(given: dict[str, Any]) -> Hyperparameters:
-    from probes.target_value.hyperparameters import Hyperparameters, read
+    from probes.target_value.hyperparameters import Hyperparameters, read_hyperparameters
 
     path = given.get("hyperparameters")
-    chosen = read(path) if path else Hyperparameters()
+    chosen = read_hyperparameters(path) if path else Hyperparameters()
     return dataclasses.replace(chosen, **options.target_of(given))

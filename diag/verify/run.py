@@ -20,7 +20,7 @@ from diag.verify.one_edit import Bench
 from diag.verify.result import Comparison, Verification
 from diag.verify.settings import Settings
 from probes.edited.weights import save_edited
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from probes.request.cases import EditCase
 from probes.request.records import Edits
 from probes.setup import Prepared
@@ -37,7 +37,7 @@ CHUNK = 16  # edits handed to the optimiser together
 
 
 @dataclass(frozen=True)
-class Run:
+class Verifier:
     """A prepared run.
 
     Attributes:
@@ -185,10 +185,11 @@ class Run:
             raise UserError(f"not one edit could be performed: {edits[0]['error']}")
         seed = self.bench.seed
         compared = {
-            by: groups.compare(performed, by=by, seed=seed) for by in ("collapse", "first_token")
+            by: groups.compare_groups(performed, by=by, seed=seed)
+            for by in ("collapse", "first_token")
         }
         if any(edit["request"]["group"] for edit in performed):
-            compared["record"] = groups.compare(performed, by="record", seed=seed)
+            compared["record"] = groups.compare_groups(performed, by="record", seed=seed)
         return {
             "groups": compared,
             "summary": {
@@ -231,7 +232,7 @@ class Run:
         } | {"edits": of_cases.hexdigest()[:16], "fewest_tokens": FEWEST_TOKENS.value}
 
 
-def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
+def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Verifier:
     """Measures the unedited model and makes it ready for edits.
 
     Args:
@@ -248,7 +249,7 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
     bench = Bench(setup, settings, quiet=quiet)
     head = {
         **envelope.head(SCHEMA, None),
-        "model": describe(setup.model),
+        "model": describe_model(setup.model),
         "site": {"layer": setup.layer, "hook": setup.model.hook(setup.layer, "key")},
         "contexts": {
             "seed": setup.seed if setup.sampled else None,
@@ -266,4 +267,4 @@ def prepare(setup: Prepared, settings: Settings, *, quiet: bool = True) -> Run:
         **bench.measured_on(),
         "notes": list(settings.hyperparameters.notes(setup.model.name)),
     }
-    return Run(bench, envelope.plain(head), quiet)
+    return Verifier(bench, envelope.plain(head), quiet)

@@ -34,7 +34,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Score:
+class AnswerScore:
     """How the model takes one answer.
 
     Attributes:
@@ -59,7 +59,7 @@ class Reply:
         top: Id of the most probable next token.
     """
 
-    scores: tuple[Score, ...]
+    scores: tuple[AnswerScore, ...]
     top: int
 
 
@@ -211,7 +211,7 @@ class AnswerMeter:
                 next_ += len(tokens)
                 top = int(read.tops[part][0])
                 scores.append(
-                    Score(
+                    AnswerScore(
                         probability=float(read.log_probs[part].mean().exp()),
                         rank=int(read.ranks[part][0]),
                         greedy=read.tops[part].tolist() == tokens,

@@ -62,7 +62,7 @@ class Perplexity:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PerplexityChange:
     """Perplexity of the same texts before and after an edit.
 
     Attributes:
@@ -158,8 +158,8 @@ class PerplexityMeter:
         self,
         factors: Sequence[Change],
         *,
-        settled: Callable[[Comparison], bool] = lambda comparison: False,
-    ) -> Comparison:
+        settled: Callable[[PerplexityChange], bool] = lambda comparison: False,
+    ) -> PerplexityChange:
         """Measures the same texts before and after an edit, as many of them as are needed.
 
         Args:
@@ -177,7 +177,7 @@ class PerplexityMeter:
             portion = self._portion(i)
             before = before + portion.before
             after = after + (self._losses(portion.batches, factors) if factors else portion.before)
-            comparison = Comparison(
+            comparison = PerplexityChange(
                 self._perplexity(before), self._perplexity(after), _interval(before, after)
             )
             if settled(comparison):

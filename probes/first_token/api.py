@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from probes.first_token.run import FirstTokenProbes
-    from probes.first_token.subjects import Case
+    from probes.first_token.subjects import SubjectCase
     from probes.second_moment.moment import SecondMoment
     from probes.setup import Prepared, Setup, SetupOptions
 
@@ -25,7 +25,7 @@ PAIRS = 4
 
 def probe(
     *,
-    subjects: Sequence[Case] | str | os.PathLike[str] | None = None,
+    subjects: Sequence[SubjectCase] | str | os.PathLike[str] | None = None,
     n_subjects: int = COUNT,
     first_only: bool = True,
     pairs: int = PAIRS,
@@ -53,36 +53,47 @@ def probe(
     Raises:
         UserError: For anything the caller can put right.
     """
-    from probes.first_token.run import Plan, measure_all
-    from probes.first_token.subjects import bundled_cases, read
+    from probes.first_token.run import ProbePlan, measure_all
     from probes.setup import Setup
 
     _check(n_subjects, pairs, whiten)
     from_file = isinstance(subjects, str | os.PathLike)
-    cases = read(os.fspath(subjects)) if isinstance(subjects, str | os.PathLike) else subjects
+    cases = _cases(subjects)
     control = None
     if encoder is not None:
-        import probes.first_token.encoder
+        from probes.first_token.encoder import load_encoder
 
-        control = probes.first_token.encoder.load(encoder)
+        control = load_encoder(encoder)
     stage("model, contexts and second moment")
     settings = Setup(**setup)
     prepared = settings.prepare()
-    words = ["--n-subjects", str(n_subjects), "--pairs", str(pairs)]
+    words = ["--n-subjects", str(n_subjects), "--pairs", str(pairs), "--whiten", whiten]
     words += ["--subjects", str(subjects)] if from_file else []
     words += [] if first_only else ["--any-subject"]
     words += [] if encoder is None else ["--encoder", encoder]
-    plan = Plan(
-        cases=bundled_cases() if cases is None else cases,
-        source="bundled world" if cases is None else str(subjects) if from_file else "given",
+    plan = ProbePlan(
+        cases=cases,
+        source="bundled world" if subjects is None else str(subjects) if from_file else "given",
         count=n_subjects,
         pairs=pairs,
         first_only=first_only,
         moments=_moments(settings, prepared, whiten),
         encoder=control,
-        command=_command(prepared, [*words, "--whiten", whiten]),
+        command=_command(prepared, words),
     )
     return measure_all(prepared, plan, stage=stage)
+
+
+def _cases(
+    subjects: Sequence[SubjectCase] | str | os.PathLike[str] | None,
+) -> Sequence[SubjectCase]:
+    from probes.first_token.subjects import bundled_cases, read_subjects
+
+    if subjects is None:
+        return bundled_cases()
+    if isinstance(subjects, str | os.PathLike):
+        return read_subjects(os.fspath(subjects))
+    return subjects
 
 
 def _check(n_subjects: int, pairs: int, whiten: str) -> None:

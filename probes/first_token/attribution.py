@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.first_token.subjects import Subject
-from probes.forward.counterfactual import perform
+from probes.forward.counterfactual import perform_readings
 from probes.model.loaded import LoadedModel
-from probes.statistics import Estimate, estimate
+from probes.statistics import Estimate, estimate_mean
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import SAME_RHO
 
@@ -166,7 +166,7 @@ def _perform_all(
     worth = torch.zeros(2, 2, 2, len(pairs), dtype=torch.float64)
     for form, position, attention in product((False, True), repeat=3):
         runs = [pair.run(form=form, position=position, attention=attention) for pair in pairs]
-        keys = perform(model, runs, layer)
+        keys = perform_readings(model, runs, layer)
         worth[int(form), int(position), int(attention)] = (keys * directions).sum(-1)
     return worth
 
@@ -184,7 +184,7 @@ def _reproduction_error(worth: Tensor, subjects: Sequence[Subject], owner: Tenso
 
 def _over(values: Tensor, seed: int) -> Estimate:
     """Mean over subjects with its interval."""
-    over = estimate(values.tolist(), seed=seed)
+    over = estimate_mean(values.tolist(), seed=seed)
     assert over is not None
     return over
 

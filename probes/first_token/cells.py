@@ -24,7 +24,7 @@ from probes.first_token.separation import (
     spread,
 )
 from probes.first_token.subjects import Subject
-from probes.forward.counterfactual import Run, keys_everywhere
+from probes.forward.counterfactual import Reading, keys_everywhere
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.second_moment.moment import SecondMoment
@@ -72,7 +72,7 @@ class Cell:
     """
 
     name: str
-    runs: list[Run]
+    runs: list[Reading]
     members: list[str]
 
 
@@ -153,14 +153,16 @@ def make(
                 at = lookup(model, subject.case.later, prefix)
             except UserError:
                 continue
-            runs[cell].append((names[i], Run(at.ids, at.index, 1)))
+            runs[cell].append((names[i], Reading(at.ids, at.index, 1)))
     collapsed = [i for i, subject in enumerate(subjects) if abs(subject.rho) < RATIO_COLLAPSE.value]
     for cell, source in (("bare", "first_bare"), ("prefixed", "first_prefixed")):
         runs[f"collapse_{cell}"] = [runs[source][i] for i in collapsed]
     head = int(model.bos)
     for cell, index in (("ordinary_first", head), ("ordinary_later", head + ORDINARY_INDEX)):
         tokens = [(f"text {i}", model.tokens(text).ids) for i, text in enumerate(texts)]
-        runs[cell] = [(n, Run(ids[: index + 1], index, 1)) for n, ids in tokens if len(ids) > index]
+        runs[cell] = [
+            (n, Reading(ids[: index + 1], index, 1)) for n, ids in tokens if len(ids) > index
+        ]
     return [
         Cell(name, [run for _, run in runs[name]], [member for member, _ in runs[name]])
         for name in MEANINGS
@@ -193,7 +195,7 @@ def capture(
             yield layer, {cell.name: part for cell, part in zip(cells, parts, strict=True)}
 
 
-def describe(keys: Float[Tensor, "m d_mlp"], moment: SecondMoment | None) -> CellStatistics:
+def describe_cells(keys: Float[Tensor, "m d_mlp"], moment: SecondMoment | None) -> CellStatistics:
     """Describes one cell at one block.
 
     Args:
@@ -216,7 +218,7 @@ def describe(keys: Float[Tensor, "m d_mlp"], moment: SecondMoment | None) -> Cel
     )
 
 
-def compare(
+def compare_cells(
     one: Cell,
     other: Cell,
     keys: dict[str, Float[Tensor, "m d_mlp"]],

@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from probes.first_token.api import probe
 
         if subjects is not None:
-            from probes.first_token.subjects import read
+            from probes.first_token.subjects import read_subjects
 
-            read(subjects)  # a mistake in the file should not wait for a model to load
+            read_subjects(subjects)  # a mistake in the file should not wait for a model to load
         with stages("first-token probes", quiet=setup.quiet) as stage:
             result = probe(
                 subjects=subjects,

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from probes.first_token import cells
-from probes.first_token.subjects import Case
+from probes.first_token.subjects import SubjectCase
 from probes.forward.batches import batches, to_float64
 from probes.model.locate import locate
 from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment, of_moment
-from probes.statistics import Estimate, estimate
+from probes.statistics import Estimate, estimate_mean
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import RATIO_COLLAPSE, TOKENS_PER_DIMENSION
 
@@ -79,7 +79,7 @@ class EncoderControl:
     n_tokens: int
 
 
-def load(name_or_path: str) -> Encoder:
+def load_encoder(name_or_path: str) -> Encoder:
     """Loads a T5 encoder.
 
     Args:
@@ -147,7 +147,7 @@ def keys(encoder: Encoder, texts: Sequence[Sequence[int]]) -> dict[int, list[Ten
 
 def control(
     encoder: Encoder,
-    cases: Sequence[Case],
+    cases: Sequence[SubjectCase],
     prefixes: Sequence[str],
     texts: Sequence[str],
     *,
@@ -185,8 +185,8 @@ def control(
     subjects = _capture(encoder, usable, prefixes)
     rho = [_rho(subject.first[block], moments[block]) for subject in subjects]
     bare = [float(values[0]) for values in rho]
-    unprefixed = estimate(bare, seed=seed)
-    prefixed = estimate([float(values[1:].mean()) for values in rho], seed=seed)
+    unprefixed = estimate_mean(bare, seed=seed)
+    prefixed = estimate_mean([float(values[1:].mean()) for values in rho], seed=seed)
     assert unprefixed is not None and prefixed is not None
     return EncoderControl(
         name=encoder.name,
@@ -225,7 +225,9 @@ class _Keys:
         return self.first[block][1 + self.turn if prefixed else 0]
 
 
-def _capture(encoder: Encoder, cases: Sequence[Case], prefixes: Sequence[str]) -> list[_Keys]:
+def _capture(
+    encoder: Encoder, cases: Sequence[SubjectCase], prefixes: Sequence[str]
+) -> list[_Keys]:
     """Keys of every case, in every context of its first prompt and in two of its later one."""
     # Context 0 is the bare prompt, as everywhere.
     places = [_locate(encoder, case.first, prefix) for case in cases for prefix in ("", *prefixes)]
@@ -267,9 +269,11 @@ def _describe(
     pairs = [pair for pair in cells.PAIRS if set(pair) <= set(groups)]
     return {
         "layer": layer,
-        "cells": {name: asdict(cells.describe(keys, moment)) for name, keys in by_cell.items()},
+        "cells": {
+            name: asdict(cells.describe_cells(keys, moment)) for name, keys in by_cell.items()
+        },
         "pairs": [
-            asdict(cells.compare(groups[a], groups[b], by_cell, moment, seed=seed))
+            asdict(cells.compare_cells(groups[a], groups[b], by_cell, moment, seed=seed))
             for a, b in pairs
         ],
     }

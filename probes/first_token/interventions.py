@@ -14,10 +14,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from probes.first_token.subjects import Pair, Subject
-from probes.forward.counterfactual import Patch, Place, Run, causal, is_parallel, perform, record
+from probes.first_token.subjects import Subject, TokenPair
+from probes.forward.counterfactual import (
+    Patch,
+    Place,
+    Reading,
+    causal,
+    is_parallel,
+    perform_readings,
+    record,
+)
 from probes.model.loaded import LoadedModel
-from probes.statistics import Estimate, estimate
+from probes.statistics import Estimate, estimate_mean
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import NO_EFFECT
 
@@ -78,7 +86,7 @@ class Intervention:
     hypothesis: str
     meaning: str
     starts_from: Start
-    make: Callable[[Pair], Run | None]
+    make: Callable[[TokenPair], Reading | None]
     nothing: str = ""
     patched: bool = False
 
@@ -97,11 +105,13 @@ def position_kind(model: LoadedModel, layer: int) -> PositionKind:
     """
     ids = (model.tokens("The weather was fine").ids * 3)[:3]
     far = min(model.n_ctx, 32) - 1
-    alone = perform(model, [Run(ids[-1:], 0, 1), Run(ids[-1:], 0, 1, [far])], layer)
+    alone = perform_readings(
+        model, [Reading(ids[-1:], 0, 1), Reading(ids[-1:], 0, 1, [far])], layer
+    )
     if _changes(alone[:1], alone[1:]).item() > NO_EFFECT.value:
         return "absolute"
-    moved = [Run(ids, 2, 1), Run(ids, 2, 1, [0, 1, far])]
-    if _changes(*perform(model, moved, layer).split(1)).item() > NO_EFFECT.value:
+    moved = [Reading(ids, 2, 1), Reading(ids, 2, 1, [0, 1, far])]
+    if _changes(*perform_readings(model, moved, layer).split(1)).item() > NO_EFFECT.value:
         return "relative"
     return "none"
 
@@ -219,8 +229,8 @@ def intervene(
     blind = layer == 0 and is_parallel(model)
     pairs = [pair for subject in subjects for pair in subject.pairs]
     base = {
-        "bare": perform(model, [pair.bare_run() for pair in pairs], layer),
-        "prefixed": perform(model, [pair.prefixed_run() for pair in pairs], layer),
+        "bare": perform_readings(model, [pair.bare_run() for pair in pairs], layer),
+        "prefixed": perform_readings(model, [pair.prefixed_run() for pair in pairs], layer),
     }
     effects = []
     for one in catalogue(model):
@@ -235,7 +245,9 @@ def intervene(
             )
             continue
         patches = _attention(model, [pairs[i] for i in chosen], layer) if one.patched else []
-        after = perform(model, [run for run in runs if run is not None], layer, patches=patches)
+        after = perform_readings(
+            model, [run for run in runs if run is not None], layer, patches=patches
+        )
         effects.append(_effect(model, one, subjects, base, chosen, after, seed))
     return kind, effects
 
@@ -288,7 +300,7 @@ def _effect(
         groups.setdefault(owner[i], []).append(row)
 
     def over(values: Tensor) -> Estimate | None:
-        return estimate([float(values[rows].mean()) for rows in groups.values()], seed=seed)
+        return estimate_mean([float(values[rows].mean()) for rows in groups.values()], seed=seed)
 
     gap = float((rho_other - rho_before).mean())
     return Effect(
@@ -307,7 +319,7 @@ def _effect(
     )
 
 
-def _attention(model: LoadedModel, pairs: Sequence[Pair], layer: int) -> list[Patch]:
+def _attention(model: LoadedModel, pairs: Sequence[TokenPair], layer: int) -> list[Patch]:
     """Every attention output of the prefixed runs, to be written into others."""
     places: list[Place] = [(block, "attention") for block in range(layer + 1)]
     recorded = record(model, [pair.prefixed_run() for pair in pairs], layer, places)
@@ -319,14 +331,14 @@ def _changes(before: Tensor, after: Tensor) -> Tensor:
     return (after - before).norm(dim=-1) / before.norm(dim=-1).clamp(min=1e-12)
 
 
-def _moved(run: Run, to: int) -> Run:
+def _moved(run: Reading, to: int) -> Reading:
     """The run with its tail at another position."""
     positions = list(range(len(run.ids)))
     positions[run.start : run.read + 1] = range(to, to + run.tail)
     return replace(run, positions=positions)
 
 
-def _non_causal(pair: Pair) -> Run | None:
+def _non_causal(pair: TokenPair) -> Reading | None:
     """The bare run whose subject attends to the text after it; ``None`` if there is none."""
     if not pair.after:
         return None
@@ -334,30 +346,30 @@ def _non_causal(pair: Pair) -> Run | None:
     ids = [*run.ids, *pair.after]
     sees = causal(len(ids))
     sees[run.start : run.read + 1] = True
-    return Run(ids, run.read, run.tail, None, sees)
+    return Reading(ids, run.read, run.tail, None, sees)
 
 
-def _alone(run: Run) -> Run:
+def _alone(run: Reading) -> Reading:
     """The run whose tail attends to nothing but itself."""
     sees = causal(len(run.ids))
     sees[run.start :, : run.start] = False
     return replace(run, sees=sees)
 
 
-def _without_sink(run: Run) -> Run:
+def _without_sink(run: Reading) -> Reading:
     """The run in which no later token attends to the first one."""
     sees = causal(len(run.ids))
     sees[1:, 0] = False
     return replace(run, sees=sees)
 
 
-def _preceded_by(token: int | None) -> Callable[[Pair], Run | None]:
+def _preceded_by(token: int | None) -> Callable[[TokenPair], Reading | None]:
     """Runs with one token before the bare prompt; ``None`` where it is there already."""
 
-    def make(pair: Pair) -> Run | None:
+    def make(pair: TokenPair) -> Reading | None:
         if token is None or pair.head == [token]:
             return None
         ids = [*pair.head, int(token), *pair.bare]
-        return Run(ids, len(ids) - 1, len(pair.bare))
+        return Reading(ids, len(ids) - 1, len(pair.bare))
 
     return make

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from probes.first_token.subjects import Subject
-from probes.forward.counterfactual import Patch, Place, Run, perform, record
+from probes.forward.counterfactual import Patch, Place, Reading, perform_readings, record
 from probes.model.loaded import LoadedModel
-from probes.statistics import Estimate, estimate
+from probes.statistics import Estimate, estimate_mean
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import NO_EFFECT, SAME_RHO
 
@@ -79,7 +79,7 @@ class _Runs:
 
     model: LoadedModel
     layer: int
-    runs: dict[str, list[Run]]
+    runs: dict[str, list[Reading]]
     recorded: dict[str, dict[Place, list[Tensor]]]
     keys: dict[str, Tensor]
     directions: Tensor
@@ -96,7 +96,7 @@ class _Runs:
             Patch(place, [self.recorded[origin][place][(i + shift) % n] for i in range(n)])
             for place in places
         ]
-        return perform(self.model, self.runs[into], self.layer, patches=patches)
+        return perform_readings(self.model, self.runs[into], self.layer, patches=patches)
 
     def error(self, into: str, origin: str, places: Sequence[Place]) -> float:
         """Largest difference between ρ of the patched run and of the one patched from."""
@@ -210,7 +210,7 @@ def _record(
         layer=layer,
         runs=runs,
         recorded={name: record(model, group, layer, needed) for name, group in runs.items()},
-        keys={name: perform(model, group, layer) for name, group in runs.items()},
+        keys={name: perform_readings(model, group, layer) for name, group in runs.items()},
         directions=torch.stack([subject.direction for subject in subjects]),
         seed=seed,
     )
@@ -253,6 +253,6 @@ def _check(runs: _Runs, places: _Places) -> dict[str, float]:
 
 def _over(values: Tensor, seed: int) -> Estimate:
     """Mean over subjects with its interval."""
-    over = estimate(values.tolist(), seed=seed)
+    over = estimate_mean(values.tolist(), seed=seed)
     assert over is not None
     return over

@@ -11,11 +11,11 @@ from probes.first_token import attribution, cells, interventions, patching, proj
 from probes.first_token import encoder as encoders
 from probes.first_token.encoder import Encoder, EncoderControl
 from probes.first_token.findings import findings, where
-from probes.first_token.subjects import Case, Skipped, Subject, measure
-from probes.model.loaded import describe
+from probes.first_token.subjects import Skipped, Subject, SubjectCase, measure_subjects
+from probes.model.loaded import describe_model
 from probes.second_moment.moment import SecondMoment
 from probes.setup import Prepared
-from probes.statistics import estimate
+from probes.statistics import estimate_mean
 from rome_diagnosis import envelope
 from rome_diagnosis.limits import RATIO_COLLAPSE
 
@@ -89,7 +89,7 @@ class FirstTokenProbes(envelope.Saved):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ProbePlan:
     """What is measured on a prepared model.
 
     Attributes:
@@ -103,7 +103,7 @@ class Plan:
         command: The command that repeats the measurement.
     """
 
-    cases: Sequence[Case]
+    cases: Sequence[SubjectCase]
     source: str
     count: int
     pairs: int
@@ -114,7 +114,7 @@ class Plan:
 
 
 def measure_all(
-    prepared: Prepared, plan: Plan, *, stage: Stage = lambda name: None
+    prepared: Prepared, plan: ProbePlan, *, stage: Stage = lambda name: None
 ) -> FirstTokenProbes:
     """Measures where and why first-token keys differ.
 
@@ -131,7 +131,7 @@ def measure_all(
             intervention.
     """
     stage("subjects")
-    subjects, skipped = measure(
+    subjects, skipped = measure_subjects(
         prepared.model, plan.cases, prepared.layer, prepared.prefixes, prepared.moment,
         count=plan.count, pairs=plan.pairs, first_only=plan.first_only,
     )  # fmt: skip
@@ -153,13 +153,13 @@ def measure_all(
 
 
 def _head(
-    prepared: Prepared, plan: Plan, subjects: Sequence[Subject], skipped: Sequence[Skipped]
+    prepared: Prepared, plan: ProbePlan, subjects: Sequence[Subject], skipped: Sequence[Skipped]
 ) -> dict[str, Any]:
     """What was measured: model, subjects, contexts, and ρ of the subjects."""
     layer, seed = prepared.layer, prepared.seed
     return {
         **envelope.head(SCHEMA, plan.command, "scikit-learn"),
-        "model": describe(prepared.model),
+        "model": describe_model(prepared.model),
         "site": {"layer": layer, "hook": prepared.model.hook(layer, "key")},
         "second_moment": prepared.moment.describe(prepared.model.computed_in),
         "seed": seed,
@@ -185,7 +185,7 @@ def _head(
 
 
 def _anatomy(
-    prepared: Prepared, plan: Plan, subjects: Sequence[Subject], stage: Stage
+    prepared: Prepared, plan: ProbePlan, subjects: Sequence[Subject], stage: Stage
 ) -> dict[str, Any]:
     """How keys differ at every block: cells and sinks."""
     model = prepared.model
@@ -196,7 +196,9 @@ def _anatomy(
     captured = cells.capture(model, groups, blocks)
     layers = _layers(groups, captured, plan.moments, prepared.seed)
     stage("sinks")
-    by_block = sinks.measure(model, [model.tokens(t).ids[:TEXT_TOKENS] for t in texts], blocks)
+    by_block = sinks.measure_sinks(
+        model, [model.tokens(t).ids[:TEXT_TOKENS] for t in texts], blocks
+    )
     return {
         "cells": {cell.name: {"meaning": cells.MEANINGS[cell.name]} for cell in groups},
         "layers": layers,
@@ -220,7 +222,7 @@ def _causes(prepared: Prepared, subjects: Sequence[Subject], stage: Stage) -> di
     }
 
 
-def _encoder_control(prepared: Prepared, plan: Plan, stage: Stage) -> EncoderControl | None:
+def _encoder_control(prepared: Prepared, plan: ProbePlan, stage: Stage) -> EncoderControl | None:
     """The same statistics of an encoder, if one is given."""
     if plan.encoder is None:
         return None
@@ -252,11 +254,14 @@ def _layers(
                     "layer": layer,
                     "whitened": moment is not None,
                     "cells": {
-                        name: asdict(cells.describe(of_cells[name], moment)) for name in by_name
+                        name: asdict(cells.describe_cells(of_cells[name], moment))
+                        for name in by_name
                     },
                     "pairs": [
                         asdict(
-                            cells.compare(by_name[a], by_name[b], dict(of_cells), moment, seed=seed)
+                            cells.compare_cells(
+                                by_name[a], by_name[b], dict(of_cells), moment, seed=seed
+                            )
                         )
                         for a, b in pairs
                     ],
@@ -267,4 +272,4 @@ def _layers(
 
 def _mean(values: Sequence[float], seed: int) -> Any:
     """Mean over subjects with its interval."""
-    return estimate(values, seed=seed)
+    return estimate_mean(values, seed=seed)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, batches, to_float64, tokens_at_once
+from probes.forward.batches import TokenBatch, batches, to_float64, tokens_at_once
 from probes.forward.bridge import run_to
 from probes.model.loaded import LoadedModel, Site
 from rome_diagnosis.limits import SINK_NORM, SINK_QUERIES, SINK_SHARE
@@ -101,7 +101,7 @@ class _Sums:
     received: list[Tensor]
 
 
-def measure(
+def measure_sinks(
     model: LoadedModel, texts: Sequence[Sequence[int]], layers: Sequence[int]
 ) -> list[SinkStatistics]:
     """Measures the sinks of several blocks in one pass.
@@ -134,7 +134,7 @@ def measure(
 
 
 def _hooks(
-    sums: dict[int, _Sums], layer: int, batch: Batch
+    sums: dict[int, _Sums], layer: int, batch: TokenBatch
 ) -> list[tuple[Site, Callable[[Tensor, Any], None]]]:
     """Hooks that add one batch to the sums of a block."""
     last = batch.last.cpu()

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes import bundled
-from probes.forward.counterfactual import Run, causal
+from probes.forward.counterfactual import Reading, causal
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import Lookup, find
@@ -27,7 +27,7 @@ DEFAULT_COUNT = 120
 
 
 @dataclass(frozen=True)
-class Case:
+class SubjectCase:
     """One subject and two prompts about it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Pair:
+class TokenPair:
     """One subject's tokens without a prefix and after one.
 
     Attributes:
@@ -62,7 +62,7 @@ class Pair:
     spaced: list[int]
     after: list[int]
 
-    def run(self, *, form: bool, position: bool, attention: bool) -> Run:
+    def run(self, *, form: bool, position: bool, attention: bool) -> Reading:
         """The prompt after its prefix, with any of the three things that a prefix changes.
 
         Args:
@@ -82,17 +82,17 @@ class Pair:
         sees = causal(len(ids))
         if not attention:
             sees[start:, len(self.head) : start] = False
-        return Run(ids, len(ids) - 1, len(tail), positions, sees)
+        return Reading(ids, len(ids) - 1, len(tail), positions, sees)
 
-    def bare_run(self, *, form: bool = False) -> Run:
+    def bare_run(self, *, form: bool = False) -> Reading:
         """The prompt with nothing before it but the head."""
         ids = [*self.head, *(self.spaced if form else self.bare)]
-        return Run(ids, len(ids) - 1, len(self.bare))
+        return Reading(ids, len(ids) - 1, len(self.bare))
 
-    def prefixed_run(self, *, form: bool = True) -> Run:
+    def prefixed_run(self, *, form: bool = True) -> Reading:
         """The prompt after its prefix."""
         ids = [*self.head, *self.prefix, *(self.spaced if form else self.bare)]
-        return Run(ids, len(ids) - 1, len(self.bare))
+        return Reading(ids, len(ids) - 1, len(self.bare))
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,11 @@ class Subject:
         pairs: Its tokens after some of the prefixes.
     """
 
-    case: Case
+    case: SubjectCase
     lookups: list[Lookup]
     keys: Float[Tensor, "n_ctx d_mlp"]
     direction: Float[Tensor, " d_mlp"]
-    pairs: list[Pair]
+    pairs: list[TokenPair]
 
     @property
     def name(self) -> str:
@@ -138,20 +138,20 @@ class Skipped:
     reason: str
 
 
-def bundled_cases() -> list[Case]:
+def bundled_cases() -> list[SubjectCase]:
     """The subjects of the bundled world, one case each, those of a single token first."""
-    cases: dict[str, tuple[bool, Case]] = {}
+    cases: dict[str, tuple[bool, SubjectCase]] = {}
     for fact in bundled.facts():
         name = fact["subject"]
         later = [p for p in fact["paraphrases"] if p.count("{}") == 1 and not p.startswith("{}")]
         if name in cases or not later or not fact["prompt"].startswith("{}"):
             continue
-        case = Case(request(name, fact["prompt"]), request(name, later[0]))
+        case = SubjectCase(request(name, fact["prompt"]), request(name, later[0]))
         cases[name] = (not fact.get("single_token", False), case)
     return [case for _, case in sorted(cases.values(), key=lambda entry: entry[0])]
 
 
-def read(path: str | Path) -> list[Case]:
+def read_subjects(path: str | Path) -> list[SubjectCase]:
     """Reads subjects from a file.
 
     Args:
@@ -172,7 +172,7 @@ def read(path: str | Path) -> list[Case]:
             record = json.loads(line) if line.lstrip().startswith("{") else {"subject": line}
             name = str(record["subject"]).strip()
             cases.append(
-                Case(
+                SubjectCase(
                     request(name, record.get("prompt") or FIRST_PROMPT),
                     request(name, record.get("later_prompt") or LATER_PROMPT),
                 )
@@ -186,9 +186,9 @@ def read(path: str | Path) -> list[Case]:
     return cases
 
 
-def measure(
+def measure_subjects(
     model: LoadedModel,
-    cases: Sequence[Case],
+    cases: Sequence[SubjectCase],
     layer: int,
     prefixes: Sequence[str],
     moment: SecondMoment,
@@ -236,14 +236,14 @@ def measure(
 
 def _choose(
     model: LoadedModel,
-    cases: Sequence[Case],
+    cases: Sequence[SubjectCase],
     prefixes: Sequence[str],
     count: int,
     n_pairs: int,
     first_only: bool,
-) -> tuple[list[tuple[Case, list[Lookup], list[Pair]]], list[Skipped]]:
+) -> tuple[list[tuple[SubjectCase, list[Lookup], list[TokenPair]]], list[Skipped]]:
     """The first usable cases with their lookups and pairs, and the cases skipped on the way."""
-    chosen: list[tuple[Case, list[Lookup], list[Pair]]] = []
+    chosen: list[tuple[SubjectCase, list[Lookup], list[TokenPair]]] = []
     skipped: list[Skipped] = []
     for case in cases:
         if len(chosen) == count:
@@ -268,8 +268,8 @@ def _choose(
 
 
 def _look_up(
-    model: LoadedModel, case: Case, prefixes: Sequence[str]
-) -> tuple[list[Lookup], list[Pair]]:
+    model: LoadedModel, case: SubjectCase, prefixes: Sequence[str]
+) -> tuple[list[Lookup], list[TokenPair]]:
     """Where a subject is in every context of its first prompt, and its tokens after each prefix."""
     edit = case.first
     prompt = model.tokens(edit.text)
@@ -289,6 +289,8 @@ def _look_up(
             )
         lookups.append(prefixed)
         pairs.append(
-            Pair(head, prefixed.ids[len(head) : start], tail, spaced, prompt.ids[bare.index + 1 :])
+            TokenPair(
+                head, prefixed.ids[len(head) : start], tail, spaced, prompt.ids[bare.index + 1 :]
+            )
         )
     return lookups, pairs

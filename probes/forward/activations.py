@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from probes.forward.batches import Batch, Reader
+from probes.forward.batches import Reader, TokenBatch
 from probes.forward.engine import Prefer, engine_for
 from probes.model import architecture
 from probes.model.loaded import LoadedModel, Site
@@ -34,7 +34,7 @@ def stream_width(model: LoadedModel) -> int:
 
 def reader(
     model: LoadedModel, layers: Sequence[int], *, engine: Prefer = "auto"
-) -> Callable[[Batch], Activations]:
+) -> Callable[[TokenBatch], Activations]:
     """Prepares to read activations.
 
     Args:
@@ -49,7 +49,7 @@ def reader(
     chosen, wanted = engine_for(model, engine), sites(model)
 
     @torch.no_grad()
-    def read(batch: Batch) -> Activations:
+    def read(batch: TokenBatch) -> Activations:
         seen: Activations = {layer: {} for layer in layers}
 
         def keep(layer: int, site: Site) -> Reader:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, Place, Reader, TokenIds
+from probes.forward.batches import Place, Reader, TokenBatch, TokenIds
 from probes.model.loaded import LoadedModel
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Autocast:
     passes: Engine
     exact: Engine
 
-    def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
+    def read(self, batch: TokenBatch, readers: Mapping[Place, Reader]) -> None:
         """See :meth:`probes.forward.engine.Engine.read`."""
         with rounded(self.model):
             self.passes.read(

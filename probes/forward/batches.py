@@ -23,7 +23,7 @@ Reader = Callable[[Tensor], None]
 
 
 @dataclass(frozen=True)
-class Batch:
+class TokenBatch:
     """Right-padded token ids of texts of similar length.
 
     Attributes:
@@ -38,7 +38,7 @@ class Batch:
     mask: Int[Tensor, "row position"]
     last: Int[Tensor, " row"]
 
-    def split(self, most: int) -> Iterator[Batch]:
+    def split(self, most: int) -> Iterator[TokenBatch]:
         """The same rows in order, fewer at a time.
 
         Args:
@@ -51,7 +51,7 @@ class Batch:
         for start in range(0, len(self.rows), n):
             some = slice(start, start + n)
             width = int(self.last[some].max()) + 1
-            yield Batch(
+            yield TokenBatch(
                 self.rows[some], self.ids[some, :width], self.mask[some, :width], self.last[some]
             )
 
@@ -63,7 +63,7 @@ def tokens_at_once(device: torch.device) -> int:
 
 def batches(
     texts: Sequence[Sequence[int]], device: torch.device, *, batch_tokens: int | None = None
-) -> Iterator[Batch]:
+) -> Iterator[TokenBatch]:
     """Sorts texts by length and pads them on the right, so that little is computed for padding.
 
     Args:
@@ -84,7 +84,7 @@ def batches(
             stop += 1
         rows = order[start:stop]
         ids, mask = padded([texts[row] for row in rows], device)
-        yield Batch(rows, ids, mask, mask.sum(1) - 1)
+        yield TokenBatch(rows, ids, mask, mask.sum(1) - 1)
         start = stop
 
 

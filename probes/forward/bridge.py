@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, padded
+from probes.forward.batches import Place, Reader, TokenBatch, TokenIds, batches, padded
 from probes.model.loaded import LoadedModel
 
 Hook = tuple[str, Callable[[Tensor, Any], Any]]
@@ -24,7 +24,7 @@ Hook = tuple[str, Callable[[Tensor, Any], Any]]
 @torch.no_grad()
 def run_to(
     model: LoadedModel,
-    batch: Batch,
+    batch: TokenBatch,
     layer: int,
     hooks: Sequence[Hook],
     *,
@@ -65,7 +65,7 @@ class Bridge:
 
     model: LoadedModel
 
-    def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
+    def read(self, batch: TokenBatch, readers: Mapping[Place, Reader]) -> None:
         """See :meth:`probes.forward.engine.Engine.read`."""
         device = self.model.device  # of a model that is spread, blocks may be on others
         hooks = [
@@ -117,7 +117,7 @@ class _Whole:
         read: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
         for batch in batches(complete, engine.model.device):
 
-            def keep(keys: Tensor, of: dict[int, Tensor], batch: Batch = batch) -> None:
+            def keep(keys: Tensor, of: dict[int, Tensor], batch: TokenBatch = batch) -> None:
                 at_last = keys[torch.arange(len(batch.rows)), batch.last]
                 of.update(zip(batch.rows, at_last, strict=True))
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, batches, tokens_at_once
+from probes.forward.batches import TokenBatch, batches, tokens_at_once
 from probes.forward.bridge import Hook, run_to
 from probes.model import architecture
 from probes.model.architecture import PatchSite
@@ -27,7 +27,7 @@ Place = tuple[int, PatchSite]
 
 
 @dataclass(frozen=True)
-class Run:
+class Reading:
     """One text, and how the model shall read it.
 
     Attributes:
@@ -69,8 +69,8 @@ def causal(n: int) -> Bool[Tensor, "n n"]:
     return torch.ones(n, n, dtype=torch.bool).tril()
 
 
-def perform(
-    model: LoadedModel, runs: Sequence[Run], layer: int, *, patches: Sequence[Patch] = ()
+def perform_readings(
+    model: LoadedModel, runs: Sequence[Reading], layer: int, *, patches: Sequence[Patch] = ()
 ) -> Float[Tensor, "run d_mlp"]:
     """Performs runs and reads the keys.
 
@@ -92,7 +92,7 @@ def perform(
 
 
 def keys_everywhere(
-    model: LoadedModel, runs: Sequence[Run], layers: Sequence[int]
+    model: LoadedModel, runs: Sequence[Reading], layers: Sequence[int]
 ) -> dict[int, Float[Tensor, "run d_mlp"]]:
     """Performs runs once and reads the keys of several blocks.
 
@@ -105,14 +105,14 @@ def keys_everywhere(
         For each block the key at each run's ``read`` token, float32 unless the weights are wider.
 
     Raises:
-        UserError: As :func:`perform`.
+        UserError: As :func:`perform_readings`.
     """
     keys, _ = _perform(model, runs, layers, (), ())
     return keys
 
 
 def record(
-    model: LoadedModel, runs: Sequence[Run], layer: int, places: Sequence[Place]
+    model: LoadedModel, runs: Sequence[Reading], layer: int, places: Sequence[Place]
 ) -> dict[Place, list[Float[Tensor, "tail d_model"]]]:
     """Performs runs and keeps activations of their tails, to be patched into others.
 
@@ -126,7 +126,7 @@ def record(
         For each place one tensor a run, in the model's own type.
 
     Raises:
-        UserError: As :func:`perform`, or if the model has no such site.
+        UserError: As :func:`perform_readings`, or if the model has no such site.
     """
     _, recorded = _perform(model, runs, [layer], (), places)
     return recorded
@@ -153,7 +153,7 @@ def is_parallel(model: LoadedModel) -> bool:
 
 def _perform(
     model: LoadedModel,
-    runs: Sequence[Run],
+    runs: Sequence[Reading],
     layers: Sequence[int],
     patches: Sequence[Patch],
     places: Sequence[Place],
@@ -202,7 +202,7 @@ def _watch(into: list[Tensor]) -> Callable[[Tensor, Any], None]:
     return hook
 
 
-def _key(into: Tensor, batch: Batch, at: Tensor) -> Callable[[Tensor, Any], None]:
+def _key(into: Tensor, batch: TokenBatch, at: Tensor) -> Callable[[Tensor, Any], None]:
     def hook(activation: Tensor, hook: Any) -> None:
         read = activation[torch.arange(len(batch.rows), device=activation.device), at]
         into[batch.rows] = read.detach().to(into)
@@ -210,7 +210,9 @@ def _key(into: Tensor, batch: Batch, at: Tensor) -> Callable[[Tensor, Any], None
     return hook
 
 
-def _write(patch: Patch, batch: Batch, runs: Sequence[Run]) -> Callable[[Tensor, Any], Tensor]:
+def _write(
+    patch: Patch, batch: TokenBatch, runs: Sequence[Reading]
+) -> Callable[[Tensor, Any], Tensor]:
     def hook(activation: Tensor, hook: Any) -> Tensor:
         changed = activation.clone()
         for i, (row, run) in enumerate(zip(batch.rows, runs, strict=True)):
@@ -221,7 +223,7 @@ def _write(patch: Patch, batch: Batch, runs: Sequence[Run]) -> Callable[[Tensor,
 
 
 def _read(
-    into: dict[int, Tensor], batch: Batch, runs: Sequence[Run]
+    into: dict[int, Tensor], batch: TokenBatch, runs: Sequence[Reading]
 ) -> Callable[[Tensor, Any], None]:
     def hook(activation: Tensor, hook: Any) -> None:
         for i, (row, run) in enumerate(zip(batch.rows, runs, strict=True)):
@@ -230,7 +232,7 @@ def _read(
     return hook
 
 
-def _allowed(batch: Batch, runs: Sequence[Run]) -> Bool[Tensor, "row token token"]:
+def _allowed(batch: TokenBatch, runs: Sequence[Reading]) -> Bool[Tensor, "row token token"]:
     longest = batch.ids.shape[1]
     allowed = torch.eye(longest, dtype=torch.bool).repeat(len(runs), 1, 1)
     for i, run in enumerate(runs):
@@ -246,7 +248,7 @@ def _additive(allowed: Tensor, model: LoadedModel) -> Tensor:
     return mask[:, None].to(model.device)
 
 
-def _positions(batch: Batch, runs: Sequence[Run]) -> Tensor:
+def _positions(batch: TokenBatch, runs: Sequence[Reading]) -> Tensor:
     positions = torch.zeros_like(batch.ids)
     for i, run in enumerate(runs):
         own = range(len(run.ids)) if run.positions is None else run.positions
@@ -254,7 +256,7 @@ def _positions(batch: Batch, runs: Sequence[Run]) -> Tensor:
     return positions
 
 
-def _check(model: LoadedModel, run: Run) -> None:
+def _check(model: LoadedModel, run: Reading) -> None:
     n = len(run.ids)
     if not 0 < run.tail <= run.read + 1 <= n:
         raise ValueError(f"a run of {n} tokens cannot be read at {run.read} ({run.tail} of tail)")
@@ -274,7 +276,7 @@ def _check(model: LoadedModel, run: Run) -> None:
 
 
 def _check_attention(
-    model: LoadedModel, allowed: Tensor, watched: Sequence[Tensor], batch: Batch
+    model: LoadedModel, allowed: Tensor, watched: Sequence[Tensor], batch: TokenBatch
 ) -> None:
     """Raises unless the model attended exactly where it was allowed to."""
     if not watched:

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.forward.autocast import Autocast
-from probes.forward.batches import Batch, Place, Reader, TokenIds
+from probes.forward.batches import Place, Reader, TokenBatch, TokenIds
 from probes.forward.bridge import Bridge
 from probes.forward.gpt2.engine import GPT2
 from probes.forward.unhooked import Unhooked
@@ -42,7 +42,7 @@ class Engine(Protocol):
     def model(self) -> LoadedModel:
         """The model that is run."""
 
-    def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
+    def read(self, batch: TokenBatch, readers: Mapping[Place, Reader]) -> None:
         """Runs a batch up to the highest block that is read, and no further.
 
         Args:

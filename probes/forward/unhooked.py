@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import DynamicCache
 
-from probes.forward.batches import Batch, Place, Reader, TokenIds, batches, by_length, padded
+from probes.forward.batches import Place, Reader, TokenBatch, TokenIds, batches, by_length, padded
 from probes.forward.decoder import CachedDecoder
 from probes.model import architecture
 from probes.model.bridge import hook_left_on
@@ -98,7 +98,7 @@ class Unhooked:
         """
         self.model, self.plain = model, plain(model)
 
-    def read(self, batch: Batch, readers: Mapping[Place, Reader]) -> None:
+    def read(self, batch: TokenBatch, readers: Mapping[Place, Reader]) -> None:
         """See :meth:`probes.forward.engine.Engine.read`."""
         with reading(self.plain, batch.ids, readers):
             # The padding follows the texts, whose own tokens never see it: no mask is needed.
@@ -159,7 +159,7 @@ class PaddedRows:
     """Texts as padded rows, repeated for every prefix; see :class:`probes.forward.engine.Laid`."""
 
     prefixes: _CachedPrefixes
-    batch: Batch
+    batch: TokenBatch
 
     @property
     def rows(self) -> list[int]:

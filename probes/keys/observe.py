@@ -14,12 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.forward.autocast import rounded
-from probes.forward.batches import Batch, batches
+from probes.forward.batches import TokenBatch, batches
 from probes.forward.bridge import Hook, run_to
 from probes.keys.one_edit import at_last, distinct
 from probes.keys.profile import Profile, Recorder
 from probes.model.contribution import Contribution, contribution
-from probes.model.loaded import LoadedModel, describe
+from probes.model.loaded import LoadedModel, describe_model
 from probes.request.lookup import Lookup, lookup
 from probes.request.request import Request
 from probes.request.token_share import share_of_text
@@ -88,7 +88,7 @@ def observe_layers(
     layers: Sequence[int],
     prefixes: Sequence[str],
     *,
-    also: Callable[[Batch], Sequence[Hook]] | None = None,
+    also: Callable[[TokenBatch], Sequence[Hook]] | None = None,
 ) -> list[Observation]:
     """What :func:`observe` gives for several layers, from one pass up to the last of them.
 
@@ -116,7 +116,7 @@ def observe_layers(
         hooks += also(batch) if also else ()
         with rounded(model):
             run_to(model, batch, max(layers), [*recorder.hooks(batch), *hooks])
-    described, bare = describe(model), [model.token_text(token) for token in lookups[0].ids]
+    described, bare = describe_model(model), [model.token_text(token) for token in lookups[0].ids]
     observations = [
         Observation(
             model=described,

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, batches, to_float64
+from probes.forward.batches import TokenBatch, batches, to_float64
 from probes.forward.bridge import run_to
 from probes.model.loaded import LoadedModel, Site
 from probes.request.lookup import Lookup
@@ -70,7 +70,7 @@ def distinct(lookups: Sequence[Lookup]) -> tuple[list[tuple[int, ...]], list[int
     return list(row), [row[text] for text in every]
 
 
-def at_last(batch: Batch, into: dict[int, Tensor]) -> Callable[[Tensor, Any], None]:
+def at_last(batch: TokenBatch, into: dict[int, Tensor]) -> Callable[[Tensor, Any], None]:
     """A hook that keeps an activation at each text's last token.
 
     Args:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, to_float64
+from probes.forward.batches import TokenBatch, to_float64
 from probes.forward.bridge import Hook
 from probes.model.loaded import LoadedModel, Site
 from probes.statistics import cosine
@@ -106,7 +106,7 @@ class Recorder:
     layer: int
     rows: dict[tuple[int, int], dict[str, Tensor]] = field(default_factory=dict)
 
-    def hooks(self, batch: Batch) -> list[Hook]:
+    def hooks(self, batch: TokenBatch) -> list[Hook]:
         """Hooks for one batch, to run it with up to :attr:`layer`.
 
         Args:

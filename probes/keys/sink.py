@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import Batch, to_float64
+from probes.forward.batches import TokenBatch, to_float64
 from probes.forward.bridge import Hook
 from probes.model.loaded import LoadedModel
 
@@ -58,7 +58,7 @@ class SinkRecorder:
     streams: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     outputs: dict[int, dict[int, Tensor]] = field(default_factory=dict)
 
-    def hooks(self, batch: Batch) -> list[Hook]:
+    def hooks(self, batch: TokenBatch) -> list[Hook]:
         """Hooks for one batch.
 
         Args:

@@ -178,7 +178,7 @@ class LoadedModel:
         return architecture.unpublished_edit_layer(self.n_layers) if known is None else known
 
 
-def describe(model: LoadedModel) -> dict[str, Any]:
+def describe_model(model: LoadedModel) -> dict[str, Any]:
     """What a result says about its model (the contract's ``model`` object)."""
     return {
         "name": model.name,

@@ -18,11 +18,11 @@ from probes.forward import activations
 from probes.forward.batches import batches
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
-from probes.second_moment import forecast
+from probes.second_moment import cost as forecast
 from probes.second_moment.estimate import estimate_layers
 from probes.second_moment.moment import ROUGH, Provenance, SecondMoment
 from probes.second_moment.plausible import with_other_text
-from probes.second_moment.stored import load, save
+from probes.second_moment.stored import load_moment, save
 from probes.second_moment.sums import Progress
 from probes.text import corpus
 from rome_diagnosis.errors import UserError
@@ -63,7 +63,7 @@ def for_model(
         return SecondMoment.identity(int(model.config.d_mlp))
     if choice != "auto":
         moment = _read(choice, choice)
-        check(moment, model, layer)
+        check_moment(moment, model, layer)
         return _against_other_text(moment, model, layer)
     at_hand = _at_hand(model, layer)
     if at_hand is not None:
@@ -159,7 +159,7 @@ def _estimate(
     return in_memory
 
 
-def check(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
+def check_moment(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
     """Refuses a second moment of other weights, another layer or another convention.
 
     Args:
@@ -225,7 +225,7 @@ def _at_hand(model: LoadedModel, layer: int) -> SecondMoment | None:
         return None
     path, source = place
     moment = _read(path, source)
-    check(moment, model, layer)
+    check_moment(moment, model, layer)
     return moment
 
 
@@ -247,14 +247,14 @@ def _read(path: str | os.PathLike[str], source: str) -> SecondMoment:
     try:
         status = os.stat(path)
     except OSError:
-        return load(path, source=source)  # which says what is wrong
+        return load_moment(path, source=source)  # which says what is wrong
     stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     return _read_once(os.fspath(path), source, stamp)
 
 
 @lru_cache(maxsize=1)
 def _read_once(path: str, source: str, stamp: tuple[int, ...]) -> SecondMoment:
-    return load(path, source=source)
+    return load_moment(path, source=source)
 
 
 def _whose(known: Provenance, model: LoadedModel) -> str:

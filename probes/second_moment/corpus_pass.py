@@ -92,7 +92,7 @@ class Pass:
             yield number, chunk
 
 
-def run(
+def pass_over(
     job: Pass, ranks: Ranks | None = None, *, progress: Callable[[int], None] | None = None
 ) -> dict[int, Accumulator]:
     """Sums over the corpus, resuming an earlier run that was interrupted.

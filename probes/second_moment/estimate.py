@@ -77,7 +77,7 @@ def estimate_layers(
     Args:
         model: The model.
         layers: The blocks, whose matrices must fit into memory together
-            (:func:`probes.second_moment.forecast.groups`).
+            (:func:`probes.second_moment.cost.groups`).
         text: The corpus.
         max_tokens: As :func:`estimate`.
         row_length: As :func:`estimate`.
@@ -92,7 +92,7 @@ def estimate_layers(
     """
     length = row_length or corpus.row_length(model)
     job = corpus_pass.Pass(model, layers, text, length, max_tokens, seed)
-    sums = corpus_pass.run(job, progress=progress)
+    sums = corpus_pass.pass_over(job, progress=progress)
     for layer in layers:
         yield layer, of_sums(sums.pop(layer), model, layer, text, row_length=length)
 

@@ -94,7 +94,7 @@ def keys(
     return captured
 
 
-def measure(
+def measure_convergence(
     sums: Accumulator,
     every: SecondMoment,
     bare: Float[Tensor, "request d_mlp"],

@@ -36,7 +36,7 @@ class Provenance:
 
     Attributes:
         model: Name of the model.
-        fingerprint: Its weights (:func:`probes.model.loaded.fingerprint`).
+        fingerprint: Its weights (:func:`probes.model.fingerprint.fingerprint`).
         layer: The block whose keys these are.
         bos: Whether every row began with a begin-of-sequence token.
         corpus: Name of the corpus.

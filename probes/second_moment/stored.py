@@ -76,7 +76,7 @@ def save(moment: SecondMoment, path: str | os.PathLike[str]) -> None:
             raise UserError(f"cannot write the second moment {path}: {_line(error)}") from error
 
 
-def load(path: str | os.PathLike[str], *, source: str | None = None) -> SecondMoment:
+def load_moment(path: str | os.PathLike[str], *, source: str | None = None) -> SecondMoment:
     """Reads a second moment that :func:`save` wrote.
 
     Args:

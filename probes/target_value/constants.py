@@ -27,7 +27,7 @@ KL_PROMPT = "{} is a"
 
 
 @dataclass(frozen=True)
-class Row:
+class LossText:
     """One text of one edit, and where the loss reads it."""
 
     ids: list[int]
@@ -95,7 +95,9 @@ class Constants:
         )
 
 
-def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: int) -> list[Row]:
+def rows_of(
+    model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: int
+) -> list[LossText]:
     """The texts of one edit: every context followed by the new object, and the KL prompt.
 
     Args:
@@ -123,10 +125,10 @@ def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: i
                 f"{edit.target_new!r}: reword the prompt"
             )
         last = len(prompt) - 1
-        rows.append(Row(ids, site.index, list(range(last, last + len(target))), target))
+        rows.append(LossText(ids, site.index, list(range(last, last + len(target))), target))
     held = request(edit.subject, KL_PROMPT)
     site = lookup(model, held)
-    rows.append(Row(site.ids, site.index, [site.index], []))
+    rows.append(LossText(site.ids, site.index, [site.index], []))
     longest = max(len(row.ids) for row in rows)
     if longest > limit:
         raise UserError(
@@ -137,8 +139,10 @@ def rows_of(model: LoadedModel, edit: Request, prefixes: Sequence[str], limit: i
 
 
 @torch.no_grad()
-def prepare(
-    upper: UpperBlocks, edits: Sequence[Sequence[Row]], sites: Sequence[TargetSite] = ("value",)
+def prepare_loss(
+    upper: UpperBlocks,
+    edits: Sequence[Sequence[LossText]],
+    sites: Sequence[TargetSite] = ("value",),
 ) -> Constants:
     """Runs the unedited model once and keeps what every step needs.
 
@@ -166,13 +170,6 @@ def prepare(
     held = first + count - 1
     dtype = torch.promote_types(torch.float32, unedited.residual.dtype)
     final = unedited.final[held, start[held]]
-    read_row, read_position, target, weight = [], [], [], []
-    for i, row in enumerate(flat):
-        for position, token in zip(row.positions, row.targets, strict=False):
-            read_row.append(i)
-            read_position.append(position - row.lookup)
-            target.append(token)
-            weight.append(1.0 / len(row.targets))
     recorded = {"value": unedited.output, "resid_post": unedited.residual}
     initial = {site: activation[first, start[first]] for site, activation in recorded.items()}
     sublayers = None
@@ -188,15 +185,29 @@ def prepare(
         mask=_mask(visible, position_ids.shape[1], unedited.residual.dtype),
         position_ids=position_ids,
         past=past,
-        read_row=torch.tensor(read_row, device=device),
-        read_position=torch.tensor(read_position, device=device),
-        target=torch.tensor(target, device=device),
-        weight=torch.tensor(weight, device=device, dtype=dtype),
+        **_read(flat, device, dtype),
         kl_initial=torch.log_softmax(upper.head(final).to(dtype), dim=-1),
         initial=torch.stack([initial[site] for site in sites], dim=1),
         in_stream=tuple(sites) != ("value",),
         sublayers=sublayers,
     )
+
+
+def _read(texts: Sequence[LossText], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Where the loss reads which token, and how much each counts."""
+    read_row, read_position, target, weight = [], [], [], []
+    for i, text in enumerate(texts):
+        for position, token in zip(text.positions, text.targets, strict=False):
+            read_row.append(i)
+            read_position.append(position - text.lookup)
+            target.append(token)
+            weight.append(1.0 / len(text.targets))
+    return {
+        "read_row": torch.tensor(read_row, device=device),
+        "read_position": torch.tensor(read_position, device=device),
+        "target": torch.tensor(target, device=device),
+        "weight": torch.tensor(weight, device=device, dtype=dtype),
+    }
 
 
 def _before(

@@ -148,7 +148,7 @@ class Hyperparameters:
         return tuple(lines)
 
 
-def read(path: str | os.PathLike[str]) -> Hyperparameters:
+def read_hyperparameters(path: str | os.PathLike[str]) -> Hyperparameters:
     """Reads a hyper-parameter file of ROME (JSON) or EasyEdit (YAML).
 
     Args:
@@ -162,10 +162,10 @@ def read(path: str | os.PathLike[str]) -> Hyperparameters:
             mistyped name or a value of the wrong type, or looks the fact up anywhere but at the
             subject's last token.
     """
-    return from_mapping(load(path), source=str(path))
+    return from_mapping(load_hyperparameters(path), source=str(path))
 
 
-def load(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+def load_hyperparameters(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Reads the names and values of a hyper-parameter file, JSON or YAML.
 
     Args:
@@ -205,7 +205,7 @@ def from_mapping(values: Mapping[str, Any], *, source: str = "the file") -> Hype
         The hyper-parameters.
 
     Raises:
-        UserError: As in :func:`read`.
+        UserError: As in :func:`read_hyperparameters`.
     """
     algorithm = values.get("alg_name", ALGORITHMS[0])
     if not isinstance(algorithm, str) or plain_name(algorithm) not in map(plain_name, ALGORITHMS):
@@ -238,7 +238,7 @@ def of_target(
         The hyper-parameters; of several layers ``layer`` is the last, where z is optimised.
 
     Raises:
-        UserError: As in :func:`read`, but for the algorithm.
+        UserError: As in :func:`read_hyperparameters`, but for the algorithm.
     """
     unused = _unused(values, source, (*KNOWN_NAMES, *also_known))
     token = values.get("fact_token", "subject_last")

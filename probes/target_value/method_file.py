@@ -17,7 +17,7 @@ from probes.target_value.hyperparameters import (
     Hyperparameters,
     as_kind,
     layers_of,
-    load,
+    load_hyperparameters,
     of_target,
     plain_name,
 )
@@ -129,7 +129,7 @@ def defaults(method: str) -> MethodFile:
     return MethodFile(method=method, parameters=dict(row.parameters), target=target)
 
 
-def read(path: str | os.PathLike[str], method: str | None = None) -> MethodFile:
+def read_method_file(path: str | os.PathLike[str], method: str | None = None) -> MethodFile:
     """Reads a hyper-parameter file of any method of the family.
 
     Args:
@@ -143,7 +143,7 @@ def read(path: str | os.PathLike[str], method: str | None = None) -> MethodFile:
         UserError: If the file cannot be read, is for another method, or has a mistyped name or a
             value that cannot be used.
     """
-    return from_mapping(load(path), method, source=str(path))
+    return from_mapping(load_hyperparameters(path), method, source=str(path))
 
 
 def from_mapping(
@@ -153,14 +153,14 @@ def from_mapping(
 
     Args:
         values: Field names and values.
-        method: As in :func:`read`.
+        method: As in :func:`read_method_file`.
         source: What to call them in an error.
 
     Returns:
         The hyper-parameters.
 
     Raises:
-        UserError: As in :func:`read`.
+        UserError: As in :func:`read_method_file`.
     """
     own = _method_of(values, source)
     chosen = defaults(method or own or PUBLISHED)

@@ -41,7 +41,7 @@ from probes.forward.gpt2.engine import GPT2
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request
 from probes.target_value import gpt2_gradient
-from probes.target_value.constants import Constants, prepare, rows_of
+from probes.target_value.constants import Constants, prepare_loss, rows_of
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.reader import General, Reader
 from probes.target_value.replayed import Replayed
@@ -139,7 +139,7 @@ def optimise(
     size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
     for start in range(0, len(order), size):
         chunk = order[start : start + size]
-        constants = prepare(upper, [texts[i] for i in chunk], sites)
+        constants = prepare_loss(upper, [texts[i] for i in chunk], sites)
         objective = _Objective(upper, constants, chosen, share, fast=fast)
         results = _descend(objective, [requests[i] for i in chunk])
         values.update(zip(chunk, results, strict=True))

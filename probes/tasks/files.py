@@ -42,7 +42,7 @@ FORMS: Mapping[tuple[str, ...], Mapping[str, Any]] = {
 }
 
 
-def read(path: StrPath) -> dict[str, Any]:
+def read_task_files(path: StrPath) -> dict[str, Any]:
     """Reads a task.
 
     Args:

@@ -39,7 +39,7 @@ SEED = 1234  # the harness's default for few-shot examples
 
 
 @dataclass(frozen=True)
-class Score:
+class TaskScore:
     """What a model scores in a task.
 
     Attributes:
@@ -159,7 +159,7 @@ def _specs(name: str) -> list[str | dict[str, Any]]:
             raise UserError(f"there is no task in {name}: neither JSON Lines nor a YAML task file")
         return [spec for each in inside for spec in _specs(each)]
     if ending.endswith(DATA):
-        return [files.read(path)]
+        return [files.read_task_files(path)]
     if ending.endswith(TASK_FILES):
         if not os.path.isfile(path):
             raise UserError(f"there is no task file {name}")
@@ -200,7 +200,7 @@ class Harness:
                 add_bos_token=model.bos,
             )
 
-    def scores(self, *, quiet: bool = True) -> dict[str, Score]:
+    def scores(self, *, quiet: bool = True) -> dict[str, TaskScore]:
         """Scores the model as its weights are now.
 
         Args:
@@ -228,7 +228,7 @@ class Harness:
         return {name: _score(results, name) for name in self._tasks.loaded}
 
 
-def _score(results: Mapping[str, Any], name: str) -> Score:
+def _score(results: Mapping[str, Any], name: str) -> TaskScore:
     values = results["results"][name]
     keys = [key for key in values if "," in key and "_stderr," not in key]
     better = results["higher_is_better"][name]
@@ -244,7 +244,7 @@ def _score(results: Mapping[str, Any], name: str) -> Score:
     errors = {key: values.get(key.replace(",", "_stderr,", 1)) for key in keys}
     # The harness writes "N/A" where it has none.
     known = {key: float(e) if isinstance(e, int | float) else None for key, e in errors.items()}
-    return Score(
+    return TaskScore(
         metric=metric,
         value=float(values[first]),
         stderr=known[first],

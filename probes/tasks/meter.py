@@ -8,7 +8,7 @@ from typing import Any
 
 from probes.edited.weights import Change, edited
 from probes.model.loaded import LoadedModel
-from probes.tasks.harness import Harness, Score, Tasks
+from probes.tasks.harness import Harness, Tasks, TaskScore
 
 
 class TaskMeter:
@@ -48,7 +48,7 @@ class TaskMeter:
         return {name: compared(self.before[name], after[name]) for name in after}
 
 
-def compared(before: Score, after: Score) -> dict[str, Any]:
+def compared(before: TaskScore, after: TaskScore) -> dict[str, Any]:
     """One task before and after.
 
     Args:

@@ -95,7 +95,7 @@ class Documents:
         return text
 
 
-def read(
+def read_documents(
     sources: Sequence[str],
     *,
     field: str | None = None,

@@ -145,7 +145,7 @@ def family(document: Document) -> Drawing | None:
     return Drawing("batch-family", _told(rows), paint, size=(5.4, 4.0), top=1.0)
 
 
-def _told(rows: Sequence[methods.Row]) -> str:
+def _told(rows: Sequence[methods.MethodRow]) -> str:
     bare = ", ".join(f"{row.short} {number(row.response.get('bare'))}" for row in rows)
     return f"Share of the change that the bare prompt receives, by method: {bare}"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from reports.colours import BARE, DIM, INK, LINE, MEAN, THIRD
 from reports.figures import profile
 from reports.figures.canvas import Drawing, legend, limit
-from reports.figures.profile import Profile
+from reports.figures.profile import ProfileFigure
 from reports.numbers import number, share, times
 from reports.tables import editors
-from reports.tables.terms import Split, Terms, named
+from reports.tables.terms import RatioTerms, Terms, named
 from rome_diagnosis.editors import REMEDY
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def terms(per_editor: Sequence[Terms]) -> Drawing | None:
     return Drawing("terms", alt, paint, left=0.85)
 
 
-def split(ratio: Split) -> Drawing:
+def split(ratio: RatioTerms) -> Drawing:
     """ρ as geometry: how long k_u is, where it points, and how much of it lies along k̄.
 
     Args:
@@ -189,13 +189,13 @@ def plane(points: Mapping[str, Any]) -> Drawing:
 
 
 PROFILES = (
-    Profile(
+    ProfileFigure(
         "norms", "Key lengths", "length of the key",
         (("key_norm_unprefixed", "unprefixed", BARE), ("key_norm_prefixed", "prefixed", MEAN)),
         log=True,
     ),
-    Profile("cosine", "Cosines", "cosine of the two keys", (("cosine", "", (INK, "o")),)),
-    Profile(
+    ProfileFigure("cosine", "Cosines", "cosine of the two keys", (("cosine", "", (INK, "o")),)),
+    ProfileFigure(
         "stream", "Residual stream lengths", "length of the residual stream",
         (
             ("residual_norm_first", "first token", BARE),
@@ -203,7 +203,7 @@ PROFILES = (
         ),
         log=True,
     ),
-    Profile(
+    ProfileFigure(
         "attention", "Attention to the first token", "attention to the first token",
         (("attention_to_first", "", (INK, "o")),),
     ),
@@ -220,7 +220,7 @@ def profiles(layers: Sequence[Mapping[str, Any]], edited: int) -> list[Drawing]:
     Returns:
         A figure for each statistic that was measured.
     """
-    return [drawn for each in PROFILES if (drawn := profile.draw(each, layers, edited))]
+    return [drawn for each in PROFILES if (drawn := profile.draw_profile(each, layers, edited))]
 
 
 def perplexity(edit: Mapping[str, Any], ratio: float) -> Drawing:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from reports.colours import BARE, DIM, FOURTH, INK, LINE, MEAN, THIRD
 from reports.figures import profile
 from reports.figures.canvas import Drawing, legend
-from reports.figures.profile import Profile
+from reports.figures.profile import ProfileFigure
 from reports.numbers import number
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def recovery(patches: Sequence[Document]) -> Drawing | None:
     return Drawing("recovery", alt, paint, top=0.6, size=(4.6, 3.0))
 
 
-SPREAD = Profile(
+SPREAD = ProfileFigure(
     "why-spread", "Spread of keys", "spread within the cell, 0 to 1",
     (
         ("first_bare", "first, bare", BARE),
@@ -98,7 +98,7 @@ SPREAD = Profile(
         ("later_bare", "later, bare", MEAN),
     ),
 )  # fmt: skip
-SEPARATION = Profile(
+SEPARATION = ProfileFigure(
     "why-separation", "Separation of first and later", "AUC, or cosine of the means",
     (
         ("auc", "probe's AUC", BARE),
@@ -106,7 +106,7 @@ SEPARATION = Profile(
         ("cosine", "cosine of the means", MEAN),
     ),
 )  # fmt: skip
-SINKS = Profile(
+SINKS = ProfileFigure(
     "why-sinks", "Attention to the first token", "share, 0 to 1",
     (
         ("attention_to_first", "attention to the first", BARE),
@@ -125,7 +125,7 @@ def profiles(document: Document) -> list[Drawing]:
         A figure for each statistic that was measured.
     """
     drawn = [
-        profile.draw(each, rows, document["site"]["layer"])
+        profile.draw_profile(each, rows, document["site"]["layer"])
         for each, rows in (
             (SPREAD, _spread(document["layers"])),
             (SEPARATION, _separation(document["layers"])),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Profile:
+class ProfileFigure:
     """What one such figure shows.
 
     Attributes:
@@ -33,7 +33,9 @@ class Profile:
     log: bool = False
 
 
-def draw(profile: Profile, layers: Sequence[Mapping[str, Any]], edited: int) -> Drawing | None:
+def draw_profile(
+    profile: ProfileFigure, layers: Sequence[Mapping[str, Any]], edited: int
+) -> Drawing | None:
     """Draws a profile.
 
     Args:

@@ -22,7 +22,7 @@ METHODS = {
 SHOWN = {"keys": "Unprefixed and prefixed keys", "directions": "Directions C⁻¹k̄, of length 1"}
 
 
-class Group(NamedTuple):
+class PointGroup(NamedTuple):
     """A group of points.
 
     Attributes:
@@ -34,7 +34,7 @@ class Group(NamedTuple):
     label: str
 
 
-Naming = Callable[[Point], Group]
+Naming = Callable[[Point], PointGroup]
 
 
 def figures(projections: Mapping[str, Any] | None, naming: Naming) -> list[tuple[Drawing, str]]:
@@ -71,7 +71,7 @@ def figure(
     Returns:
         A figure; ``None`` where there were too few points for it.
     """
-    groups: dict[Group, list[Sequence[float]]] = {}
+    groups: dict[PointGroup, list[Sequence[float]]] = {}
     for point in projections[what]["points"]:
         if point[method] is not None:
             groups.setdefault(naming(point), []).append(point[method])
@@ -113,12 +113,12 @@ def of_subjects(limit: float) -> Naming:
         The naming.
     """
 
-    def name(point: Point) -> Group:
+    def name(point: Point) -> PointGroup:
         if point["kind"] == "direction":
             small = abs(point["rho"]) < limit
-            return Group(0, f"|ρ| below {limit:g}") if small else Group(1, "others")
+            return PointGroup(0, f"|ρ| below {limit:g}") if small else PointGroup(1, "others")
         bare = point["kind"] == "unprefixed"
-        return Group(0, "unprefixed k_u") if bare else Group(1, "prefixed k_i")
+        return PointGroup(0, "unprefixed k_u") if bare else PointGroup(1, "prefixed k_i")
 
     return name
 
@@ -133,15 +133,15 @@ def of_edits(edits: Sequence[Mapping[str, Any]]) -> Naming:
         The naming.
     """
 
-    def name(point: Point) -> Group:
+    def name(point: Point) -> PointGroup:
         collapsed = edits[int(point["subject"])]["collapsed"]
         broken = collapsed[editors.judged(collapsed)]
         outcome = "collapsed" if broken else "not collapsed"
         if point["kind"] == "direction":
-            return Group(0 if broken else 1, outcome)
+            return PointGroup(0 if broken else 1, outcome)
         if point["kind"] == "unprefixed":
-            return Group(0 if broken else 2, f"k_u, {outcome}")
-        return Group(1 if broken else 3, f"k_i, {outcome}")
+            return PointGroup(0 if broken else 2, f"k_u, {outcome}")
+        return PointGroup(1 if broken else 3, f"k_i, {outcome}")
 
     return name
 

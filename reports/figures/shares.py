@@ -20,7 +20,7 @@ WHEN = ("before", "after")
 LONGEST = 22  # characters of a name beside a figure
 
 
-class Point(NamedTuple):
+class SharePoint(NamedTuple):
     """One share, and the interval it is known within."""
 
     row: int
@@ -33,13 +33,13 @@ class Series(NamedTuple):
 
     name: str
     look: tuple[str, str]
-    points: list[Point]
+    points: list[SharePoint]
 
 
 def tasks(document: Document) -> Drawing | None:
     """Scores in tasks, one standard error to either side; of a ``diag.tasks/1`` document."""
     points = [
-        Point(row, task["score"], None if task["stderr"] is None else
+        SharePoint(row, task["score"], None if task["stderr"] is None else
               (task["score"] - task["stderr"], task["score"] + task["stderr"]))
         for row, task in enumerate(document["tasks"].values())
     ]  # fmt: skip
@@ -53,7 +53,7 @@ def broken(document: Document) -> Drawing | None:
     arms = editors.arms({arm for of in groups.values() for arm in of})
     series = [
         Series(f"{name} edits", look, [
-            Point(row, of[arm.name]["mean"], (of[arm.name]["low"], of[arm.name]["high"]))
+            SharePoint(row, of[arm.name]["mean"], (of[arm.name]["low"], of[arm.name]["high"]))
             for row, arm in enumerate(arms) if arm.name in of
         ])
         for (name, of), look in zip(groups.items(), (BARE, MEAN), strict=False)
@@ -79,7 +79,7 @@ def applied(document: Document) -> Drawing | None:
         rows["other facts recalled"] = ((recall["before"], recall["after"]), recall["n"])
     series = [
         Series(f"{when} the edits", look, [
-            Point(row, of[i], wilson(of[i], n) if n >= COUNTED_OUT else None)
+            SharePoint(row, of[i], wilson(of[i], n) if n >= COUNTED_OUT else None)
             for row, (of, n) in enumerate(rows.values())
         ])
         for i, (when, look) in enumerate(zip(WHEN, ((DIM, "o"), BARE), strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reports.figures import first_token, projections
-from reports.numbers import counted, estimate, fixed, number, share
+from reports.numbers import counted, estimated, fixed, number, share
 from reports.tables import setup
 
 Document = Mapping[str, Any]
@@ -83,5 +83,5 @@ def effect(measured: Document) -> tuple[str, str, str, str, str]:
 
 def written(figure: Document) -> str:
     """An estimate with its interval."""
-    mean, interval = estimate(figure, fixed)
+    mean, interval = estimated(figure, fixed)
     return f"{mean} ({interval})" if interval else mean

@@ -40,7 +40,7 @@ class Edit:
     token: str
     index: int
     is_first: bool
-    split: terms.Split | None
+    split: terms.RatioTerms | None
     predicted: float | None
     predicted_first: float | None
     ratio: float | None
@@ -118,7 +118,7 @@ def _screened(row: Document) -> Edit:
     return Edit(
         number=row["row"], subject=row["subject"], prompt=row["prompt"], token=row["token"],
         index=row["token_index"], is_first=row["is_first_token"],
-        split=terms.Split(rho, length, cosine) if known else None,
+        split=terms.RatioTerms(rho, length, cosine) if known else None,
         predicted=row.get(f"relative_bound_{PUBLISHED}"),
         predicted_first=row.get(f"relative_bound_first_tokens_{PUBLISHED}"),
         ratio=None, performed=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reports.numbers import FEWEST, counted, estimate, number, percent, share
+from reports.numbers import FEWEST, counted, estimated, number, percent, share
 from reports.tables import editors, surrogate
 from reports.tables.editors import Shown
 from rome_diagnosis.editors import PUBLISHED
@@ -56,7 +56,7 @@ def rows(
     table = []
     for name, figure, write in _FIGURES:
         cells = [
-            estimate(value, write, between=between)
+            estimated(value, write, between=between)
             if isinstance(value := arm.get(figure), Mapping)
             else (write(value), "")
             for arm in across

@@ -31,7 +31,7 @@ PLACES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method of the family table.
 
     Attributes:
@@ -66,7 +66,7 @@ class Row:
         return [percent(self.response.get(place)) for place in PLACES]
 
 
-def rows(document: Document) -> list[Row]:
+def rows(document: Document) -> list[MethodRow]:
     """The family table of a ``diag.batch/1`` document.
 
     Args:
@@ -164,13 +164,13 @@ def _faint(given: Document) -> str:
     )
 
 
-def _row(given: Document, known: Method | None, is_chosen: bool) -> Row:
+def _row(given: Document, known: Method | None, is_chosen: bool) -> MethodRow:
     rank = given["rank"]
     tuned = parameters(given["parameters"])
     if rank is not None:
         tuned += f"; rank {number(rank)}"
     condition = given["condition_number"]
-    return Row(
+    return MethodRow(
         name=given["name"],
         short=known.short if known else given["name"],
         note=known.note if known else "",

@@ -99,7 +99,7 @@ def named(terms: Sequence[Terms], name: str) -> Terms | None:
 
 
 @dataclass(frozen=True)
-class Split:
+class RatioTerms:
     """ρ and the two factors it is the product of.
 
     Attributes:
@@ -113,7 +113,7 @@ class Split:
     cosine: float
 
 
-def split(terms: Sequence[Terms]) -> Split | None:
+def split(terms: Sequence[Terms]) -> RatioTerms | None:
     """ρ and its factors, from the denominators alone: they are the keys' inner products.
 
     Args:
@@ -131,7 +131,7 @@ def split(terms: Sequence[Terms]) -> Split | None:
     if mixed is None or mean <= 0 or bare <= 0:
         return None
     rho, length = mixed / mean, (bare / mean) ** 0.5
-    return Split(rho, length, rho / length)
+    return RatioTerms(rho, length, rho / length)
 
 
 def ratio_name() -> str:

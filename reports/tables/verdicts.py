@@ -76,7 +76,7 @@ def outcome(edit: Mapping[str, Any], arm: str = PUBLISHED) -> str:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ShownFinding:
     """One thing that was checked, as it is shown.
 
     Attributes:
@@ -95,7 +95,7 @@ class Finding:
 STATUSES = {"pass": "pass", "warn": "warn", "fail": "fail"}
 
 
-def findings(document: Mapping[str, Any]) -> list[Finding]:
+def findings(document: Mapping[str, Any]) -> list[ShownFinding]:
     """What was checked.
 
     Args:
@@ -111,7 +111,7 @@ def findings(document: Mapping[str, Any]) -> list[Finding]:
         if status == "fail" and document["verdict"] == "safe":
             status = "warn"
         shown.append(
-            Finding(
+            ShownFinding(
                 str(finding["id"]), status.replace("_", " "), STATUSES.get(status, "none"),
                 str(finding["message"]),
             )

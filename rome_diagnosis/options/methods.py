@@ -86,7 +86,7 @@ def add_method(to: Options, *, method: str, hyperparameters: str | None = None) 
 
 
 def method_of(given: Mapping[str, Any], default: str | None = None) -> dict[str, Any]:
-    """The method, its file and what tunes it, as ``diag.batch.api.choose`` takes them.
+    """The method, its file and what tunes it, as ``diag.batch.api.choose_method`` takes them.
 
     Args:
         given: Parsed options of :func:`add_method`.

@@ -30,7 +30,7 @@ class AnsweredBoth(TypedDict):
     prefixed: AskedFact
 
 
-class Written(TypedDict):
+class Continuation(TypedDict):
     """What the model writes after a prompt, greedily.
 
     Attributes:
@@ -50,8 +50,8 @@ class WrittenBoth(TypedDict):
         prefixed: After the prompt with the document's ``prefix`` before it.
     """
 
-    bare: Written
-    prefixed: Written
+    bare: Continuation
+    prefixed: Continuation
 
 
 class AppliedEdit(TypedDict):

@@ -190,7 +190,7 @@ class Received(TypedDict):
     later_tokens: Size | None
 
 
-class Neighbour(TypedDict):
+class BatchNeighbour(TypedDict):
     """Another edit of the batch.
 
     Attributes:
@@ -233,8 +233,8 @@ class BatchEdit(TypedDict):
     response: Received | None
     received_bare: Number | None
     received_prefixed: Number | None
-    nearest: Neighbour | None
-    disturbed_by: Neighbour | None
+    nearest: BatchNeighbour | None
+    disturbed_by: BatchNeighbour | None
 
 
 class BatchDamage(TypedDict):
@@ -321,7 +321,7 @@ class FamilyRow(TypedDict):
     response: Received | None
 
 
-class Picture(TypedDict):
+class MatrixPicture(TypedDict):
     """M as a picture.
 
     Attributes:
@@ -391,7 +391,7 @@ class BatchDocument(Head):
     pairs: list[EditPair]
     n_pairs: Count
     family: list[FamilyRow]
-    picture: Picture
+    picture: MatrixPicture
     findings: list[Finding]
     limits: Limits
     verdict: Verdict

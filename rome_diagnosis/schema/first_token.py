@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
 
-from rome_diagnosis.schema.parts.cells import Block, CellMeaning, Sinks
+from rome_diagnosis.schema.parts.cells import BlockCells, CellMeaning, Sinks
 from rome_diagnosis.schema.parts.shared import (
     Estimate,
     Head,
@@ -261,7 +261,7 @@ class EncoderControl(TypedDict):
     rho_unprefixed: Estimate
     rho_prefixed: Estimate
     below_limit: Share
-    layers: list[Block]
+    layers: list[BlockCells]
     n_tokens: Count
 
 
@@ -309,7 +309,7 @@ class FirstTokenDocument(Head):
     contexts: ProbeContexts
     rho: Rho
     cells: dict[Name, CellMeaning]
-    layers: list[Block]
+    layers: list[BlockCells]
     sinks: Sinks
     interventions: Interventions
     attribution: Attribution

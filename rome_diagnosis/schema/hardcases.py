@@ -33,7 +33,7 @@ class Source(TypedDict):
     licence: str | None
 
 
-class Performing(TypedDict):
+class PerformingSettings(TypedDict):
     """How edits were performed.
 
     Attributes:
@@ -173,7 +173,7 @@ class HardCasesDocument(Head):
     found: Count
     found_subjects: Count
     notes: list[str]
-    performing: Performing | None
+    performing: PerformingSettings | None
     texts: NotRequired[Texts]
     known_facts: NotRequired[KnownFacts]
     groups: dict[Literal["hard", "easy"], HardGroup]

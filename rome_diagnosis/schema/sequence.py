@@ -104,7 +104,7 @@ class ForecastPoint(TypedDict):
     first_tokens: Expected | None
 
 
-class DangerousEdit(TypedDict):
+class DangerousAlone(TypedDict):
     """An edit that is dangerous whatever else is made.
 
     Attributes:
@@ -215,7 +215,7 @@ class SequenceForecast(TypedDict):
     collapse_at: Count | None
     collapse_between: Annotated[list[Count | None], Len(2, 2)]
     harm_at: Count | None
-    dangerous: list[DangerousEdit]
+    dangerous: list[DangerousAlone]
     pairs: list[DangerousPair]
     damage: list[Size]
     curve: list[ForecastPoint]

@@ -131,7 +131,7 @@ class Related(TypedDict):
     pearson_interval: Pair | None
 
 
-class Relation(TypedDict):
+class Predictor(TypedDict):
     """One predictor held against tasks.
 
     Attributes:
@@ -155,9 +155,9 @@ class Relations(TypedDict):
         damage_first_tokens: Closed-form damage at first tokens.
     """
 
-    ratio: Relation
-    damage: Relation
-    damage_first_tokens: Relation
+    ratio: Predictor
+    damage: Predictor
+    damage_first_tokens: Predictor
 
 
 class Onset(TypedDict):

@@ -15,7 +15,7 @@ from diag.verify import verify_list
 from probes import bundled
 from probes.request.cases import from_record
 from probes.tasks.harness import Tasks
-from reports.document import read
+from reports.document import read_document
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 Document = dict[str, Any]
@@ -25,12 +25,12 @@ CLOSE_CALLS = 0.02
 
 @pytest.fixture(scope="module")
 def surrogate() -> Document:
-    return read(str(DOCS / "evidence" / "surrogate.json.gz"))
+    return read_document(str(DOCS / "evidence" / "surrogate.json.gz"))
 
 
 @pytest.fixture(scope="module")
 def pretrained() -> Document:
-    return read(str(DOCS / "evidence" / "surrogate-smollm2.json.gz"))
+    return read_document(str(DOCS / "evidence" / "surrogate-smollm2.json.gz"))
 
 
 @pytest.mark.parametrize("name", ["surrogate", "pretrained"])

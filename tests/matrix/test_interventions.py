@@ -8,7 +8,14 @@ from typing import get_args
 import pytest
 import torch
 
-from probes.forward.counterfactual import Patch, Run, causal, is_parallel, perform, record
+from probes.forward.counterfactual import (
+    Patch,
+    Reading,
+    causal,
+    is_parallel,
+    perform_readings,
+    record,
+)
 from probes.model.architecture import PatchSite
 from rome_diagnosis.errors import UserError
 from tests import tiny
@@ -21,10 +28,10 @@ UNTAKEN = ("bloom", "bloom-post")  # positions are counted in the attention mask
 def test_interventions(name: str, matrix: Callable[[str], Case]) -> None:
     case = matrix(name)
     ids = case.model.tokens(SHORT[0] + EDIT.subject).ids
-    run = Run(ids, read=len(ids) - 1, tail=2)
+    run = Reading(ids, read=len(ids) - 1, tail=2)
     expected = case.plain.run(ids, LAYER)["key"][-1]
     apart = _apart(expected)
-    unchanged = perform(case.model, [run], LAYER)[0]
+    unchanged = perform_readings(case.model, [run], LAYER)[0]
     assert apart(unchanged) < 1e-5
     torch.manual_seed(0)
     for site in get_args(PatchSite):
@@ -37,11 +44,14 @@ def test_interventions(name: str, matrix: Callable[[str], Case]) -> None:
             other = [torch.randn_like(own[0])]
             for values, changes in ((own, False), (other, True)):
                 patches = [Patch((block, site), values)]
-                distance = apart(perform(case.model, [run], LAYER, patches=patches)[0])
+                distance = apart(perform_readings(case.model, [run], LAYER, patches=patches)[0])
                 assert distance > 1e-3 if changes else distance < 1e-5, (site, block)
     sees = causal(len(ids)).clone()
     sees[-1, : len(ids) - 1] = False
-    assert apart(perform(case.model, [Run(ids, run.read, run.tail, sees=sees)], LAYER)[0]) > 1e-3
+    assert (
+        apart(perform_readings(case.model, [Reading(ids, run.read, run.tail, sees=sees)], LAYER)[0])
+        > 1e-3
+    )
 
 
 @pytest.mark.parametrize("name", UNTAKEN)
@@ -51,7 +61,7 @@ def test_where_they_cannot_be_performed_they_are_refused(
     model = matrix(name).model
     ids = model.tokens("Paris").ids
     with pytest.raises(UserError, match=f"tiny-{name}.*counts positions in its attention mask"):
-        perform(model, [Run(ids, read=len(ids) - 1, tail=1)], LAYER)
+        perform_readings(model, [Reading(ids, read=len(ids) - 1, tail=1)], LAYER)
 
 
 def _apart(expected: torch.Tensor) -> Callable[[torch.Tensor], float]:

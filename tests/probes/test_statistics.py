@@ -15,7 +15,7 @@ from probes.statistics import (
     correlation_interval,
     cosine,
     drawn,
-    estimate,
+    estimate_mean,
     interval,
     pearson,
     spearman,
@@ -54,12 +54,12 @@ def test_interval_covers_the_mean_about_as_often_as_it_says():
     generator = np.random.default_rng(0)
     hits = 0
     for seed in range(200):
-        found = estimate(generator.normal(3.0, 2.0, size=40), seed=seed)
+        found = estimate_mean(generator.normal(3.0, 2.0, size=40), seed=seed)
         hits += found.low <= 3.0 <= found.high
     assert 180 <= hits < 200  # the control: an interval that is too wide would never miss
-    alone = estimate([2.0])
+    alone = estimate_mean([2.0])
     assert (alone.mean, alone.low, alone.high, alone.n) == (2.0, 2.0, 2.0, 1)
-    assert estimate([]) is None
+    assert estimate_mean([]) is None
 
 
 @pytest.mark.parametrize(("of", "ranks"), [(spearman, True), (pearson, False)])

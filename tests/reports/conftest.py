@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reports.document import read
+from reports.document import read_document
 from reports.pages.page import render
 from tests import browser
 from tests.documents import EVIDENCE, FOLDER, sample
@@ -36,7 +36,7 @@ def probes() -> Document:
 @pytest.fixture
 def screened() -> Document:
     """A screened data set with its rows."""
-    return read(str(FOLDER / "screen.json.gz"))
+    return read_document(str(FOLDER / "screen.json.gz"))
 
 
 class Pages(dict[str, str]):
@@ -62,8 +62,8 @@ PAGES = {
 
 def _document(name: str) -> Document:
     if name == "evidence":
-        return read(str(EVIDENCE))
-    return read(str(FOLDER / f"{name}.json.gz"))
+        return read_document(str(EVIDENCE))
+    return read_document(str(FOLDER / f"{name}.json.gz"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from reports import colours, pdf
 from reports.command import main
-from reports.document import read
+from reports.document import read_document
 from reports.figures import many
 from reports.figures import picture as pictures
 from reports.figures.canvas import Drawing
@@ -194,7 +194,7 @@ def test_every_figure_of_a_page_is_a_page_of_one_pdf(
     sources = [str(EVIDENCE if part == "evidence" else FOLDER / f"{part}.json.gz")
                for part in PAGES[name]]  # fmt: skip
     shown = re.findall(r'-alt">([^<]+)</title>', pages[name])
-    drawn = pdf.of_page(*(read(path) for path in sources))
+    drawn = pdf.of_page(*(read_document(path) for path in sources))
     assert [html.escape(drawing.alt) for drawing in drawn] == shown  # in the page's order
     if not shown:
         with pytest.raises(UserError, match="there is no figure"):

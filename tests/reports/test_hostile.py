@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from reports import markdown
-from reports.document import read
+from reports.document import read_document
 from reports.pages.page import fragment, render
 from reports.text import batch, covariance, first_token, hardcases, screen, sections, sweep, verify
 from reports.text import keys as keys_text
@@ -52,7 +52,7 @@ def _fields(value: Any, name: str = "") -> Iterator[tuple[Any, Any]]:
 
 
 def _document(name: str) -> Document:
-    document = read(str(FOLDER / f"{name}.json.gz"))
+    document = read_document(str(FOLDER / f"{name}.json.gz"))
     if "rows" in document:
         document["rows"] = document["rows"][:4]
     return document

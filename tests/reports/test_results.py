@@ -22,7 +22,7 @@ from diag.sweep.result import LayerSweep
 from diag.tasks.result import TaskScores
 from diag.verify.result import Comparison, Verification
 from probes.first_token.run import FirstTokenProbes
-from reports.document import read
+from reports.document import read_document
 from reports.figures.picture import Picture
 from rome_diagnosis.errors import UserError
 from tests.documents import EVIDENCE, FOLDER, sample, with_tasks
@@ -30,7 +30,7 @@ from tests.documents import EVIDENCE, FOLDER, sample, with_tasks
 RESULTS: dict[str, Any] = {
     "KeyDiagnosis": lambda: KeyDiagnosis(sample("keys"), torch.zeros(2, 4).double(), None),  # type: ignore[arg-type]
     "Verification": lambda: Verification(sample("edit")),
-    "Comparison": lambda: Comparison(read(str(EVIDENCE))),
+    "Comparison": lambda: Comparison(read_document(str(EVIDENCE))),
     "Screening": lambda: Screening(str(FOLDER / "screen.parquet"), sample("screen")),
     "LayerScreening": lambda: LayerScreening("t.parquet", sample("screen_layers")),
     "SecondMoments": lambda: SecondMoments(sample("covariance")),

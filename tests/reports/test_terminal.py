@@ -12,11 +12,11 @@ from rich.console import Console
 
 from reports.__main__ import main
 from reports.command import show
-from reports.document import read
+from reports.document import read_document
 from reports.numbers import (
     chance,
     counted,
-    estimate,
+    estimated,
     fixed,
     number,
     percent,
@@ -146,7 +146,7 @@ def test_numbers_have_one_minus_sign(name: str) -> None:
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_eighty_columns_break_no_word(name: str) -> None:
-    document = read(str(FOLDER / f"{name}.json.gz"))
+    document = read_document(str(FOLDER / f"{name}.json.gz"))
     wide, narrow = (Counter(words_of(width, document)) for width in (400, 80))
     assert not [word for word in wide - narrow if len(word) > 2]
     assert wide - Counter(words_of(16, document))  # the control
@@ -194,10 +194,10 @@ def test_one_is_no_plural_and_has_no_interval() -> None:
     ]  # fmt: skip
     assert counted(1, "process", "processes") == "1 process"
     found = {"mean": 25.1, "low": 25.1, "high": 25.1}
-    assert estimate(found | {"n": 1}) == ("25.1", "")
-    assert estimate(found | {"n": 4}) == ("25.1", "")
-    assert estimate(found | {"n": 5}) == ("25.1", "25.1 to 25.1")
+    assert estimated(found | {"n": 1}) == ("25.1", "")
+    assert estimated(found | {"n": 4}) == ("25.1", "")
+    assert estimated(found | {"n": 5}) == ("25.1", "25.1 to 25.1")
     kept = {"mean": 1.0, "low": 1.0, "high": 1.0, "n": 44}
-    assert estimate(kept, share) == ("100\u00a0%", "92 to 100")
+    assert estimated(kept, share) == ("100\u00a0%", "92 to 100")
     assert (share_of(0.8, 5), share_of(0.99, 100)) == ("4 of 5", "99\u00a0% (95 to 100)")
-    assert estimate(found, share, between=", ") == ("2510\u00a0%", "2510, 2510")
+    assert estimated(found, share, between=", ") == ("2510\u00a0%", "2510, 2510")

@@ -18,7 +18,7 @@ import pytest
 
 from reports import command
 from reports import document as documents
-from reports.document import read
+from reports.document import read_document
 from rome_diagnosis.errors import UserError
 from tests.documents import EVIDENCE, FOLDER, SAMPLES, sample
 
@@ -166,7 +166,7 @@ def test_files_that_unpack_without_end_are_left(
 
 def test_compression_is_seen_whatever_the_name(tmp_path: Path) -> None:
     shutil.copy(FOLDER / "keys.json.gz", tmp_path / "keys.json")
-    assert read(str(tmp_path / "keys.json")) == read(str(FOLDER / "keys.json.gz"))
+    assert read_document(str(tmp_path / "keys.json")) == read_document(str(FOLDER / "keys.json.gz"))
 
 
 def columns() -> dict[str, list[Any]]:
@@ -196,7 +196,7 @@ def test_tables_are_checked_like_documents(
     path = tmp_path / "screen.parquet"
     pq.write_table(pa.table(changed), path)
     if complaint is None:
-        assert [row["row"] for row in read(str(path))["rows"]] == list(range(6))
+        assert [row["row"] for row in read_document(str(path))["rows"]] == list(range(6))
     else:
         assert complaint in refused(path, "-o", str(tmp_path / "page.html"))
 
@@ -223,7 +223,7 @@ def test_settings_in_a_table_are_checked_too(tmp_path: Path) -> None:
         pq.write_table(table.replace_schema_metadata({b"diag.screen": settings}), path)
         assert complaint in refused(path)
     pq.write_table(table.replace_schema_metadata({b"diag.screen": b"[]"}), path)
-    assert read(str(path))["limits"] == {}
+    assert read_document(str(path))["limits"] == {}
 
 
 def test_a_renderer_that_fails_is_one_line(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +268,7 @@ def test_a_screened_table_whose_summary_is_null_gets_one_line(tmp_path: Path) ->
     shutil.copy(FOLDER / "screen.parquet", tmp_path)
     (tmp_path / "t.json").write_text(json.dumps(sample("screen") | {"summary": None}))
     with pytest.raises(UserError, match="a table alone makes a page"):
-        command.text([read(str(tmp_path / "t.json"))])
+        command.text([read_document(str(tmp_path / "t.json"))])
 
 
 def test_the_library_renders_files_and_documents_alike(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_the_library_renders_files_and_documents_alike(tmp_path: Path) -> None:
     path, document = FOLDER / "keys.json.gz", sample("keys")
     assert rd.render(path) == rd.render(str(path)) == rd.render(document)
     table = sample("screen") | {"table": str(FOLDER / "screen.parquet")}
-    assert rd.render(table) == rd.render(read(str(FOLDER / "screen.json.gz")))
+    assert rd.render(table) == rd.render(read_document(str(FOLDER / "screen.json.gz")))
     assert "Apple" in rd.render(document, sample("edit"))
     document["findings"] = "none"
     with pytest.raises(UserError, match="findings must be a list, not 'none'"):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reports import command
-from reports.document import read
+from reports.document import read_document
 from rome_diagnosis.errors import UserError
 from tests.documents import FOLDER, SAMPLES, sample
 from tests.reports.mutations import MUTATIONS, flip, mutants, truncate
@@ -41,7 +41,7 @@ def outcomes(
     for done, content in mutants(sample(name), n, seed=f"{name} {seed}"):
         path.write_bytes(content)
         try:
-            document = read(str(path))
+            document = read_document(str(path))
         except UserError as error:
             _check_line(error, done)
             counts["refused"] += 1
@@ -106,7 +106,7 @@ def _read(path: Path, at: Path | None = None) -> str:
     if at is not None:
         path = Path(shutil.copy(path, at))
     try:
-        document = read(str(path))
+        document = read_document(str(path))
     except UserError as error:
         _check_line(error, path.name)
         return "refused"

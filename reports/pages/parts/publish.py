@@ -78,7 +78,7 @@ def _with_tables(html: str, name: str) -> str:
 
 
 def _files(table: str, name: str) -> list[str]:
-    head, body, values = read(table)
+    head, body, values = read_table(table)
     written = io.StringIO()
     csv.writer(written, lineterminator="\n").writerows([head, *values] if any(head) else values)
     return [
@@ -144,7 +144,7 @@ def _downloads(links: Sequence[str]) -> str:
     return f'\n<p class="downloads">{" ".join(links)}</p>\n'
 
 
-def read(table: str) -> tuple[list[str], list[list[str]], list[list[str]]]:
+def read_table(table: str) -> tuple[list[str], list[list[str]], list[list[str]]]:
     """Reads a table of a page.
 
     Args:

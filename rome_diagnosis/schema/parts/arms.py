@@ -29,7 +29,7 @@ class ArmDamage(TypedDict):
     not_checked: str | None
 
 
-class Change(TypedDict):
+class BeforeAfter(TypedDict):
     """A perplexity before and after an edit.
 
     Attributes:
@@ -43,7 +43,7 @@ class Change(TypedDict):
     ratio: Size | None
 
 
-class PerplexityChange(Change):
+class PerplexityChange(BeforeAfter):
     """Perplexity of the text set, weighted by tokens.
 
     Attributes:
@@ -56,7 +56,7 @@ class PerplexityChange(Change):
     """
 
     ratio_interval: NotRequired[Pair | None]
-    text_mean: Change
+    text_mean: BeforeAfter
     n_tokens: Count
     n_texts: Count
     bos: bool
@@ -192,7 +192,7 @@ class PrefixedAnswers(Answers):
     prefix: str
 
 
-class Arm(Answers):
+class PerformedArm(Answers):
     """One way to make and test the edit.
 
     Attributes:
@@ -222,7 +222,7 @@ class Arm(Answers):
     unseen_prefix: NotRequired[PrefixedAnswers]
 
 
-class Arms(TypedDict, extra_items=Arm):  # type: ignore[call-arg]
+class Arms(TypedDict, extra_items=PerformedArm):  # type: ignore[call-arg]
     """The arms, under their names.
 
     Attributes:
@@ -232,7 +232,7 @@ class Arms(TypedDict, extra_items=Arm):  # type: ignore[call-arg]
         c_rome_prefixed: C-ROME's weights, a prefix before the test prompts.
     """
 
-    rome: Arm
-    c_rome: Arm
-    p_rome: Arm
-    c_rome_prefixed: Arm
+    rome: PerformedArm
+    c_rome: PerformedArm
+    p_rome: PerformedArm
+    c_rome_prefixed: PerformedArm

@@ -78,7 +78,7 @@ class CellPair(TypedDict):
     probe: Probe | None
 
 
-class Block(TypedDict):
+class BlockCells(TypedDict):
     """One block's keys.
 
     Attributes:

@@ -69,7 +69,7 @@ def test_undo_restores_every_bit_and_only_what_it_wrote(
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert "The model is intact" in shown
-    assert json.loads((tmp_path / "r.json").read_text()) == record.read(folder)
+    assert json.loads((tmp_path / "r.json").read_text()) == record.read_record(folder)
     assert "python -m diag.apply --undo" in (folder / record.NOTE).read_text()
     assert main(["--undo", str(folder)]) == 0
     restored = weights(folder)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diag.batch import settings
-from diag.batch.check import check
+from diag.batch.check import check_batch
 from diag.keys.judge import judge
 from diag.mathematics import family
 from probes.keys.batch import observe_batch
@@ -34,7 +34,7 @@ def test_one_edit_is_expected_to_do_what_its_diagnosis_says(
     workplace = with_target(workplace_of(name), target)
     (layer,) = workplace.layers
     for case in CASES:
-        found = check(workplace, [case.request])
+        found = check_batch(workplace, [case.request])
         observation = observe(workplace.model, case.request, layer, PREFIXES)
         alone = judge(observation, workplace.moments[layer], hyperparameters=target, seed=0)
         bound, damage = alone.damage[name], found.layers[0].damage
@@ -60,7 +60,7 @@ def test_few_steps_raise_no_alarm_at_first_tokens_that_the_diagnosis_does_not(wo
     for case in CASES:
         observation = observe(workplace.model, case.request, layer, PREFIXES)
         alone = judge(observation, moment, hyperparameters=target, seed=0)
-        assert check(workplace, [case.request]).verdict == alone.verdict == "unclear"
+        assert check_batch(workplace, [case.request]).verdict == alone.verdict == "unclear"
         bounds.append(alone.damage["rome"].relative_bound_first_tokens)
     assert max(bounds) > FIRST_TOKENS_HARM.value
 
@@ -76,7 +76,7 @@ def test_one_edit_is_safe_where_its_diagnosis_is(workplace_of, contexts: int) ->
         observation = observe(workplace.model, case.request, layer, PREFIXES[:contexts])
         moment = workplace.moments[layer]
         alone = judge(observation, moment, hyperparameters=target, seed=workplace.seed)
-        assert check(workplace, [case.request]).verdict == alone.verdict
+        assert check_batch(workplace, [case.request]).verdict == alone.verdict
         assert (alone.verdict == "safe") <= (contexts > 1)
 
 
@@ -94,7 +94,7 @@ def test_without_a_corpus_one_edit_is_as_dangerous_as_its_diagnosis_says(
         keys[0] *= length
         batched = observe_batch(workplace.model, [case.request], [layer], PREFIXES)
         found = dataclasses.replace(
-            check(workplace, [case.request]),
+            check_batch(workplace, [case.request]),
             observation=dataclasses.replace(batched, keys={layer: keys[None]}),
         )
         alone = judge(
@@ -113,14 +113,14 @@ def test_many_edits_are_safe_at_first_tokens_only_if_all_may_pull_the_same_way(
     workplace_of,
 ) -> None:
     workplace = workplace_of("memit")
-    together = check(workplace, [case.request for case in CASES]).layers[0].damage
+    together = check_batch(workplace, [case.request for case in CASES]).layers[0].damage
     assert together.relative_first_tokens > together.relative_expected_first_tokens
 
 
 @pytest.mark.parametrize("name", ["memit", "alphaedit"])
 def test_few_steps_make_less_expected_and_nothing_less_possible(workplace_of, name: str) -> None:
     requests = [case.request for case in CASES]
-    full, few = (check(with_target(workplace_of(name), target), requests) for target in STEPS)
+    full, few = (check_batch(with_target(workplace_of(name), target), requests) for target in STEPS)
     assert torch.equal(full.longest, few.longest)
     assert bool((few.expected_share < full.expected_share).all())
     for one, other in zip(full.layers, few.layers, strict=True):
@@ -132,7 +132,7 @@ def test_few_steps_make_less_expected_and_nothing_less_possible(workplace_of, na
 def test_a_target_in_the_mlps_output_receives_from_the_last_layer_alone(workplace_of, name) -> None:
     """PMET's z lies where lower layers do not write; MEMIT's, in the stream, where all do."""
     workplace = workplace_of(name)
-    found = check(workplace, [case.request for case in CASES])
+    found = check_batch(workplace, [case.request for case in CASES])
     low, high = (layer.shares.bare for layer in found.layers)
     outputs = workplace.model.mlp_output(found.observation.keys[1][:, 0], 1)
     start, expected = {
@@ -148,11 +148,11 @@ def test_a_wide_layer_is_not_taken_apart_for_a_comparison(
     workplace_of, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests = [case.request for case in CASES]
-    everything = [row.method.name for row in check(workplace_of("memit"), requests).family]
+    everything = [row.method.name for row in check_batch(workplace_of("memit"), requests).family]
     monkeypatch.setattr(settings, "LARGEST_DECOMPOSED", 8)
     monkeypatch.setattr(family, "projector", lambda *_: pytest.fail("eigenvectors were computed"))
     workplace = workplace_of("memit")
-    found = check(workplace, requests)
+    found = check_batch(workplace, requests)
     assert (
         [row.method.name for row in found.family]
         == [name for name in everything if name != "alphaedit"]
@@ -162,5 +162,5 @@ def test_a_wide_layer_is_not_taken_apart_for_a_comparison(
     monkeypatch.undo()
     monkeypatch.setattr(settings, "LARGEST_DECOMPOSED", 8)
     asked = workplace_of("alphaedit")
-    assert [row.method.name for row in check(asked, requests).family] == everything
+    assert [row.method.name for row in check_batch(asked, requests).family] == everything
     assert not asked.not_compared

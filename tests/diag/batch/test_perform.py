@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from diag.batch.check import check
+from diag.batch.check import check_batch
 from diag.batch.perform import performed, target_values
 from diag.mathematics.metrics import combined
 from probes.edited.weights import edited_layers
@@ -33,7 +33,7 @@ def test_every_prompt_receives_the_share_that_its_key_says(workplace_of, name: s
     model, layer = workplace.model, workplace.layers[0]
     at = every_lookup(model)
     before = capture(model, at, layer)
-    found = check(workplace, REQUESTS)
+    found = check_batch(workplace, REQUESTS)
     with performed(workplace, REQUESTS) as made:
         after = capture(model, at, layer)
         first = made.layers[0]
@@ -55,7 +55,7 @@ def test_every_prompt_receives_the_share_that_its_key_says(workplace_of, name: s
 def test_damage_done_is_within_the_bounds_foretold(workplace_of, name: str) -> None:
     """The bounds know the clamp alone; the update that is made knows its target."""
     workplace = workplace_of(name)
-    found = check(workplace, REQUESTS).layers[0].damage
+    found = check_batch(workplace, REQUESTS).layers[0].damage
     moment = workplace.moments[workplace.layers[0]].moment
     assert moment is not None and found.bound is not None
     with performed(workplace, REQUESTS) as made:
@@ -128,7 +128,7 @@ def test_the_model_is_restored_bit_for_bit_whatever_happens(workplace_of) -> Non
 
 def test_what_was_received_is_near_what_was_foretold(workplace_of) -> None:
     workplace = workplace_of("memit", layers=(1,))
-    found = check(workplace, REQUESTS)
+    found = check_batch(workplace, REQUESTS)
     with performed(workplace, REQUESTS) as made:
         received = made.received
     cross, wanted = found.layers[0].cross, made.wanted

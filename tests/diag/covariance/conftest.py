@@ -38,4 +38,4 @@ def made(files: Path, pieces: None) -> dict[int, SecondMoment]:
     saving = ["--json", str(files / "c.json"), "--html", str(files / "c.html")]
     assert main([*words(files, output), *saving]) == 0
     assert not list(files.glob("*.checkpoint"))
-    return {layer: stored.load(files / f"c-{layer}.safetensors") for layer in (1, 2)}
+    return {layer: stored.load_moment(files / f"c-{layer}.safetensors") for layer in (1, 2)}

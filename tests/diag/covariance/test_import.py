@@ -39,12 +39,12 @@ def test_published_statistics_are_imported_and_held_to_their_layer(
     output = tmp_path / "c.safetensors"
     arguments = [*words(files, output, "1"), "--import-npz", str(path)]
     assert main(arguments) == 0
-    imported = stored.load(output)
+    imported = stored.load_moment(output)
     assert torch.allclose(imported.moment, made[1].moment, rtol=1e-5, atol=1e-7)
     assert imported.provenance.n_tokens == made[1].provenance.n_tokens
     assert imported.provenance.row_length is None
     assert imported.background.residual_norm == pytest.approx(made[1].background.residual_norm)
-    choose.check(imported, load(files / "model"), 1)
+    choose.check_moment(imported, load(files / "model"), 1)
     with pytest.raises(UserError, match="is of layer 1 by its name, not 2"):
         main([*words(files, output, "2"), "--import-npz", str(path)])
     nameless = published(tmp_path / "stats.npz", made[1])

@@ -31,7 +31,7 @@ def test_2000_mutated_files_change_no_verdict(tmp_path: Path) -> None:
     observations = [observe(model, edit, layer, contexts) for edit in edits]
 
     def verdicts(moment: SecondMoment) -> list[str]:
-        choose.check(moment, model, layer)
+        choose.check_moment(moment, model, layer)
         chosen = Hyperparameters()
         return [
             judge(seen, moment, hyperparameters=chosen, seed=0).verdict for seen in observations
@@ -39,12 +39,12 @@ def test_2000_mutated_files_change_no_verdict(tmp_path: Path) -> None:
 
     good, mutant = tmp_path / "good.safetensors", tmp_path / "mutant.safetensors"
     stored.save(estimate(model, layer, corpus.packaged(), max_tokens=60_000), good)
-    true = verdicts(stored.load(good))
+    true = verdicts(stored.load_moment(good))
     assert len(set(true)) > 1
     for what, raw in mutants(good, 2000, seed=2):
         mutant.write_bytes(raw)
         try:
-            found = verdicts(stored.load(mutant))
+            found = verdicts(stored.load_moment(mutant))
         except UserError as error:
             assert "\n" not in str(error), what
         else:

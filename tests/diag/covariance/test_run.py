@@ -16,7 +16,8 @@ import torch
 
 from diag.covariance.command import main
 from probes.model.load import load
-from probes.second_moment import choose, corpus_pass, estimate, forecast, stored
+from probes.second_moment import choose, corpus_pass, estimate, stored
+from probes.second_moment import cost as forecast
 from probes.second_moment.moment import SecondMoment
 from probes.second_moment.sums import Accumulator, token_shapes
 from probes.text import corpus
@@ -35,7 +36,7 @@ def test_several_layers_in_one_pass_are_the_single_ones(
         assert moment.provenance == replace(alone.provenance, model=str(files / "model"))
         assert moment.background.residual_norm == pytest.approx(alone.background.residual_norm)
         assert len(moment.background.later_keys) == len(alone.background.later_keys)
-        choose.check(moment, model, layer)
+        choose.check_moment(moment, model, layer)
 
 
 def test_killed_it_ends_with_the_very_same_moments(
@@ -73,7 +74,7 @@ def test_killed_it_ends_with_the_very_same_moments(
     chunks = -(-made[1].provenance.n_tokens // 256)
     assert len(counted) == chunks - 3
     for layer, moment in made.items():
-        again = stored.load(tmp_path / f"c-{layer}.safetensors")
+        again = stored.load_moment(tmp_path / f"c-{layer}.safetensors")
         # The sums went on where they were: the difference is rounding between thread counts.
         assert float((again.moment - moment.moment).abs().max()) <= 1e-12
         assert again.provenance == moment.provenance
@@ -102,7 +103,7 @@ def test_two_processes_are_one(made: dict[int, SecondMoment], files: Path, tmp_p
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "c.json").read_text())["run"]["processes"] == 2
     for layer, moment in made.items():
-        both = stored.load(tmp_path / f"c-{layer}.safetensors")
+        both = stored.load_moment(tmp_path / f"c-{layer}.safetensors")
         assert both.provenance == moment.provenance
         assert float((both.moment - moment.moment).abs().max()) <= 1e-12
         for name in ("first_keys", "later_keys"):
@@ -127,7 +128,7 @@ def test_parts_add_up_to_the_whole(
         )
         parts.append(str(tmp_path / f"{i}.safetensors"))
     assert main(["--merge", *parts, "-o", str(tmp_path / "both.safetensors"), "--quiet"]) == 0
-    both = stored.load(tmp_path / "both.safetensors")
+    both = stored.load_moment(tmp_path / "both.safetensors")
     expected = whole.total / whole.n_tokens
     assert torch.allclose(both.moment, (expected + expected.T) / 2, rtol=1e-12, atol=1e-14)
     assert both.provenance.n_tokens == whole.n_tokens
@@ -142,14 +143,14 @@ def test_the_rule_shrinks_only_where_tokens_are_few(files: Path, tmp_path: Path)
     output = tmp_path / "c.safetensors"
     few = ["--max-tokens", "256"]
     assert main([*words(files, output, "1"), *few]) == 0
-    shrunk = stored.load(output)
+    shrunk = stored.load_moment(output)
     assert shrunk.least_ridge > 0 and shrunk.ridge == shrunk.least_ridge
     assert main([*words(files, output, "1"), *few, "--ridge", "none"]) == 0
-    bare = stored.load(output)
+    bare = stored.load_moment(output)
     assert bare.least_ridge == 0
     assert torch.equal(bare.moment, shrunk.moment)  # what was measured stays what was measured
     assert main([*words(files, output, "1"), "--ridge", "0.5"]) == 0
-    half = stored.load(output)
+    half = stored.load_moment(output)
     assert half.ridge == pytest.approx(0.5 * float(half.moment.diagonal().mean()))
     solved = half.solve(half.moment[0])
     whole = half.moment + half.ridge * torch.eye(128, dtype=torch.float64)
@@ -177,7 +178,7 @@ def test_all_layers_are_summed_in_passes_that_fit_into_memory(
     assert [layer["layer"] for layer in document["layers"]] == [0, 1, 2, 3]
     assert document["run"]["n_tokens"] == 2 * made[1].provenance.n_tokens
     for layer, moment in made.items():
-        again = stored.load(tmp_path / f"c-{layer}.safetensors")
+        again = stored.load_moment(tmp_path / f"c-{layer}.safetensors")
         assert float((again.moment - moment.moment).abs().max()) <= 1e-12
     assert not list(tmp_path.glob("*.checkpoint"))
 

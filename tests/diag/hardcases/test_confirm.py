@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from diag.hardcases import confirm
 from diag.hardcases.card import is_refuted
-from diag.hardcases.confirm import Wanted, perform, share
+from diag.hardcases.confirm import Wanted, perform_set, share
 from probes.request.cases import EditCase
 from rome_diagnosis.disk.journal import Journal
 from rome_diagnosis.editors import ARMS
@@ -61,7 +61,7 @@ def performed(
     journal: Path, bench: Bench, wanted: Wanted, cases: Sequence[EditCase] = CASES
 ) -> dict[int, dict[str, Any]]:
     with Journal(journal, {}) as kept:
-        return perform(Run(bench), cases, wanted, kept)  # type: ignore[arg-type]
+        return perform_set(Run(bench), cases, wanted, kept)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("precision", [0.05, 0.1, 0.2])

@@ -17,7 +17,7 @@ from probes.keys.many_edits import SharedPrefixes
 from probes.request.records import read_edits
 from probes.setup import Prepared, Setup
 from reports.command import markdown, page, text
-from reports.document import read
+from reports.document import read_document
 from rome_diagnosis.errors import UserError
 
 EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "hardcases.json.gz"
@@ -36,7 +36,7 @@ def screener(setup: Prepared) -> Screener:
 
 @pytest.fixture(scope="module")
 def relations() -> list[wordings.Relation]:
-    return wordings.read(bundled.facts_path())
+    return wordings.read_wordings(bundled.facts_path())
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_a_model_without_hard_edits_says_so(tmp_path: Path) -> None:
 
 
 def test_the_evidence_is_that_hard_edits_break_the_model_and_nothing_else_does() -> None:
-    document = read(str(EVIDENCE))
+    document = read_document(str(EVIDENCE))
     hard, easy = (document["groups"][name] for name in ("hard", "easy"))
     assert (hard["n"], easy["n"], easy["same_objects"]) == (1000, 1000, 1000)
     for group, broken in ((hard, {"rome": 60, "p_rome": 60}), (easy, {})):

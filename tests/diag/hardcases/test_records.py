@@ -48,7 +48,9 @@ def test_published_code_finds_its_fields() -> None:
 def test_relations_of_the_bundled_facts_have_wordings_either_way_and_objects_of_their_type() -> (
     None
 ):
-    relations = {relation.name: relation for relation in wordings.read(bundled.facts_path())}
+    relations = {
+        relation.name: relation for relation in wordings.read_wordings(bundled.facts_path())
+    }
     capital = relations["countries.capital"]
     assert "{} has its capital in" in capital.first
     assert "The capital of {} is" in capital.later
@@ -82,12 +84,12 @@ def test_templates_of_counterfact_are_wordings(tmp_path: Path) -> None:
     path = tmp_path / "counterfact.json"
     path.write_text(json.dumps(counterfact(relation_id="P103")))
     with pytest.raises(UserError, match="comes with 3 subjects"):  # two subjects for each prompt
-        wordings.read(path)
+        wordings.read_wordings(path)
     records = counterfact(relation_id="P103")
     for i, one in enumerate(records):
         one["requested_rewrite"]["prompt"] = "The mother tongue of {} is" if i < 4 else "{} spoke"
     path.write_text(json.dumps(records))
-    (relation,) = wordings.read(path)
+    (relation,) = wordings.read_wordings(path)
     assert relation.name == "P103"
     assert relation.first[0] == "{} spoke"
     assert "The mother tongue of {} is" in relation.later
@@ -98,7 +100,7 @@ def test_a_data_set_without_new_objects_cannot_be_mined(tmp_path: Path) -> None:
     path = tmp_path / "facts.jsonl"
     path.write_text('{"subject": "Apple", "prompt": "{} is", "target_true": "red"}\n[]\n')
     with pytest.raises(UserError, match=r"none of the 2 rows.*line 1: target_new is missing"):
-        mine.read(str(path))
+        mine.read_candidates(str(path))
 
 
 def test_a_record_of_two_formats_has_each_prompt_once() -> None:

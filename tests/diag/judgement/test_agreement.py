@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diag.judgement.agreement import compare
+from diag.judgement.agreement import compare_with_performed
 from diag.judgement.outcome import OUTCOMES, Outcome
 from diag.judgement.verdict import VERDICTS, Verdict
 
@@ -24,7 +24,7 @@ EXPECTED = {
 @pytest.mark.parametrize("verdict", VERDICTS)
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_every_pair(verdict: Verdict, outcome: Outcome) -> None:
-    found = compare(verdict, outcome)
+    found = compare_with_performed(verdict, outcome)
     assert found.agreement == EXPECTED.get((verdict, outcome), "open")
     wrong = "wrong" in found.sentence or "false alarm" in found.sentence
     assert wrong == (found.agreement in ("milder", "worse"))

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from diag.judgement.sequence import NOTHING, Case, advice, danger, once_made
+from diag.judgement.sequence import NOTHING, ListFigures, advice, danger, once_made
 from diag.judgement.verdict import Grounds
 
 
 def case(
     n: int, dangerous: int, repaired: int | None, unclear: int = 0, method: str = "rome"
-) -> Case:
-    return Case(
+) -> ListFigures:
+    return ListFigures(
         method=method, n=n, checked=True, dangerous=list(range(dangerous)), repaired=repaired,
         unclear=unclear, harm_at=None, collapse_at=None, farthest=method, lost=0, pairs=0,
         weak=None,
@@ -44,7 +44,7 @@ def case(
                            "dangerous alone, though it cannot be called safe."),
     ],
 )  # fmt: skip
-def test_dangerous_edits_are_given_the_remedy_that_helps(given: Case, said: str) -> None:
+def test_dangerous_edits_are_given_the_remedy_that_helps(given: ListFigures, said: str) -> None:
     sentences = advice(given)
     assert sentences[0] == said
     after_a_prefix = any("after a prefix only" in sentence for sentence in sentences)

@@ -19,9 +19,10 @@ from diag.screen.result import LayerScreening
 from diag.screen.table import Parts
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from probes.second_moment import choose, forecast, stored
+from probes.second_moment import choose, stored
+from probes.second_moment import cost as forecast
 from reports.command import markdown, page, text
-from reports.document import read
+from reports.document import read_document
 from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
 from rome_diagnosis.errors import UserError
 from tests.diag.screen.test_command import BAD_LINES
@@ -203,7 +204,7 @@ def test_it_is_a_page_a_text_markdown_and_figures(compared: LayerScreening) -> N
     assert "P-ROME: 0: " in repr(compared.plot_damage())
     assert "3 blocks" in repr(compared)
     with pytest.raises(UserError, match="a table of several blocks: show the summary"):
-        read(compared.path)
+        read_document(compared.path)
 
 
 def test_the_command_takes_several_blocks(

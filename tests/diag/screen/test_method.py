@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from diag.batch.check import check
-from diag.batch.settings import prepare
+from diag.batch.check import check_batch
+from diag.batch.settings import prepare_workplace
 from diag.screen import screen
-from diag.screen.api import choose
+from diag.screen.api import choose_screening
 from diag.screen.by_method import NUMBERS
 from diag.screen.command import main
 from probes.model.load import load
@@ -58,13 +58,13 @@ def edits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_edit_is_a_batch_of_one(
     name: str, edits: Path, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    method = choose(name, WEIGHTS.get(name))
+    method = choose_screening(name, WEIGHTS.get(name))
     result = screen(edits, tmp_path / "t.parquet", method=method, **options)
     rows = pq.read_table(result.path).to_pylist()
-    workplace = prepare(Setup(**options), method)
+    workplace = prepare_workplace(Setup(**options), method)
     different = set()
     for edit, row in zip(EDITS, rows, strict=True):
-        alone = check(workplace, [request(edit.subject, edit.prompt)])
+        alone = check_batch(workplace, [request(edit.subject, edit.prompt)])
         damage = alone.layers[0].damage
         found = {figure: row[f"{figure}_{name}"] for figure in NUMBERS}
         assert alone.bare is not None and alone.prefixed is not None

@@ -18,11 +18,11 @@ from diag.mathematics.damage import Optimiser
 from diag.mathematics.stream import Stream
 from diag.sequence import sequence
 from diag.sequence.api import Order
-from diag.sequence.forecast import forecast, reached
+from diag.sequence.forecast import forecast_list, reached
 from diag.sequence.listed import Listed
 from diag.sequence.outlook import places
 from diag.sequence.plan import Plan
-from diag.sequence.run import Asked, foresee
+from diag.sequence.run import EditList, foresee
 from probes.model.contribution import contribution
 from probes.model.loaded import LoadedModel
 from probes.request.records import read_edits
@@ -45,8 +45,8 @@ def listed(file: Path, workplace_of: Workplaces) -> Listed:
     return foresee(asked(file), workplace_of()).listed
 
 
-def asked(file: Path, order: Order = "given", method: str = "rome", batch: int = 1) -> Asked:
-    return Asked.of(file, defaults(method), batch=batch, order=order, seed=5)
+def asked(file: Path, order: Order = "given", method: str = "rome", batch: int = 1) -> EditList:
+    return EditList.of(file, defaults(method), batch=batch, order=order, seed=5)
 
 
 def document(setup: Prepared, file: Path, **options: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def test_an_edit_alone_is_what_its_diagnosis_says(
 ) -> None:
     stream = Stream(setup.moment, contribution(setup.model, LAYER))
     plan = Plan.all_by(listed, workplace_of().under(METHODS[method]))
-    found = forecast(plan, stream, Optimiser(4.0, 100.0))
+    found = forecast_list(plan, stream, Optimiser(4.0, 100.0))
     assert found.alone.corpus is not None and found.alone.first_tokens is not None
     for i, case in enumerate(listed.cases):
         bound = diagnose(case.request, setup, hyperparameters=Hyperparameters()).document["damage"][

@@ -17,9 +17,9 @@ from diag.mathematics import sequence as mathematics
 from diag.mathematics.steps import batches
 from diag.saved import record
 from diag.sequence import sequence
-from diag.sequence.perform import Made
+from diag.sequence.perform import MadeEdits
 from diag.sequence.performance import Performer
-from diag.sequence.run import Asked, Performing, foresee
+from diag.sequence.run import EditList, Performing, foresee
 from diag.verify.one_edit import Bench
 from diag.verify.settings import Settings
 from probes.edited.weights import Total
@@ -38,9 +38,9 @@ COUPLED = [name for name, method in METHODS.items() if method.together]
 
 def performed(
     name: str, file: Path, setup: Prepared, workplace_of: Callable[..., Workplace]
-) -> tuple[Performer, Made]:
+) -> tuple[Performer, MadeEdits]:
     workplace = workplace_of(name, evaluations=4)
-    outlook = foresee(Asked.of(file, workplace.chosen, batch=BATCH, limit=N), workplace)
+    outlook = foresee(EditList.of(file, workplace.chosen, batch=BATCH, limit=N), workplace)
     performer = Performer(Bench(setup, Settings(**SETTINGS)), outlook, workplace)
     results: dict[str, Any] = {}
     return performer, performer.run((results, results.__setitem__))
@@ -113,7 +113,7 @@ def test_a_list_in_batches_resumes_to_the_same_document(
         document(setup, file, journal, **options, save_model=str(tmp_path / "m"), save_after=3)
     saved = tmp_path / "saved"
     document(setup, file, journal, **options, save_model=str(saved), save_after=4)
-    assert len(record.read(saved)["edits"]) == 4
+    assert len(record.read_record(saved)["edits"]) == 4
     assert not torch.equal(load(saved, name="saved").output_weight(LAYER), weights(setup))
     record.undo(saved)
     assert torch.equal(load(saved, name="undone").output_weight(LAYER), weights(setup))

@@ -16,9 +16,9 @@ from diag.batch.settings import Workplace
 from diag.mathematics.update import RankOne
 from diag.sequence import sequence
 from diag.sequence.checkpoints import Checkpoints
-from diag.sequence.perform import Made, Written, _first_collapsed
+from diag.sequence.perform import MadeEdits, WrittenBatch, _first_collapsed
 from diag.sequence.performance import Performer
-from diag.sequence.run import Asked, Performing, foresee
+from diag.sequence.run import EditList, Performing, foresee
 from diag.verify.one_edit import Bench
 from diag.verify.settings import Facts, Settings, Texts
 from probes import bundled
@@ -43,12 +43,12 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def performer(file: Path, setup: Prepared, workplace_of: Callable[..., Workplace]) -> Performer:
     workplace = workplace_of("c_rome", evaluations=4)
-    outlook = foresee(Asked.of(file, workplace.chosen, limit=N), workplace)
+    outlook = foresee(EditList.of(file, workplace.chosen, limit=N), workplace)
     return Performer(Bench(setup, Settings(**SETTINGS)), outlook, workplace)
 
 
 @pytest.fixture(scope="module")
-def made(performer: Performer) -> Made:
+def made(performer: Performer) -> MadeEdits:
     results: dict[str, Any] = {}
     return performer.run((results, results.__setitem__))
 
@@ -66,7 +66,7 @@ def document(
 
 
 def test_each_target_is_optimised_on_the_model_as_the_earlier_ones_left_it(
-    made: Made, performer: Performer, setup: Prepared
+    made: MadeEdits, performer: Performer, setup: Prepared
 ) -> None:
     bench, before = performer.bench, weights(setup)
     changes: list[RankOne] = []
@@ -84,7 +84,9 @@ def test_each_target_is_optimised_on_the_model_as_the_earlier_ones_left_it(
     assert torch.equal(weights(setup), before)
 
 
-def test_the_damage_of_the_list_is_the_measured_change(made: Made, performer: Performer) -> None:
+def test_the_damage_of_the_list_is_the_measured_change(
+    made: MadeEdits, performer: Performer
+) -> None:
     texts = performer.bench.texts
     measured = texts.rms_change([Total(made.total)])
     keys = torch.cat(
@@ -101,7 +103,9 @@ def test_the_damage_of_the_list_is_the_measured_change(made: Made, performer: Pe
     assert measured != pytest.approx(texts.rms_change(made.changes[:-1]), rel=1e-3)
 
 
-def test_a_checkpoint_measures_the_model_as_it_is_then(made: Made, performer: Performer) -> None:
+def test_a_checkpoint_measures_the_model_as_it_is_then(
+    made: MadeEdits, performer: Performer
+) -> None:
     bench = performer.bench
     assert [point["edits"] for point in made.checkpoints] == list(range(1, N + 1))
     for n, point in enumerate(made.checkpoints, 1):
@@ -164,7 +168,7 @@ def test_a_journal_of_another_run_is_not_continued(
 
 
 def test_the_model_after_some_edits_is_saved_and_taken_back(
-    setup: Prepared, file: Path, tmp_path: Path, made: Made
+    setup: Prepared, file: Path, tmp_path: Path, made: MadeEdits
 ) -> None:
     target = tmp_path / "edited"
     document(setup, file, tmp_path / "j", save_model=str(target), save_after=2)
@@ -193,9 +197,9 @@ class Counting(Checkpoints):
 def test_the_culprit_is_found_by_halving(culprit: int) -> None:
     unit = torch.tensor([1.0, 0.0], dtype=torch.float64)
     sizes = [1000.0 if i + 1 == culprit else 1.0 for i in range(11)]
-    made = Made(torch.zeros(2, 2, dtype=torch.float64))
+    made = MadeEdits(torch.zeros(2, 2, dtype=torch.float64))
     for i, size in enumerate(sizes):
-        made.add(Written((i,), unit[None], size * unit[None]))
+        made.add(WrittenBatch((i,), unit[None], size * unit[None]))
     made.checkpoints = [{"edits": 3}, {"edits": 11}]
     measured = Counting(500.0)
     assert _first_collapsed(made, measured) == culprit

@@ -50,7 +50,7 @@ EDITS = [
 
 
 def test_groups_and_their_figures():
-    by_collapse = groups.compare(EDITS, by="collapse")
+    by_collapse = groups.compare_groups(EDITS, by="collapse")
     assert [(row["name"], row["n"]) for row in by_collapse] == [("collapse", 2), ("normal", 2)]
     rome, c_rome = (by_collapse[0]["arms"][arm] for arm in ("rome", "c_rome"))
     assert rome["collapsed"] == 2
@@ -58,13 +58,17 @@ def test_groups_and_their_figures():
     assert rome["perplexity_max"] is None  # one overflowed
     assert c_rome["perplexity_max"] == pytest.approx(4.4)
     assert rome["relative_damage"]["mean"] == 2.5
-    assert rome["efficacy"] == groups.interval([0.0, 1.0])
+    assert rome["efficacy"] == groups.interval_of([0.0, 1.0])
     assert c_rome["denominator_size"]["mean"] == 2.0
     assert rome["generalisation"] is None
     assert by_collapse[0]["arms"]["c_rome_prefixed"]["efficacy_unseen_prefix"]["mean"] == 0.5
-    names = [row["name"] for row in groups.compare(EDITS, by="first_token")]
+    names = [row["name"] for row in groups.compare_groups(EDITS, by="first_token")]
     assert names == ["first token", "later token"]
-    assert [row["name"] for row in groups.compare(EDITS, by="record")] == ["bad", "good", "none"]
+    assert [row["name"] for row in groups.compare_groups(EDITS, by="record")] == [
+        "bad",
+        "good",
+        "none",
+    ]
 
 
 def test_rescue_looks_at_broken_edits_only():

@@ -103,7 +103,7 @@ def test_texts_are_added_until_the_question_is_settled(tiny_model, monkeypatch):
     factors = [change(model, 1)]
     asked: list[int] = []
 
-    def after_three(found: perplexity.Comparison) -> bool:
+    def after_three(found: perplexity.PerplexityChange) -> bool:
         asked.append(found.after.n_texts)
         return len(asked) == 3
 

@@ -17,7 +17,9 @@ from tests import oracle
 PREFIXES = ("The weather was fine. ", "I think you should read this. ", "Paris. ")
 NAMES = ("Apple", "Paris", "The", "fine", "Apple Paris", "Danielle Darrieux")
 CASES = [
-    subject_set.Case(request(name, "{} was founded by"), request(name, "They read that {} is"))
+    subject_set.SubjectCase(
+        request(name, "{} was founded by"), request(name, "They read that {} is")
+    )
     for name in NAMES
 ]
 
@@ -32,7 +34,7 @@ def moment(d_mlp: int) -> SecondMoment:
 def measured(model: LoadedModel, layer: int) -> list[subject_set.Subject]:
     """The subjects, of one token or several."""
     metric = moment(int(model.config.d_mlp))
-    subjects, _ = subject_set.measure(
+    subjects, _ = subject_set.measure_subjects(
         model, CASES, layer, PREFIXES, metric, pairs=2, first_only=False
     )
     return subjects

@@ -12,7 +12,7 @@ import torch
 
 from probes.first_token import attribution
 from probes.first_token import subjects as subject_set
-from probes.forward.counterfactual import perform
+from probes.forward.counterfactual import perform_readings
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 from tests.probes.first_token import probing
@@ -60,7 +60,7 @@ def test_every_combination_is_a_run_of_the_plain_model(
     pairs = [subject.pairs[0] for subject in probing.measured(model, LAYER)][::2]
     for form, position, attention in product((False, True), repeat=3):
         runs = [pair.run(form=form, position=position, attention=attention) for pair in pairs]
-        found = perform(model, runs, LAYER)
+        found = perform_readings(model, runs, LAYER)
         for key, pair in zip(found, pairs, strict=True):
             tail = pair.spaced if form else pair.bare
             front = [*pair.head, *(pair.prefix if attention else [])]
@@ -115,11 +115,11 @@ def test_an_attribution_whose_ends_are_not_the_keys_is_refused(
 ) -> None:
     model = tiny_model("gpt2")
     subjects = probing.measured(model, LAYER)
-    run = subject_set.Pair.run
+    run = subject_set.TokenPair.run
 
     def without_position(self, *, form, position, attention):
         return run(self, form=form, position=False, attention=attention)
 
-    monkeypatch.setattr(subject_set.Pair, "run", without_position)
+    monkeypatch.setattr(subject_set.TokenPair, "run", without_position)
     with pytest.raises(UserError, match="does not reproduce the prefixed key"):
         attribution.attribute(model, subjects, LAYER)

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from probes import bundled
 from probes.first_token import cells, separation, sinks
-from probes.first_token.subjects import bundled_cases, measure
+from probes.first_token.subjects import bundled_cases, measure_subjects
 from probes.model.loaded import LoadedModel
 from probes.request import prefixes as contexts
 from probes.second_moment.choose import for_model
@@ -45,7 +45,7 @@ def area(scores: np.ndarray, y: np.ndarray) -> float:
 def test_the_probe_at_the_edited_layer_is_a_logistic_regression(bundled_model: LoadedModel) -> None:
     layer = bundled.edit_layer()
     prefixes = contexts.sample(bundled_model, n=6)
-    subjects, _ = measure(
+    subjects, _ = measure_subjects(
         bundled_model, bundled_cases(), layer, prefixes, for_model(bundled_model, layer),
         count=N_SUBJECTS, pairs=1, first_only=True,
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_other_sinks_are_those_of_the_plain_model(bundled_model: LoadedModel) ->
             for row in rows
         ]
     some = 0
-    for found in sinks.measure(bundled_model, rows, range(bundled_model.n_layers)):
+    for found in sinks.measure_sinks(bundled_model, rows, range(bundled_model.n_layers)):
         patterns = [out.attentions[found.layer][0].double().numpy().mean(0) for out in outs]
         lengths = [
             np.linalg.norm(out.hidden_states[found.layer][0].double().numpy(), axis=1)

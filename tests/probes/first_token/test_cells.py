@@ -61,7 +61,7 @@ def test_statistics_equal_numpy(tiny_model: Callable[[str], LoadedModel]) -> Non
     one, other = made[0], made[1]
     x, y = keys[one.name].numpy(), keys[other.name].numpy()
     inverse = np.linalg.inv(metric.moment.numpy())
-    found = cells.describe(keys[one.name], metric)
+    found = cells.describe_cells(keys[one.name], metric)
     lengths = np.sqrt((x**2).sum(1))
     assert found.n == len(x)
     assert found.norm == pytest.approx(lengths.mean(), rel=1e-10)
@@ -71,13 +71,13 @@ def test_statistics_equal_numpy(tiny_model: Callable[[str], LoadedModel]) -> Non
     centred = x - x.mean(0)
     spread = np.einsum("ni,ij,nj->", centred, inverse, centred) / (len(x) - 1)
     assert found.whitened_spread == pytest.approx(spread / (whitened**2).mean(), rel=1e-8)
-    pair = cells.compare(one, other, keys, metric)
+    pair = cells.compare_cells(one, other, keys, metric)
     a, b = x.mean(0), y.mean(0)
     assert pair.cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), rel=1e-8)
     cosine = (a @ inverse @ b) / np.sqrt((a @ inverse @ a) * (b @ inverse @ b))
     assert pair.whitened_cosine == pytest.approx(cosine, rel=1e-8)
     assert pair.probe is None  # five subjects make no five folds
-    assert cells.compare(one, other, keys, None).whitened_cosine is None
+    assert cells.compare_cells(one, other, keys, None).whitened_cosine is None
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
@@ -92,7 +92,7 @@ def test_sinks_are_those_of_the_plain_model(
             plain(torch.tensor([ids]), output_attentions=True, output_hidden_states=True)
             for ids in texts
         ]
-    for found in sinks.measure(model, texts, range(model.n_layers)):
+    for found in sinks.measure_sinks(model, texts, range(model.n_layers)):
         patterns = [out.attentions[found.layer][0].double().numpy() for out in outs]
         streams = [out.hidden_states[found.layer][0].double().numpy() for out in outs]
         heads = np.mean([p[:, 1:, 0].mean(1) for p in patterns], axis=0)
@@ -131,7 +131,7 @@ def test_a_planted_sink_is_found_and_its_coordinate_named() -> None:
     others = sinks._others(Names(), kept, [[7, 8, 9, 10]], 1.0)
     assert {(o.token, o.index) for o in others} == {("t9", 2), ("t10", 3)}
     with pytest.raises(ValueError, match="two tokens"):
-        sinks.measure(None, [[1]], [0])
+        sinks.measure_sinks(None, [[1]], [0])
 
 
 def test_projections_are_principal_components_and_repeat(
@@ -161,21 +161,21 @@ def test_subjects_that_cannot_be_compared_are_skipped_with_a_reason(
 ) -> None:
     model = tiny_model("gpt2")
     metric = probing.moment(int(model.config.d_mlp))
-    kept, skipped = subject_set.measure(model, probing.CASES, 1, probing.PREFIXES, metric)
+    kept, skipped = subject_set.measure_subjects(model, probing.CASES, 1, probing.PREFIXES, metric)
     assert {s.case.subject for s in kept} | {s.subject for s in skipped} == set(probing.NAMES)
     assert "Danielle Darrieux" in {s.subject for s in skipped}
     assert "not the first" in next(s.reason for s in skipped if s.subject == "Apple Paris")
     assert all(len(subject.pairs[0].bare) == 1 for subject in kept)
     with pytest.raises(UserError, match="can be probed"):
-        subject_set.measure(model, probing.CASES[-1:], 1, probing.PREFIXES, metric)
+        subject_set.measure_subjects(model, probing.CASES[-1:], 1, probing.PREFIXES, metric)
     with pytest.raises(UserError, match="at least 1 prefix"):
-        subject_set.measure(model, probing.CASES, 1, [], metric)
+        subject_set.measure_subjects(model, probing.CASES, 1, [], metric)
     lines = tmp_path / "subjects.txt"
     lines.write_text('Apple\n{"subject": "Paris", "prompt": "{} lies on"}\n\n', encoding="utf-8")
-    first, second = subject_set.read(lines)
+    first, second = subject_set.read_subjects(lines)
     assert (first.first.text, second.first.text) == ("Apple is", "Paris lies on")
     assert first.later.text == "The story of Apple is"
     for text, complaint in (("{bad", "line 1"), ("\n", "no subjects"), ('{"a": 1}', "line 1")):
         lines.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=complaint):
-            subject_set.read(lines)
+            subject_set.read_subjects(lines)

@@ -11,7 +11,7 @@ import transformers
 from transformers import T5Config, T5ForConditionalGeneration
 
 from probes.first_token import encoder, probe, run
-from probes.first_token.subjects import Case
+from probes.first_token.subjects import SubjectCase
 from probes.request.request import request
 from rome_diagnosis.errors import UserError
 from tests import tiny
@@ -19,7 +19,9 @@ from tests.probes.first_token import probing
 
 NAMES = ("Apple", "Because", "Danielle", "France", "French", "Needle", "Paris", "Seattle", "Space",
          "Steve", "Therefore", "They")  # fmt: skip
-CASES = [Case(request(n, "{} was founded by"), request(n, "I think that {} is")) for n in NAMES]
+CASES = [
+    SubjectCase(request(n, "{} was founded by"), request(n, "I think that {} is")) for n in NAMES
+]
 LAYER = 1
 WORDS = " ".join(tiny.TRAINING_TEXT[:4]).split()
 TEXTS = [
@@ -59,7 +61,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_an_encoder_has_no_first_token_anomaly(directory: Path) -> None:
-    loaded = encoder.load(str(directory))
+    loaded = encoder.load_encoder(str(directory))
     found = encoder.control(loaded, CASES, probing.PREFIXES, TEXTS, layer=LAYER)
     assert found.n == len(NAMES)
     assert [block["layer"] for block in found.layers] == [0, 1, 2]
@@ -73,7 +75,7 @@ def test_an_encoder_has_no_first_token_anomaly(directory: Path) -> None:
 
 
 def test_keys_are_those_of_one_text_alone(directory: Path) -> None:
-    loaded = encoder.load(str(directory))
+    loaded = encoder.load_encoder(str(directory))
     ids, index = encoder._find(loaded, "The weather was fine. Apple was founded by", 27)
     assert loaded.tokenizer.convert_ids_to_tokens(ids[index]) == "▁Apple"
     other = loaded.tokenizer("Paris")["input_ids"]
@@ -91,8 +93,8 @@ def test_keys_are_those_of_one_text_alone(directory: Path) -> None:
 
 def test_only_t5_and_usable_subjects(directory: Path, tiny_dir) -> None:
     with pytest.raises(UserError, match="is a gpt2"):
-        encoder.load(str(tiny_dir("gpt2")))
-    loaded = encoder.load(str(directory))
+        encoder.load_encoder(str(tiny_dir("gpt2")))
+    loaded = encoder.load_encoder(str(directory))
     texts = TEXTS
     with pytest.raises(UserError, match="give a prefix"):
         encoder.control(loaded, CASES, [], texts)
@@ -100,7 +102,9 @@ def test_only_t5_and_usable_subjects(directory: Path, tiny_dir) -> None:
         encoder.control(loaded, CASES, probing.PREFIXES, texts[:5])
     with pytest.raises(UserError, match="blocks 0 to 2"):
         encoder.control(loaded, CASES, probing.PREFIXES, texts, layer=3)
-    long = [Case(request("Danielle Darrieux", "{} is"), request("Danielle Darrieux", "So {} is"))]
+    long = [
+        SubjectCase(request("Danielle Darrieux", "{} is"), request("Danielle Darrieux", "So {} is"))
+    ]
     with pytest.raises(UserError, match="only 0 subjects"):
         encoder.control(loaded, long, probing.PREFIXES, texts)
 

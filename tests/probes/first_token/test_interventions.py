@@ -10,7 +10,7 @@ import torch
 
 from probes.first_token import interventions, patching
 from probes.forward import counterfactual
-from probes.forward.counterfactual import Patch, Run, causal, perform, record
+from probes.forward.counterfactual import Patch, Reading, causal, perform_readings, record
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 from tests.probes.first_token import probing
@@ -63,7 +63,7 @@ def test_seeing_only_itself_is_the_plain_model_on_the_subject_alone(
         run = interventions._alone(pair.prefixed_run())
         start = len(pair.prefix)
         expected = plain.key(pair.spaced, list(range(start, start + len(pair.spaced))))
-        found = perform(model, [run], LAYER)[0]
+        found = perform_readings(model, [run], LAYER)[0]
         assert float((found - expected).norm() / expected.norm()) < 1e-5
 
 
@@ -74,15 +74,17 @@ def test_masks_govern_attention_and_later_tokens_can_be_seen(
     model = tiny_model(name)
     ids = model.tokens("Paris lies on the Seine").ids
     n = len(ids)
-    plain = perform(model, [Run(ids, n - 1, 1)], LAYER)
-    assert torch.equal(plain, perform(model, [Run(ids, n - 1, 1, None, causal(n))], LAYER))
+    plain = perform_readings(model, [Reading(ids, n - 1, 1)], LAYER)
+    assert torch.equal(
+        plain, perform_readings(model, [Reading(ids, n - 1, 1, None, causal(n))], LAYER)
+    )
     forward = causal(n)
     forward[0] = True
-    first = perform(model, [Run(ids, 0, 1), Run(ids, 0, 1, None, forward)], LAYER)
+    first = perform_readings(model, [Reading(ids, 0, 1), Reading(ids, 0, 1, None, forward)], LAYER)
     assert float((first[0] - first[1]).norm() / first[0].norm()) > 1e-4
     without = causal(n)
     without[1:, 0] = False
-    blocked = perform(model, [Run(ids, n - 1, 1, None, without)], LAYER)
+    blocked = perform_readings(model, [Reading(ids, n - 1, 1, None, without)], LAYER)
     assert float((blocked - plain).norm() / plain.norm()) > 1e-4
 
 
@@ -103,7 +105,7 @@ def test_a_model_that_ignores_masks_is_refused(
     monkeypatch.setattr(counterfactual, "_additive", deaf)
     for sees in (blocked, forward):
         with pytest.raises(UserError, match="ignores attention masks"):
-            perform(model, [Run(ids, n - 1, 1, None, sees)], LAYER)
+            perform_readings(model, [Reading(ids, n - 1, 1, None, sees)], LAYER)
 
 
 def test_a_model_that_ignores_positions_is_refused(
@@ -157,13 +159,13 @@ def test_a_foreign_patch_changes_the_key_and_leaves_the_model_as_it_was(
     tiny_model: Callable[[str], LoadedModel],
 ) -> None:
     model = tiny_model("gpt2")
-    runs = [Run(model.tokens(text).ids[:1], 0, 1) for text in ("Apple", "Paris")]
-    before = perform(model, runs, LAYER)
+    runs = [Reading(model.tokens(text).ids[:1], 0, 1) for text in ("Apple", "Paris")]
+    before = perform_readings(model, runs, LAYER)
     kept = record(model, runs, LAYER, [(1, "resid_pre")])[1, "resid_pre"]
-    swapped = perform(model, runs, LAYER, patches=[Patch((1, "resid_pre"), kept[::-1])])
+    swapped = perform_readings(model, runs, LAYER, patches=[Patch((1, "resid_pre"), kept[::-1])])
     assert torch.allclose(swapped, before.flip(0), atol=1e-5)
     assert not torch.allclose(swapped, before, atol=1e-2)
-    assert torch.equal(perform(model, runs, LAYER), before)
+    assert torch.equal(perform_readings(model, runs, LAYER), before)
 
 
 def test_patches_that_are_discarded_are_refused(
@@ -181,10 +183,12 @@ def test_patches_that_are_discarded_are_refused(
 def test_impossible_runs_are_refused(tiny_model: Callable[[str], LoadedModel]) -> None:
     model = tiny_model("gpt2")
     with pytest.raises(ValueError, match="cannot be read"):
-        perform(model, [Run([1, 2], 2, 1)], LAYER)
+        perform_readings(model, [Reading([1, 2], 2, 1)], LAYER)
     with pytest.raises(ValueError, match="positions for"):
-        perform(model, [Run([1, 2], 1, 1, [0])], LAYER)
+        perform_readings(model, [Reading([1, 2], 1, 1, [0])], LAYER)
     with pytest.raises(ValueError, match="must see itself"):
-        perform(model, [Run([1, 2], 1, 1, None, torch.zeros(2, 2, dtype=torch.bool))], LAYER)
+        perform_readings(
+            model, [Reading([1, 2], 1, 1, None, torch.zeros(2, 2, dtype=torch.bool))], LAYER
+        )
     with pytest.raises(UserError, match="too long"):
-        perform(model, [Run([1] * 200, 1, 1)], LAYER)
+        perform_readings(model, [Reading([1] * 200, 1, 1)], LAYER)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from probes.forward import activations
-from probes.forward.batches import Batch, Reader, batches
+from probes.forward.batches import Reader, TokenBatch, batches
 from probes.forward.bridge import Bridge
 from probes.forward.engine import Engine, Prefer, engine_for
 from probes.forward.gpt2.engine import GPT2
@@ -43,7 +43,7 @@ def test_a_fast_engine_that_there_is_not_is_refused(
 
 
 def read(
-    engine: Engine, batch: Batch, sites: tuple[Site, ...]
+    engine: Engine, batch: TokenBatch, sites: tuple[Site, ...]
 ) -> dict[tuple[int, Site], torch.Tensor]:
     seen: dict[tuple[int, Site], torch.Tensor] = {}
 

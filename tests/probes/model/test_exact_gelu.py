@@ -84,7 +84,7 @@ def put_usual_gelus(model: nn.Module) -> None:
 
 def test_the_ratio_is_known_to_float32_without_any_ridge() -> None:
     (path,) = (bundled.DATA / "second_moments").glob("*.safetensors")
-    moment = stored.load(path)
+    moment = stored.load_moment(path)
     assert moment.ridge == 0 and moment.condition_number > 1e12
     true = ratios(load(bundled.model_path(), dtype="float64"), moment)
     model = load(bundled.model_path())

@@ -14,7 +14,7 @@ import transformers
 
 from probes.model import gguf as ours
 from probes.model.load import load
-from probes.model.loaded import describe
+from probes.model.loaded import describe_model
 from rome_diagnosis.errors import UserError
 from tests import tiny
 
@@ -87,7 +87,7 @@ def test_weights_are_the_dequantised_ones(quantised: str, tmp_path: Path) -> Non
     for layer in range(BLOCKS):
         expected = meant[f"blk.{layer}.ffn_down"].T
         np.testing.assert_array_equal(model.output_weight(layer).numpy(), expected)
-    assert describe(model)["weights"] == f"from {quantised} ({path.name})"
+    assert describe_model(model)["weights"] == f"from {quantised} ({path.name})"
     known = json.loads((Path(model.path) / ours.PROVENANCE).read_text())
     assert known["sha256"] == ours._digest(path)
     again = transformers.AutoModelForCausalLM.from_pretrained(model.path)
@@ -177,7 +177,7 @@ def _installed() -> bool:
 @pytest.mark.skipif(not _installed(), reason=f"needs {SMOLLM2.install}")
 def test_smollm2() -> None:
     model = load("smollm2")
-    known = describe(model)
+    known = describe_model(model)
     assert known["weights"] == "from Q4_1 (SmolLM2-135M-Instruct.Q4_1.gguf)"
     assert (known["n_layers"], known["d_model"], known["d_mlp"]) == (30, 576, 1536)
     assert known["architecture"] == "LlamaForCausalLM" and not model.bos

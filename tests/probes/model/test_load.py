@@ -16,7 +16,7 @@ import transformers
 
 from probes.model.bridge import from_bridge, hook_left_on, wrap
 from probes.model.load import load
-from probes.model.loaded import LoadedModel, describe
+from probes.model.loaded import LoadedModel, describe_model
 from rome_diagnosis.errors import UserError
 from tests import tiny
 
@@ -43,7 +43,7 @@ def test_bos_can_be_forced_or_left_out(tiny_dir: Callable[[str], Path]) -> None:
         forced.tokenizer.bos_token_id,
         *without.tokens("Paris").ids,
     ]
-    assert describe(forced)["bos_prepended"]
+    assert describe_model(forced)["bos_prepended"]
     assert load(tiny_dir("llama"), bos=False).tokens("Paris").offsets[0] != (0, 0)
 
 

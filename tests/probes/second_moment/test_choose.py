@@ -58,11 +58,11 @@ def test_weights_of_another_type_are_called_that(
 ) -> None:  # fmt: skip
     half = load(tiny_dir("gpt2"), dtype="float16")
     with pytest.raises(UserError, match=r"in float32, and .* is loaded in float16: load it with"):
-        choose.check(estimated, half, 1)
+        choose.check_moment(estimated, half, 1)
     of_half = estimate(half, 1, text, row_length=32)
-    choose.check(of_half, half, 1)
+    choose.check_moment(of_half, half, 1)
     with pytest.raises(UserError, match=r"in float16, and .* is loaded in float32: load it with"):
-        choose.check(of_half, tiny_model("gpt2"), 1)
+        choose.check_moment(of_half, tiny_model("gpt2"), 1)
 
 
 def test_auto_estimates_once_says_so_and_keeps_it(
@@ -117,9 +117,9 @@ def test_the_norm_in_an_earlier_file_is_held_against_the_model(
     layer = bundled.edit_layer()
     shipped = choose.for_model(bundled_model, layer)
     background = replace(shipped.background, first_norms=None, later_norms=None)
-    choose.check(replace(shipped, background=background), bundled_model, layer)
+    choose.check_moment(replace(shipped, background=background), bundled_model, layer)
     for factor in (1e-30, 0.3, 3.0, 1e30):
         norm = factor * background.residual_norm
         wrong = replace(shipped, background=replace(background, residual_norm=norm))
         with pytest.raises(UserError, match="median norm"):
-            choose.check(wrong, bundled_model, layer)
+            choose.check_moment(wrong, bundled_model, layer)

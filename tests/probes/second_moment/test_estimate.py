@@ -72,7 +72,7 @@ def test_first_keys_are_bounded_by_the_share_of_their_position(
 ) -> None:
     # Were position 0's keys one vector with share p of the tokens, its square length in the C⁻¹
     # metric could not exceed 1/p; the mean over any population of that share cannot either.
-    sums = corpus_pass.run(corpus_pass.Pass(tiny_model("gpt2"), [1], text, 32))[1]
+    sums = corpus_pass.pass_over(corpus_pass.Pass(tiny_model("gpt2"), [1], text, 32))[1]
     white = estimated.whiten(sums.first.parts["keys"].double())
     mean = float(white.mean(0).square().sum())
     assert 0 < mean <= 1 / estimated.provenance.position0_share * (1 + 1e-9)

@@ -49,7 +49,7 @@ def test_convergence_is_the_spread_of_estimates(
             if i == 0:
                 sums.half, sums.n_half = sums.total.clone(), len(keys)
         moment = sums.total / sums.n_tokens
-        found = halves.measure(sums, of_moment(moment, source="test"), bare, mean)
+        found = halves.measure_convergence(sums, of_moment(moment, source="test"), bare, mean)
         truth = (bare * mean).sum(1) / mean.square().sum(1)
         white = torch.linalg.solve(moment, mean.T).T
         real = (white * bare).sum(1) / (white * mean).sum(1) - truth
@@ -57,4 +57,4 @@ def test_convergence_is_the_spread_of_estimates(
         figures.append(found.median)
     assert figures[0] / figures[1] == pytest.approx(4, rel=0.4)
     sums.n_half = 0
-    assert halves.measure(sums, of_moment(moment, source="test"), bare, mean) is None
+    assert halves.measure_convergence(sums, of_moment(moment, source="test"), bare, mean) is None

@@ -18,7 +18,7 @@ from rome_diagnosis.errors import UserError
 @pytest.fixture(scope="module")
 def shipped() -> SecondMoment:
     (path,) = (bundled.DATA / "second_moments").glob("*.safetensors")
-    return stored.load(path)
+    return stored.load_moment(path)
 
 
 def statistics(path: Path, total: np.ndarray, count: int) -> imported.Published:

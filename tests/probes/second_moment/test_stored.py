@@ -41,14 +41,14 @@ def equal(one: SecondMoment, other: SecondMoment) -> bool:
 def test_a_saved_moment_comes_back_bit_for_bit(
     estimated: SecondMoment, good: Path, tmp_path: Path
 ) -> None:
-    back = stored.load(good)
+    back = stored.load_moment(good)
     assert equal(back, estimated) and back.source == str(good)
     stored.save(back, tmp_path / "again.safetensors")
     assert good.read_bytes() == (tmp_path / "again.safetensors").read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["again.safetensors"]
     ridged = shrinkage.ridged(estimated, "0.5")
     stored.save(ridged, tmp_path / "ridged.safetensors")
-    assert stored.load(tmp_path / "ridged.safetensors").ridge == ridged.ridge > 0
+    assert stored.load_moment(tmp_path / "ridged.safetensors").ridge == ridged.ridge > 0
 
 
 def test_files_have_ordinary_permissions(estimated: SecondMoment, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_files_have_ordinary_permissions(estimated: SecondMoment, tmp_path: Path
 
 
 def test_what_is_no_second_moment_is_refused(good: Path, tmp_path: Path) -> None:
-    assert stored.load(good)
+    assert stored.load_moment(good)
     whole = good.read_bytes()
     for name, raw in {
         "empty": b"", "short": whole[: len(whole) // 2], "text": b"not a tensor file at all",
@@ -162,7 +162,7 @@ def test_what_no_second_moment_can_be_is_refused_in_a_line(
     change, complaint = IMPOSSIBLE[name]
     given = dict(zip(("header", "tensors"), parts(good), strict=True))
     (tmp_path / "c").write_bytes(content(**given, sealed=True))
-    assert stored.load(tmp_path / "c")
+    assert stored.load_moment(tmp_path / "c")
     change(given)
     (tmp_path / "c").write_bytes(content(**given, sealed=True))
     refused(tmp_path / "c", complaint)
@@ -174,7 +174,7 @@ def test_derived_values_are_not_believed(
     written, tensors = parts(good)
     written |= {"eigenvalues": [5.0, 6.0], "least_ridge": 1e30, "condition_number": 1.0}
     (tmp_path / "c").write_bytes(content(written, tensors, sealed=True))
-    assert equal(stored.load(tmp_path / "c"), estimated)
+    assert equal(stored.load_moment(tmp_path / "c"), estimated)
 
 
 def test_files_of_earlier_versions_are_read_and_held_to_what_they_have(
@@ -187,7 +187,7 @@ def test_files_of_earlier_versions_are_read_and_held_to_what_they_have(
         "schema": stored.UNSEALED, "eigenvalues": [1.0, 2.0], "least_ridge": 0.5,
     }  # fmt: skip
     (tmp_path / "c").write_bytes(content(earlier, old))
-    moment = stored.load(tmp_path / "c")
+    moment = stored.load_moment(tmp_path / "c")
     assert torch.equal(moment.moment, estimated.moment)
     assert moment.eigenvalues == estimated.eigenvalues and moment.ridge == 0.5
     assert moment.background is not None and moment.background.later_norms is None
@@ -221,7 +221,7 @@ def other(good: Path, n: int, seed: int, folder: Path, expected: SecondMoment) -
     for what, raw in mutants(good, n, seed=seed):
         (folder / "mutant").write_bytes(raw)
         try:
-            moment = stored.load(folder / "mutant")
+            moment = stored.load_moment(folder / "mutant")
         except UserError as error:
             assert "\n" not in str(error) and len(str(error)) < 500, what
             continue
@@ -232,5 +232,5 @@ def other(good: Path, n: int, seed: int, folder: Path, expected: SecondMoment) -
 
 def refused(path: Path, complaint: str) -> None:
     with pytest.raises(UserError) as error:
-        stored.load(path)
+        stored.load_moment(path)
     assert complaint in str(error.value) and "\n" not in str(error.value)

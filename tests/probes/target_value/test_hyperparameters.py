@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
-from probes.target_value.hyperparameters import KNOWN_NAMES, Hyperparameters, from_mapping, read
+from probes.target_value.hyperparameters import (
+    KNOWN_NAMES,
+    Hyperparameters,
+    from_mapping,
+    read_hyperparameters,
+)
 from rome_diagnosis.errors import UserError
 
 ROME: dict[str, Any] = {
@@ -47,13 +52,13 @@ def test_rome_json(tmp_path: Path) -> None:
     path = tmp_path / "gpt2-xl.json"
     for mark in ("", "\ufeff"):
         path.write_text(mark + json.dumps(ROME), encoding="utf-8")
-        assert read(path) == Hyperparameters(layer=17, clamp_norm_factor=3.0)
+        assert read_hyperparameters(path) == Hyperparameters(layer=17, clamp_norm_factor=3.0)
 
 
 def test_easy_edit_yaml(tmp_path: Path) -> None:
     path = tmp_path / "llama-7b.yaml"
     path.write_text(EASY_EDIT)
-    assert read(path) == Hyperparameters(
+    assert read_hyperparameters(path) == Hyperparameters(
         layer=5, evaluations=25, learning_rate=0.5, weight_decay=1e-3,
         second_moment_adjustment=False, model_name="./hugging_cache/llama-2-7b",
     )  # fmt: skip
@@ -166,7 +171,7 @@ def test_a_broken_or_hostile_file_is_one_line(
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(UserError, match=complaint) as refused:
-        read(path)
+        read_hyperparameters(path)
     assert "\n" not in str(refused.value)
     assert len(str(refused.value)) < 400 + len(str(path))
 
@@ -175,4 +180,4 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", "/dev/zero", tmp_path / "absent"):
         with pytest.raises(UserError, match="cannot read the hyper-parameter file"):
-            read(path)
+            read_hyperparameters(path)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from probes.target_value.hyperparameters import Hyperparameters
-from probes.target_value.method_file import MethodFile, defaults, from_mapping, read
+from probes.target_value.method_file import MethodFile, defaults, from_mapping, read_method_file
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import METHODS
 
@@ -74,7 +74,7 @@ def test_each_published_file_says_its_method_layers_and_parameters(tmp_path: Pat
     ):
         path = tmp_path / f"{method}.json"
         path.write_text(json.dumps(values))
-        found = read(path)
+        found = read_method_file(path)
         assert (found.method, found.layers, found.parameters) == (method, layers, parameters)
         assert found.target.clamp_norm_factor == 0.75
         assert found.target.evaluations == 20
@@ -85,7 +85,7 @@ def test_each_published_file_says_its_method_layers_and_parameters(tmp_path: Pat
 def test_easy_edits_yaml(tmp_path: Path) -> None:
     path = tmp_path / "llama.yaml"
     path.write_text(EASY_EDIT)
-    found = read(path)
+    found = read_method_file(path)
     assert (found.method, found.layers) == ("memit", (4, 5, 6, 7, 8))
     assert found.target.clamp_norm_factor == 4.0
     assert found.target.weight_decay == 1e-3
@@ -95,7 +95,7 @@ def test_easy_edits_yaml(tmp_path: Path) -> None:
 def test_what_pmets_optimisation_needs(tmp_path: Path) -> None:
     path = tmp_path / "gpt-j.yaml"
     path.write_text(EASY_PMET)
-    found = read(path)
+    found = read_method_file(path)
     assert (found.method, found.parameters) == ("pmet", {"weight": 15_000.0})
     assert found.target == Hyperparameters(
         evaluations=25, learning_rate=0.2, clamp_norm_factor=0.75, kl_factor=0.5, nll_factor=0.5,

@@ -31,7 +31,7 @@ def documents(config: dict[str, Any]) -> list[dict[str, Any]]:
 def test_each_form_is_told_by_its_fields(tmp_path: Path) -> None:
     forms = {}
     for record in (QUESTION, SCHEMA, LAST):
-        config = files.read(write(tmp_path, record | {"further": 1}))
+        config = files.read_task_files(write(tmp_path, record | {"further": 1}))
         forms[config["output_type"], config["doc_to_text"]] = documents(config)
         assert config["task"] == "mine"
     assert list(forms) == [
@@ -42,7 +42,7 @@ def test_each_form_is_told_by_its_fields(tmp_path: Path) -> None:
 
 
 def test_a_question_is_asked_for_an_answer_and_a_sentence_goes_on(tmp_path: Path) -> None:
-    asked, going_on = documents(files.read(write(tmp_path, QUESTION, SENTENCE)))
+    asked, going_on = documents(files.read_task_files(write(tmp_path, QUESTION, SENTENCE)))
     assert asked["query"] == "Question: What is red?\nAnswer:"
     assert going_on["query"] == "The rose is"
 
@@ -60,17 +60,17 @@ def test_a_question_is_asked_for_an_answer_and_a_sentence_goes_on(tmp_path: Path
 )
 def test_a_faulty_record_is_named(tmp_path: Path, faulty: Any, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
-        files.read(write(tmp_path, SENTENCE, faulty))
-    files.read(write(tmp_path, SENTENCE, QUESTION))  # the control
+        files.read_task_files(write(tmp_path, SENTENCE, faulty))
+    files.read_task_files(write(tmp_path, SENTENCE, QUESTION))  # the control
 
 
 def test_a_broken_line_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, LAST)
     path.write_text(path.read_text() + '{"context": "She', encoding="utf-8")
     with pytest.raises(UserError, match=r"cannot read the task .*mine.jsonl: line 2 is not JSON"):
-        files.read(path)
+        files.read_task_files(path)
 
 
 def test_another_kind_of_file_says_what_a_task_holds(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="line 1 is no document of a task: it must hold query"):
-        files.read(write(tmp_path, {"prompt": "a", "subject": "b"}))
+        files.read_task_files(write(tmp_path, {"prompt": "a", "subject": "b"}))

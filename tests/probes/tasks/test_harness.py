@@ -22,7 +22,7 @@ from probes.forward.unhooked import plain
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
 from probes.tasks import harness
-from probes.tasks.harness import Harness, Score, Tasks
+from probes.tasks.harness import Harness, Tasks, TaskScore
 from probes.tasks.meter import TaskMeter, compared
 from rome_diagnosis.errors import UserError
 
@@ -132,14 +132,16 @@ def test_nothing_reaches_for_a_network(
 
 
 def test_the_error_of_a_change_is_that_of_its_pairs() -> None:
-    def score(*documents: float) -> Score:
-        return Score("acc", sum(documents) / len(documents), None, len(documents), documents, {})
+    def score(*documents: float) -> TaskScore:
+        return TaskScore(
+            "acc", sum(documents) / len(documents), None, len(documents), documents, {}
+        )
 
     same = compared(score(1, 0, 1, 0), score(0, 1, 0, 1))
     assert same["before"] == same["after"] == 0.5
     # Differences −1, 1, −1, 1: their variance is 4/3, that of their mean a quarter of it.
     assert same["change_stderr"] == pytest.approx((1 / 3) ** 0.5)
-    unpaired = compared(score(1, 0), Score("ppl", 3.0, None, 2, (), {}))
+    unpaired = compared(score(1, 0), TaskScore("ppl", 3.0, None, 2, (), {}))
     assert unpaired["change_stderr"] is None
 
 

@@ -47,7 +47,7 @@ def test_every_file_gives_the_same_documents(
     path.write_bytes(gzip.compress(content) if zipped else content)
     assert read_texts(path) == TEXTS
     assert read_texts(path, limit=2) == TEXTS[:2]
-    read = documents.read([str(path)])
+    read = documents.read_documents([str(path)])
     assert list(read.documents) == TEXTS == list(read.documents)  # again and again
     assert read.digest == corpus.Corpus.of("x", TEXTS).digest
 
@@ -66,7 +66,7 @@ def test_plain_text_may_begin_with_a_bracket(tmp_path: Path) -> None:
 def test_several_sources_follow_one_another_and_a_field_can_be_named(tmp_path: Path) -> None:
     for name in ("a.txt", "strings.json"):
         (tmp_path / name).write_text(FILES[name], encoding="utf-8")
-    both = documents.read([str(tmp_path / "a.txt"), str(tmp_path / "strings.json")])
+    both = documents.read_documents([str(tmp_path / "a.txt"), str(tmp_path / "strings.json")])
     assert list(both.documents) == TEXTS * 2
     assert both.name == "a.txt, strings.json"
     (tmp_path / "body.jsonl").write_text('{"body": "x", "text": "y"}')
@@ -96,7 +96,7 @@ def test_a_mistake_is_one_line(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    for read in (read_texts, lambda path: documents.read([str(path)])):
+    for read in (read_texts, lambda path: documents.read_documents([str(path)])):
         with pytest.raises(UserError, match=complaint) as refused:
             read(path)
         assert "\n" not in str(refused.value)
@@ -117,7 +117,7 @@ def test_what_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_saved_hugging_face_data_set_is_read(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets", reason="the package datasets is not installed")
     datasets.Dataset.from_dict({"text": TEXTS}).save_to_disk(str(tmp_path / "set"))
-    assert list(documents.read([str(tmp_path / "set")]).documents) == TEXTS
+    assert list(documents.read_documents([str(tmp_path / "set")]).documents) == TEXTS
     (tmp_path / "none").mkdir()
     with pytest.raises(UserError, match="cannot read the text") as refused:
         read_texts(tmp_path / "none")

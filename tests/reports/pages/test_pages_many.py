@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.document import read
+from reports.document import read_document
 from reports.numbers import number
 from reports.pages.page import render
 from tests.documents import sample
@@ -52,7 +52,7 @@ def test_five_thousand_screened_edits_fit_and_the_riskiest_stand_first(
     many = [rows[i % len(rows)] | {"row": i} for i in range(5000)]
     many[17] = many[17] | {"error": "line 18: no subject", "verdict": None}
     pq.write_table(pa.Table.from_pylist(many), tmp_path / "many.parquet")
-    page = render(read(str(tmp_path / "many.parquet")))
+    page = render(read_document(str(tmp_path / "many.parquet")))
     assert len(page.encode()) < 5_000_000
     parse(page)
     said = words(page)

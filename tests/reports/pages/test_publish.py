@@ -13,7 +13,7 @@ import pytest
 
 from reports.numbers import number
 from reports.pages.page import fragment, render
-from reports.pages.parts.publish import latex, published, read
+from reports.pages.parts.publish import latex, published, read_table
 from tests.documents import sample
 from tests.reports.conftest import PAGES
 from tests.reports.reading import parse
@@ -67,7 +67,7 @@ def test_a_table_of_edits_gives_numbers_that_a_program_reads(
 
 
 def test_names_of_two_rows_of_heads_are_put_together() -> None:
-    head, rows, values = read(
+    head, rows, values = read_table(
         "<table><thead><tr><td></td><th colspan='2'>A</th></tr><tr><th>x</th><th>y</th><th>z</th>"
         "</tr></thead><tbody><tr><th>p<br>q</th><td data-v='-0.25'>−0.3</td><td><details><summary>s"
         "</summary>more<table><tr><td>inner</td></tr></table></details></td></tr></tbody></table>"

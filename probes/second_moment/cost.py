@@ -23,7 +23,7 @@ FALLBACK_MEMORY = 8 * 2**30
 
 
 @dataclass(frozen=True)
-class Forecast:
+class Cost:
     """What is to come, approximately.
 
     Attributes:
@@ -51,7 +51,7 @@ class Forecast:
         )
 
 
-def forecast(jobs: Sequence[Pass]) -> Forecast:
+def cost_of(jobs: Sequence[Pass]) -> Cost:
     """Counts the tokens of some documents and times one batch.
 
     Args:
@@ -73,7 +73,7 @@ def forecast(jobs: Sequence[Pass]) -> Forecast:
     seconds = sum(_seconds_per_token(job) for job in jobs) * n_tokens
     d_mlp = int(job.model.config.d_mlp)
     n_layers = [len(job.layers) for job in jobs]
-    return Forecast(
+    return Cost(
         n_tokens=n_tokens * len(jobs),
         passes=len(jobs),
         seconds=seconds,
