@@ -15,9 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.second_moment.moment import SecondMoment
+from probes.statistics import DRAWS, LEVEL
 
-DRAWS = 2000
-LEVEL = 0.95
 FEWEST_PREFIXED = 2  # one context drawn again and again is always itself
 PAIRED = 64  # most contexts whose pairs are weighed at once: three hundred would take 2 GB
 

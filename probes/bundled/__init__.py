@@ -13,6 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from probes.reading.rows import rows
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -50,8 +52,7 @@ def card_path() -> Path:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    return [row.record for row in rows(path, what="the bundled data")]
 
 
 def facts() -> list[dict[str, Any]]:

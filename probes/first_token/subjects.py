@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from probes import bundled
 from probes.forward.counterfactual import Reading, causal
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
+from probes.reading.rows import container, rows
 from probes.request.lookup import Lookup, find
 from probes.request.request import Request, request
 from probes.second_moment.moment import SecondMoment
@@ -23,6 +24,7 @@ from rome_diagnosis.source import read_text
 
 FIRST_PROMPT = "{} is"
 LATER_PROMPT = "The story of {} is"
+WHAT = "the subjects"
 DEFAULT_COUNT = 120
 
 
@@ -155,8 +157,8 @@ def read_subjects(path: str | Path) -> list[SubjectCase]:
     """Reads subjects from a file.
 
     Args:
-        path: JSON Lines with ``subject`` and optionally ``prompt`` and ``later_prompt``; or plain
-            text with one subject a line.
+        path: Records with ``subject`` and optionally ``prompt`` and ``later_prompt``, in any
+            container of :func:`probes.reading.rows.rows`; or plain text with one subject a line.
 
     Returns:
         The cases, with ``"{} is"`` and ``"The story of {} is"`` where no prompt is given.
@@ -165,11 +167,8 @@ def read_subjects(path: str | Path) -> list[SubjectCase]:
         UserError: If the file cannot be read, or a line holds no subject.
     """
     cases = []
-    for number, line in enumerate(read_text(path, "the subjects").split("\n"), start=1):
-        if not line.strip():
-            continue
+    for place, record in _records(path):
         try:
-            record = json.loads(line) if line.lstrip().startswith("{") else {"subject": line}
             name = str(record["subject"]).strip()
             cases.append(
                 SubjectCase(
@@ -177,13 +176,31 @@ def read_subjects(path: str | Path) -> list[SubjectCase]:
                     request(name, record.get("later_prompt") or LATER_PROMPT),
                 )
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}, line {number}: no subject in {line[:60]!r}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}, {place}: no subject in {str(record)[:60]!r}") from error
         except UserError as error:
-            raise UserError(f"{path}, line {number}: {error}") from error
+            raise UserError(f"{path}, {place}: {error}") from error
     if not cases:
         raise UserError(f"there are no subjects in {path}")
     return cases
+
+
+def _records(path: str | Path) -> Iterator[tuple[str, Any]]:
+    """The records of a file and where they stand; a line of plain text is a subject's name."""
+    needed = (("subject",),)
+    if container(path, what=WHAT, needed=needed) == "other":
+        for number, line in enumerate(read_text(path, WHAT).split("\n"), start=1):
+            if line.lstrip().startswith("{"):
+                raise UserError(
+                    f"{path}, line {number}: a record among names; write all lines as JSON"
+                )
+            if line.strip():
+                yield f"line {number}", {"subject": line}
+        return
+    for row in rows(path, what=WHAT, needed=needed):
+        if row.error is not None:
+            raise UserError(f"{path}, {row.place}: it {row.error}")
+        yield row.place, row.record
 
 
 def measure_subjects(

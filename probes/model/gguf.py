@@ -12,8 +12,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
@@ -23,6 +21,7 @@ from typing import Any
 from probes.model.messages import short_message
 from probes.model.sound import refuse_incomplete
 from rome_diagnosis import cache
+from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 SUFFIX = ".gguf"
@@ -175,23 +174,16 @@ def _convert(path: Path, digest: str, target: Path) -> None:
         "types": types,
         "versions": {name: version(name) for name in ("gguf", "transformers")},
     }
-    aside = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-        (aside / PROVENANCE).write_text(json.dumps(provenance, indent=1), encoding="utf-8")
-        aside.rename(target)
-    except OSError as error:
+        with files.atomic_folder(target) as aside:
+            model.save_pretrained(aside)
+            tokenizer.save_pretrained(aside)
+            (aside / PROVENANCE).write_text(json.dumps(provenance, indent=1), encoding="utf-8")
+    except (OSError, UserError) as error:
         if not (target / PROVENANCE).is_file():  # otherwise another process was faster
-            raise UserError(
-                f"cannot keep the dequantised {path.name} in {target.parent}: "
-                f"{error.strerror or error}"
-            ) from error
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"cannot keep the dequantised {path.name}: {reason}") from error
 
 
 def _quantisation(path: Path) -> tuple[str, dict[str, int]]:

@@ -171,11 +171,19 @@ def test_subjects_that_cannot_be_compared_are_skipped_with_a_reason(
     with pytest.raises(UserError, match="at least 1 prefix"):
         subject_set.measure_subjects(model, probing.CASES, 1, [], metric)
     lines = tmp_path / "subjects.txt"
-    lines.write_text('Apple\n{"subject": "Paris", "prompt": "{} lies on"}\n\n', encoding="utf-8")
+    lines.write_text("Apple\n\nThe Hague\n", encoding="utf-8")
     first, second = subject_set.read_subjects(lines)
-    assert (first.first.text, second.first.text) == ("Apple is", "Paris lies on")
+    assert (first.first.text, second.first.text) == ("Apple is", "The Hague is")
     assert first.later.text == "The story of Apple is"
-    for text, complaint in (("{bad", "line 1"), ("\n", "no subjects"), ('{"a": 1}', "line 1")):
+    record = '{"subject": "Paris", "prompt": "{} lies on"}'
+    for name, text in (("a.jsonl", record), ("b.json", f"[{record}]")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (only,) = subject_set.read_subjects(tmp_path / name)
+        assert (only.first.text, only.later.text) == ("Paris lies on", "The story of Paris is")
+    for text, complaint in (
+        ("{bad", "line 1"), ("\n", "no subjects"), ('{"a": 1}', "line 1"), ('["a"]', "line 1"),
+        (f"Apple\n{record}", "line 2: a record among names"),
+    ):  # fmt: skip
         lines.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=complaint):
             subject_set.read_subjects(lines)
