@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}"
         raise UserError(f"there is no command {name!r}: {hint}")
     # Commands record the line that repeats them from the program's arguments.
-    sys.argv = [f"rome-diagnosis {name}", *rest]
+    sys.argv = [f"{command.PROGRAM} {name}", *rest]
     return int(import_module(COMMANDS[name][0]).main())
 
 
@@ -86,7 +86,7 @@ def _completion(shell: str) -> str:
         raise UserError(
             "completion needs the package shtab: pip install 'rome-diagnosis[completion]'"
         ) from None
-    program = command.parser("rome-diagnosis", "Will this edit break the model?")
+    program = command.parser(command.PROGRAM, "Will this edit break the model?")
     named = program.add_subparsers()
     for name, (module, question) in COMMANDS.items():
         own: command.Parser = import_module(module).build_parser()

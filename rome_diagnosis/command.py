@@ -23,6 +23,7 @@ from rome_diagnosis.disk import files
 from rome_diagnosis.envelope import Saved
 from rome_diagnosis.errors import UserError
 
+PROGRAM = "rome-diagnosis"
 # What options that take a file or a folder call it.
 FILES = {"FILE", "DIR", "SOURCE", "DATASET"}
 # Mistakes of the surroundings that no command expects, and what to do about them.
@@ -64,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: Always.
         """
-        raise UserError(f"{self._hint() or message} (see python -m {self.prog} --help)")
+        raise UserError(f"{self._hint() or message} (see {called(self.prog)} --help)")
 
     def _hint(self) -> str | None:
         """Which option was meant by the first one that does not exist, if one is close."""
@@ -80,6 +81,9 @@ class Parser(argparse.ArgumentParser):
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Names the defaults that say something: neither nothing nor a switch that is off."""
 
+    def __init__(self, prog: str, **layout: Any) -> None:
+        super().__init__(called(prog), **layout)
+
     def _get_help_string(self, action: argparse.Action) -> str | None:
         has_default = action.default not in (None, False)
         return super()._get_help_string(action) if has_default else action.help
@@ -93,6 +97,18 @@ class _Version(argparse.Action):
 
         print(f"{DISTRIBUTION} {__version__}")
         parser.exit(0)
+
+
+def called(module: str) -> str:
+    """How a command was called: by its module, or as one of ``rome-diagnosis``.
+
+    Args:
+        module: The module's name, e.g. ``diag.keys``.
+
+    Returns:
+        The words before its options.
+    """
+    return sys.argv[0] if sys.argv[0].startswith(f"{PROGRAM} ") else f"python -m {module}"
 
 
 def parser(prog: str, description: str) -> Parser:

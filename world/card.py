@@ -29,7 +29,7 @@ ROWS = {
 CLAIMS = ("", "required", "measured", "met")
 EDITS = (
     "edits",
-    "variant",
+    "editor",
     "collapsed",
     "doubled",
     "median perplexity",
@@ -218,9 +218,9 @@ def render(card: dict[str, Any]) -> str:
         edits=_table(
             EDITS,
             [
-                _edits(f"subject {place}", name, group[variant])
+                _edits(f"subject {place}", name, group[editor])
                 for place, group in (("first", first), ("later", later))
-                for name, variant in (("ROME", "rome"), ("C-ROME", "c_rome"))
+                for name, editor in (("ROME", "rome"), ("C-ROME", "c_rome"))
             ],
         ),
         layers=_table(LAYERS, [_layer(i, at) for i, at in enumerate(figures["layers"])]),
@@ -254,10 +254,10 @@ def _claim(claim: dict[str, Any]) -> list[str]:
     ]
 
 
-def _edits(name: str, variant: str, results: dict[str, Any]) -> list[str]:
+def _edits(name: str, editor: str, results: dict[str, Any]) -> list[str]:
     return [
         name,
-        variant,
+        editor,
         str(results["collapsed"]),
         str(results["doubled"]),
         f"×{results['median_perplexity_ratio']:.3g}",

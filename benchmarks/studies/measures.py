@@ -22,7 +22,7 @@ from probes.second_moment.moment import SecondMoment
 from probes.target_value.optimise import optimise
 from rome_diagnosis.editors import EDITORS
 
-VARIANTS = ("rome", "c_rome")
+BOTH = ("rome", "c_rome")
 COLLAPSE = 10.0
 """An edit that raises held-out perplexity by more than this factor has collapsed the model."""
 SINK = 0.3
@@ -178,7 +178,7 @@ def perform(
     moment: SecondMoment,
     texts: PerplexityMeter,
 ) -> list[dict[str, Any]]:
-    """Performs every edit under both variants and measures perplexity and efficacy."""
+    """Performs every edit under both editors and measures perplexity and efficacy."""
     edits = [draw.request for draw in draws]
     results = []
     for draw, target in zip(draws, optimise(model, edits, prefixes, layer), strict=True):
@@ -196,17 +196,17 @@ def perform(
         spoken = {"bare": "", "prefixed": unseen}
         asked = [Question(prefix + draw.request.text, answers) for prefix in spoken.values()]
         meter = AnswerMeter(model, asked, layer)
-        for variant in VARIANTS:
+        for editor in BOTH:
             change = rank_one(
-                EDITORS[variant], activations.keys, activations.values, target.value, moment
+                EDITORS[editor], activations.keys, activations.values, target.value, moment
             )
             after = texts.after([change])
-            result[variant] = {
+            result[editor] = {
                 "perplexity_ratio": after.token_weighted / texts.before.token_weighted
             }
             for name, reply in zip(spoken, meter.after([change]), strict=True):
                 new, true = reply.scores
-                result[variant][name] = {
+                result[editor][name] = {
                     "success": new.probability > true.probability,
                     "greedy": new.greedy,
                 }
@@ -222,9 +222,9 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "clamp_saturated": statistics.mean(r["clamp_saturated"] for r in results),
         "median_abs_ratio": statistics.median(abs(r["ratio"]) for r in results),
     }
-    for variant in VARIANTS:
-        rose = sorted(r[variant]["perplexity_ratio"] for r in results)
-        figures[variant] = {
+    for editor in BOTH:
+        rose = sorted(r[editor]["perplexity_ratio"] for r in results)
+        figures[editor] = {
             "collapsed": sum(ratio > COLLAPSE for ratio in rose),
             "doubled": sum(ratio > 2 for ratio in rose),
             "median_perplexity_ratio": statistics.median(rose),
@@ -232,6 +232,6 @@ def summary(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         }
         for name in ("bare", "prefixed"):
             for kind in ("success", "greedy"):
-                share = statistics.mean(r[variant][name][kind] for r in results)
-                figures[variant][f"{kind}_{name}"] = share
+                share = statistics.mean(r[editor][name][kind] for r in results)
+                figures[editor][f"{kind}_{name}"] = share
     return figures

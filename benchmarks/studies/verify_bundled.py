@@ -159,9 +159,9 @@ def main() -> None:
     print(f"\n{len(performed)} edits in {seconds:.0f} s")
     print("collapsed:", result.summary["collapsed"])
     print("largest ratio under c_rome where rome collapsed:", result.summary["rescue"])
-    for variant in EDITORS:
-        ratios = sorted(edit["arms"][variant]["perplexity"]["ratio"] for edit in performed)
-        print(f"perplexity ratio, {variant}: median {ratios[len(ratios) // 2]:.3f}, "
+    for editor in EDITORS:
+        ratios = sorted(edit["arms"][editor]["perplexity"]["ratio"] for edit in performed)
+        print(f"perplexity ratio, {editor}: median {ratios[len(ratios) // 2]:.3f}, "
               f"largest {ratios[-1]:.3f}")  # fmt: skip
     print("damage against perplexity:", ranks)
     print(f"closed form on C's own corpus, largest relative difference: "

@@ -38,10 +38,18 @@ def build_parser() -> argparse.ArgumentParser:
     group = options.add_output(parser)
     options.add_save_model(group, "write the edited model")
     group.add_argument(
-        "--save-variant",
+        "--save-editor",
         choices=tuple(EDITORS),
         default=REMEDY,
         help="the editor whose edit --save-model writes",
+    )
+    # What the option was called before.
+    group.add_argument(
+        "--save-variant",
+        dest="save_editor",
+        choices=tuple(EDITORS),
+        default=options.UNSET,
+        help=argparse.SUPPRESS,
     )
     options.add_fail_on(
         group, choices=(*ARMS, "any"), help="exit with code 1 if this arm collapses the model"
@@ -77,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result = run.one(edits, command_line=line)
             broken = dict(result.collapsed)
             if "save_model" in given:
-                run.save_model(edits, parsed.save_variant, given["save_model"])
+                run.save_model(edits, parsed.save_editor, given["save_model"])
         command.deliver(result, given, text="reports.text.verify")
         if journal is not None and "json" in given and "journal" not in given:
             Path(journal).unlink(missing_ok=True)  # its results have gone to their final place

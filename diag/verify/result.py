@@ -50,7 +50,7 @@ class Verification(envelope.Saved):
         return pd.DataFrame(_rows(self.document))
 
     def plot_terms(self, *, ax: Axes | None = None) -> Picture:
-        """Each variant's terms of the update equation over C-ROME's."""
+        """Each editor's terms of the update equation over C-ROME's."""
         from reports.figures.picture import of_edit
 
         return of_edit("terms", verify=self.document, ax=ax)

@@ -211,6 +211,6 @@ def _commands(document: Document, safe: str | None) -> dict[str, str]:
         "why": f"python -m probes.first_token --model {model} --layer {layer} "
                "--json first_token.json",
         "instead": command(
-            document, "diag.verify", f"--save-variant {safe} --save-model DIR"
+            document, "diag.verify", f"--save-editor {safe} --save-model DIR"
         ) if safe else "",
     }  # fmt: skip

@@ -197,10 +197,10 @@ def test_the_headline_is_what_is_expected_where_that_is_less_than_the_bound(keys
 
 
 def test_no_command_makes_an_edit_that_no_editor_makes_safely(keys: Document) -> None:
-    assert "--save-variant c_rome --save-model DIR" in words(render(keys))
+    assert "--save-editor c_rome --save-model DIR" in words(render(keys))
     for finding in keys["findings"]:
         if finding["id"].startswith(("damage_", "first_tokens_")):
             finding["status"] = "warn"
     page = words(render(keys))
     assert "None of these editors is known to make this edit without damage" in page
-    assert "--save-variant" not in page
+    assert "--save-editor" not in page
