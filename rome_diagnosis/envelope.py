@@ -125,7 +125,7 @@ class Saved:
             content = self.to_pandas().to_csv(index=False)
         else:
             reports = importlib.import_module("reports.command")
-            reports.write(path, reports.renderer(path)([self._valid()]))
+            reports.write_output(path, reports.renderer(path)([self._valid()]))
             return
         files.write_text(os.fspath(path), content)
 

@@ -106,8 +106,9 @@ class Hyperparameters:
             lowest = int(name == "evaluations")
             if not (math.isfinite(value) and lowest <= value <= largest):
                 raise UserError(f"{name} is {value}: it must be from {lowest} to {largest:g}")
-        if not self.clamp_norm_factor > 0:
-            raise UserError(f"clamp_norm_factor is {self.clamp_norm_factor}: it must be above 0")
+        for name in ("clamp_norm_factor", "nll_factor"):  # else v* would be v, or be about nothing
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} is {getattr(self, name)}: it must be above 0")
 
     @property
     def follows_lead(self) -> bool:

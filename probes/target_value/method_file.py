@@ -84,8 +84,8 @@ class MethodFile:
         known = METHODS[self.method].parameters
         for name, value in self.parameters.items():
             if name not in known:
-                has = ", ".join(known) or "none"
-                raise UserError(f"{self.method} has no parameter {name}: it has {has}")
+                has = f"it has {', '.join(known)}" if known else "nothing tunes it"
+                raise UserError(f"{self.method} has no parameter {name}: {has}")
             if not (math.isfinite(value) and 0 <= value <= 1e12):
                 raise UserError(
                     f"{name} ({PARAMETERS[name]}) is {value}: it must be from 0 to 1e12"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.studies.measures import VARIANTS, draw
+from benchmarks.studies.measures import BOTH, draw
 from diag.mathematics.update import rank_one
 from probes import bundled
 from probes.bundled import __main__ as bundled_command
@@ -183,11 +183,11 @@ def test_rome_destroys_it_and_c_rome_does_not(
             found = capture(
                 bundled_model, [lookup(bundled_model, edit, p) for p in ("", *prefixes)], layer
             )
-            for variant in VARIANTS:
-                change = rank_one(EDITORS[variant], found.keys, found.values, target.value, moment)
+            for editor in BOTH:
+                change = rank_one(EDITORS[editor], found.keys, found.values, target.value, moment)
                 rise = meter.after([change]).token_weighted / meter.before.token_weighted
-                collapses = name == "first" and variant == "rome"
-                assert (rise > 10) if collapses else (rise < 2), (edit.subject, variant, rise)
+                collapses = name == "first" and editor == "rome"
+                assert (rise > 10) if collapses else (rise < 2), (edit.subject, editor, rise)
 
 
 def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_defaults_are_the_published_ones(method: str) -> None:
         (ENCORE | {"add_prev_edits": False}, None, "add_prev_edits: False, which is not"),
         (PMET | {"rewrite_module_tmps": ["h.{}.attn", "h.{}.mlp"]}, None, "only the MLP's output"),
         (PMET | {"rewrite_module_tmps": 3}, None, "only the MLP's output"),
+        (PMET | {"nll_loss_factor": 0}, None, "nll_factor is 0.0: it must be above 0"),
         (PMET | {"nll_loss_factor": -1}, None, "nll_factor is -1.0: it must be from 0"),
         ({"alg_name": "FT"}, None, "is for 'FT': known are rome"),
         ({"layers": [3, 4]}, "rome", "edits one layer, not 3, 4"),
