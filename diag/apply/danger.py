@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from diag.judgement.verdict import VERDICTS, Verdict
+from rome_diagnosis.defaults import CLAMP_FACTOR
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ class DangerousEdit(UserError):
 
 
 def guard(
-    request: Mapping[str, Any], *, refuse: Verdict = "damage_risk", **setup: Unpack[SetupOptions]
+    request: Mapping[str, Any],
+    *,
+    refuse: Verdict = "damage_risk",
+    clamp: float = CLAMP_FACTOR,
+    **setup: Unpack[SetupOptions],
 ) -> KeyDiagnosis:
     """Raises before an edit with ROME as published that would endanger the model.
 
@@ -42,6 +47,7 @@ def guard(
         request: The edit, as any published format writes it: ``subject``, ``prompt`` …
         refuse: The mildest verdict to refuse, from ``safe`` over ``unclear`` and ``damage_risk``
             to ``collapse_risk``.
+        clamp: ‖δ‖ is clamped to this factor times ‖v_u‖.
         **setup: Model, layer, contexts and second moment; see :class:`probes.setup.Setup`.
 
     Returns:
@@ -55,7 +61,7 @@ def guard(
     from probes.request.cases import edit
 
     wanted = edit(request)
-    diagnosis = diagnose(wanted.subject, wanted.prompt, **setup)
+    diagnosis = diagnose(wanted.subject, wanted.prompt, clamp=clamp, **setup)
     if VERDICTS.index(diagnosis.verdict) >= VERDICTS.index(refuse):
         raise DangerousEdit(diagnosis)
     return diagnosis
@@ -72,7 +78,8 @@ class DiagnosingEditor:
         Args:
             editor: ``easyeditor.BaseEditor``, with ``model``, ``tok`` and ``hparams``.
             refuse: As in :func:`guard`.
-            **setup: As in :func:`guard`; model, tokenizer and layer are the editor's by default.
+            **setup: As in :func:`guard`; model, tokenizer, layer and the clamp are the editor's by
+                default.
         """
         self.editor, self.refuse = editor, refuse
         defaults: dict[str, Any] = {"model": editor.model, "tokenizer": editor.tok}
@@ -80,6 +87,7 @@ class DiagnosingEditor:
         if layers:
             defaults["layer"] = int(layers[0])
         self.setup = {**defaults, **setup}
+        self.clamp = float(getattr(editor.hparams, "clamp_norm_factor", CLAMP_FACTOR))
 
     def edit(
         self,
@@ -109,5 +117,6 @@ class DiagnosingEditor:
         if len(subjects) != len(listed):
             raise UserError(f"{len(listed)} prompts need as many subjects, not {len(subjects)}")
         for prompt, subject in zip(listed, subjects, strict=True):
-            guard({"subject": subject, "prompt": prompt}, refuse=self.refuse, **self.setup)
+            asked = {"subject": subject, "prompt": prompt}
+            guard(asked, refuse=self.refuse, clamp=self.clamp, **self.setup)
         return self.editor.edit(prompts, target_new, ground_truth, **options)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from diag.batch.settings import Workplace
 from diag.mathematics.damage import Optimiser
+from diag.mathematics.pairs import contradictions
 from diag.saved.choice import Choice
 from diag.sequence.forecast import forecast_list
 from diag.sequence.listed import read_keys
@@ -31,8 +32,15 @@ def check_list(bench: Bench, cases: Sequence[EditCase], choices: Sequence[Choice
         choices: The editor of each.
 
     Raises:
-        UserError: If it is, with the number of edits that may be made on one copy.
+        UserError: If it is, with the number of edits that may be made on one copy, or if two of
+            them contradict each other.
     """
+    for one, other in contradictions([case.request for case in cases]):
+        raise UserError(
+            f"edits {one + 1} and {other + 1} give {cases[one].request.text!r} two objects, "
+            f"{cases[one].request.target_new!r} and {cases[other].request.target_new!r}: leave one "
+            "of them out"
+        )
     target = bench.settings.hyperparameters
     chosen = dataclasses.replace(defaults(PUBLISHED), layers=(bench.layer,), target=target)
     workplace = Workplace(

@@ -22,8 +22,8 @@ from diag.mathematics.metrics import Geometry, combined, left
 from diag.mathematics.pairs import Pair, pairs
 from diag.mathematics.update import Split, denominators
 from probes.keys.batch import BatchObservation, observe_batch
+from probes.request.commonness import Commonness, commonness
 from probes.request.request import Request
-from probes.request.token_share import share_of_text
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import KEYS_ALIKE
 from rome_diagnosis.methods import METHODS, Method
@@ -117,7 +117,6 @@ class Preflight:
         singular = worst.condition_number == float("inf")
         names = self.disturbed and tuple(self.requests[i].subject for i in self.disturbed[:2])
         bare, prefixed = (None if s is None else s.tolist() for s in (self.bare, self.prefixed))
-        share, token = self._most_common
         findings = [
             self._weight(),
             directions(self.workplace.geometries[min(self.layers, key=_rank).layer]),
@@ -130,7 +129,8 @@ class Preflight:
                 names,  # type: ignore[arg-type]
                 alone=len(self.requests) == 1,
             ),
-            key_findings.common_token(token, share),
+            key_findings.common_token(max(self._common, key=lambda one: one.token_share)),
+            key_findings.asked_with(max(self._common, key=lambda one: one.asked_with)),
             judged.damage(
                 self.total("relative_expected"), self.total("relative_bound"), self.not_checked
             ),
@@ -156,14 +156,16 @@ class Preflight:
     @property
     def _margin(self) -> float:
         """How many times larger damage may be than it is computed."""
-        share, _ = self._most_common
-        return max(margin(moment, share) for moment in self.workplace.moments.values())
+        moments = self.workplace.moments.values()
+        return max(margin(moment, common) for moment in moments for common in self._common)
 
     @cached_property
-    def _most_common(self) -> tuple[float, str]:
-        """How much of ordinary text the commonest of the subjects' last tokens makes up; it."""
+    def _common(self) -> tuple[Commonness, ...]:
+        """How common the words are that each edit is written at."""
         model, lookups = self.workplace.model, self.observation.lookups
-        return max((share_of_text(model, at.token, at.index), at.token) for at in lookups)
+        return tuple(
+            commonness(model, edit, at) for edit, at in zip(self.requests, lookups, strict=True)
+        )
 
     @property
     def rests_on_foreign_text(self) -> bool:

@@ -25,8 +25,8 @@ MOST_PICTURED = 60  # edits whose cosines are kept: more are too small to see
 MOST_PAIRS = 100
 # Findings of one status, the one a reader needs first at the beginning.
 IMPORTANCE = (
-    "damage", "common_token", "directions", "ratio", "condition", "takes", "first_tokens", "pairs",
-    "weight", "cross_response",
+    "damage", "common_token", "asked_with", "directions", "ratio", "condition", "takes",
+    "first_tokens", "pairs", "weight", "cross_response",
 )  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from diag.judgement.findings import Finding, Status
+from diag.judgement.findings import Finding
 from diag.judgement.verdict import Grounds, Interval, range_of, verdict_of
-from diag.judgement.words import number, percent, times
+from diag.judgement.words import capital, number, percent, times
+from probes.request.commonness import Commonness
 from rome_diagnosis.limits import (
+    ASKED_WITH,
     COMMON_TOKEN,
     DAMAGE_HARM,
     FIRST_TOKEN_LIKENESS,
@@ -123,24 +125,50 @@ def first_token(token: str, index: int) -> Finding:
     )  # fmt: skip
 
 
-def common_token(token: str, share: float) -> Finding:
-    """Judges whether the edit is written at a word that other facts are asked with.
+def common_token(common: Commonness) -> Finding:
+    """Judges whether the edit is written at a word that any text is full of.
 
     Args:
-        token: The lookup token of the bare prompt.
-        share: How much of ordinary text it makes up.
+        common: How common the words are that the edit is written at.
 
     Returns:
         The finding ``common_token``.
     """
-    limit = COMMON_TOKEN.value
-    text = f"the subject's last token {token!r} makes up {percent(share)} of ordinary text"
+    limit, share = COMMON_TOKEN.value, common.token_share
+    text = f"the subject's last token {common.token!r} makes up {percent(share)} of ordinary text"
+    if not common.is_a_word:
+        return Finding(
+            "common_token", "warn", share, limit,
+            "the subject is a number or a sign, which stands in texts about anything. A mean over "
+            "text does not say what the edit does to other facts",
+        )  # fmt: skip
     if share < limit:
         return Finding("common_token", "pass", share, limit, text)
     return Finding(
         "common_token", "warn", share, limit,
-        f"{text} (limit {percent(limit)}): other facts are asked with it, and a mean over text "
+        f"{text} (limit {percent(limit)}). Other facts are asked with it, and a mean over text "
         "does not say what the edit does to them",
+    )  # fmt: skip
+
+
+def asked_with(common: Commonness) -> Finding:
+    """Judges whether other facts are asked with the word that is edited.
+
+    Args:
+        common: How common the words are that the edit is written at.
+
+    Returns:
+        The finding ``asked_with``.
+    """
+    n, word, limit = common.asked_with, common.word, ASKED_WITH.value
+    if n < limit:
+        text = f"no packaged fact is asked with the subject's last word {word!r}"
+        return Finding("asked_with", "pass", n, limit, text)
+    facts = "1 packaged fact is" if n == 1 else f"{n:,} packaged facts are"
+    return Finding(
+        "asked_with", "warn", n, limit,
+        f"{facts} asked with {word!r}: they receive the change, too. It is the subject's last "
+        "word, and a mean over text does not say what the edit does to them",
     )  # fmt: skip
 
 
@@ -257,28 +285,31 @@ def second_moment(
             "C is the identity, as in forks with mom2_adjustment off: it rests on no corpus",
         )  # fmt: skip
     per_dimension = n_tokens / d_mlp
-    text = (
+    rests = (
         f"C ({source}) rests on {n_tokens:,} tokens, {number(per_dimension)} for each of its "
         f"{d_mlp:,} dimensions; condition number {number(condition)}, ridge {number(ridge)}"
     )
+    doubts = []
     if per_dimension < limit:
-        text += f"; with fewer than {number(limit)} for each nothing is called safe"
-    if is_foreign:
-        text += (
-            ". Its text is the bundled world's: damage over ordinary text can be "
-            f"{number(FOREIGN_TEXT.value)} times what it says, and only what stays below the "
-            "limits even so is called safe. python -m diag.covariance --text FILE makes a better C"
+        doubts.append(
+            f"with fewer than {number(limit)} tokens for each dimension of C nothing is called safe"
         )
-    unlike = other_text is not None and not other_text < OTHER_TEXT.value
-    if other_text is not None and unlike:
-        text += (
-            f". Keys of other text have {number(other_text)} times the mean square in its metric "
-            f"that they should have (limit {number(OTHER_TEXT.value)}): its text is unlike "
-            "others, over which damage is larger than it says, and nothing is called safe. "
+    if is_foreign:
+        doubts.append(
+            f"damage can be {number(FOREIGN_TEXT.value)} times what it says: C is of the bundled "
+            "world's text. Only what stays below the limits even so is called safe. "
+            "python -m diag.covariance --text FILE makes a better C"
+        )
+    if other_text is not None and not other_text < OTHER_TEXT.value:
+        doubts.append(
+            f"C's text is unlike others: damage over these is larger than it says. Their keys "
+            f"have {number(other_text)} times the mean square in its metric that they should have "
+            f"(limit {number(OTHER_TEXT.value)}), and nothing is called safe. "
             "python -m diag.covariance --text FILE on more varied text makes a better C"
         )
-    status: Status = "pass" if per_dimension >= limit and not is_foreign and not unlike else "warn"
-    return Finding("second_moment", status, per_dimension, limit, text)
+    # What is doubted stands first: short texts end early.
+    text = " ".join([*map(capital, doubts), rests])
+    return Finding("second_moment", "warn" if doubts else "pass", per_dimension, limit, text)
 
 
 def _share(part: float) -> str:

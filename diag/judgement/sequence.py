@@ -85,6 +85,8 @@ class ListFigures:
         farthest: The method with which the list gets farthest.
         lost: How many edits are expected to be forgotten.
         pairs: How many pairs disturb each other.
+        contradictions: Pairs of edits that give one prompt two objects.
+        begin_with_subject: Whether a prompt begins with its subject.
         weak: A sentence on a parameter that leaves little of the change, if one does.
         doubtful: How many edits can be called neither dangerous nor safe alone.
     """
@@ -100,6 +102,8 @@ class ListFigures:
     farthest: str
     lost: int
     pairs: int
+    contradictions: Sequence[tuple[int, int]] = ()
+    begin_with_subject: bool = True
     weak: str | None = None
     doubtful: int = 0
 
@@ -132,23 +136,34 @@ def advice(case: ListFigures) -> list[str]:
     Returns:
         Sentences, the most urgent first.
     """
+    contradicting = _contradictions(case)
     if not case.checked:
         return [
+            *([] if contradicting is None else [contradicting]),
             "Estimate a second moment for this block (python -m diag.covariance): without one "
-            "the damage of a list cannot be forecast."
+            "the damage of a list cannot be forecast.",
         ]
     sentences = [
         sentence
-        for part in (_weak, _dangerous, _length, _editor, _pairs)
+        for part in (_contradictions, _weak, _dangerous, _length, _editor, _pairs)
         if (sentence := part(case)) is not None
     ] or [_nothing(case)]
     remedy = EDITORS[REMEDY].short
     farthest = case.farthest == REMEDY and _editor(case)
-    if case.method == REMEDY or case.repaired or farthest:
+    if case.begin_with_subject and (case.method == REMEDY or case.repaired or farthest):
         sentences.append(
             f"Prompts that begin with their subject answer {remedy} after a prefix only."
         )
     return sentences
+
+
+def _contradictions(case: ListFigures) -> str | None:
+    if not case.contradictions:
+        return None
+    named = ", ".join(f"{i + 1:,} and {j + 1:,}" for i, j in case.contradictions[:NAMED])
+    more = len(case.contradictions) - NAMED
+    rest = f" (and {more:,} more pairs)" if more > 0 else ""
+    return f"Leave out one of edits {named}{rest}: they give one prompt two objects."
 
 
 def _nothing(case: ListFigures) -> str:
@@ -234,5 +249,6 @@ def _pairs(case: ListFigures) -> str | None:
         parts.append(f"Later edits are expected to overwrite {share}")
     if case.pairs:
         count = f"{case.pairs:,}" if case.pairs < MOST_PAIRS else f"{case.pairs:,} or more"
-        parts.append(f"{count} pairs of edits write on each other's keys")
+        pairs = "pair of edits writes" if case.pairs == 1 else "pairs of edits write"
+        parts.append(f"{count} {pairs} on each other's keys")
     return f"{'; '.join(parts)}: make the edits that matter most last."

@@ -64,6 +64,12 @@ def _why(
 ) -> list[str]:
     name, editor = PUBLISHED, called(EDITORS[PUBLISHED])
     sentences = [f"Editing this fact with {editor} {OPENING[outcome]}."]
+    if outcome == "unclear" and published.margin > 1:
+        # Before the figures, which lie below their limits and are doubted.
+        doubts = (by_id.get(name) for name in ("common_token", "asked_with", "second_moment"))
+        sentences += [
+            capital(doubt.message) for doubt in doubts if doubt and doubt.status == "warn"
+        ]
     if published.relative is not None:
         sentences.append(capital(by_id[f"damage_{name}"].message))
         if by_id[f"first_tokens_{name}"].status != "pass":
@@ -72,11 +78,6 @@ def _why(
         sentences = [
             f"It is unclear whether editing this fact with {editor} damages the model.",
             f"Its damage was not checked: {by_id[f'damage_{name}'].message}.",
-        ]
-    if outcome == "unclear" and published.margin > 1:
-        doubts = (by_id.get(name) for name in ("common_token", "second_moment"))
-        sentences += [
-            capital(doubt.message) for doubt in doubts if doubt and doubt.status == "warn"
         ]
     sentences.append(capital(by_id["ratio"].message))
     if is_first_token and outcome != "safe":

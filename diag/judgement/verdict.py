@@ -18,10 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from diag.mathematics.damage import Optimiser
+from probes.request.commonness import Commonness
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from rome_diagnosis.editors import Editor
 from rome_diagnosis.limits import (
+    ASKED_WITH,
     COMMON_TOKEN,
     DAMAGE_COLLAPSE,
     DAMAGE_HARM,
@@ -118,20 +120,20 @@ class Grounds:
         return self.together is not None and self.together * self.margin < 1.0
 
 
-def margin(moment: SecondMoment, token_share: float) -> float:
+def margin(moment: SecondMoment, common: Commonness) -> float:
     """How many times larger damage may be than it is computed.
 
     Args:
         moment: The second moment that it is computed with.
-        token_share: How much of ordinary text the subject's last token makes up
-            (:func:`probes.request.token_share.share_of_text`).
+        common: How common the words are that the edit is written at.
 
     Returns:
         The factor, which only ``safe`` asks for; infinite where C rests on too few tokens to say
         or on text unlike any other, or a mean over text does not say what is done to other facts'
         prompts.
     """
-    if token_share >= COMMON_TOKEN.value:
+    is_common = common.token_share >= COMMON_TOKEN.value or not common.is_a_word
+    if is_common or common.asked_with >= ASKED_WITH.value:
         return math.inf
     known = moment.provenance
     if known is not None and known.n_tokens < TOKENS_PER_DIMENSION.value * moment.d_mlp:

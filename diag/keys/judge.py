@@ -107,7 +107,7 @@ def judge(
     answers = responses(keys, denominators, moment)
     optimiser = steps(hyperparameters, observation.values.shape[1])
     bounds = damage.bounds(observation.values, denominators, stream, optimiser)
-    rho, short_by = denominators.split.ratio, margin(moment, observation.token_share)
+    rho, short_by = denominators.split.ratio, margin(moment, observation.common)
     grounds = {name: grounds_of(bound, rho, short_by) for name, bound in bounds.items()}
     _check(observation, grounds, interval)
     first_tokens = _first_tokens(observation, moment)
@@ -230,7 +230,8 @@ def _of_the_edit(
         key_findings.contexts(published, interval),
         key_findings.first_token(bare.token, bare.index),
         key_findings.token_form(bare.token, [at.token for at in prefixed]),
-        key_findings.common_token(bare.token, observation.token_share),
+        key_findings.common_token(observation.common),
+        key_findings.asked_with(observation.common),
         *_of_targets(observation.values, optimiser),
     ]
 

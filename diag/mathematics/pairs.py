@@ -70,6 +70,24 @@ def pairs(
     return sorted(disturbing, key=lambda p: (p.kind != "contradiction", -abs(p.cosine), p.first))
 
 
+def contradictions(edits: Sequence[PairedEdit]) -> list[tuple[int, int]]:
+    """Pairs of edits that give one prompt about one subject two objects.
+
+    Args:
+        edits: The edits.
+
+    Returns:
+        Indices of each edit that contradicts an earlier one, after that one's, in order.
+    """
+    given: dict[tuple[str, str], int] = {}
+    apart = []
+    for i, edit in enumerate(edits):
+        first = given.setdefault((edit.subject.strip().casefold(), edit.prompt), i)
+        if _kind(edits[first], edit) == "contradiction":
+            apart.append((first, i))
+    return apart
+
+
 def _kind(one: PairedEdit, other: PairedEdit) -> Kind:
     if one.subject.strip().casefold() != other.subject.strip().casefold():
         return "parallel_keys"

@@ -94,19 +94,23 @@ def undo(directory: str | os.PathLike[str]) -> str:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata()
             state = load_file(path)
-            original = load_file(folder / FACTORS)[ORIGINAL]
-        except (OSError, KeyError, SafetensorError) as error:
+            present = digest(state[name])
+            if present == document["edited_digest"]:
+                original = load_file(folder / FACTORS)[ORIGINAL]
+                if digest(original) != document["original_digest"]:
+                    raise UserError(f"the original weights kept in {directory} are damaged")
+                with files.atomic(path) as part:
+                    save_file(state | {name: original}, part, metadata=metadata)
+            # The restored file is in place already, if an earlier undo was interrupted.
+            elif present != document["original_digest"]:
+                raise UserError(
+                    f"the weights in {directory} were changed after diag.apply wrote them: undoing "
+                    "its edits would undo that too"
+                )
+        except KeyError as error:
+            raise UserError(f"cannot undo the edits of {directory}: there is no {error}") from error
+        except (OSError, SafetensorError) as error:
             raise UserError(f"cannot undo the edits of {directory}: {error}") from error
-        # The restored file may be in place already, if an earlier undo was interrupted.
-        if digest(state[name]) not in (document["edited_digest"], document["original_digest"]):
-            raise UserError(
-                f"the weights in {directory} were changed after diag.apply wrote them: undoing its "
-                "edits would undo that too"
-            )
-        if digest(original) != document["original_digest"]:
-            raise UserError(f"the original weights kept in {directory} are damaged")
-        with files.atomic(path) as part:
-            save_file(state | {name: original}, part, metadata=metadata)
         for leftover in (NOTE, FACTORS, RECORD):
             (folder / leftover).unlink(missing_ok=True)
     return name

@@ -28,8 +28,8 @@ from probes.keys.batch import stream_at
 from probes.keys.many_edits import ContextKeys, Placed, SharedPrefixes
 from probes.keys.shard_size import JUDGED_AT_ONCE
 from probes.model.contribution import contribution
+from probes.request.commonness import commonness
 from probes.request.request import Request
-from probes.request.token_share import share_of_text
 from probes.second_moment.moment import SecondMoment
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.method_file import MethodFile
@@ -168,6 +168,9 @@ class Screener:
             except ZeroDivisionError as error:
                 raise no_metric(chosen.row, error) from error
             self._add(chosen.row, figures, results, can_redraw=keys.shape[1] > FEWEST_PREFIXED)
+        for result in results:
+            if isinstance(result, dict):
+                del result["margin"]  # which is no column: verdicts alone rest on it
         return results
 
     @cached_property
@@ -203,7 +206,7 @@ class Screener:
             if isinstance(result, dict):
                 result |= by_method.columns(
                     method, dict(zip(figures, row, strict=True)), result["rho"],
-                    self._margin(result), can_redraw=can_redraw,
+                    result["margin"], can_redraw=can_redraw,
                 )  # fmt: skip
 
     def _row(self, at: Placed, numbers: dict[str, float]) -> dict[str, Any] | UserError:
@@ -219,6 +222,7 @@ class Screener:
             "is_first_token": at.bare.is_first_token,
             **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
         }
+        row["margin"] = margin(self.moment, commonness(model, at.request, at.bare))
         return row | {"verdict": verdict_of(self._grounds(row))}
 
     def _numbers(
@@ -309,12 +313,8 @@ class Screener:
         share = row["expected_share_rome"]
         return Grounds(
             row["rho"], row["relative_bound_rome"], row["relative_bound_first_tokens_rome"],
-            self._margin(row), 1.0 if share is None else share,
+            row["margin"], 1.0 if share is None else share,
         )  # fmt: skip
-
-    def _margin(self, row: Mapping[str, Any]) -> float:
-        share = share_of_text(self.shared.model, row["token"], row["token_index"])
-        return margin(self.moment, share)
 
     def _least_safe(self, row: dict[str, Any] | UserError) -> float:
         """The ρ above which a safe verdict stays what it is; the damage goes with 1/ρ."""

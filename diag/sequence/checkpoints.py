@@ -14,7 +14,7 @@ from torch import Tensor
 from diag.judgement import outcome
 from diag.mathematics.stream import Stream
 from diag.verify.behaviour import Behaviour, Wording, spread
-from diag.verify.one_edit import Bench
+from diag.verify.one_edit import Bench, entropy_of
 from probes.edited.weights import Total
 from probes.request.cases import EditCase
 from rome_diagnosis.envelope import finite
@@ -75,7 +75,7 @@ class Checkpoints:
                 "perplexity": perplexity,
                 "recall": recall,
                 "locality": answers["locality"],
-                "entropy": {"before": before["entropy"], "after": after["entropy"]},
+                "entropy": entropy_of(before, after),
             },
             collapse_ratio=bench.settings.collapse_ratio,
         )

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from diag.judgement.sequence import ListFigures, advice, danger, entangled
+from diag.mathematics.pairs import contradictions
 from diag.sequence import outlook as looks
 from diag.sequence.forecast import Curve, Forecast, reached
 from diag.sequence.outlook import DANGEROUS, Outlook
@@ -114,7 +115,8 @@ def _forecast(outlook: Outlook) -> dict[str, Any]:
         "with_remedy": None if outlook.remedied is None else _reach(outlook.remedied),
         "remedy": REMEDY,
         "forgetting": {
-            "median": float(outlook.forgetting.median()),
+            # Nothing comes after the last edit.
+            "median": float(outlook.forgetting[: max(1, len(listed) - 1)].median()),
             "n_lost": int((outlook.forgetting >= 1.0).sum()),
             "n": len(listed),
         },
@@ -172,15 +174,16 @@ def _at(of: Forecast, at: int, where: str) -> Mapping[str, float]:
 
 
 def _case(outlook: Outlook, method: str, weak: str | None) -> ListFigures:
+    listed = outlook.listed
     without, remedied = outlook.without, outlook.editors.get(REMEDY)
     repaired = [] if remedied is None else [
         remedied.verdicts[i] for i in outlook.dangerous if remedied.verdicts[i] not in DANGEROUS
     ]  # fmt: skip
     return ListFigures(
         method=method,
-        n=len(outlook.listed),
+        n=len(listed),
         checked=outlook.not_checked is None,
-        dangerous=[outlook.listed.indices[i] for i in outlook.dangerous],
+        dangerous=[listed.indices[i] for i in outlook.dangerous],
         repaired=None if remedied is None else len(repaired),
         unclear=repaired.count("unclear"),
         harm_at=None if without is None else looks.harm_at(without),
@@ -190,6 +193,11 @@ def _case(outlook: Outlook, method: str, weak: str | None) -> ListFigures:
         ),
         lost=int((outlook.forgetting >= 1.0).sum()),
         pairs=len(outlook.pairs),
+        contradictions=[
+            (listed.indices[i], listed.indices[j])
+            for i, j in contradictions([case.request for case in listed.cases])
+        ],
+        begin_with_subject=any(at.is_first_token for at in listed.lookups),
         weak=weak,
         doubtful=outlook.chosen.verdicts.count("unclear"),
     )

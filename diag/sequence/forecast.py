@@ -75,7 +75,7 @@ class Forecast:
         """What the verdict on each edit by itself rests on."""
         none, rho = [None] * len(self.plan.chosen), self.plan.listed.rho.tolist()
         corpus, first = self.alone.corpus, self.alone.first_tokens
-        common, moment = self.plan.listed.token_shares, self.stream.moment
+        common, moment = self.plan.listed.common, self.stream.moment
         each = zip(
             [rho[i] for i in self.plan.chosen],
             none if corpus is None else corpus.tolist(),

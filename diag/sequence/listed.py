@@ -18,9 +18,9 @@ from probes.keys.batch import stream_at
 from probes.keys.many_edits import Placed, SharedPrefixes
 from probes.keys.shard_size import JUDGED_AT_ONCE, shard_size
 from probes.request.cases import EditCase
+from probes.request.commonness import Commonness, commonness
 from probes.request.lookup import Lookup
 from probes.request.records import Edits, Refused
-from probes.request.token_share import share_of_text
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import MethodKey
@@ -34,7 +34,7 @@ class Listed:
         cases: The edits.
         indices: Where each stands in the list as it was given, from 0.
         lookups: Where each is looked up in its bare prompt.
-        token_shares: How much of ordinary text each one's lookup token makes up.
+        common: How common the words are that each is written at.
         rho: ρ of each, ``[m]``.
         intervals: Interval of ρ over draws of the contexts, ``[m, 2]``; ``None`` with too few, or
             where no method asked for it.
@@ -48,7 +48,7 @@ class Listed:
     cases: tuple[EditCase, ...]
     indices: tuple[int, ...]
     lookups: tuple[Lookup, ...]
-    token_shares: tuple[float, ...]
+    common: tuple[Commonness, ...]
     rho: Float[Tensor, " m"]
     intervals: Float[Tensor, "m 2"] | None
     keys: dict[MethodKey, Float[Tensor, "m d_mlp"]]
@@ -111,7 +111,9 @@ def read_keys(
         cases=tuple(edits.cases[i] for i in own.lookups),
         indices=tuple(edits.index(i) for i in own.lookups),
         lookups=lookups,
-        token_shares=tuple(share_of_text(model, at.token, at.index) for at in lookups),
+        common=tuple(
+            commonness(model, edits.cases[i].request, at) for i, at in own.lookups.items()
+        ),
         rho=(white * moment.whiten(bare)).sum(1) / white.square().sum(1),
         intervals=None if draws is None else own.intervals,
         keys=named,

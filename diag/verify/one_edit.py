@@ -32,7 +32,7 @@ from probes.tasks.meter import TaskMeter
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
-from rome_diagnosis.limits import FEWEST_TOKENS
+from rome_diagnosis.limits import FEWEST_GENERATED, FEWEST_TOKENS
 from rome_diagnosis.progress import stages
 
 SAMPLED_PROMPTS = 4
@@ -303,8 +303,8 @@ class Bench:
             edits: The changes of each edited model; none are those of the unedited one.
 
         Returns:
-            For each edited model ``answers`` by wording, ``entropy``, and the first sampled
-            ``text``. All draw with the same seed.
+            For each edited model ``answers`` by wording, ``entropy`` (``None`` of texts too short
+            to have one), and the first sampled ``text``. All draw with the same seed.
         """
         greedy = [prefix + case.request.text for prefix in self.wordings.values()]
         sampled = [case.request.text, *case.paraphrases][:SAMPLED_PROMPTS]
@@ -318,6 +318,7 @@ class Bench:
                 seed=self.seed,
                 copies=len(edits),
             )
+        long_enough = self.settings.generated_tokens >= FEWEST_GENERATED.value
         written = []
         for start in range(0, len(texts), len(prompts)):
             own = texts[start : start + len(prompts)]
@@ -325,11 +326,23 @@ class Bench:
             written.append(
                 {
                     "answers": dict(zip(self.wordings, own[: len(greedy)], strict=True)),
-                    "entropy": n_gram_entropy(continued),
+                    "entropy": n_gram_entropy(continued) if long_enough else None,
                     "text": sampled[0] + continued[0],
                 }
             )
         return written
+
+
+def entropy_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float] | None:
+    """The entropy of generated texts before and after an edit; ``None`` where they are too short.
+
+    Args:
+        before: What :meth:`Bench.written` gives of the unedited model.
+        after: The same of the edited one.
+    """
+    if before["entropy"] is None:
+        return None
+    return {"before": before["entropy"], "after": after["entropy"]}
 
 
 def _with_generation(
@@ -350,7 +363,7 @@ def _with_generation(
     return {
         **figures,
         "efficacy": efficacy,
-        "entropy": {"before": before["entropy"], "after": after["entropy"]},
+        "entropy": entropy_of(before, after),
         "text": after["text"],
     }
 

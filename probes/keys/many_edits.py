@@ -40,11 +40,13 @@ class Placed:
     """A request, looked up in every context.
 
     Attributes:
+        request: The request.
         bare: The lookup in the bare prompt.
         suffixes: For each context 0…n the prefix's index among the shared ones (0 for none) and
             the tokens after it, up to the lookup token.
     """
 
+    request: Request
     bare: Lookup
     suffixes: tuple[tuple[int, TokenIds], ...]
 
@@ -146,12 +148,12 @@ class SharedPrefixes:
                     find(self.model, request, prefix, tokens_of)
                     for prefix, tokens_of in zip(prefixes, own, strict=True)
                 ]
-                placed.append(self._place(looked))
+                placed.append(self._place(request, looked))
             except UserError as error:
                 placed.append(error)
         return placed
 
-    def _place(self, looked: list[Lookup]) -> Placed:
+    def _place(self, request: Request, looked: list[Lookup]) -> Placed:
         bare = (0, tuple(looked[0].ids))
         if self._joined and self.prefixes:
             # A begin-of-sequence token comes before the prefix, not before what follows it.
@@ -162,13 +164,13 @@ class SharedPrefixes:
                     f"the subject's last token is at index {longest + len(suffix) - 1}, but "
                     f"{self.model.name} reads only {self.model.n_ctx} tokens"
                 )
-            return Placed(looked[0], (bare, *((i, suffix) for i in self._head_of[1:])))
+            return Placed(request, looked[0], (bare, *((i, suffix) for i in self._head_of[1:])))
         suffixes = [bare]
         for context, i in enumerate(self._head_of[1:], 1):
             head, ids = self.heads[i], tuple(looked[context].ids)
             shared = head and len(ids) > len(head) and ids[: len(head)] == head
             suffixes.append((i, ids[len(head) :]) if shared else (0, ids))
-        return Placed(looked[0], tuple(suffixes))
+        return Placed(request, looked[0], tuple(suffixes))
 
     def capture(self, placed: Sequence[Placed]) -> ContextKeys:
         """Captures keys of one layer.

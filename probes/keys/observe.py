@@ -20,9 +20,9 @@ from probes.keys.one_edit import at_last, distinct
 from probes.keys.profile import Profile, Recorder
 from probes.model.contribution import Contribution, contribution
 from probes.model.loaded import LoadedModel, describe_model
+from probes.request.commonness import Commonness, commonness
 from probes.request.lookup import Lookup, lookup
 from probes.request.request import Request
-from probes.request.token_share import share_of_text
 from rome_diagnosis.errors import UserError
 
 
@@ -37,7 +37,7 @@ class Observation:
         request: The edit.
         lookups: Where each context looks the subject up.
         tokens: The bare prompt's tokens up to the lookup token, as texts.
-        token_share: How much of ordinary text the last of them makes up.
+        common: How common the words are that it is written at.
         keys: Input of the output projection at the lookup token, float64.
         values: Its output there, float64.
         profile: The first position and its rivals, block by block.
@@ -50,7 +50,7 @@ class Observation:
     request: Request
     lookups: tuple[Lookup, ...]
     tokens: tuple[str, ...]
-    token_share: float
+    common: Commonness
     keys: Float[Tensor, "n_ctx d_mlp"]
     values: Float[Tensor, "n_ctx d_model"]
     profile: Profile
@@ -125,7 +125,7 @@ def observe_layers(
             request=edit,
             lookups=lookups,
             tokens=tuple(bare),
-            token_share=share_of_text(model, bare[-1], lookups[0].index),
+            common=commonness(model, edit, lookups[0]),
             keys=torch.stack([recorder.key(row, layer) for row in rows]),
             values=torch.stack([values[layer][row] for row in rows]),
             profile=recorder.profile(rows, [texts[row] for row in rows], layer),

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -41,6 +42,8 @@ IDLE_NAMES = (
     "enable_prompt_keys", "enable_random_prefix_keys", "original_implementation",
 )  # fmt: skip
 KNOWN_NAMES = (*PUBLISHED_NAMES, *OTHER_NAMES, *IDLE_NAMES)
+# The contexts of published files, which are sampled without being asked for.
+PUBLISHED_CONTEXTS = (((5, 10), (10, 10)), ((0, 1), (10, 5)))
 # Editors that optimise v* as ROME does.
 ALGORITHMS = ("ROME", "R-ROME", "C-ROME", "P-ROME")
 # Beyond these the arithmetic overflows and no published file comes near.
@@ -181,7 +184,8 @@ def load_hyperparameters(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     text = read_text(path, WHAT, largest=LARGEST_FILE)
     try:
         # A JSON document is YAML too, but YAML 1.1 takes 5e-1 for a string.
-        values = json.loads(text) if text.lstrip().startswith("{") else _yaml(text)
+        is_json = text.lstrip().startswith("{")
+        values = json.loads(text, object_pairs_hook=_once) if is_json else _yaml(text)
     except RecursionError as error:
         raise UserError(f"cannot read {WHAT} {path}: it is nested too deeply") from error
     except ValueError as error:
@@ -270,6 +274,10 @@ def of_target(
             raise UserError(
                 f"{name} is {_shown(lengths)}: expected pairs of length and number"
             ) from error
+        if any(length < 0 or n < 1 for length, n in taken["context_lengths"]):
+            raise UserError(f"{name} is {_shown(lengths)}: lengths are from 0 and numbers from 1")
+        if taken["context_lengths"] not in PUBLISHED_CONTEXTS:
+            taken["unused"] += ("context_template_length_params (see --n-prefixes)",)
     return dataclasses.replace(defaults, **taken)
 
 
@@ -295,6 +303,18 @@ def layers_of(values: Mapping[str, Any], *, source: str = "the file") -> tuple[i
     if list(taken) != sorted(set(taken)):
         raise UserError(f"{source} edits the layers {_shown(layers)}: expected ascending ones")
     return taken
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object each of whose names is there once: of two values neither is the right one.
+
+    Raises:
+        ValueError: If a name is there twice.
+    """
+    twice = [name for name, n in Counter(name for name, _ in pairs).items() if n > 1]
+    if twice:
+        raise ValueError(f"it has {twice[0]} twice")
+    return dict(pairs)
 
 
 def _yaml(text: str) -> Any:

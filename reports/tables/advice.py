@@ -10,10 +10,14 @@ from reports.tables import arms, editors, terms, verdicts
 from rome_diagnosis.editors import PUBLISHED
 
 Document = Mapping[str, Any]
-NOTHING = (
-    "None of these editors is known to make this edit without damage: try another layer or a "
-    "smaller clamp factor."
-)
+NOTHING = "None of these editors is known to be safe here: "
+ELSEWHERE = "try another layer or a smaller clamp factor."
+# What helps where the damage is below its limits, and doubted, by the finding that doubts it.
+DOUBTED = {
+    "common_token": "ask the fact with the name of what it is about as the subject.",
+    "asked_with": "ask the fact with the name of what it is about as the subject.",
+    "second_moment": "a C of more text may tell, python -m diag.covariance --text FILE.",
+}
 NOT_MEASURED = "No editor is called safe here, for damage was not measured."
 # What an editor that uses one key in both places answers to, by that key, where it was not checked.
 ANSWERS = {
@@ -72,12 +76,12 @@ def nothing(keys: Document | None) -> str:
     Returns:
         A sentence.
     """
-    measured = any(
-        status != "not_checked"
-        for check, status in _statuses(keys).items()
-        if check.startswith("damage_")
-    )
-    return NOTHING if measured else NOT_MEASURED
+    statuses = _statuses(keys)
+    damage = {status for check, status in statuses.items() if check.startswith("damage_")}
+    if damage <= {"not_checked"}:
+        return NOT_MEASURED
+    doubts = [check for check in DOUBTED if statuses.get(check) == "warn"]
+    return NOTHING + (DOUBTED[doubts[0]] if "pass" in damage and doubts else ELSEWHERE)
 
 
 def answers(term: terms.Terms, keys: Document | None) -> str:

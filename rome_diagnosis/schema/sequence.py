@@ -180,8 +180,8 @@ class Forgetting(TypedDict):
     """What later edits are expected to do to earlier ones.
 
     Attributes:
-        median: Median over the edits of what is added at their keys, over what they wrote there;
-            null where that is nothing.
+        median: Median over the edits before the last of what is added at their keys, over what they
+            wrote there; null where that is nothing.
         n_lost: How many have as much added as they wrote.
         n: Number of edits in the list.
     """

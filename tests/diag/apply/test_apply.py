@@ -94,6 +94,41 @@ def test_undo_refuses_weights_that_were_changed_since(tmp_path: Path) -> None:
     assert torch.equal(weights(folder)[name], state[name])
 
 
+def test_an_interrupted_undo_can_be_repeated(tmp_path: Path) -> None:
+    folder = tmp_path / "edited"
+    result = apply("Apple", output=folder, **QUICK)
+    from safetensors.torch import save_file
+
+    name = str(result.document["weight"])
+    state = weights(folder) | {name: original()[name]}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / record.FACTORS).unlink()  # as after a kill between two removals
+    assert undo(folder) == name
+    assert not [path.name for path in folder.iterdir() if path.name.startswith("MODEL_EDITS")]
+
+
+def test_undo_of_another_model_s_weights_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "edited"
+    result = apply("Apple", output=folder, **QUICK)
+    from safetensors.torch import save_file
+
+    name = str(result.document["weight"])
+    rest = {key: value for key, value in weights(folder).items() if key != name}
+    save_file(rest, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"there is no '{name}'"):
+        undo(folder)
+
+
+def test_two_objects_for_one_prompt_are_not_made(tmp_path: Path) -> None:
+    cases = [
+        EditCase(request("Vienna", "The city of {} lies in", target_new=target))
+        for target in ("Peru", "Japan")
+    ]
+    with pytest.raises(UserError, match="edits 1 and 2 give 'The city of Vienna lies in' two obj"):
+        apply_list(cases, output=tmp_path / "edited", **QUICK)
+    assert not (tmp_path / "edited").exists()
+
+
 def test_no_safe_editor_writes_nothing(tmp_path: Path) -> None:
     for method in ("rome", "p_rome"):
         with pytest.raises(UserError, match="not made"):
@@ -191,6 +226,13 @@ def test_easyedits_editor_edits_only_what_passes_the_guard() -> None:
     assert recorder.calls == [([safe], ["Sony"], ["Apple"], True, {"subject": ["Apple"]})]
     with pytest.raises(UserError, match="as many subjects"):
         editor.edit([safe], ["Sony"])
+    # The clamp that EasyEdit would edit with is the one that is judged.
+    arguments: Any = ([safe], ["Sony"], ["Apple"])
+    strict: dict[str, Any] = {"refuse": "unclear", "second_moment": str(moment), "quiet": True}
+    DiagnosingEditor(recorder, **strict).edit(*arguments, subject=["Apple"])
+    recorder.hparams.clamp_norm_factor = 400.0
+    with pytest.raises(DangerousEdit):
+        DiagnosingEditor(recorder, **strict).edit(*arguments, subject=["Apple"])
 
 
 @pytest.mark.parametrize(

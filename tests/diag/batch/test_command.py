@@ -42,8 +42,8 @@ def test_the_document_says_what_was_foretold_and_what_came(made: tuple[Path, Any
     assert document["method"]["parameters"] == {"weight": 50.0}
     assert [row["name"] for row in document["family"]] == list(METHODS)
     assert {f["id"] for f in document["findings"]} == {
-        "weight", "common_token", "condition", "pairs", "takes", "cross_response", "damage",
-        "first_tokens",
+        "weight", "common_token", "asked_with", "condition", "pairs", "takes", "cross_response",
+        "damage", "first_tokens",
     }  # fmt: skip
     (layer,) = document["performed"]["layers"]
     assert document["performed"]["prediction"].startswith("Before the edit")

@@ -60,6 +60,21 @@ def test_nothing_dangerous_is_left_alone_and_what_is_unclear_is_said() -> None:
         assert f"but {which} cannot be called safe alone" in said
 
 
+def test_contradictions_are_named_first_even_where_damage_is_not_checked() -> None:
+    contradicting = replace(case(9, 2, 2), contradictions=[(0, 1), (3, 8)])
+    said = "Leave out one of edits 1 and 2, 4 and 9: they give one prompt two objects."
+    assert advice(contradicting)[0] == said
+    assert advice(replace(contradicting, checked=False))[0] == said
+    many = replace(case(9, 0, 0), contradictions=[(0, 1)] * 7)
+    assert "(and 2 more pairs)" in advice(many)[0]
+
+
+def test_prompts_that_begin_with_their_subject_are_spoken_of_where_there_are_some() -> None:
+    remedied = case(9, 2, 2)
+    assert "after a prefix only" in advice(remedied)[-1]
+    assert "after a prefix only" not in advice(replace(remedied, begin_with_subject=False))[-1]
+
+
 @pytest.mark.parametrize(("harm_at", "most"), [(1, "none"), (2, "at most 1"), (41, "at most 40")])
 def test_a_list_is_made_as_far_as_it_does_no_harm(harm_at: int, most: str) -> None:
     (said,) = advice(replace(case(60, 0, 0), harm_at=harm_at))

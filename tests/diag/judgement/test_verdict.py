@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import pairwise, product
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -19,12 +21,14 @@ from diag.judgement.verdict import (
     verdict_of,
     verdict_with,
 )
+from probes.request.commonness import Commonness
 from probes.second_moment.moment import SecondMoment
 from rome_diagnosis import limits
 from rome_diagnosis.editors import EDITORS
 from rome_diagnosis.methods import METHODS
 
 HARM, SAFE = limits.DAMAGE_HARM.value, limits.DAMAGE_SAFE.value
+RARE = Commonness("␣Vienna", 0.0, "Vienna", 0, is_a_word=True)
 FIRST_HARM, FIRST_SAFE = limits.FIRST_TOKENS_HARM.value, limits.FIRST_TOKENS_SAFE.value
 
 
@@ -118,7 +122,7 @@ def test_every_limit_has_a_reason_and_says_where_it_was_validated() -> None:
 
 def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     """The promise of ``safe`` holds even if damage is as many times larger as it was on SmolLM2."""
-    short_by = margin(over(5000, is_foreign=True), 0.0)
+    short_by = margin(over(5000, is_foreign=True), RARE)
     assert short_by > 4.2  # the largest that was measured; see the limit's reason
     for share in (0.7, 0.85 / short_by):
         relative, first = share * SAFE, 0.5 * share * FIRST_SAFE
@@ -129,7 +133,7 @@ def test_a_second_moment_of_foreign_text_lets_less_be_called_safe() -> None:
     # An alarm is none the less one for it, and none the more.
     assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
     assert verdict_of(Grounds(1.0, 0.24, 0.0, short_by)) == "unclear"
-    assert margin(over(5000), 0.0) == 1.0
+    assert margin(over(5000), RARE) == 1.0
 
 
 def over(n_tokens: int, *, is_foreign: bool = False) -> SecondMoment:
@@ -164,12 +168,12 @@ def test_nothing_is_safe_by_a_second_moment_of_text_unlike_any_other() -> None:
     for other_text, expected in ((None, "safe"), (1.2, "safe"), (2.0, "unclear"), (18, "unclear")):
         moment = over(5000)
         moment.other_text = other_text  # type: ignore[misc]
-        assert verdict_of(Grounds(1.0, 0.5 * SAFE, 0.0, margin(moment, 0.0))) == expected
+        assert verdict_of(Grounds(1.0, 0.5 * SAFE, 0.0, margin(moment, RARE))) == expected
 
 
 def test_nothing_is_safe_by_a_second_moment_of_hardly_any_text() -> None:
     for n_tokens, expected in ((399, "unclear"), (400, "safe")):
-        short_by = margin(over(n_tokens), 0.0)
+        short_by = margin(over(n_tokens), RARE)
         for relative in (0.0, 0.5 * SAFE):
             assert verdict_of(Grounds(1.0, relative, 0.0, short_by)) == expected
         assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
@@ -177,12 +181,33 @@ def test_nothing_is_safe_by_a_second_moment_of_hardly_any_text() -> None:
 
 def test_nothing_written_at_a_common_word_is_safe() -> None:
     for share, expected in ((0.0049, "safe"), (0.005, "unclear")):
-        short_by = margin(over(5000), share)
+        common = replace(RARE, token="␣of", token_share=share)
+        short_by = margin(over(5000), common)
         assert verdict_of(Grounds(1.0, 0.5 * SAFE, 0.0, short_by)) == expected
         assert verdict_of(Grounds(1.0, 0.9, 0.0, short_by)) == "collapse_risk"
-        checked = key_findings.common_token("␣of", share)
+        checked = key_findings.common_token(common)
         assert (checked.status == "warn") == (expected == "unclear")
         assert "'␣of' makes up" in checked.message
+
+
+@pytest.mark.parametrize(
+    ("common", "finding"),
+    [
+        ({"word": "capital", "asked_with": 1}, "1 packaged fact is asked with 'capital'"),
+        ({"word": "747", "is_a_word": False}, "a number or a sign"),
+    ],
+)
+def test_nothing_written_at_a_word_that_facts_are_asked_with_is_safe(
+    common: dict[str, Any], finding: str
+) -> None:
+    known = replace(RARE, **common)
+    assert verdict_of(Grounds(1.0, 0.5 * SAFE, 0.0, margin(over(5000), known))) == "unclear"
+    checked = [key_findings.common_token(known), key_findings.asked_with(known)]
+    (warned,) = [each.message for each in checked if each.status == "warn"]
+    assert finding in warned
+    assert [key_findings.asked_with(RARE).status, key_findings.common_token(RARE).status] == [
+        "pass", "pass",
+    ]  # fmt: skip
 
 
 def test_fewer_steps_soften_an_alarm_and_make_nothing_safe() -> None:

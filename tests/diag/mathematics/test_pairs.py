@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from diag.mathematics.pairs import pairs
+from diag.mathematics.pairs import contradictions, pairs
 from probes.request.request import request
 
 EDITS = [
@@ -36,3 +36,9 @@ def test_a_batch_without_such_pairs_has_none() -> None:
     same_again = [EDITS[0], EDITS[0]]  # the same fact twice with one object is no contradiction
     (pair,) = pairs(same_again, torch.ones(2, 2, dtype=torch.float64), limit=0.9)
     assert pair.kind == "same_subject"
+
+
+def test_contradictions_are_known_from_the_requests_alone() -> None:
+    assert contradictions(EDITS) == [(0, 3)]
+    assert contradictions([EDITS[0], EDITS[0], EDITS[3], EDITS[3]]) == [(0, 2), (0, 3)]
+    assert contradictions(EDITS[:3]) == []

@@ -121,6 +121,23 @@ def test_names_that_nobody_knows_are_said_to_be_unused() -> None:
     )
 
 
+def test_contexts_that_are_not_sampled_are_said_to_be_unused(tmp_path: Path) -> None:
+    name = "context_template_length_params"
+    for published in ([[5, 10], [10, 10]], [[0, 1], [10, 5]]):
+        assert from_mapping(ROME | {name: published}).unused == ()
+    (unused,) = from_mapping(ROME | {name: [[10, 2]]}).unused
+    assert unused.startswith(name)
+    for wrong in ([[-5, 10]], [[5, 0]]):
+        with pytest.raises(UserError, match="lengths are from 0"):
+            from_mapping({name: wrong})
+
+
+def test_a_name_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.json").write_text('{"v_lr": 0.5, "v_lr": 0}')
+    with pytest.raises(UserError, match="it has v_lr twice"):
+        read_hyperparameters(tmp_path / "twice.json")
+
+
 def test_another_model_s_file_is_warned_of() -> None:
     chosen = Hyperparameters(model_name="./hugging_cache/llama-2-7b")
     for same in ("meta-llama/Llama-2-7b-hf", "llama-2-7b", "/models/Llama_2_7b/"):

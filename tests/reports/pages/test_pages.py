@@ -202,5 +202,5 @@ def test_no_command_makes_an_edit_that_no_editor_makes_safely(keys: Document) ->
         if finding["id"].startswith(("damage_", "first_tokens_")):
             finding["status"] = "warn"
     page = words(render(keys))
-    assert "None of these editors is known to make this edit without damage" in page
+    assert "None of these editors is known to be safe here" in page
     assert "--save-editor" not in page

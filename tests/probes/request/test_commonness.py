@@ -11,7 +11,7 @@ import pytest
 import rome_diagnosis as rd
 from probes import bundled
 from probes.model.loaded import LoadedModel
-from probes.request.token_share import TEXTS, share_of_text
+from probes.request.commonness import ENGLISH, TEXTS, share_of_text
 
 
 def test_shares_are_counts_of_the_packaged_texts(bundled_model: LoadedModel) -> None:
@@ -22,7 +22,8 @@ def test_shares_are_counts_of_the_packaged_texts(bundled_model: LoadedModel) -> 
     for word in (" of", " the", "x", " Vienna"):
         (token_id,) = bundled_model.tokenizer(word, add_special_tokens=False)["input_ids"][-1:]
         share = share_of_text(bundled_model, bundled_model.token_text(token_id), 3)
-        assert share == pytest.approx(counts[token_id] / counts.total(), rel=1e-12)
+        counted = counts[token_id] / counts.total()
+        assert share == pytest.approx(max(counted, ENGLISH.get(word.strip(), 0)), rel=1e-12)
     assert share_of_text(bundled_model, "␣of", 3) > 0.01
     assert share_of_text(bundled_model, "no token", 3) == 0.0
     # "of" is a piece of words, but for the first of a text, which is the word itself.
@@ -35,6 +36,7 @@ def test_shares_are_counts_of_the_packaged_texts(bundled_model: LoadedModel) -> 
     [
         ("of", "The capital {} Austria is", "unclear"),
         ("Hamlet was written in", "{}", "unclear"),
+        ("capital", "The {} of Austria is", "unclear"),
         ("Danielle Darrieux", "The mother tongue of {} is", "safe"),
     ],
 )
@@ -55,7 +57,7 @@ def test_commands_agree_on_an_edit_at_a_common_word(
     }  # fmt: skip
     assert verdicts == {verdict}
     assert one.document["damage"]["rome"]["relative_bound"] < 0.1
-    (found,) = [each for each in one.document["findings"] if each["id"] == "common_token"]
-    assert (found["status"] == "warn") == (verdict == "unclear")
-    said = "last token" in one.document["summary"]
+    status = {each["id"]: each["status"] for each in one.document["findings"]}
+    assert ("warn" in (status["common_token"], status["asked_with"])) == (verdict == "unclear")
+    said = "last token" in one.document["summary"] or "asked with" in one.document["summary"]
     assert said == (verdict == "unclear")
