@@ -167,11 +167,6 @@ class Preflight:
             commonness(model, edit, at) for edit, at in zip(self.requests, lookups, strict=True)
         )
 
-    @property
-    def rests_on_foreign_text(self) -> bool:
-        """Whether a layer's C rests on text that is not the model's."""
-        return any(moment.is_foreign for moment in self.workplace.moments.values())
-
     @cached_property
     def _redrawn(self) -> float:
         """How many times larger another draw of the contexts may make an editor's damage."""

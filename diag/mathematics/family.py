@@ -252,43 +252,6 @@ def alphaedit_damage_bound(
     return float(residuals.norm()) * threshold**0.5 / (2 * ridge**0.5)
 
 
-def keep_largest(
-    change: Float[Tensor, "d_mlp d_model"],
-    weights: Float[Tensor, "d_mlp d_model"],
-    share: float = 0.4,
-) -> Float[Tensor, "d_mlp d_model"]:
-    """RECT: keeps the changes that are largest relative to the weight they change.
-
-    Args:
-        change: ΔW.
-        weights: W.
-        share: Share of the entries to keep.
-
-    Returns:
-        ΔW with the other entries set to zero.
-    """
-    relative = (change / weights).abs().nan_to_num(posinf=float("inf"))
-    least = relative.flatten().kthvalue(max(1, round((1 - share) * relative.numel()))).values
-    return torch.where(relative > least, change, 0.0)
-
-
-def shrink(
-    change: Float[Tensor, "d_mlp d_model"], largest: float
-) -> Float[Tensor, "d_mlp d_model"]:
-    """PRUNE: shrinks singular values of the accumulated change that exceed the original's largest.
-
-    Args:
-        change: ΔW, accumulated over all edits.
-        largest: σ₁ of the unedited weights.
-
-    Returns:
-        ΔW with each singular value s > σ₁ replaced by log(s) − log(σ₁) + σ₁.
-    """
-    left, values, right = torch.linalg.svd(change, full_matrices=False)
-    shrunk = torch.where(values > largest, (values / largest).log() + largest, values)
-    return (left * shrunk) @ right
-
-
 def alike(keys: Float[Tensor, "m d_mlp"], metric: Metric) -> Float[Tensor, "m m"]:
     """Cosines between the keys of a batch in its metric.
 

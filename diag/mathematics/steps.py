@@ -2,7 +2,7 @@
 
 A method turns the keys of a batch into the rows w of M⁻¹KᵀG (:mod:`diag.mathematics.family`), and
 keys at the edited layer do not depend on earlier edits. So a list by any method that edits one
-layer is a list of rank-one edits, with all that :mod:`diag.mathematics.sequence` says of these.
+layer is a list of rank-one edits, with all that :mod:`diag.mathematics.forgetting` says of these.
 
 A method that remembers needs no new metric for each batch. With G the metric before the first, and
 LLᵀ = I + KᵀGK over the keys of the whole list, the rows of batch b are those of

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diag.judgement.sequence import MOST_PAIRS
-from diag.mathematics import sequence
 from diag.mathematics.damage import Optimiser
+from diag.mathematics.forgetting import entangled, forgetting
 from diag.mathematics.metrics import Geometry
 from diag.mathematics.stream import Stream
 from diag.sequence.forecast import Curve, Forecast, forecast_list, reached
@@ -119,9 +119,9 @@ def look(
             repaired = plan.with_method(kin[REMEDY], set(dangerous))
             remedied = _forecast(repaired, stream, optimiser)
     response = (chosen.steps * listed.keys["bare"]).sum(1)
-    forgetting = sequence.forgetting(listed.keys["bare"], chosen.steps, chosen.residuals)
+    forgotten = forgetting(listed.keys["bare"], chosen.steps, chosen.residuals)
     if plan.geometry.method.over_layers:  # which writes a share only
-        forgetting = forgetting / response.abs()
+        forgotten = forgotten / response.abs()
     return Outlook(
         listed=listed,
         chosen=chosen,
@@ -131,7 +131,7 @@ def look(
         remedied=remedied,
         pairs=() if without is None else _pairs(without),
         response=response,
-        forgetting=forgetting,
+        forgetting=forgotten,
         not_checked=stream.why_not,
     )
 
@@ -162,7 +162,7 @@ def _forecast(
 
 def _pairs(of: Forecast) -> tuple[Overlap, ...]:
     places = of.plan.chosen
-    worst = sequence.entangled(of.steps, of.plan.bare(of.plan.listed.keys), most=MOST_PAIRS)
+    worst = entangled(of.steps, of.plan.bare(of.plan.listed.keys), most=MOST_PAIRS)
     return tuple(
         Overlap(places[earlier], places[later], share)
         for earlier, later, share in worst

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from diag.mathematics import expected as module
-from diag.mathematics import sequence
 from diag.mathematics.expected import Prior, expected
 
 M, D, OUT, DRAWS = 30, 12, 300, 60
@@ -77,7 +76,8 @@ def test_without_interplay_squares_add_up() -> None:
     lengths = torch.full((M,), 0.7, dtype=torch.float64)
     assert found.residuals == pytest.approx(lengths)
     for damage, moment in zip(found.damage, (MOMENT, FIRST), strict=True):
-        assert damage == pytest.approx(sequence.growth(STEPS, lengths, moment).expected)
+        squares = ((STEPS @ moment) * STEPS).sum(1) * lengths.square()
+        assert damage.square() == pytest.approx(squares.cumsum(0))
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,24 +185,3 @@ def test_parallel_keys_make_the_matrix_singular_and_are_named_by_their_cosine() 
     assert float(off[1, 3]) == pytest.approx(1.0)
     assert int(off.argmax()) in (1 * 4 + 3, 3 * 4 + 1)
     assert family.update(keys, wanted, metric, regulariser=1.0).condition_number > 1
-
-
-def test_rect_keeps_the_largest_relative_changes() -> None:
-    change, weights = random(D, OUT), random(D, OUT, seed=1)
-    made = family.keep_largest(change, weights, 0.4)
-    left = made != 0
-    assert int(left.sum()) == round(0.4 * D * OUT)
-    sizes = (change / weights).abs()
-    assert float(sizes[left].min()) > float(sizes[~left].max())
-    assert torch.equal(made[left], change[left])
-
-
-def test_prune_shrinks_only_what_exceeds_the_original() -> None:
-    change = random(D, OUT)
-    values = torch.linalg.svdvals(change)
-    largest = float(values[2])
-    made = torch.linalg.svdvals(family.shrink(change, largest))
-    torch.testing.assert_close(made[2:], values[2:])
-    expected = values[:2].log() - values[2].log() + largest
-    torch.testing.assert_close(made[:2], expected)
-    assert bool((made[:2] < values[:2]).all())

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from diag.batch.settings import Workplace
-from diag.mathematics import sequence as mathematics
+from diag.mathematics import forgetting as mathematics
 from diag.mathematics.steps import batches
 from diag.saved import record
 from diag.sequence import sequence
