@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Models whose edits were performed to set limits, by architecture.
+# Models whose edits were performed to set limits, and at which blocks, by architecture.
 MODELS: Mapping[str, str] = {
-    "GPT2LMHeadModel": "the bundled model",
-    "LlamaForCausalLM": "SmolLM2-135M-Instruct",
+    "GPT2LMHeadModel": "the bundled model, block 1",
+    "LlamaForCausalLM": "SmolLM2-135M-Instruct, blocks 5, 8 and 12",
 }
 BUNDLED = ("GPT2LMHeadModel",)
 BOTH = ("GPT2LMHeadModel", "LlamaForCausalLM")
