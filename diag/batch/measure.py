@@ -14,7 +14,7 @@ from typing import Any
 from diag.batch.perform import PerformedBatch, performed
 from diag.batch.settings import Workplace
 from diag.judgement import outcome
-from diag.verify.behaviour import Behaviour, Wording
+from diag.verify.behaviour import Behaviour, Wording, pooled
 from diag.verify.one_edit import Bench
 from diag.verify.settings import Settings
 from probes.edited.weights import edited_layers
@@ -152,23 +152,8 @@ def summary(said: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "success": _mean([float(e["success"]) for e in efficacy]),
         "p_before": _mean([e["p_before"] for e in efficacy]),
         "p_after": _mean([e["p_after"] for e in efficacy]),
-        "generalisation": _pooled([each["generalisation"] for each in said]),
-        "locality": _pooled([each["locality"] for each in said]),
-    }
-
-
-def _pooled(figures: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Shares over all prompts of all edits that have such prompts."""
-    known = [f for f in figures if f is not None and f["before"] is not None]
-    n = sum(figure["n"] for figure in known)
-    if not n:
-        return None
-    return {
-        "n": n,
-        **{
-            when: sum(figure[when] * figure["n"] for figure in known) / n
-            for when in ("before", "after")
-        },
+        "generalisation": pooled([each["generalisation"] for each in said]),
+        "locality": pooled([each["locality"] for each in said]),
     }
 
 

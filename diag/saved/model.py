@@ -12,7 +12,7 @@ from diag.mathematics.update import RankOne
 from diag.saved import record
 from diag.saved.choice import Choice
 from diag.saved.result import Applied
-from diag.verify.behaviour import Behaviour
+from diag.verify.behaviour import Behaviour, pooled
 from diag.verify.one_edit import Bench
 from probes.edited.weights import edited, save_edited
 from probes.forward.generate import generate
@@ -94,7 +94,7 @@ def _measure(
 ) -> dict[str, Any]:
     """What became of the model, and of each of the edits, after all of them."""
     perplexity = bench.perplexity(changes)
-    recall = bench.recall.after(changes, without=cases[0].request.subject)
+    recall = bench.recall.after(changes, without={case.request.subject for case in cases})
     edits: list[dict[str, Any]] = []
     for case, choice in zip(cases, choices, strict=True):
         edit = case.request
@@ -122,7 +122,7 @@ def _measure(
     arm: Mapping[str, Any] = {
         "perplexity": perplexity,
         "recall": recall,
-        "locality": edits[0]["locality"] if len(edits) == 1 else None,
+        "locality": pooled(edit.get("locality") for edit in edits),
     }
     judged = outcome.judge(arm, collapse_ratio=bench.settings.collapse_ratio)
     return {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diag.judgement import outcome
 from diag.mathematics.stream import Stream
-from diag.verify.behaviour import Behaviour, Wording, spread
+from diag.verify.behaviour import Behaviour, Wording, pooled, spread
 from diag.verify.one_edit import Bench, entropy_of
 from probes.edited.weights import Total
 from probes.request.cases import EditCase
@@ -124,8 +124,8 @@ class Checkpoints:
             "latest": None if now is None else float(now["efficacy"]["success"]),
             "all": _successes(bare.values()),
             "prefixed": _successes(prefixed.values()),
-            "generalisation": _kept(_pooled([one["generalisation"] for one in bare.values()])),
-            "locality": _pooled([one["locality"] for one in bare.values()]),
+            "generalisation": _kept(pooled([one["generalisation"] for one in bare.values()])),
+            "locality": pooled([one["locality"] for one in bare.values()]),
             "finite": not any(math.isnan(score.probability) for score in scores),
         }
 
@@ -167,18 +167,6 @@ class Checkpoints:
             return [None] * len(places)
         asked = dict(zip(able, self._behaviours(able), strict=True))
         return [asked.get(i) for i in places]
-
-
-def _pooled(shares: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
-    """Shares before and after of several edits' prompts, over all of these prompts."""
-    known = [one for one in shares if one is not None and one["after"] is not None]
-    n = sum(one["n"] for one in known)
-    if not n:
-        return None
-    return {
-        "n": n,
-        **{when: sum(one[when] * one["n"] for one in known) / n for when in ("before", "after")},
-    }
 
 
 def _kept(share: Mapping[str, Any] | None) -> float | None:

@@ -229,6 +229,29 @@ class Recall:
         }
 
 
+def pooled(shares: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """Shares of several edits' prompts, over all of these prompts.
+
+    Args:
+        shares: For each edit ``before``, ``after`` and ``n``; ``None`` where it has no such prompt.
+
+    Returns:
+        The same over all; ``None`` without prompts.
+    """
+    known = [
+        one
+        for one in shares
+        if one is not None and one["before"] is not None and one["after"] is not None
+    ]
+    n = sum(one["n"] for one in known)
+    if not n:
+        return None
+    return {
+        "n": n,
+        **{when: sum(one[when] * one["n"] for one in known) / n for when in ("before", "after")},
+    }
+
+
 def _known(model: LoadedModel, questions: Sequence[Question], layer: int) -> list[int]:
     """Which questions the model answers rightly; asked once for the same weights."""
     settings = {

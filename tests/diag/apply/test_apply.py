@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from diag.apply import DangerousEdit, DiagnosingEditor, apply, apply_list, guard, undo
 from diag.apply.command import main
 from diag.saved import record
+from diag.verify.behaviour import Recall
 from probes import bundled
 from probes.request.cases import EditCase
 from probes.request.request import request
@@ -161,7 +162,17 @@ def test_no_model_is_made_of_a_part_of_a_file(tmp_path: Path) -> None:
     assert not (tmp_path / "edited").exists()
 
 
-def test_a_list_is_made_in_order_and_undone_at_once(tmp_path: Path) -> None:
+def test_a_list_is_made_in_order_and_undone_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after, left_out = Recall.after, list[Any]()
+    monkeypatch.setattr(
+        Recall,
+        "after",
+        lambda self, edits, *, without: (
+            left_out.append(without) or after(self, edits, without=without)
+        ),
+    )
     known = {(fact["subject"], fact["relation"]): fact for fact in bundled.facts()}
     # One subject as the prompt's first token, two later ones.
     asked = [("Apple", "companies.founder", True), ("Hamlet", "works.author", False)]
@@ -176,6 +187,8 @@ def test_a_list_is_made_in_order_and_undone_at_once(tmp_path: Path) -> None:
     result = apply_list(cases, output=tmp_path / "edited", **QUICK)
     assert [edit["request"]["subject"] for edit in result.edits] == [f["subject"] for f in facts]
     assert all(edit["after"]["prefixed"]["p_after"] > 0.2 for edit in result.edits)
+    # No edited subject's facts count as others that are recalled.
+    assert left_out == [{fact["subject"] for fact in facts}]
     name = result.document["weight"]
     # The factors that are kept add up to what was written.
     kept = load_file(tmp_path / "edited" / record.FACTORS)

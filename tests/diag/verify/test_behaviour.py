@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from diag.verify.behaviour import Behaviour
+from diag.verify.behaviour import Behaviour, pooled
 from probes import bundled
 from probes.model.loaded import LoadedModel
 from probes.request.cases import EditCase, Neighbour
@@ -36,3 +36,10 @@ def test_portability_is_what_greedy_decoding_gives(bundled_model: LoadedModel) -
     share = right / len(tests)
     assert found["portability"] == {"before": share, "after": share, "n": len(tests)}
     assert found["locality"]["n"] == found["generalisation"]["n"] == 1
+
+
+def test_shares_of_several_edits_are_pooled_over_their_prompts() -> None:
+    one, other = {"before": 1.0, "after": 0.5, "n": 2}, {"before": 0.5, "after": 0.25, "n": 4}
+    overflowed = {"before": 1.0, "after": None, "n": 5}
+    assert pooled([one, None, other, overflowed]) == {"n": 6, "before": 4 / 6, "after": 2 / 6}
+    assert pooled([None, overflowed]) is None
