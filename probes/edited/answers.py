@@ -182,6 +182,7 @@ class AnswerMeter:
     ) -> None:
         for some, logits in self.upper.heads(final):
             to.write(mine[some], logits, wanted[some])
+            del logits  # before the next ones are made
 
     @torch.no_grad()
     def response(self, steps: Float[Tensor, "m d_mlp"]) -> Float[Tensor, "question m"]:

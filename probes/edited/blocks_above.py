@@ -27,8 +27,9 @@ from probes.model.contribution import contribution
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
-# Logits that exist at once: 16 MB in float32.
-LOGITS_AT_ONCE = 2**22
+# Logits that exist at once: 16 MB in float32. What is computed of them takes as much again, so
+# fewer are handed out together.
+LOGITS_AT_ONCE, LOGITS_TOGETHER = 2**22, 2**20
 
 
 @dataclass(frozen=True)
@@ -241,10 +242,15 @@ class UpperBlocks:
         Yields:
             Which rows, and their logits.
         """
-        size = max(1, LOGITS_AT_ONCE // self.vocabulary)
-        for start in range(0, len(final), size):
-            some = slice(start, start + size)
-            yield some, self.head(final[some])
+        at_once, together = (
+            max(1, most // self.vocabulary) for most in (LOGITS_AT_ONCE, LOGITS_TOGETHER)
+        )
+        for first in range(0, len(final), at_once):
+            logits = self.head(final[first : first + at_once])
+            for part in logits.split(together):
+                yield slice(first, first + len(part)), part
+                first += len(part)
+            del logits, part  # before the next ones are made
 
     def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:
         """Logits from what enters the unembedding, soft cap included.

@@ -242,6 +242,7 @@ class PerplexityMeter:
             for rows, logits in self.upper.heads(final):
                 loss = cross_entropy(logits.float(), batch.target[rows], reduction="none")
                 sums.index_add_(0, batch.text[rows].cpu(), loss.cpu().double())
+                del logits  # before the next ones are made
             counts.index_add_(0, batch.text.cpu(), torch.ones(len(final), dtype=torch.float64))
         return _Losses(sums, counts)
 

@@ -19,6 +19,9 @@ from probes.forward.engine import Engine, engine_for
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
+# Rows whose logits are looked at together in float64: there is one for every word of a vocabulary.
+ROWS = 8
+
 
 @torch.no_grad()
 def continuations(
@@ -61,15 +64,15 @@ def continuations(
     counts = torch.tensor([top_k] * len(rows) if isinstance(top_k, int) else top_k)
     starts = [tuple(rows[i]) for i in growing]
     distinct = list(dict.fromkeys(starts)) if one_model else starts
-    decoder = engine.decode(distinct)
+    decoder, running = engine.decode(distinct), len(distinct)
     # Where each row runs: with its equals up to the first draw, then by itself.
-    running = len(distinct)
     at = [distinct.index(start) for start in starts] if one_model else list(range(running))
     while True:
-        logits = decoder.logits()[at, : len(engine.model.tokenizer)].to("cpu", torch.float64)
+        logits = decoder.logits()[:, : len(engine.model.tokenizer)]
         if require_finite:
             _check_finite(engine.model, logits)
-        tokens = _drawn(logits, counts[growing], [generators[i] for i in growing])
+        chances = _most_probable(logits, at, counts[growing])
+        tokens = _drawn(chances, [generators[i] for i in growing])
         for i, token in zip(growing, tokens[:, 0].tolist(), strict=True):
             drawn[i].append(token)
         staying = [j for j, i in enumerate(growing) if len(drawn[i]) < wanted[i]]
@@ -91,19 +94,29 @@ def _check_finite(model: LoadedModel, logits: Tensor) -> None:
         )
 
 
+def _most_probable(
+    logits: Float[Tensor, "run vocabulary"], at: Sequence[int], counts: Int[Tensor, " row"]
+) -> tuple[Float[Tensor, "row top"], Int[Tensor, "row top"]]:
+    """The most probable tokens of each row, as many as counted, and their chances in float64."""
+    n = min(int(counts.max()), logits.shape[1])
+    tops = [
+        logits[at[start : start + ROWS]].to("cpu", torch.float64).nan_to_num(-1e30).topk(n, dim=-1)
+        for start in range(0, len(at), ROWS)
+    ]
+    allowed = torch.arange(n) < counts[:, None]
+    values = torch.cat([top.values for top in tops]).masked_fill(~allowed, -math.inf)
+    return values.softmax(-1), torch.cat([top.indices for top in tops])
+
+
 def _drawn(
-    logits: Float[Tensor, "row vocabulary"],
-    counts: Int[Tensor, " row"],
+    top: tuple[Float[Tensor, "row top"], Int[Tensor, "row top"]],
     generators: Sequence[torch.Generator],
 ) -> Int[Tensor, "row 1"]:
     """Draws a token for each row, for neighbouring rows of one generator at once."""
-    largest = min(int(counts.max()), logits.shape[1])
-    top = logits.nan_to_num(-1e30).topk(largest, dim=-1)
-    allowed = torch.arange(largest) < counts[:, None]
-    chances = top.values.masked_fill(~allowed, -math.inf).softmax(-1)
+    chances, ids = top
     runs = [(own, len([*same])) for own, same in groupby(generators)]
     parts = zip(chances.split([n for _, n in runs]), runs, strict=True)
-    return top.indices.gather(
+    return ids.gather(
         1, torch.cat([torch.multinomial(part, 1, generator=own) for part, (own, _) in parts])
     )
 
