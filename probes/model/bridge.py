@@ -243,7 +243,7 @@ def probe_tokens(tokenizer: Any, config: Any) -> list[int]:
 def _plain_logits(
     model: Any, rows: Sequence[Sequence[int]], name: str, device: torch.device
 ) -> list[torch.Tensor]:
-    """Logits of each row alone, as Hugging Face computes them, float64 on the CPU."""
+    """Logits of each row alone, as Hugging Face computes them, on the CPU."""
     try:
         logits = [
             model(torch.tensor([list(row)], device=device), use_cache=False).logits[0]
@@ -255,7 +255,7 @@ def _plain_logits(
         ) from error
     for row in logits:
         refuse_logits(row, name, str(model.dtype).removeprefix("torch."))
-    return [row.to("cpu", torch.float64) for row in logits]
+    return [row.cpu() for row in logits]
 
 
 @torch.no_grad()
@@ -277,8 +277,10 @@ def _refuse_other_logits(
             f"{short_message(error)}"
         ) from error
     tolerance = max(LOGITS_APART.value, 16 * torch.finfo(getattr(torch, model.dtype)).eps)
-    for row, own, plain in zip(rows, logits.to("cpu", torch.float64), expected, strict=True):
-        apart = float((own[: len(row)] - plain).abs().max() / plain.abs().max())
+    for own, plain in zip(logits.cpu(), expected, strict=True):
+        # Token by token: there is a logit for every word of the vocabulary.
+        gaps = [(a.double() - b.double()).abs().max() for a, b in zip(own, plain, strict=False)]
+        apart = float(torch.stack(gaps).max() / plain.abs().max().double())
         if not apart <= tolerance:
             raise UserError(
                 f"TransformerLens {version('transformer-lens')} computes other logits for {who} "

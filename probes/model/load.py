@@ -14,6 +14,7 @@ from probes.model.loaded import LoadedModel
 from probes.model.locate import folder_of, locate
 from probes.model.messages import short_message
 from probes.model.sound import refuse_incomplete, refuse_whole_numbers
+from rome_diagnosis import memory
 from rome_diagnosis.errors import UserError
 
 DType = Literal["float32", "float16", "bfloat16", "float64"]
@@ -69,7 +70,9 @@ def load(
         model.to(target)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"cannot use device {device!r}: {short_message(error)}") from error
-    return wrap(model, tokenizer, name=name, path=source, bos=bos, weights=weights_of(folder))
+    loaded = wrap(model, tokenizer, name=name, path=source, bos=bos, weights=weights_of(folder))
+    memory.give_back()
+    return loaded
 
 
 def _read(

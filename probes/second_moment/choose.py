@@ -25,6 +25,7 @@ from probes.second_moment.plausible import with_other_text
 from probes.second_moment.stored import load_moment, save
 from probes.second_moment.sums import Progress
 from probes.text import corpus
+from rome_diagnosis import memory
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import NORM_FACTOR
 
@@ -214,6 +215,7 @@ def _against_other_text(moment: SecondMoment, model: LoadedModel, layer: int) ->
     kept = model.kept.get("other text")
     if kept is None or kept[0] is not moment:
         kept = model.kept["other text"] = (moment, with_other_text(moment, model, layer))
+        memory.give_back()
     held: SecondMoment = kept[1]
     return held
 
@@ -254,7 +256,9 @@ def _read(path: str | os.PathLike[str], source: str) -> SecondMoment:
 
 @lru_cache(maxsize=1)
 def _read_once(path: str, source: str, stamp: tuple[int, ...]) -> SecondMoment:
-    return load_moment(path, source=source)
+    moment = load_moment(path, source=source)
+    memory.give_back()
+    return moment
 
 
 def _whose(known: Provenance, model: LoadedModel) -> str:

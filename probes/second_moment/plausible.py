@@ -21,7 +21,7 @@ from probes import bundled
 from probes.forward import activations
 from probes.forward.batches import batches, to_float64
 from probes.model.loaded import LoadedModel
-from probes.second_moment.moment import SecondMoment
+from probes.second_moment.moment import ROWS, SecondMoment
 from rome_diagnosis.limits import LARGEST_FIT, OTHER_CORPUS, SIGMAS, SMALLEST_FIT
 
 # Texts, and tokens of each at most, that a C of another text is held against.
@@ -63,7 +63,7 @@ def fit(moment: SecondMoment) -> float:
     Returns:
         At most about 1 where C is these keys' own, and less the heavier their tails are.
     """
-    squares = moment.whiten(_keys(moment)[1]).square().sum(1)
+    squares = _squares(moment, _keys(moment)[1])
     return float(_trimmed(squares).mean()) / moment.d_mlp
 
 
@@ -88,8 +88,8 @@ def with_other_text(moment: SecondMoment, model: LoadedModel, layer: int) -> Sec
     for batch in batches(rows, model.device):
         later = batch.mask.bool()
         later[:, 0] = False
-        keys = to_float64(read(batch)[layer]["key"][later])
-        squares.append(moment.whiten(keys).square().sum(1))
+        keys = read(batch)[layer]["key"][later]
+        squares += [_squares(moment, to_float64(some)) for some in keys.split(ROWS)]
     mean = float(_trimmed(torch.cat(squares)).mean()) / moment.d_mlp
     held = replace(moment, other_text=mean)
     held.__dict__["factor"] = moment.factor  # which takes d_mlp³ operations, and is the same
@@ -100,7 +100,7 @@ def _of_trace(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     """The trace is the expectation of keys' squares."""
     assert moment.moment is not None
     trace = float(moment.moment.trace())
-    first, later = (keys.square().sum(1) for keys in _keys(moment))
+    first, later = (keys.norm(dim=1).square() for keys in _keys(moment))
     typical, mean = float(_trimmed(later).mean()), _mean(moment, first, later)
     room = OTHER_CORPUS.value if foreign else LARGEST_FIT.value
     # One key's square is at most the sum of all; half of the first tokens have at most all of it.
@@ -119,7 +119,7 @@ def _of_trace(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
 def _of_metric(moment: SecondMoment, *, foreign: bool) -> Iterator[str]:
     """The expectation of keys' squares in the C⁻¹ metric is d_mlp, and less with a ridge."""
     room = OTHER_CORPUS.value if foreign else 1.0
-    first, later = (moment.whiten(keys).square().sum(1) for keys in _keys(moment))
+    first, later = (_squares(moment, keys) for keys in _keys(moment))
     typical = float(_trimmed(later).mean()) / moment.d_mlp
     mean = _mean(moment, first, later) / moment.d_mlp
     too_long = not typical <= LARGEST_FIT.value * room
@@ -168,6 +168,11 @@ def _keys(moment: SecondMoment) -> tuple[Float[Tensor, "m d_mlp"], Float[Tensor,
     assert moment.background is not None
     first, later = moment.background.first_keys, moment.background.later_keys
     return first.to(torch.float64), later.to(torch.float64)
+
+
+def _squares(moment: SecondMoment, keys: Float[Tensor, "m d_mlp"]) -> Float[Tensor, " m"]:
+    """Squares of keys in the C⁻¹ metric, a few keys at a time."""
+    return torch.cat([moment.whiten(some).square().sum(1) for some in keys.split(ROWS)])
 
 
 def _mean(moment: SecondMoment, first: Float[Tensor, " m"], later: Float[Tensor, " m2"]) -> float:
