@@ -29,6 +29,7 @@ from probes.request.cases import EditCase
 from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue, optimise
 from probes.tasks.meter import TaskMeter
+from rome_diagnosis import memory
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError
@@ -227,6 +228,7 @@ class Bench:
         # (v* − v) over a direction of length 1, as the published code prints the two.
         numerator = float(change.r.norm()) * abs(change.denominator)
         perplexity = self.perplexity([change])
+        memory.give_back()
         return {
             "denominator": change.denominator,
             "denominator_normalised": change.denominator / float(change.u.norm()),
@@ -318,6 +320,7 @@ class Bench:
                 seed=self.seed,
                 copies=len(edits),
             )
+        memory.give_back()
         long_enough = self.settings.generated_tokens >= FEWEST_GENERATED.value
         written = []
         for start in range(0, len(texts), len(prompts)):

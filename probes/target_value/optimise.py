@@ -45,6 +45,7 @@ from probes.target_value.constants import Constants, prepare_loss, rows_of
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.reader import General, Reader
 from probes.target_value.replayed import Replayed
+from rome_diagnosis import memory
 from rome_diagnosis.methods import TargetSite
 
 # Adam's, as in the published code (PyTorch's defaults).
@@ -143,6 +144,7 @@ def optimise(
         objective = _Objective(upper, constants, chosen, share, fast=fast)
         results = _descend(objective, [requests[i] for i in chunk])
         values.update(zip(chunk, results, strict=True))
+        memory.give_back()
     return [values[i] for i in range(len(requests))]
 
 
