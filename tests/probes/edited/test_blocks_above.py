@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 
+from probes.edited import blocks_above
 from probes.edited.blocks_above import UpperBlocks
 from probes.forward.batches import padded
 from probes.forward.unhooked import plain
@@ -130,3 +131,16 @@ def test_recording_leaves_no_hooks(tiny_model):
         for hook in [*module._forward_hooks, *module._forward_pre_hooks]
     ]
     assert hooks == []
+
+
+def test_logits_come_in_pieces_and_in_order(tiny_model, monkeypatch):
+    upper = UpperBlocks(tiny_model("gpt2"), 1)
+    final = torch.randn(11, upper.model.config.d_model)
+    monkeypatch.setattr(blocks_above, "LOGITS_AT_ONCE", 5 * upper.vocabulary)
+    monkeypatch.setattr(blocks_above, "LOGITS_TOGETHER", 2 * upper.vocabulary)
+    with torch.no_grad():
+        pieces = [(rows, logits.clone()) for rows, logits in upper.heads(final)]
+        complete = upper.head(final)
+    assert [len(logits) for _, logits in pieces] == [2, 2, 1, 2, 2, 1, 1]
+    assert [i for rows, _ in pieces for i in range(11)[rows]] == list(range(11))
+    torch.testing.assert_close(torch.cat([logits for _, logits in pieces]), complete)
