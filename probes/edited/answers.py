@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.edited.blocks_above import Recording, UpperBlocks
+from probes.edited.blocks_above import UpperBlocks
+from probes.edited.recording import Laid
 from probes.edited.weights import Change
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
@@ -67,7 +68,7 @@ class Reply:
 class _Batch:
     """Some rows, as the unedited model left them, and the answers' tokens that are read there."""
 
-    recording: Recording
+    recording: Laid
     at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
     wanted: Int[Tensor, " n"]
     mine: list[int]
@@ -169,7 +170,7 @@ class AnswerMeter:
         """
         after = _Read.of(self._n)
         for batch in self._batches:
-            final = self.upper.edited_final(batch.recording, factors, batch.at)
+            final = self.upper.edited_final(batch.recording.taken(), factors, batch.at)
             self._write(after, batch.mine, final, batch.wanted)
         return self._replies(after)
 
@@ -197,7 +198,7 @@ class AnswerMeter:
         """
         shares: dict[int, Tensor] = {}
         for batch in self._batches:
-            own = batch.recording.keys.double().cpu() @ steps.T.double()
+            own = batch.recording.taken().keys.double().cpu() @ steps.T.double()
             shares |= zip(batch.rows, own, strict=True)
         # All answers of a question come after the same prompt.
         prompts = [shares[row][: start + 1] for row, start, _ in (p[0] for p in self._places)]

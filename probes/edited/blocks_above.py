@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
+from probes.edited.recording import Laid, Recording, Shelf
 from probes.edited.weights import Change, change_of_output
 from probes.forward.autocast import rounded
 from probes.forward.batches import padded
@@ -30,32 +31,6 @@ from rome_diagnosis.errors import UserError
 # Logits that exist at once: 16 MB in float32. What is computed of them takes as much again, so
 # fewer are handed out together.
 LOGITS_AT_ONCE, LOGITS_TOGETHER = 2**22, 2**20
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What one full pass over right-padded rows left at the edited block.
-
-    Attributes:
-        ids: Token ids.
-        mask: 1 for tokens, 0 for padding.
-        residual: Residual stream after the block.
-        norm_input: What enters the norm after the MLP; the MLP's output where there is none.
-        output: The MLP's output: k @ W + b; like ``final`` and what no norm reads, at no position
-            after :meth:`UpperBlocks.for_edits`.
-        keys: Input of the MLP's output projection.
-        past: For each block above, the attention's keys and values; empty unless asked for.
-        final: What enters the unembedding, at all positions or at none.
-    """
-
-    ids: Int[Tensor, "row position"]
-    mask: Int[Tensor, "row position"]
-    residual: Float[Tensor, "row position d_model"]
-    norm_input: Float[Tensor, "row _ d_model"]
-    output: Float[Tensor, "row _ d_model"]
-    keys: Float[Tensor, "row position d_mlp"]
-    final: Float[Tensor, "row read d_embedding"]
-    past: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 class UpperBlocks:
@@ -85,6 +60,7 @@ class UpperBlocks:
         self.vocabulary: int = self.plain.model.get_output_embeddings().weight.shape[0]
         self._upper, self._skipped, self._head = upper_part(self.plain, layer)
         self._given = self._skipped[-1]
+        self._shelf = Shelf()
 
     @torch.no_grad()
     def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:
@@ -142,12 +118,13 @@ class UpperBlocks:
             seen = {name: value.float() for name, value in seen.items()}
         return Recording(rows, mask, past=above, **seen)
 
-    def for_edits(self, recording: Recording) -> Recording:
-        """A recording without what :meth:`edited_final` does not read."""
+    def for_edits(self, recording: Recording) -> Laid:
+        """Lays a recording aside, without what :meth:`edited_final` does not read."""
         # Copies: a view would keep all of it.
         final, output = (x[:, :0].clone() for x in (recording.final, recording.output))
         entering = output if self.contribution.norm is None else recording.norm_input
-        return replace(recording, final=final, output=output, norm_input=entering)
+        read = replace(recording, final=final, output=output, norm_input=entering)
+        return self._shelf.lay(read)
 
     def edited_residual(
         self,

@@ -16,8 +16,8 @@ ME-PPL papers report and which a few short texts can dominate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import scipy.stats
@@ -26,7 +26,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from probes.edited.blocks_above import Recording, UpperBlocks
+from probes.edited.blocks_above import UpperBlocks
+from probes.edited.recording import Laid
 from probes.edited.weights import Change, change_of_output
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
@@ -97,7 +98,7 @@ class _Losses:
 class _Batch:
     """Some rows of the text set, as the unedited model left them."""
 
-    recording: Recording
+    recording: Laid
     target: Int[Tensor, " n"]
     read: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
     text: Int[Tensor, " n"]
@@ -171,12 +172,11 @@ class PerplexityMeter:
         Returns:
             The comparison over the texts that were measured.
         """
-        zeros = torch.zeros(self._n_texts, dtype=torch.float64)
-        before = after = _Losses(zeros, zeros)
+        before = after = self._nothing()
         for i in range(len(self._bounds)):
             portion = self._portion(i)
             before = before + portion.before
-            after = after + (self._losses(portion.batches, factors) if factors else portion.before)
+            after = after + (self._edited(portion.batches, factors) if factors else portion.before)
             comparison = PerplexityChange(
                 self._perplexity(before), self._perplexity(after), _interval(before, after)
             )
@@ -200,8 +200,9 @@ class PerplexityMeter:
         for i in range(len(self._bounds)):
             portion = self._portion(i)
             for batch in portion.batches:
-                inside = batch.recording.mask.bool()
-                change = change_of_output(batch.recording.keys[inside], factors)
+                recording = batch.recording.taken()
+                inside = recording.mask.bool()
+                change = change_of_output(recording.keys[inside], factors)
                 total += float(change.double().square().sum())
                 n += int(inside.sum())
             predicted += float(portion.before.counts.sum())
@@ -213,38 +214,47 @@ class PerplexityMeter:
         """Runs a portion through the unedited model, or takes what an earlier edit ran."""
         while len(self._portions) <= i:
             start, stop = self._bounds[len(self._portions)]
-            recorded = tuple(self._record(self._rows[start:stop]))
-            before = self._losses(recorded, None)
-            for_edits = self.upper.for_edits
-            kept = (replace(each, recording=for_edits(each.recording)) for each in recorded)
+            rows, kept, before = self._rows[start:stop], [], self._nothing()
+            for batch in batches([ids for _, ids in rows], self.model.device):
+                recorded, final = self._record([rows[i] for i in batch.rows])
+                before = before + self._losses(recorded, final)
+                kept.append(recorded)
             self._portions.append(_Portion(tuple(kept), before))
         return self._portions[i]
 
-    def _record(self, rows: Sequence[tuple[int, list[int]]]) -> Iterator[_Batch]:
-        for batch in batches([ids for _, ids in rows], self.model.device):
-            recording = self.upper.record([rows[i][1] for i in batch.rows])
-            row, position = recording.mask[:, 1:].nonzero(as_tuple=True)
-            target = recording.ids[:, 1:][row, position]
-            owner = torch.tensor([rows[i][0] for i in batch.rows], device=row.device)[row]
-            yield _Batch(recording, target, (row, position), owner)
+    def _record(
+        self, rows: Sequence[tuple[int, list[int]]]
+    ) -> tuple[_Batch, Float[Tensor, "n d_embedding"]]:
+        """Runs some rows, and what enters the unembedding where a token is predicted."""
+        recording = self.upper.record([ids for _, ids in rows])
+        row, position = recording.mask[:, 1:].nonzero(as_tuple=True)
+        target = recording.ids[:, 1:][row, position]
+        owner = torch.tensor([text for text, _ in rows], device=row.device)[row]
+        laid = self.upper.for_edits(recording)
+        return _Batch(laid, target, (row, position), owner), recording.final[row, position]
 
     @torch.no_grad()
-    def _losses(self, some: Sequence[_Batch], factors: Sequence[Change] | None) -> _Losses:
-        """Losses after an edit, or, with ``None``, those of the recording itself."""
-        sums = torch.zeros(self._n_texts, dtype=torch.float64)
-        counts = torch.zeros(self._n_texts, dtype=torch.float64)
+    def _edited(self, some: Sequence[_Batch], factors: Sequence[Change]) -> _Losses:
+        """Losses after an edit."""
+        losses = self._nothing()
         for batch in some:
-            final = (
-                batch.recording.final[batch.read]
-                if factors is None
-                else self.upper.edited_final(batch.recording, factors, batch.read)
-            )
-            for rows, logits in self.upper.heads(final):
-                loss = cross_entropy(logits.float(), batch.target[rows], reduction="none")
-                sums.index_add_(0, batch.text[rows].cpu(), loss.cpu().double())
-                del logits  # before the next ones are made
-            counts.index_add_(0, batch.text.cpu(), torch.ones(len(final), dtype=torch.float64))
-        return _Losses(sums, counts)
+            final = self.upper.edited_final(batch.recording.taken(), factors, batch.read)
+            losses = losses + self._losses(batch, final)
+        return losses
+
+    @torch.no_grad()
+    def _losses(self, batch: _Batch, final: Float[Tensor, "n d_embedding"]) -> _Losses:
+        """The losses of what enters the unembedding."""
+        losses = self._nothing()
+        for rows, logits in self.upper.heads(final):
+            loss = cross_entropy(logits.float(), batch.target[rows], reduction="none")
+            losses.sums.index_add_(0, batch.text[rows].cpu(), loss.cpu().double())
+            del logits  # before the next ones are made
+        losses.counts.index_add_(0, batch.text.cpu(), torch.ones(len(final), dtype=torch.float64))
+        return losses
+
+    def _nothing(self) -> _Losses:
+        return _Losses(*torch.zeros(2, self._n_texts, dtype=torch.float64))
 
     def _perplexity(self, losses: _Losses) -> Perplexity:
         measured = losses.counts > 0

@@ -51,7 +51,7 @@ def corpus_of(performer: Performer) -> torch.Tensor:
     texts = performer.bench.texts
     keys = torch.cat(
         [
-            batch.recording.keys[batch.recording.mask.bool()].double()
+            batch.recording.taken().keys[batch.recording.taken().mask.bool()].double()
             for i in range(len(texts._bounds))
             for batch in texts._portion(i).batches
         ]

@@ -91,7 +91,7 @@ def test_the_damage_of_the_list_is_the_measured_change(
     measured = texts.rms_change([Total(made.total)])
     keys = torch.cat(
         [
-            batch.recording.keys[batch.recording.mask.bool()].double()
+            batch.recording.taken().keys[batch.recording.taken().mask.bool()].double()
             for i in range(len(texts._bounds))
             for batch in texts._portion(i).batches
         ]
