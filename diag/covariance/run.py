@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import envelope
+from rome_diagnosis import envelope, memory
 from rome_diagnosis.disk import files
 from rome_diagnosis.progress import Progress, note
 
@@ -126,6 +126,7 @@ def measure_moments(
         with _bar(jobs, quiet=plan.quiet or not group.is_first) as bar:
             for job in jobs:
                 sums = corpus_pass.pass_over(job, group, progress=bar.advance)
+                memory.give_back()
                 n_tokens += next(iter(sums.values())).n_tokens
                 if group.is_first:
                     document["layers"] += _save(plan, sources, job, sums, targets)

@@ -103,7 +103,7 @@ def measure_convergence(
     """How far ρ moves between the halves.
 
     Args:
-        sums: Over the corpus, with a half; its Σ k kᵀ is not read.
+        sums: Over the corpus, with a half, which is used up; its Σ k kᵀ is not read.
         every: C of all of it; its ridge is what the halves' solves add as well.
         bare: Keys of the bare prompts.
         mean: Mean keys.
@@ -115,12 +115,13 @@ def measure_convergence(
     if sums.half is None or not sums.n_half or not rest:
         return None
     assert every.moment is not None
-    # One after the other: each is a matrix of d_mlp² with its factor.
-    overall = _ratios(every, bare, mean)
-    second_half = (every.moment * sums.n_tokens).sub_(sums.half).div_(rest)
-    second = _ratios(_ridged(second_half, every.ridge), bare, mean)
-    del second_half
-    first = _ratios(_ridged(sums.half / sums.n_half, every.ridge), bare, mean)
+    # One after the other: each is a matrix of d_mlp² with its factor, which goes with a copy of
+    # ``every`` here, and the second half takes the first one's place.
+    overall = _ratios(replace(every), bare, mean)
+    half = sums.half.div_(sums.n_half)
+    first = _ratios(_ridged(half, every.ridge), bare, mean)
+    half.mul_(-sums.n_half).add_(every.moment, alpha=sums.n_tokens).div_(rest)
+    second = _ratios(_ridged(half, every.ridge), bare, mean)
     moved = (first - second).abs() / 2
     return Convergence(
         len(bare), float(moved.median()), float(moved.max()), float(overall.abs().median()),

@@ -26,6 +26,8 @@ from rome_diagnosis.errors import UserError
 SAMPLED_FIRST, SAMPLED_LATER, SAMPLED_NORMS = 256, 768, 65_536
 # n blocks of columns save (1 − 1/n)/2 of a product with itself; narrower ones are slow.
 GRAM_BLOCKS = 8
+# Numbers of keys that a CPU holds at once: in float64, and several times over on the way to them.
+KEYS_AT_ONCE = 1 << 22
 NORMS: tuple[Site, Site] = ("resid_pre", "resid_post")
 
 Progress = Callable[[int], None]
@@ -289,10 +291,13 @@ def feed(
         progress: Called with the number of tokens of each batch when it is done.
     """
     read = activations.reader(model, list(sums))
+    most = tokens_at_once(model.device)
+    if model.device.type == "cpu":  # wide keys keep it busy a few at a time
+        most = min(most, KEYS_AT_ONCE // int(model.config.d_mlp))
     for batch in batches(rows, model.device, batch_tokens=batch_tokens):
         lots = {layer: accumulator.draw(batch.mask.cpu()) for layer, accumulator in sums.items()}
         start = 0
-        for part in batch.split(tokens_at_once(model.device)):
+        for part in batch.split(most):
             seen = read(part)
             mask = part.mask.cpu()
             stop = start + len(mask)
