@@ -16,7 +16,7 @@ from torch import Tensor
 from probes.edited.blocks_above import UpperBlocks
 from probes.edited.recording import Laid
 from probes.edited.weights import Change
-from probes.forward.batches import batches
+from probes.forward.batches import batches, tokens_at_once
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 
@@ -139,10 +139,10 @@ class AnswerMeter:
             for row, start, tokens in places
             for i, token in enumerate(tokens)
         ]
-        texts = list(rows)
+        texts, most = list(rows), tokens_at_once(model.device) // 2  # what is kept of them is wide
         self._batches: list[_Batch] = []
         before = _Read.of(len(read))
-        for batch in batches(texts, model.device) if texts else ():
+        for batch in batches(texts, model.device, batch_tokens=most) if texts else ():
             here = {row: i for i, row in enumerate(batch.rows)}
             mine = [i for i, (row, _, _) in enumerate(read) if row in here]
             at = (

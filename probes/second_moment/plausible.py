@@ -26,6 +26,7 @@ from rome_diagnosis.limits import LARGEST_FIT, OTHER_CORPUS, SIGMAS, SMALLEST_FI
 
 # Texts, and tokens of each at most, that a C of another text is held against.
 OTHER_TEXTS, OTHER_LENGTH = 20, 128
+AT_ONCE = 512  # tokens, for a check that must not be what takes most memory
 # Share of the longest sampled keys that are left out where a mean could be too large. What is left
 # has a mean below the expectation, for any distribution, but for the sample's error.
 TRIMMED = 0.01
@@ -85,7 +86,7 @@ def with_other_text(moment: SecondMoment, model: LoadedModel, layer: int) -> Sec
     rows = [model.tokens(text).ids[:longest] for text in bundled.texts()[:OTHER_TEXTS]]
     read = activations.reader(model, [layer])
     squares = []
-    for batch in batches(rows, model.device):
+    for batch in batches(rows, model.device, batch_tokens=AT_ONCE):
         later = batch.mask.bool()
         later[:, 0] = False
         keys = read(batch)[layer]["key"][later]

@@ -27,7 +27,7 @@ SAMPLED_FIRST, SAMPLED_LATER, SAMPLED_NORMS = 256, 768, 65_536
 # n blocks of columns save (1 − 1/n)/2 of a product with itself; narrower ones are slow.
 GRAM_BLOCKS = 8
 # Numbers of keys that a CPU holds at once: in float64, and several times over on the way to them.
-KEYS_AT_ONCE = 1 << 22
+KEYS_AT_ONCE = 1 << 21
 NORMS: tuple[Site, Site] = ("resid_pre", "resid_post")
 
 Progress = Callable[[int], None]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -181,3 +184,17 @@ def test_the_picture_shows_every_edit_where_it_fell(pretrained: Any) -> None:
         assert np.allclose(np.sort(drawn[:, 0]), np.sort(own["typical"]))
         above = drawn[:, 1] >= PERPLEXITY_COLLAPSE.value
         assert above.sum() == own["collapsed"].sum() > 0
+
+
+def test_odd_subjects_that_were_called_safe_left_the_model_intact() -> None:
+    odd = json.loads(gzip.decompress((EVIDENCE / "odd-smollm2.json.gz").read_bytes()))
+    safe = [edit for edit in odd["edits"] if edit["verdict"] == "safe"]
+    arms = [arm for edit in safe for arm in edit["arms"].values()]
+    assert {arm["outcome"] for arm in arms} == {"intact"}
+    least = min(arm["recall"] for arm in arms)
+    most = max(abs(arm["ratio"] - 1) for arm in arms)
+    page = (EVIDENCE.parent / "pretrained.md").read_text(encoding="utf-8")
+    assert f"block {odd['layer']} and {odd['n_prefixes']} contexts, {len(safe)} of the" in page
+    assert f"C of {odd['second_moment']['n_tokens']:,} tokens" in page
+    assert f"it keeps {least:.0%} of".replace("%", " %") in page
+    assert f"perplexity stays within {math.ceil(1000 * most) / 10} %" in page
