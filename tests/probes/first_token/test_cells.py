@@ -187,3 +187,27 @@ def test_subjects_that_cannot_be_compared_are_skipped_with_a_reason(
         lines.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=complaint):
             subject_set.read_subjects(lines)
+
+
+def test_keys_that_wait_on_disk_are_the_same_and_each_text_is_run_once(
+    tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = tiny_model("gpt2")
+    made = cells.make(model, probing.measured(model, LAYER), TEXTS, probing.PREFIXES)
+    in_memory = dict(cells.capture(model, made, [0, 1, LAYER]))
+    counts: list[int] = []
+    everywhere = cells.keys_everywhere
+
+    def counted(model: LoadedModel, runs: Any, layers: Any) -> Any:
+        counts.append(len(runs))
+        return everywhere(model, runs, layers)
+
+    monkeypatch.setattr(cells, "keys_everywhere", counted)
+    monkeypatch.setattr(cells, "KEYS_AT_ONCE", 0)
+    monkeypatch.setattr(cells.tempfile, "tempdir", str(tmp_path))
+    on_disk = dict(cells.capture(model, made, [0, 1, LAYER]))
+    assert len(counts) > 1 and sum(counts) == sum(len(cell.runs) for cell in made)
+    assert not [*tmp_path.iterdir()]
+    for layer, by_cell in in_memory.items():
+        for name, keys in by_cell.items():
+            torch.testing.assert_close(on_disk[layer][name], keys, rtol=1e-5, atol=1e-6)
