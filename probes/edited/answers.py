@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import UpperBlocks
-from probes.edited.recording import Laid
+from probes.edited.recording import Waiting
 from probes.edited.weights import Change
 from probes.forward.batches import batches, tokens_at_once
 from probes.model.loaded import LoadedModel
@@ -68,7 +68,7 @@ class Reply:
 class _Batch:
     """Some rows, as the unedited model left them, and the answers' tokens that are read there."""
 
-    recording: Laid
+    recording: Waiting
     at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
     wanted: Int[Tensor, " n"]
     mine: list[int]

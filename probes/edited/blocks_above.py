@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
-from probes.edited.recording import Laid, Recording, Shelf
+from probes.edited.recording import Recording, Shelf, Waiting
 from probes.edited.weights import Change, change_of_output
 from probes.forward.autocast import rounded
 from probes.forward.batches import padded
@@ -118,7 +118,7 @@ class UpperBlocks:
             seen = {name: value.float() for name, value in seen.items()}
         return Recording(rows, mask, past=above, **seen)
 
-    def for_edits(self, recording: Recording) -> Laid:
+    def for_edits(self, recording: Recording) -> Waiting:
         """Lays a recording aside, without what :meth:`edited_final` does not read."""
         # Copies: a view would keep all of it.
         final, output = (x[:, :0].clone() for x in (recording.final, recording.output))

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from probes.edited.blocks_above import UpperBlocks
-from probes.edited.recording import Laid
+from probes.edited.recording import Waiting
 from probes.edited.weights import Change, change_of_output
 from probes.forward.batches import batches
 from probes.model.loaded import LoadedModel
@@ -98,7 +98,7 @@ class _Losses:
 class _Batch:
     """Some rows of the text set, as the unedited model left them."""
 
-    recording: Laid
+    recording: Waiting
     target: Int[Tensor, " n"]
     read: tuple[Int[Tensor, " n"], Int[Tensor, " n"]]
     text: Int[Tensor, " n"]

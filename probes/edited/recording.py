@@ -51,7 +51,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Laid:
+class Waiting:
     """A recording that waits.
 
     Attributes:
@@ -72,7 +72,7 @@ class Shelf:
     def _folder(self) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="rome-diagnosis-")
 
-    def lay(self, recording: Recording) -> Laid:
+    def lay(self, recording: Recording) -> Waiting:
         """Puts a recording on the shelf.
 
         Args:
@@ -90,8 +90,8 @@ class Shelf:
                 save_file({name: each.clone() for name, each in wide.items()}, path)
                 self._n += 1
                 small = {name: each for name, each in vars(recording).items() if name not in WIDE}
-                return Laid(partial(self._take, path, small))
-        return Laid(lambda: recording)
+                return Waiting(partial(self._take, path, small))
+        return Waiting(lambda: recording)
 
     def _take(self, path: Path, small: Mapping[str, Any]) -> Recording:
         wide: Mapping[str, Any] = load_file(path)

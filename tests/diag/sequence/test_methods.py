@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from diag.batch.settings import Workplace
-from diag.mathematics import forgetting as mathematics
 from diag.mathematics.steps import batches
 from diag.saved import record
 from diag.sequence import sequence
@@ -59,6 +58,12 @@ def corpus_of(performer: Performer) -> torch.Tensor:
     return keys.T @ keys / len(keys)
 
 
+def damage_of(steps: torch.Tensor, residuals: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+    """√tr(ΔWᵀ C ΔW) after each edit, ΔW = Σ w_i ⊗ r_i."""
+    products = (steps @ moment @ steps.T) * (residuals @ residuals.T)
+    return torch.stack([products[:n, :n].sum() for n in range(1, len(steps) + 1)]).sqrt()
+
+
 @pytest.mark.parametrize("name", ["rome", "r_rome", *COUPLED])
 def test_the_rows_of_the_forecast_are_those_of_the_edits_that_are_made(
     name: str, file: Path, setup: Prepared, workplace_of: Callable[..., Workplace]
@@ -73,7 +78,7 @@ def test_the_rows_of_the_forecast_are_those_of_the_edits_that_are_made(
     assert float((forecast.steps - steps).norm() / steps.norm()) < 1e-4  # keys are float32
     # With the residuals that came, the closed form is what the texts' tokens went through.
     residuals = torch.cat([one.residuals for one in made.written])
-    damage = mathematics.damage(forecast.steps, residuals, corpus_of(performer))
+    damage = damage_of(forecast.steps, residuals, corpus_of(performer))
     texts = performer.bench.texts
     for end in made.ends:
         measured = texts.rms_change([Total(made.after(end))])
