@@ -55,7 +55,12 @@ def paragraph(
     for editor, other in zip(alternatives, outcomes, strict=True):
         sentences += _instead(editor, other, grounds[editor.name], by_id, bare[editor.name])
     if "safe" not in outcomes:
-        sentences.append("Another layer or a smaller clamp factor may help.")
+        words = [by_id.get(name) for name in ("common_token", "asked_with")]
+        sentences.append(
+            "Ask the fact with the name of what it is about as its subject."
+            if any(doubt and doubt.status == "warn" for doubt in words)
+            else "Another layer or a smaller clamp factor may help."
+        )
     return " ".join(sentences)
 
 

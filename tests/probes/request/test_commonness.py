@@ -60,4 +60,6 @@ def test_commands_agree_on_an_edit_at_a_common_word(
     status = {each["id"]: each["status"] for each in one.document["findings"]}
     assert ("warn" in (status["common_token"], status["asked_with"])) == (verdict == "unclear")
     said = "last token" in one.document["summary"] or "asked with" in one.document["summary"]
+    assert ("as its subject" in one.document["summary"]) == (verdict == "unclear")
+    assert "smaller clamp factor" not in one.document["summary"]  # which would not help
     assert said == (verdict == "unclear")
