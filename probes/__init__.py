@@ -19,6 +19,7 @@ Imports :mod:`rome_diagnosis` (errors, files, command line) and never :mod:`diag
 ``tasks``           downstream tasks, asked by lm-evaluation-harness
 ``first_token``     where and why keys of first tokens differ
 ``ranks``           several processes at one task, started by ``torchrun``
+``shelf``           tensors that wait on disk; ``memory``: freed memory, given back
 ``bundled``         the small model that ships with the package
 ==================  ======================================================================
 """

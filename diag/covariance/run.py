@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis import envelope, memory
+from probes import memory
+from rome_diagnosis import envelope
 from rome_diagnosis.disk import files
 from rome_diagnosis.progress import Progress, note
 

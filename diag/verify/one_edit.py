@@ -18,6 +18,7 @@ from diag.mathematics.update import RankOne, chosen, rank_one
 from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
 from diag.verify.settings import Facts, Settings
+from probes import memory
 from probes.edited.perplexity import PerplexityChange, PerplexityMeter
 from probes.edited.weights import Change, edited_by_row, relative_norm
 from probes.forward.generate import generate, n_gram_entropy
@@ -29,7 +30,6 @@ from probes.request.cases import EditCase
 from probes.setup import Prepared
 from probes.target_value.optimise import TargetValue, optimise
 from probes.tasks.meter import TaskMeter
-from rome_diagnosis import memory
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.envelope import finite
 from rome_diagnosis.errors import UserError

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
-from probes.edited.recording import Recording, Shelf, Waiting
+from probes.edited.recording import Recording, RecordingShelf, Waiting
 from probes.edited.weights import Change, change_of_output
 from probes.forward.autocast import rounded
 from probes.forward.batches import padded
@@ -60,7 +60,7 @@ class UpperBlocks:
         self.vocabulary: int = self.plain.model.get_output_embeddings().weight.shape[0]
         self._upper, self._skipped, self._head = upper_part(self.plain, layer)
         self._given = self._skipped[-1]
-        self._shelf = Shelf()
+        self._shelf = RecordingShelf()
 
     @torch.no_grad()
     def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:

@@ -7,17 +7,15 @@ blocks above take.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from jaxtyping import Float, Int
-from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from probes.shelf import Shelf, Taken
 
 # Bytes that stay in memory: about a thousand tokens of a small model, with which most edits settle.
 AT_HAND = 1 << 24
@@ -61,16 +59,12 @@ class Waiting:
     taken: Callable[[], Recording]
 
 
-class Shelf:
-    """Where recordings wait: in memory while they are few, and on a GPU, else on disk."""
+class RecordingShelf:
+    """Where recordings wait: their wide tensors on a :class:`probes.shelf.Shelf`."""
 
     def __init__(self) -> None:
         """Nothing waits yet."""
-        self._room, self._n = AT_HAND, 0
-
-    @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        return tempfile.TemporaryDirectory(prefix="rome-diagnosis-")
+        self._shelf = Shelf(AT_HAND)
 
     def lay(self, recording: Recording) -> Waiting:
         """Puts a recording on the shelf.
@@ -81,18 +75,11 @@ class Shelf:
         Returns:
             What gives it back, the same to the bit.
         """
-        wide = {name: getattr(recording, name) for name in WIDE}
-        self._room -= sum(each.nbytes for each in wide.values())
-        if self._room < 0 and recording.keys.device.type == "cpu":
-            with contextlib.suppress(OSError):  # if there is no room on disk it stays in memory
-                path = Path(self._folder.name, f"{self._n}.safetensors")
-                # Copied where two are one tensor, which a file cannot hold.
-                save_file({name: each.clone() for name, each in wide.items()}, path)
-                self._n += 1
-                small = {name: each for name, each in vars(recording).items() if name not in WIDE}
-                return Waiting(partial(self._take, path, small))
-        return Waiting(lambda: recording)
+        wide = self._shelf.lay({name: getattr(recording, name) for name in WIDE})
+        small = {name: each for name, each in vars(recording).items() if name not in WIDE}
+        return Waiting(partial(_taken, small, wide))
 
-    def _take(self, path: Path, small: Mapping[str, Any]) -> Recording:
-        wide: Mapping[str, Any] = load_file(path)
-        return Recording(**small, **wide)
+
+def _taken(small: Mapping[str, Any], wide: Taken) -> Recording:
+    tensors: Mapping[str, Any] = wide()
+    return Recording(**small, **tensors)

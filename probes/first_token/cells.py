@@ -8,15 +8,11 @@ that a difference between cells need not be one between two tokens.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from probes.first_token.separation import (
@@ -32,6 +28,7 @@ from probes.forward.counterfactual import Reading, keys_everywhere
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.second_moment.moment import SecondMoment
+from probes.shelf import Shelf, Taken
 from probes.statistics import cosine
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import RATIO_COLLAPSE
@@ -190,32 +187,16 @@ def capture(
     runs = [run for cell in cells for run in cell.runs]
     sizes = [len(cell.runs) for cell in cells]
     weights = sum(weight.nbytes for weight in model.state_dict.values())
+    room = max(KEYS_AT_ONCE, weights // 20)
     of_run = len(layers) * int(model.config.d_mlp) * torch.float32.itemsize
-    at_once = max(1, max(KEYS_AT_ONCE, weights // 20) // of_run)
-    with tempfile.TemporaryDirectory(prefix="rome-diagnosis-") as folder:
-        parts: list[Mapping[int, Callable[[], Tensor]]] = []
-        for start in range(0, len(runs), at_once):
-            by_layer = keys_everywhere(model, runs[start : start + at_once], layers)
-            parts.append(_aside(by_layer, Path(folder, str(start)), here=at_once >= len(runs)))
-        for layer in layers:
-            keys = torch.cat([part[layer]() for part in parts]).double().split(sizes)
-            yield layer, {cell.name: own for cell, own in zip(cells, keys, strict=True)}
-
-
-def _aside(
-    by_layer: Mapping[int, Tensor], folder: Path, *, here: bool
-) -> Mapping[int, Callable[[], Tensor]]:
-    """What gives each block's keys back: from memory, or from a file each."""
-    if here:
-        return {layer: keys.clone for layer, keys in by_layer.items()}
-    folder.mkdir()
-    for layer, keys in by_layer.items():
-        save_file({"keys": keys.contiguous()}, folder / f"{layer}.safetensors")
-    return {layer: partial(_read, folder / f"{layer}.safetensors") for layer in by_layer}
-
-
-def _read(path: Path) -> Tensor:
-    return load_file(path)["keys"]
+    at_once, shelf = max(1, room // of_run), Shelf(room)
+    parts: list[dict[int, Taken]] = []
+    for start in range(0, len(runs), at_once):
+        by_layer = keys_everywhere(model, runs[start : start + at_once], layers)
+        parts.append({layer: shelf.lay({"keys": by_layer.pop(layer)}) for layer in layers})
+    for layer in layers:
+        keys = torch.cat([part.pop(layer)()["keys"] for part in parts]).double().split(sizes)
+        yield layer, {cell.name: own for cell, own in zip(cells, keys, strict=True)}
 
 
 def describe_cells(keys: Float[Tensor, "m d_mlp"], moment: SecondMoment | None) -> CellStatistics:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from probes import memory
 from probes.model.architecture import refuse_unsuitable
 from probes.model.bridge import wrap
 from probes.model.gguf import weights_of
@@ -14,7 +15,6 @@ from probes.model.loaded import LoadedModel
 from probes.model.locate import folder_of, locate
 from probes.model.messages import short_message
 from probes.model.sound import refuse_incomplete, refuse_whole_numbers
-from rome_diagnosis import memory
 from rome_diagnosis.errors import UserError
 
 DType = Literal["float32", "float16", "bfloat16", "float64"]

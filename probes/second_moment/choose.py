@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import rome_diagnosis.cache
-from probes import bundled
+from probes import bundled, memory
 from probes.forward import activations
 from probes.forward.batches import batches
 from probes.model.fingerprint import fingerprint
@@ -25,7 +25,6 @@ from probes.second_moment.plausible import with_other_text
 from probes.second_moment.stored import load_moment, save
 from probes.second_moment.sums import Progress
 from probes.text import corpus
-from rome_diagnosis import memory
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import NORM_FACTOR
 

@@ -34,6 +34,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from probes import memory
 from probes.edited.blocks_above import UpperBlocks
 from probes.edited.weights import writable
 from probes.forward.engine import Prefer, engine_for
@@ -45,7 +46,6 @@ from probes.target_value.constants import Constants, prepare_loss, rows_of
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.reader import General, Reader
 from probes.target_value.replayed import Replayed
-from rome_diagnosis import memory
 from rome_diagnosis.methods import TargetSite
 
 # Adam's, as in the published code (PyTorch's defaults).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,9 +206,10 @@ def test_keys_that_wait_on_disk_are_the_same_and_each_text_is_run_once(
 
     monkeypatch.setattr(cells, "keys_everywhere", counted)
     monkeypatch.setattr(cells, "KEYS_AT_ONCE", 0)
-    monkeypatch.setattr(cells.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     on_disk = dict(cells.capture(model, made, [0, 1, LAYER]))
     assert len(counts) > 1 and sum(counts) == sum(len(cell.runs) for cell in made)
+    gc.collect()
     assert not [*tmp_path.iterdir()]
     for layer, by_cell in in_memory.items():
         for name, keys in by_cell.items():
