@@ -131,7 +131,7 @@ def atomic(path: StrPath) -> Iterator[Path]:
         raise  # the reader of a pipe has gone, which is no mistake
     except Exception as error:
         # safetensors reports a full disk with an exception of its own.
-        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
+        if not _of_disk(error):
             raise
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"cannot write {path}: {reason}") from error
@@ -225,11 +225,19 @@ def atomic_folder(path: StrPath) -> Iterator[Path]:
             part.chmod((0o777 if part.is_dir() else 0o666) & ~_umask())
         aside.chmod(0o777 & ~_umask())
         os.replace(aside, target)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    except Exception as error:
+        if not _of_disk(error):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write {target}: {reason}") from error
     finally:
         if aside is not None and aside.exists():
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _of_disk(error: Exception) -> bool:
+    """Whether a file could not be written; safetensors says so by an error of its own."""
+    return isinstance(error, OSError) or type(error).__name__ == "SafetensorError"
 
 
 def sync(path: StrPath) -> None:

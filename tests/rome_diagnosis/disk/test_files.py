@@ -219,3 +219,15 @@ def test_files_of_a_folder_follow_the_umask(tmp_path: Path) -> None:
     folder = tmp_path / "model" / "inner"
     assert folder.stat().st_mode & 0o777 == 0o777 & ~umask
     assert (folder / "weights").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_folder_is_not_left_half_written_where_the_disk_is_full(tmp_path: Path) -> None:
+    class SafetensorError(Exception):
+        """Stands for the error by which safetensors says what is no OSError."""
+
+    folder = files.atomic_folder(tmp_path / "model")
+    with pytest.raises(UserError, match=r"cannot write .*no room"), folder:
+        raise SafetensorError("no room")
+    assert not [*tmp_path.iterdir()]
+    with pytest.raises(KeyError), files.atomic_folder(tmp_path / "model"):
+        raise KeyError("a mistake of the program's own is none of the disk's")
