@@ -89,23 +89,24 @@ def jobs(case: Case, requests: list[Request]) -> Iterator[tuple[str, dict[str, C
 
         @torch.no_grad()
         def job() -> None:
-            for batch in batches(ids, model.device):
+            for batch in batches(ids, model):
                 engine.read(batch, {(layer, "key"): ignore, (layer, "resid_post"): ignore})
 
         return job
 
-    def keys(engine: Any) -> Callable[[], Any]:
+    def keys(run: LoadedModel) -> Callable[[], Any]:
         def job() -> torch.Tensor:
-            shared = SharedPrefixes(model, layer, prefixes, engine=engine)
+            shared = SharedPrefixes(run, layer, prefixes)
             placed = [at for at in shared.place(requests) if not isinstance(at, UserError)]
             return shared.capture(placed).distinct
 
         return job
 
-    def values(engine: Any, edits: list[Request]) -> Callable[[], Any]:
-        return lambda: optimise(model, edits, prefixes, layer, engine=engine)
+    def values(run: LoadedModel, edits: list[Request]) -> Callable[[], Any]:
+        return lambda: optimise(run, edits, prefixes, layer)
 
-    bridge, unhooked = Bridge(model), engine_for(model, "general")
+    general, fast = model.run_by("general"), model.run_by("fast")
+    bridge, unhooked = Bridge(model), engine_for(general)
     yield "20 prefixes drawn", {"Bridge": drawn(bridge), "Unhooked": drawn(unhooked)}
     yield (
         f"a corpus read, {len(ids) * 128:,} tokens",
@@ -113,7 +114,7 @@ def jobs(case: Case, requests: list[Request]) -> Iterator[tuple[str, dict[str, C
     )
     yield (
         f"keys of {len(requests)} requests in 21 contexts",
-        {"Unhooked": keys("general"), "GPT2": keys("fast")},
+        {"Unhooked": keys(general), "GPT2": keys(fast)},
     )
     edits = [
         request(fact["subject"], fact["prompt"], target_new=fact["target_new"])
@@ -122,7 +123,7 @@ def jobs(case: Case, requests: list[Request]) -> Iterator[tuple[str, dict[str, C
     for n in (1, 4):
         yield (
             f"v* of {n} edit{'s' * (n > 1)}",
-            {"Unhooked": values("general", edits[:n]), "GPT2": values("fast", edits[:n])},
+            {"Unhooked": values(general, edits[:n]), "GPT2": values(fast, edits[:n])},
         )
 
 

@@ -70,7 +70,7 @@ class Sink:
     def coordinates(self, rows: Sequence[Sequence[int]]) -> dict[int, list[int]]:
         """Those that carry the first position's stream, at every block where a few do."""
         recorder = SinkRecorder(self.model, max(self.layers))
-        for batch in batches(rows, self.model.device):
+        for batch in batches(rows, self.model):
             run_to(self.model, batch, recorder.last, recorder.hooks(batch))
         return {
             at.block: at.coordinates for at in recorder.first_positions() if at.share >= CARRIED
@@ -91,7 +91,7 @@ class Sink:
             return hook
 
         hooks: list[Hook] = [(self.model.hook(at, "resid_pre"), zero(at)) for at in without]
-        for batch in batches(rows, self.model.device):
+        for batch in batches(rows, self.model):
             reading = [(self.model.hook(at, "key"), at_last(batch, read[at])) for at in read]
             run_to(self.model, batch, max(self.layers), [*hooks, *reading])
         return {

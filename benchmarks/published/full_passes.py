@@ -14,11 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.forward.batches import batches, padded
+from probes.forward.batches import batches_on, padded
 from probes.forward.unhooked import plain
 from probes.model.loaded import LoadedModel
 from probes.target_value.constants import LossText
 from probes.target_value.hyperparameters import Hyperparameters
+
+AT_ONCE = 2048  # tokens of a corpus
 
 
 class FullPasses:
@@ -43,7 +45,7 @@ class FullPasses:
     def second_moment(self, rows: Sequence[Sequence[int]]) -> Float[Tensor, "d_mlp d_mlp"]:
         """E[k kᵀ] over all tokens of some rows."""
         total, n = None, 0
-        for batch in batches(rows, self._device):
+        for batch in batches_on(self._device, rows, batch_tokens=AT_ONCE):
             keys = self._input_of_projection(batch.ids, batch.mask)[batch.mask.bool()].double()
             product = keys.T @ keys
             total = product if total is None else total + product

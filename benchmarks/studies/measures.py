@@ -142,7 +142,7 @@ def first_position(model: LoadedModel, rows: Sequence[list[int]]) -> list[dict[s
     paid: list[list[torch.Tensor]] = [[] for _ in range(model.n_layers)]
     norms: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in range(model.n_layers)]
     peaks: list[list[torch.Tensor]] = [[] for _ in range(model.n_layers)]
-    for batch in batches(rows, model.device):
+    for batch in batches(rows, model):
         seen: dict[str, torch.Tensor] = {}
         names = [model.hook(i, s) for i in range(model.n_layers) for s in ("pattern", "resid_post")]
         hooks = [(name, _keeper(seen, name)) for name in names]

@@ -97,7 +97,7 @@ def on_the_corpus(run: Verifier, changes: list[RankOne]) -> list[float]:
         n += len(flat)
 
     for start in range(0, len(rows), 64):
-        for batch in batches(rows[start : start + 64], model.device):
+        for batch in batches(rows[start : start + 64], model):
             run_to(model, batch, bench.layer, [(model.hook(bench.layer, "key"), add)])
     assert n == provenance.n_tokens, (
         f"{n} tokens of the corpus, but C rests on {provenance.n_tokens}"

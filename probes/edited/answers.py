@@ -139,10 +139,10 @@ class AnswerMeter:
             for row, start, tokens in places
             for i, token in enumerate(tokens)
         ]
-        texts, most = list(rows), tokens_at_once(model.device) // 2  # what is kept of them is wide
+        texts, most = list(rows), tokens_at_once(model) // 2  # what is kept of them is wide
         self._batches: list[_Batch] = []
         before = _Read.of(len(read))
-        for batch in batches(texts, model.device, batch_tokens=most) if texts else ():
+        for batch in batches(texts, model, batch_tokens=most) if texts else ():
             here = {row: i for i, row in enumerate(batch.rows)}
             mine = [i for i, (row, _, _) in enumerate(read) if row in here]
             at = (

@@ -215,7 +215,7 @@ class PerplexityMeter:
         while len(self._portions) <= i:
             start, stop = self._bounds[len(self._portions)]
             rows, kept, before = self._rows[start:stop], [], self._nothing()
-            for batch in batches([ids for _, ids in rows], self.model.device):
+            for batch in batches([ids for _, ids in rows], self.model):
                 recorded, final = self._record([rows[i] for i in batch.rows])
                 before = before + self._losses(recorded, final)
                 kept.append(recorded)

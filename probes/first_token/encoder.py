@@ -16,7 +16,7 @@ from torch import Tensor
 
 from probes.first_token import cells
 from probes.first_token.subjects import SubjectCase
-from probes.forward.batches import batches, to_float64
+from probes.forward.batches import batches_on, to_float64
 from probes.model.locate import locate
 from probes.request.request import Request
 from probes.second_moment.moment import SecondMoment, of_moment
@@ -24,6 +24,7 @@ from probes.statistics import Estimate, estimate_mean
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.limits import RATIO_COLLAPSE, TOKENS_PER_DIMENSION
 
+AT_ONCE = 2048  # tokens
 CELLS = ("first_bare", "first_prefixed", "later_bare", "later_prefixed")
 
 
@@ -126,7 +127,7 @@ def keys(encoder: Encoder, texts: Sequence[Sequence[int]]) -> dict[int, list[Ten
     """
     by_layer: dict[int, dict[int, Tensor]] = {layer: {} for layer in range(encoder.n_layers)}
     device = next(encoder.model.parameters()).device
-    for batch in batches(texts, device):
+    for batch in batches_on(device, texts, batch_tokens=AT_ONCE):
         seen: dict[int, Tensor] = {}
         handles = [
             encoder.output_projection(layer).register_forward_pre_hook(

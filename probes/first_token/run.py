@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from probes import bundled
+from probes import bundled, memory
 from probes.first_token import attribution, cells, interventions, patching, projection, sinks
 from probes.first_token import encoder as encoders
 from probes.first_token.encoder import Encoder, EncoderControl
@@ -130,18 +130,23 @@ def measure_all(
         UserError: If fewer than two subjects can be used, or the model silently ignores an
             intervention.
     """
-    stage("subjects")
+
+    def begin(part: str) -> None:
+        memory.give_back()
+        stage(part)
+
+    begin("subjects")
     subjects, skipped = measure_subjects(
         prepared.model, plan.cases, prepared.layer, prepared.prefixes, prepared.moment,
         count=plan.count, pairs=plan.pairs, first_only=plan.first_only,
     )  # fmt: skip
     document = {
         **_head(prepared, plan, subjects, skipped),
-        **_anatomy(prepared, plan, subjects, stage),
-        **_causes(prepared, subjects, stage),
+        **_anatomy(prepared, plan, subjects, begin),
+        **_causes(prepared, subjects, begin),
     }
-    control = _encoder_control(prepared, plan, stage)
-    stage("projections")
+    control = _encoder_control(prepared, plan, begin)
+    begin("projections")
     document["projections"] = {
         "keys": asdict(projection.keys(subjects, seed=prepared.seed)),
         "directions": asdict(projection.directions(subjects, prepared.moment, seed=prepared.seed)),

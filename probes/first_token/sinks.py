@@ -123,7 +123,7 @@ def measure_sinks(
     sums: dict[int, _Sums] = {}
     tokens: list[list[int]] = []
     # Attention patterns of all blocks exist at once: few rows at a time.
-    for batch in batches(rows, model.device, batch_tokens=tokens_at_once(model.device) // 4):
+    for batch in batches(rows, model, batch_tokens=tokens_at_once(model) // 4):
         tokens += [rows[row] for row in batch.rows]
         hooks = []
         for layer in layers:

@@ -9,10 +9,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from probes.model.loaded import Site
+from probes.model.loaded import LoadedModel, Site
 
-# Tokens that are run at once. More of them make a CPU no faster, and take memory.
-ON_CPU, ON_ACCELERATOR = 2048, 8192
+# Tokens that are run at once. A CPU is fastest while what an MLP makes of them stays in its caches:
+# more make it slower and take memory, fewer leave it waiting for Python.
+NUMBERS_ON_CPU, FEWEST_ON_CPU, MOST_ON_CPU = 2**20, 512, 2048
+ON_ACCELERATOR = 8192
 
 
 TokenIds = tuple[int, ...]
@@ -56,31 +58,48 @@ class TokenBatch:
             )
 
 
-def tokens_at_once(device: torch.device) -> int:
-    """How many tokens are best run at once on a device."""
-    return ON_CPU if device.type == "cpu" else ON_ACCELERATOR
+def tokens_at_once(model: LoadedModel) -> int:
+    """How many tokens are best run at once, by where a model is and how wide its MLPs are."""
+    if model.device.type != "cpu":
+        return ON_ACCELERATOR
+    return min(MOST_ON_CPU, max(FEWEST_ON_CPU, NUMBERS_ON_CPU // int(model.config.d_mlp)))
 
 
 def batches(
-    texts: Sequence[Sequence[int]], device: torch.device, *, batch_tokens: int | None = None
+    texts: Sequence[Sequence[int]], model: LoadedModel, *, batch_tokens: int | None = None
+) -> Iterator[TokenBatch]:
+    """As :func:`batches_on`, for a model.
+
+    Args:
+        texts: Token ids of each text, none empty.
+        model: What is to run them.
+        batch_tokens: Most tokens of a batch; by default :func:`tokens_at_once`.
+
+    Returns:
+        Batches that together hold every text once.
+    """
+    most = tokens_at_once(model) if batch_tokens is None else batch_tokens
+    return batches_on(model.device, texts, batch_tokens=most)
+
+
+def batches_on(
+    device: torch.device, texts: Sequence[Sequence[int]], *, batch_tokens: int
 ) -> Iterator[TokenBatch]:
     """Sorts texts by length and pads them on the right, so that little is computed for padding.
 
     Args:
-        texts: Token ids of each text, none empty.
         device: Where the tensors go.
+        texts: Token ids of each text, none empty.
         batch_tokens: Most tokens of a batch, padding included; a longer text is a batch by itself.
-            By default :func:`tokens_at_once`.
 
     Yields:
         Batches that together hold every text once.
     """
-    most = tokens_at_once(device) if batch_tokens is None else batch_tokens
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and len(texts[order[stop]]) * (stop + 1 - start) <= most:
+        while stop < len(order) and len(texts[order[stop]]) * (stop + 1 - start) <= batch_tokens:
             stop += 1
         rows = order[start:stop]
         ids, mask = padded([texts[row] for row in rows], device)

@@ -97,7 +97,7 @@ class _WholeTexts:
 
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[_Whole]:
         """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""
-        for batch in batches(texts, self.engine.model.device, batch_tokens=most):
+        for batch in batches(texts, self.engine.model, batch_tokens=most):
             yield _Whole(self, batch.rows, batch.ids.numel(), [texts[row] for row in batch.rows])
 
 
@@ -115,7 +115,7 @@ class _Whole:
         engine, layers = self.after.engine, self.after.layers
         complete = [(*self.after.prefixes[i], *text) for i in prefixes for text in self.texts]
         read: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
-        for batch in batches(complete, engine.model.device):
+        for batch in batches(complete, engine.model):
 
             def keep(keys: Tensor, of: dict[int, Tensor], batch: TokenBatch = batch) -> None:
                 at_last = keys[torch.arange(len(batch.rows)), batch.last]

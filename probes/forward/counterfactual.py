@@ -167,8 +167,8 @@ def _perform(
     keys = {layer: torch.empty(len(runs), width, dtype=wide) for layer in layers}
     recorded: dict[Place, dict[int, Tensor]] = {place: {} for place in places}
     # Masks grow with the square of the length: fewer rows at a time than where keys are captured.
-    some = tokens_at_once(model.device) // 2
-    for batch in batches([run.ids for run in runs], model.device, batch_tokens=some):
+    some = tokens_at_once(model) // 2
+    for batch in batches([run.ids for run in runs], model, batch_tokens=some):
         chosen = [runs[row] for row in batch.rows]
         hooks: list[Hook] = [
             (hook_name(model, patch.place), _write(patch, batch, chosen)) for patch in patches

@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import DynamicCache
 
-from probes.forward.batches import Place, Reader, TokenBatch, TokenIds, batches, by_length, padded
+from probes.forward.batches import (
+    Place,
+    Reader,
+    TokenBatch,
+    TokenIds,
+    batches_on,
+    by_length,
+    padded,
+)
 from probes.forward.decoder import CachedDecoder
 from probes.model import architecture
 from probes.model.bridge import hook_left_on
@@ -141,7 +149,7 @@ class _CachedPrefixes:
 
     def lay(self, texts: Sequence[TokenIds], most: int) -> Iterator[PaddedRows]:
         """See :meth:`probes.forward.engine.AfterPrefixes.lay`."""
-        for batch in batches(texts, self._device, batch_tokens=most):
+        for batch in batches_on(self._device, texts, batch_tokens=most):
             yield PaddedRows(self, batch)
 
     def copies(self, prefixes: Sequence[int], rows: int) -> DynamicCache | None:

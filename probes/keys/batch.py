@@ -114,7 +114,7 @@ def stream_at(
     texts, rows = distinct(lookups)
     engine = engine_for(model)
     keys: dict[int, Tensor] = {}
-    for batch in batches(texts, model.device):
+    for batch in batches(texts, model):
         at = torch.arange(len(batch.rows), device=batch.last.device)
         read: list[Tensor] = []
         keep: Reader = read.append

@@ -90,7 +90,7 @@ def known(model: LoadedModel, facts: Sequence[Request]) -> list[Fact]:
     """
     read = [fact for fact in (_tokens(model, edit) for edit in facts) if fact is not None]
     right: set[int] = set()
-    for batch in batches([fact.ids for fact in read], model.device):
+    for batch in batches([fact.ids for fact in read], model):
         logits = model.bridge(batch.ids, attention_mask=batch.mask, return_type="logits")
         top = logits[torch.arange(len(batch.rows)), batch.last].argmax(-1).tolist()
         right |= {row for row, token in zip(batch.rows, top, strict=True)
@@ -149,7 +149,7 @@ def _window(model: LoadedModel) -> int:
 def _spread(model: LoadedModel, facts: Sequence[Fact]) -> float:
     """Standard deviation of the coordinates of the subjects' embeddings."""
     seen: list[Tensor] = []
-    for batch in batches([fact.ids for fact in facts], model.device):
+    for batch in batches([fact.ids for fact in facts], model):
 
         def keep(stream: Tensor, hook: Any, rows: Sequence[int] = batch.rows) -> None:
             for i, row in enumerate(rows):

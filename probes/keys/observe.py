@@ -111,7 +111,7 @@ def observe_layers(
     texts, rows = distinct(lookups)
     recorder = Recorder(model, max(layers))
     values: dict[int, dict[int, Tensor]] = {layer: {} for layer in layers}
-    for batch in batches(texts, model.device):
+    for batch in batches(texts, model):
         hooks = [(model.hook(at, "value"), at_last(batch, values[at])) for at in layers]
         hooks += also(batch) if also else ()
         with rounded(model):

@@ -50,7 +50,7 @@ def capture(model: LoadedModel, lookups: Sequence[Lookup], layer: int) -> Keys:
     texts, rows = distinct(lookups)
     sites: tuple[Site, ...] = ("key", "value")
     captured: dict[Site, dict[int, Tensor]] = {site: {} for site in sites}
-    for batch in batches(texts, model.device):
+    for batch in batches(texts, model):
         hooks = [(model.hook(layer, site), at_last(batch, captured[site])) for site in sites]
         run_to(model, batch, layer, hooks)
     return Keys(*(torch.stack([captured[site][row] for row in rows]) for site in sites))

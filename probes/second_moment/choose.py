@@ -291,7 +291,7 @@ def _check_norm(moment: SecondMoment, model: LoadedModel, layer: int) -> None:
     read = activations.reader(model, [layer])
     norms = [
         read(batch)[layer]["resid_post"][:, 1:].double().norm(dim=-1).flatten().cpu()
-        for batch in batches(rows, model.device)
+        for batch in batches(rows, model)
     ]
     typical = float(torch.cat(norms).median())
     stated = moment.background.residual_norm

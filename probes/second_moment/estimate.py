@@ -149,7 +149,7 @@ def _first_tokens(model: LoadedModel, layer: int, text: corpus.Corpus) -> Sample
     rows = [model.tokens(document).ids[:1] for document in chosen]
     read = activations.reader(model, [layer])
     first = Sample(SAMPLED_FIRST, torch.Generator().manual_seed(0), token_shapes(model))
-    for batch in batches(rows, model.device):
+    for batch in batches(rows, model):
         tokens = token_parts(read(batch)[layer])
         first.add({name: part[:, 0] for name, part in tokens.items()})
     return first

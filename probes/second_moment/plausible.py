@@ -86,7 +86,7 @@ def with_other_text(moment: SecondMoment, model: LoadedModel, layer: int) -> Sec
     rows = [model.tokens(text).ids[:longest] for text in bundled.texts()[:OTHER_TEXTS]]
     read = activations.reader(model, [layer])
     squares = []
-    for batch in batches(rows, model.device, batch_tokens=AT_ONCE):
+    for batch in batches(rows, model, batch_tokens=AT_ONCE):
         later = batch.mask.bool()
         later[:, 0] = False
         keys = read(batch)[layer]["key"][later]

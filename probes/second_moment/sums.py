@@ -291,10 +291,10 @@ def feed(
         progress: Called with the number of tokens of each batch when it is done.
     """
     read = activations.reader(model, list(sums))
-    most = tokens_at_once(model.device)
+    most = tokens_at_once(model)
     if model.device.type == "cpu":  # wide keys keep it busy a few at a time
         most = min(most, KEYS_AT_ONCE // int(model.config.d_mlp))
-    for batch in batches(rows, model.device, batch_tokens=batch_tokens):
+    for batch in batches(rows, model, batch_tokens=batch_tokens):
         lots = {layer: accumulator.draw(batch.mask.cpu()) for layer, accumulator in sums.items()}
         start = 0
         for part in batch.split(most):

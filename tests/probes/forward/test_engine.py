@@ -10,10 +10,11 @@ import torch
 from probes.forward import activations
 from probes.forward.batches import Reader, TokenBatch, batches
 from probes.forward.bridge import Bridge
-from probes.forward.engine import Engine, Prefer, engine_for
+from probes.forward.engine import Engine, engine_for
 from probes.forward.gpt2.engine import GPT2
 from probes.forward.unhooked import Unhooked
 from probes.model.loaded import LoadedModel, Site
+from rome_diagnosis.defaults import Engines
 from rome_diagnosis.errors import UserError
 from tests import tiny
 
@@ -30,16 +31,16 @@ TEXTS = tiny.TRAINING_TEXT[:3]
     ],
 )
 def test_the_engine_is_the_one_asked_for(
-    name: str, prefer: Prefer, engine: type, tiny_model: Callable[[str], LoadedModel]
+    name: str, prefer: Engines, engine: type, tiny_model: Callable[[str], LoadedModel]
 ) -> None:
-    assert type(engine_for(tiny_model(name), prefer)) is engine
+    assert type(engine_for(tiny_model(name).run_by(prefer))) is engine
 
 
 def test_a_fast_engine_that_there_is_not_is_refused(
     tiny_model: Callable[[str], LoadedModel],
 ) -> None:
     with pytest.raises(UserError, match="no fast engine for tiny-gptj"):
-        engine_for(tiny_model("gptj"), "fast")
+        engine_for(tiny_model("gptj").run_by("fast"))
 
 
 def read(
@@ -62,7 +63,7 @@ def test_activations_are_the_bridge_s(name: str, tiny_model: Callable[[str], Loa
     ids = [model.tokens(text).ids for text in TEXTS]
     # Rows of one length need no padding, those of several lengths do.
     for rows in ([row[:9] for row in ids], ids):
-        (batch,) = batches(rows, model.device)
+        (batch,) = batches(rows, model)
         real = batch.mask.bool()
         assert bool(real.all()) == (rows is not ids)
         found = read(engine_for(model), batch, sites)
@@ -86,7 +87,7 @@ def test_nothing_is_run_after_what_is_read(
     stop: Site, finished: list[str], tiny_model: Callable[[str], LoadedModel]
 ) -> None:
     engine = Unhooked(tiny_model("llama"))
-    (batch,) = batches([engine.model.tokens(TEXTS[0]).ids], engine.model.device)
+    (batch,) = batches([engine.model.tokens(TEXTS[0]).ids], engine.model)
     seen: list[str] = []
     modules = {
         "projection": engine.plain.output_projection(1),

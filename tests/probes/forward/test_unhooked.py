@@ -66,7 +66,7 @@ def test_a_pass_over_a_corpus_does_without_it(
     tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("gpt2")
-    (batch,) = batches([model.tokens(text).ids for text in tiny.TRAINING_TEXT[:3]], model.device)
+    (batch,) = batches([model.tokens(text).ids for text in tiny.TRAINING_TEXT[:3]], model)
     real = batch.mask.bool()
     expected = activations.reader(model, [0, 2])(batch)
     monkeypatch.setattr(unhooked, "plain", refuse)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from probes.forward.batches import batches
+from probes.forward.batches import batches, batches_on
 from probes.forward.bridge import run_to
 from probes.keys.one_edit import capture
 from probes.model.loaded import LoadedModel
@@ -91,7 +91,7 @@ def test_hooks_leave_nothing_behind(tiny_model: Callable[[str], LoadedModel]) ->
     def broken(activation: torch.Tensor, hook: Any) -> None:
         raise RuntimeError("broken hook")
 
-    batch = next(batches([edit.ids], model.device))
+    batch = next(batches([edit.ids], model))
     with pytest.raises(RuntimeError, match="broken hook"):
         run_to(model, batch, 1, [(model.hook(1, "key"), broken)])
     capture(model, [edit], 1)
@@ -100,7 +100,7 @@ def test_hooks_leave_nothing_behind(tiny_model: Callable[[str], LoadedModel]) ->
 
 def test_batches_hold_every_text_once_and_stay_small() -> None:
     texts = [[7] * n for n in (5, 1, 9, 3, 3, 12, 2)]
-    made = list(batches(texts, torch.device("cpu"), batch_tokens=12))
+    made = list(batches_on(torch.device("cpu"), texts, batch_tokens=12))
     assert sorted(row for batch in made for row in batch.rows) == list(range(len(texts)))
     for batch in made:
         assert batch.ids.numel() <= 12

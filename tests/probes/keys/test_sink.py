@@ -20,7 +20,7 @@ TEXTS = [[5, 6, 7, 8], [9, 6, 7]]
 
 def first_positions(model: LoadedModel, last: int) -> list:
     recorder = SinkRecorder(model, last)
-    for batch in batches(TEXTS, model.device):
+    for batch in batches(TEXTS, model):
         run_to(model, batch, last, recorder.hooks(batch))
     return recorder.first_positions()
 
