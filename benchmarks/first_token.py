@@ -1,10 +1,11 @@
 """What the first-token probes must show on the bundled model, with the seconds they take.
 
-python -m benchmarks.first_token
+python -m benchmarks.first_token [--engine general]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -14,24 +15,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sides import add_engine_option
+
 ROOT = Path(__file__).parent.parent
 JOB = ["-m", "probes.first_token", "--quiet", "--json"]
 
 
-def document() -> tuple[float, dict[str, Any]]:
+def document(engine: str) -> tuple[float, dict[str, Any]]:
     """Wall-clock seconds of the whole process, and the document it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "first_token.json"
         began = time.perf_counter()
         subprocess.run(
-            [sys.executable, *JOB, str(path)], cwd=ROOT, check=True,
+            [sys.executable, *JOB, str(path), "--engine", engine], cwd=ROOT, check=True,
             env=os.environ | {"HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
         return time.perf_counter() - began, json.loads(path.read_text(encoding="utf-8"))
 
 
 def main() -> None:
-    seconds, findings = document()
+    parser = argparse.ArgumentParser(description="The first-token probes, and their seconds.")
+    add_engine_option(parser)
+    seconds, findings = document(parser.parse_args().engine)
     layer = findings["site"]["layer"]
     block = findings["layers"][layer]
     probes = {tuple(pair["cells"]): pair["probe"] for pair in block["pairs"]}

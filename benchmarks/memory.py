@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.sides import weight_bytes
+from benchmarks.sides import add_engine_option, weight_bytes
 from probes.setup import load_model
 from rome_diagnosis.errors import UserError
 
@@ -26,17 +26,17 @@ TOKENS = 5  # a dimension of C; by a C of fewer than four nothing is called safe
 
 
 def commands(
-    model: str, layer: int, width: int, edits: Path, folder: Path
+    model: str, layer: int, width: int, edits: Path, folder: Path, engine: str
 ) -> Mapping[str, Sequence[str]]:
     """What is run, by name; the first one estimates the C that the others read."""
     moment = str(folder / "c.safetensors")
-    site = ["--model", model, "--layer", str(layer), "--second-moment", moment]
+    run = ["--model", model, "--engine", engine, "--layer", str(layer)]
+    site = [*run, "--second-moment", moment]
     one = ["--subject", "Vienna", "--prompt", "{} is a city in", "--target-new", "Peru"]
     listed = [str(edits), *site]
     return {
         "diag.covariance": [
-            "--model", model, "--layer", str(layer), "--max-tokens", str(TOKENS * width),
-            "-o", moment,
+            *run, "--max-tokens", str(TOKENS * width), "-o", moment,
         ],
         "diag.keys": ["--subject", "Vienna", *site],
         "diag.screen": [*listed, "-o", str(folder / "screened.parquet")],
@@ -84,6 +84,7 @@ def main() -> int:
     parser.add_argument("--edits", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help="these commands, after the first")
     parser.add_argument("--json", type=Path)
+    add_engine_option(parser)
     args = parser.parse_args()
     loaded = load_model(args.model)
     layer = loaded.default_layer() if args.layer is None else args.layer
@@ -96,7 +97,9 @@ def main() -> int:
     print(f"weights {weights / 1e9:.2f} GB, C {moment / 1e9:.3f}, libraries {libraries / 1e9:.2f}")
     peaks = {}
     with tempfile.TemporaryDirectory() as name:
-        for command, options in commands(args.model, layer, width, args.edits, Path(name)).items():
+        for command, options in commands(
+            args.model, layer, width, args.edits, Path(name), args.engine
+        ).items():
             if args.only and command not in ("diag.covariance", *args.only):
                 continue
             try:

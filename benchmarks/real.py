@@ -16,7 +16,7 @@ import json
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -26,8 +26,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer
 
+from benchmarks import sides
 from benchmarks.published.full_passes import FullPasses
-from benchmarks.sides import RANDOM, Timed, matrix_rate, random_model, settle, timed, weight_bytes
 from diag.keys.run import diagnose
 from diag.mathematics.update import rank_one
 from diag.screen.shard import Screener
@@ -92,23 +92,23 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.loading = timed(self._load)
+        self.loading = sides.timed(self._load)
         self.model: LoadedModel = self.loading.result
-        self.rate = matrix_rate(self.model.device, int(self.model.config.d_model))
+        self.rate = sides.matrix_rate(self.model.device, int(self.model.config.d_model))
         self.layer = self.model.default_layer() if options.layer is None else options.layer
         self.edit = request(options.subject, options.prompt, target_new=options.target_new)
         self.other = request(options.second_subject, options.prompt)
-        self.drawing = timed(self._draw)
+        self.drawing = sides.timed(self._draw)
         self.prefixes: list[str] = self.drawing.result
         self.published = FullPasses(self.model.exact(), self.layer)
 
     def _load(self) -> LoadedModel:
         options = self.options
+        load = partial(load_model, autocast=options.autocast, engine=options.engine)
         if options.random is None:
-            return load_model(options.model, device=options.device, autocast=options.autocast)
-        model = random_model(options.random, options.device)
-        tokenizer = AutoTokenizer.from_pretrained(bundled.model_path())
-        return load_model(model, tokenizer=tokenizer, autocast=options.autocast)
+            return load(options.model, device=options.device)
+        model = sides.random_model(options.random, options.device)
+        return load(model, tokenizer=AutoTokenizer.from_pretrained(bundled.model_path()))
 
     def _draw(self) -> list[str]:
         rows = contexts.draw(
@@ -117,10 +117,10 @@ class Bench:
         return [contexts._as_prefix(self.model, row) for row in rows]
 
     @cached_property
-    def sums(self) -> Timed:
+    def sums(self) -> sides.Timed:
         """Sums over ``--tokens`` tokens of packaged text."""
         job = self.corpus_pass([self.layer], self.options.tokens)
-        return timed(lambda: corpus_pass.pass_over(job)[self.layer])
+        return sides.timed(lambda: corpus_pass.pass_over(job)[self.layer])
 
     def corpus_pass(self, layers: Sequence[int], tokens: int) -> corpus_pass.Pass:
         """A pass over packaged text."""
@@ -146,9 +146,9 @@ class Bench:
         return corpus.row_length(self.model)
 
     @cached_property
-    def target(self) -> Timed:
+    def target(self) -> sides.Timed:
         """v* of the edit."""
-        return timed(lambda: optimise(self.model, [self.edit], self.prefixes, self.layer)[0])
+        return sides.timed(lambda: optimise(self.model, [self.edit], self.prefixes, self.layer)[0])
 
     def prepared(self) -> Prepared:
         """What a diagnosis needs, at hand."""
@@ -176,16 +176,16 @@ def diagnosis(bench: Bench) -> Iterator[Stage]:
     at = bench.prepared()
     if bench.moment.moment is not None:
         bench.moment.factor  # noqa: B018 - C at hand is factorised once for all subjects
-    first = timed(lambda: diagnose(bench.edit, at, hyperparameters=Hyperparameters()))
+    first = sides.timed(lambda: diagnose(bench.edit, at, hyperparameters=Hyperparameters()))
     yield Stage("diagnose, prefixes included", bench.drawing.wall + first.wall)
-    second = timed(lambda: diagnose(bench.other, at, hyperparameters=Hyperparameters()))
+    second = sides.timed(lambda: diagnose(bench.other, at, hyperparameters=Hyperparameters()))
     yield Stage("diagnose a second subject", second.wall)
 
     def read() -> Tensor:
         return observe(bench.model, bench.edit, bench.layer, bench.prefixes).keys
 
-    keys = timed(read)
-    theirs = timed(lambda: bench.published.keys(bench.texts(bench.edit)))
+    keys = sides.timed(read)
+    theirs = sides.timed(lambda: bench.published.keys(bench.texts(bench.edit)))
     apart = _apart(keys.result, theirs.result)
     yield Stage("keys of 21 contexts", keys.wall, theirs.wall, apart, operations(read))
 
@@ -210,11 +210,11 @@ def screening(bench: Bench) -> Iterator[Stage]:
         bench.moment.factor  # noqa: B018
     screen(some[:2])  # what is prepared once
     counted = operations(lambda: screen(some))
-    ours, theirs = timed(lambda: screen(some)), timed(published)
+    ours, theirs = sides.timed(lambda: screen(some)), sides.timed(published)
     own = Screener(shared, bench.moment).screen_with_keys(some)[1][:, 0]
     apart = _apart(own, theirs.result)
     yield Stage(f"screen {len(some)} requests", ours.wall, theirs.wall, apart, counted)
-    every = timed(lambda: screen(edits))
+    every = sides.timed(lambda: screen(edits))
     yield Stage(f"screen {len(edits)} requests", every.wall)
     print(f"{'':45} {len(edits) / every.wall:8.0f} requests a second")
 
@@ -223,7 +223,7 @@ def second_moment(bench: Bench) -> Iterator[Stage]:
     """C, for a thousand tokens."""
     rows = corpus.rows(bench.model, corpus.packaged(), length=bench.row_length)
     some = list(islice(rows, -(-bench.options.tokens // bench.row_length)))
-    theirs = timed(lambda: bench.published.second_moment(some))
+    theirs = sides.timed(lambda: bench.published.second_moment(some))
     sums = bench.sums.result
     assert bench.estimated.moment is not None
     apart = _apart(bench.estimated.moment, theirs.result)
@@ -237,7 +237,7 @@ def seven_layers(bench: Bench) -> Iterator[Stage]:
     last = bench.model.n_layers - 1
     layers = sorted({round(last * i / 6) for i in range(7)})
     job = bench.corpus_pass(layers, bench.options.tokens)
-    ours = timed(lambda: corpus_pass.pass_over(job))
+    ours = sides.timed(lambda: corpus_pass.pass_over(job))
     per = 1000 / ours.result[layers[0]].n_tokens
     counted = _of_pass(bench, layers) * 1000
     yield Stage(f"C of {len(layers)} layers, 1,000 tokens", ours.wall * per, operations=counted)
@@ -256,7 +256,7 @@ def target_value(bench: Bench) -> Iterator[Stage]:
     rows = rows_of(bench.model, bench.edit, bench.prefixes, bench.model.n_ctx)
     ours = bench.target
     counted = operations(lambda: optimise(bench.model, [bench.edit], bench.prefixes, bench.layer))
-    theirs = timed(lambda: bench.published.target_value(rows, Hyperparameters()))
+    theirs = sides.timed(lambda: bench.published.target_value(rows, Hyperparameters()))
     apart = _apart(ours.result.delta, theirs.result)
     yield Stage("v*", ours.wall, theirs.wall, apart, counted)
 
@@ -272,7 +272,7 @@ def perplexity(bench: Bench) -> Iterator[Stage]:
     def compare() -> PerplexityChange:
         return PerplexityMeter(bench.model, texts, bench.layer).compare([change])
 
-    ours = timed(compare)
+    ours = sides.timed(compare)
     ids = [bench.model.tokens(text).ids for text in texts]
 
     def full() -> float:
@@ -280,7 +280,7 @@ def perplexity(bench: Bench) -> Iterator[Stage]:
         with edited(bench.model, [change], bench.layer):
             return bench.published.loss(ids) - before
 
-    theirs = timed(full)
+    theirs = sides.timed(full)
     difference = ours.result.after.loss - ours.result.before.loss
     yield Stage(
         f"perplexity of {len(texts)} texts, before and after",
@@ -317,7 +317,7 @@ RUNS: dict[str, Callable[[Bench], Iterator[Stage]]] = {
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All stages that are asked for."""
     bench = Bench(options)
-    settle()
+    sides.settle()
     stages = [Stage("load", bench.loading.wall)]
     for name in options.stages:
         for stage in RUNS[name](bench):
@@ -335,7 +335,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "matrix_rate": bench.rate,
         "stages": [asdict(stage) for stage in stages],
-        "weights_GB": weight_bytes(bench.model) / 1e9,
+        "weights_GB": sides.weight_bytes(bench.model) / 1e9,
         "peak_memory_GB": peak / 1e9,
     }
 
@@ -360,9 +360,12 @@ def line(stage: Stage) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Any model, stage by stage.")
     parser.add_argument("--model", help="a directory or a hub name (default: the bundled model)")
-    parser.add_argument("--random", choices=RANDOM, help="random weights in that model's shape")
+    parser.add_argument(
+        "--random", choices=sides.RANDOM, help="random weights in that model's shape"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--autocast", choices=AUTOCAST)
+    sides.add_engine_option(parser)
     parser.add_argument("--records", metavar="FILE", help="edits for --stages screening")
     parser.add_argument("--layer", type=int)
     parser.add_argument("--subject", default="Apple")

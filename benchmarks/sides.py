@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from probes import bundled
-from probes.forward.engine import Prefer
 from probes.model.loaded import LoadedModel
-
-ENGINES: tuple[Prefer, ...] = ("auto", "general", "fast")
+from rome_diagnosis.defaults import ENGINES
 
 
 class Timed(NamedTuple):

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from rome_diagnosis import defaults, progress
+from rome_diagnosis.defaults import Autocast, DType, Engines
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,14 +30,8 @@ if TYPE_CHECKING:
         LoadedModel | PreTrainedModel | TransformerBridge | str | os.PathLike[str] | None
     )
 
-DType = Literal["float32", "float16", "bfloat16", "float64"]
-Autocast = Literal["bfloat16"]
 BUNDLED = "bundled"
 MOST_PREFIXES = 10_000  # published code samples 20
-
-# The model loaded last from a directory or by name, with what identifies it: a notebook that
-# names the same model in every call loads it once. One only, because models are large.
-_last: dict[tuple[Any, ...], LoadedModel] = {}
 
 
 class SetupOptions(TypedDict, total=False):
@@ -54,6 +47,7 @@ class SetupOptions(TypedDict, total=False):
     device: str | None
     dtype: DType | None
     autocast: Autocast | None
+    engine: Engines
     bos: bool | None
     trust_remote_code: bool
     quiet: bool
@@ -79,6 +73,8 @@ class Setup:
         dtype: Type of a loaded model's weights, float32 by default.
         autocast: ``"bfloat16"`` runs passes over text in that type, for a GPU; keys, the corpus
             pass and perplexity are read so, and documents say it. ``None`` keeps a model's own.
+        engine: What runs the model: see :func:`probes.forward.engine.engine_for`. ``"auto"`` keeps
+            a model's own.
         bos: Whether texts begin with a begin-of-sequence token; by default as the plain tokenizer
             does it.
         trust_remote_code: Whether code that comes with a model may run.
@@ -95,6 +91,7 @@ class Setup:
     device: str | None = None
     dtype: DType | None = None
     autocast: Autocast | None = None
+    engine: Engines = "auto"
     bos: bool | None = None
     trust_remote_code: bool = False
     quiet: bool = False
@@ -117,6 +114,8 @@ class Setup:
             )
         if self.autocast not in (None, *defaults.AUTOCAST):
             raise UserError(f"autocast must be 'bfloat16' or None, not {self.autocast!r}")
+        if self.engine not in defaults.ENGINES:
+            raise UserError(f"engine must be one of {defaults.ENGINES}, not {self.engine!r}")
         if isinstance(self.prefixes, str):
             raise UserError("prefixes must be a list of texts, not one text")
 
@@ -165,6 +164,8 @@ class Setup:
                 ``dtype``.
         """
         model = self._load()
+        if self.engine not in ("auto", model.engine):
+            model = model.run_by(self.engine)
         return model if self.autocast is None else replace(model, autocast=self.autocast)
 
     def _load(self) -> LoadedModel:
@@ -172,7 +173,15 @@ class Setup:
             # Said at once: importing the libraries alone takes seconds.
             with progress.stages("loading", quiet=self.quiet) as stage:
                 stage("the libraries and the model")
-                return self._load_by_name(self.model)
+                from probes.model.remembered import load_once
+
+                return load_once(
+                    BUNDLED if self.model is None else os.fspath(self.model),
+                    device=self.device or "auto",
+                    dtype=self.dtype or "float32",
+                    bos=self.bos,
+                    trust_remote_code=self.trust_remote_code,
+                )
         from probes.model.adopt import adopt
 
         model = adopt(self.model, self.tokenizer, bos=self.bos)
@@ -294,30 +303,6 @@ class Setup:
 
             yield {"notice": progress.note, "progress": start}
 
-    def _load_by_name(self, given: str | os.PathLike[str] | None) -> LoadedModel:
-        from probes import bundled
-        from probes.model.fingerprint import fingerprint
-        from probes.model.load import load
-
-        is_bundled = given is None or given == BUNDLED
-        source = bundled.model_path() if is_bundled else os.fspath(given)  # type: ignore[arg-type]
-        dtype = self.dtype or "float32"
-        device = self.device or "auto"
-        key = (str(source), dtype, device, self.bos, self.trust_remote_code, *_state(source))
-        model = _last.get(key)
-        if model is None or fingerprint(model.state_dict) != model.fingerprint:
-            _last.clear()  # before the next one is loaded, so that memory holds one
-            model = load(
-                source,
-                name=BUNDLED if is_bundled else os.fspath(given),  # type: ignore[arg-type]
-                device=device,
-                dtype=dtype,
-                bos=self.bos,
-                trust_remote_code=self.trust_remote_code,
-            )
-            _last[key] = model
-        return model
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -347,6 +332,7 @@ def load_model(
     device: str | None = None,
     dtype: DType | None = None,
     autocast: Autocast | None = None,
+    engine: Engines = "auto",
     bos: bool | None = None,
     trust_remote_code: bool = False,
 ) -> LoadedModel:
@@ -358,6 +344,7 @@ def load_model(
         device: As in :class:`Setup`.
         dtype: As in :class:`Setup`.
         autocast: As in :class:`Setup`.
+        engine: As in :class:`Setup`.
         bos: As in :class:`Setup`.
         trust_remote_code: As in :class:`Setup`.
 
@@ -367,31 +354,18 @@ def load_model(
     Raises:
         UserError: If it cannot be loaded, or a key could not be measured on it.
     """
-    forget_model()
+    from probes.model.remembered import forget
+
+    forget()
     loaded = Setup(
         model=model,
         tokenizer=tokenizer,
         device=device,
         dtype=dtype,
         autocast=autocast,
+        engine=engine,
         bos=bos,
         trust_remote_code=trust_remote_code,
     ).load()
-    forget_model()
+    forget()
     return loaded
-
-
-def forget_model() -> None:
-    """Frees the model that is remembered from the last call that named one."""
-    _last.clear()
-
-
-def _state(source: str | os.PathLike[str]) -> tuple[Any, ...]:
-    """Sizes and times of a model directory's files; nothing for a hub name."""
-    folder = Path(source)
-    try:
-        entries = sorted(folder.iterdir()) if folder.is_dir() else []
-        stats = [(entry.name, entry.stat()) for entry in entries]
-    except OSError:
-        return (math.nan,)  # equal to nothing: what cannot be examined is loaded again
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

@@ -6,11 +6,16 @@ Nothing here knows a command line: :mod:`rome_diagnosis.options` does.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from rome_diagnosis.errors import UserError
 
-DTYPES = ("float32", "float16", "bfloat16", "float64")
-AUTOCAST = ("bfloat16",)  # a GPU multiplies in it several times as fast as in float32
+DType = Literal["float32", "float16", "bfloat16", "float64"]
+DTYPES: tuple[DType, ...] = ("float32", "float16", "bfloat16", "float64")
+Engines = Literal["auto", "general", "fast"]
+ENGINES: tuple[Engines, ...] = ("auto", "general", "fast")
+Autocast = Literal["bfloat16"]  # a GPU multiplies in it several times as fast as in float32
+AUTOCAST: tuple[Autocast, ...] = ("bfloat16",)
 N_PREFIXES = 20
 LARGEST_SEED = 2**32 - 1  # of numpy's and scikit-learn's generators
 LARGEST_COUNT = 2**31 - 1  # more than there can be of anything

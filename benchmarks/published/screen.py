@@ -103,7 +103,7 @@ def compare(
     published.hand_in(inverse)
     templates = ["{}", *(p.replace("{", "(").replace("}", ")") + "{}" for p in prefixes)]
     published(edits[0], templates)  # what is only done once is not counted, on neither side
-    Screener(SharedPrefixes(model, layer, prefixes, engine=options.engine), moment).screen(edits)
+    Screener(SharedPrefixes(model, layer, prefixes), moment).screen(edits)
 
     # Nor is, on either side, a search through all that is loaded for what is garbage by now.
     settle()
@@ -114,7 +114,7 @@ def compare(
     for turn in range(turns):
         began = time.perf_counter()
         # Running the prefixes is counted.
-        shared = SharedPrefixes(model, layer, prefixes, engine=options.engine)
+        shared = SharedPrefixes(model, layer, prefixes)
         rows = Screener(shared, moment).screen(edits)
         ours += (time.perf_counter() - began) / turns
         began = time.perf_counter()
@@ -163,7 +163,7 @@ def whole(model: LoadedModel, layer: int, options: argparse.Namespace) -> dict[s
     """How fast many requests are, and what of the machine that takes."""
     moment = choose.for_model(model, layer)
     prefixes = contexts.sample(model, seed=options.seed)
-    shared = SharedPrefixes(model, layer, prefixes, engine=options.engine)
+    shared = SharedPrefixes(model, layer, prefixes)
     screener = Screener(shared, moment)
     edits = draw(options.dataset, options.many, options.seed)
     screener.screen(edits[:2])
@@ -195,7 +195,7 @@ def main() -> None:
     for name in options.models:
         with tempfile.TemporaryDirectory() as folder:
             path = bundled.model_path() if name == "bundled" else random_gpt2(Path(folder))
-            model = load(path)
+            model = load(path).run_by(options.engine)
             layer = bundled.edit_layer() if name == "bundled" else 5
             comparison = compare(name, model, layer, options)
             print(json.dumps(comparison, indent=1), flush=True)

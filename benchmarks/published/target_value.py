@@ -26,7 +26,6 @@ import torch
 from benchmarks.published.reference import Reference
 from benchmarks.sides import Timed, add_engine_option, settle, timed
 from probes import bundled
-from probes.forward.engine import Prefer
 from probes.model.load import load
 from probes.request import prefixes as contexts
 from probes.request.request import Request, request
@@ -78,8 +77,8 @@ class Sides:
     def __init__(self, options: argparse.Namespace) -> None:
         import transformers
 
-        self.model, self.layer = load(bundled.model_path()), bundled.edit_layer()
-        self.engine: Prefer = options.engine
+        self.model = load(bundled.model_path()).run_by(options.engine)
+        self.layer = bundled.edit_layer()
         plain = transformers.AutoModelForCausalLM.from_pretrained(bundled.model_path()).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(bundled.model_path())
         self.reference = Reference(options.rome, plain, tokenizer)
@@ -98,10 +97,7 @@ class Sides:
 
     def ours(self, edits: Sequence[Request], *, batch: int = 16) -> list[TargetValue]:
         """Our target values."""
-        return optimise(
-            self.model, edits, self.prefixes, self.layer, self.chosen,
-            batch=batch, engine=self.engine,
-        )  # fmt: skip
+        return optimise(self.model, edits, self.prefixes, self.layer, self.chosen, batch=batch)
 
 
 def rows(sides: Sides, facts: list[dict[str, Any]], batch: int) -> tuple[list[Any], Timed]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from probes.forward.batches import Reader, TokenBatch
-from probes.forward.engine import Prefer, engine_for
+from probes.forward.engine import engine_for
 from probes.model import architecture
 from probes.model.loaded import LoadedModel, Site
 
@@ -32,21 +32,18 @@ def stream_width(model: LoadedModel) -> int:
     return int(model.config.d_model) if "before_norm" in sites(model) else 0
 
 
-def reader(
-    model: LoadedModel, layers: Sequence[int], *, engine: Prefer = "auto"
-) -> Callable[[TokenBatch], Activations]:
+def reader(model: LoadedModel, layers: Sequence[int]) -> Callable[[TokenBatch], Activations]:
     """Prepares to read activations.
 
     Args:
         model: The model.
         layers: The blocks.
-        engine: Which engine runs the texts.
 
     Returns:
         A function that gives, for a batch, each block's keys ``[row, token, d_mlp]`` and residual
         streams ``[row, token, d_model]`` at the other :func:`sites`, on the model's device.
     """
-    chosen, wanted = engine_for(model, engine), sites(model)
+    chosen, wanted = engine_for(model), sites(model)
 
     @torch.no_grad()
     def read(batch: TokenBatch) -> Activations:

@@ -19,7 +19,7 @@ All run on the same weights, and tests hold each engine to the one above it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -31,8 +31,6 @@ from probes.forward.gpt2.engine import GPT2
 from probes.forward.unhooked import Unhooked
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
-
-Prefer = Literal["auto", "general", "fast"]
 
 
 class Engine(Protocol):
@@ -118,15 +116,14 @@ class Decoder(Protocol):
         """Leaves all texts out of what follows but these, in this order."""
 
 
-def engine_for(model: LoadedModel, prefer: Prefer = "auto") -> Engine:
+def engine_for(model: LoadedModel) -> Engine:
     """Chooses how a model is run.
 
     Args:
-        model: The model.
-        prefer: ``"fast"`` for arithmetic written for the model's layout, ``"general"`` for what
-            serves any architecture, ``"auto"`` for the fastest there is. Where the weights fit no
-            Hugging Face class without hooks, as quantised ones do not, ``"auto"`` and
-            ``"general"`` give the bridge.
+        model: The model. Its ``engine`` is ``"fast"`` for arithmetic written for its layout,
+            ``"general"`` for what serves any architecture, ``"auto"`` for the fastest there is.
+            Where the weights fit no Hugging Face class without hooks, as quantised ones do not,
+            ``"auto"`` and ``"general"`` give the bridge.
 
     Returns:
         The engine; of a model with ``autocast``, one that reads in that type.
@@ -136,15 +133,15 @@ def engine_for(model: LoadedModel, prefer: Prefer = "auto") -> Engine:
     """
     if model.autocast is not None:
         exact = model.exact()
-        return Autocast(model, engine_for(exact, "general"), engine_for(exact, prefer))
+        return Autocast(model, engine_for(exact.run_by("general")), engine_for(exact))
     try:
         unhooked = Unhooked(model)
     except UserError:
-        if prefer == "fast":
+        if model.engine == "fast":
             raise
         return Bridge(model)
-    if prefer != "general" and GPT2.applies(unhooked):
+    if model.engine != "general" and GPT2.applies(unhooked):
         return GPT2(model)
-    if prefer == "fast":
+    if model.engine == "fast":
         raise UserError(f"there is no fast engine for {model.name}: only for GPT-2's layout")
     return unhooked

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.forward.batches import TokenIds, by_length
-from probes.forward.engine import AfterPrefixes, Laid, Prefer, engine_for
+from probes.forward.engine import AfterPrefixes, Laid, engine_for
 from probes.model.loaded import LoadedModel
 from probes.model.tokens import tokenise_all
 from probes.request.lookup import Lookup, find
@@ -76,8 +76,6 @@ class SharedPrefixes:
         model: LoadedModel,
         layers: int | Sequence[int],
         prefixes: Sequence[str],
-        *,
-        engine: Prefer = "auto",
     ) -> None:
         """Tokenises the prefixes; they are run when the first keys are asked for.
 
@@ -85,7 +83,6 @@ class SharedPrefixes:
             model: The model.
             layers: The edited block, or several in ascending order.
             prefixes: Contexts 1…n, each ending in white space.
-            engine: Which engine runs the texts.
 
         Raises:
             UserError: If the model has no such layer.
@@ -94,7 +91,6 @@ class SharedPrefixes:
         for layer in self.layers:
             model.check_layer(layer)
         self.model, self.prefixes = model, list(prefixes)
-        self._prefer = engine
         self._tokens = TOKENS.get(model.device.type, TOKENS["cpu"])
         # Kept with the model: a large tokenizer takes a third of a second to describe itself.
         known, tokenizer = model.kept, model.tokenizer
@@ -220,7 +216,7 @@ class SharedPrefixes:
 
     @cached_property
     def _after(self) -> AfterPrefixes:
-        return engine_for(self.model, self._prefer).after(self.heads, self.layers)
+        return engine_for(self.model).after(self.heads, self.layers)
 
     def _run(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -15,16 +15,8 @@ from probes.model.loaded import LoadedModel
 from probes.model.locate import folder_of, locate
 from probes.model.messages import short_message
 from probes.model.sound import refuse_incomplete, refuse_whole_numbers
+from rome_diagnosis.defaults import DTYPES, DType
 from rome_diagnosis.errors import UserError
-
-DType = Literal["float32", "float16", "bfloat16", "float64"]
-
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float64": torch.float64,
-}
 
 
 def load(
@@ -62,7 +54,7 @@ def load(
         raise UserError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     target = _device(device)
     options = {"local_files_only": local_only, "trust_remote_code": trust_remote_code}
-    model, tokenizer, info = _read(source, name, DTYPES[dtype], options)
+    model, tokenizer, info = _read(source, name, getattr(torch, dtype), options)
     refuse_incomplete(info, model, name)
     folder = folder_of(source)
     refuse_whole_numbers(folder, model, name)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,9 +16,8 @@ from probes.model.architecture import Site as Site
 from probes.model.spread import SpreadState, device_of
 from probes.model.tokens import Tokens as Tokens
 from probes.model.tokens import token_text, tokenise
+from rome_diagnosis.defaults import Autocast, Engines
 from rome_diagnosis.errors import UserError
-
-Autocast = Literal["bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class LoadedModel:
             have now: ``"from Q4_1 …"``; ``None`` otherwise.
         autocast: Type in which passes over text multiply matrices, where that is not the weights':
             see :mod:`probes.forward.autocast`.
+        engine: Which engine runs it; see :func:`probes.forward.engine.engine_for`.
         kept: What was measured on the model and may be used again for as long as it lives.
     """
 
@@ -50,6 +50,7 @@ class LoadedModel:
     state_dict: Mapping[str, torch.Tensor]
     weights: str | None = None
     autocast: Autocast | None = None
+    engine: Engines = "auto"
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -100,6 +101,10 @@ class LoadedModel:
     def exact(self) -> LoadedModel:
         """The same model, passes in the weights' own type."""
         return self if self.autocast is None else replace(self, autocast=None)
+
+    def run_by(self, engine: Engines) -> LoadedModel:
+        """The same model, run by another engine; nothing that was measured on it is kept."""
+        return replace(self, engine=engine, kept={})
 
     def tokens(self, text: str) -> Tokens:
         """Tokenises ``text`` in one piece, as the plain tokenizer does it.

@@ -37,7 +37,7 @@ from torch import Tensor
 from probes import memory
 from probes.edited.blocks_above import UpperBlocks
 from probes.edited.weights import writable
-from probes.forward.engine import Prefer, engine_for
+from probes.forward.engine import engine_for
 from probes.forward.gpt2.engine import GPT2
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request
@@ -99,7 +99,6 @@ def optimise(
     hyperparameters: Hyperparameters | None = None,
     *,
     batch: int = 16,
-    engine: Prefer = "auto",
     sites: Sequence[TargetSite] = ("value",),
 ) -> list[TargetValue]:
     """Finds the target value of each edit.
@@ -111,7 +110,6 @@ def optimise(
         layer: The edited block.
         hyperparameters: ROME's, if not given.
         batch: Most edits that are optimised together; memory grows with it.
-        engine: Which engine takes the gradient.
         sites: Where a δ each is added, the target's own last: the MLP's output for v*, the residual
             stream after the block for MEMIT's z, the outputs of attention and MLP for PMET's.
 
@@ -126,7 +124,7 @@ def optimise(
     chosen, model = hyperparameters or Hyperparameters(), model.exact()
     writable(model, layer)  # a value that cannot be written is not worth the optimisation
     upper = UpperBlocks(model, layer)
-    fast = isinstance(engine_for(model, engine), GPT2) and gpt2_gradient.applies(upper.plain, layer)
+    fast = isinstance(engine_for(model), GPT2) and gpt2_gradient.applies(upper.plain, layer)
     distinct = Counter(prefixes)
     share = torch.tensor([1.0, *map(float, distinct.values())]) / (1 + len(prefixes))
     share = share.to(upper.device)

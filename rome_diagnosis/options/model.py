@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from rome_diagnosis.defaults import AUTOCAST, DTYPES, N_PREFIXES
+from rome_diagnosis.defaults import AUTOCAST, DTYPES, ENGINES, N_PREFIXES
 from rome_diagnosis.options.values import UNSET, Options, layers
 
 if TYPE_CHECKING:
@@ -53,6 +53,18 @@ def add_model(
         default=UNSET,
         help="begin every text with a begin-of-sequence token (default: as the tokenizer does)",
     )
+    group.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        default=UNSET,
+        help="run code that comes with a model",
+    )
+    _add_arithmetic(group)
+    return group
+
+
+def _add_arithmetic(group: Options) -> None:
+    """How a model is run: where, in which types, by which engine."""
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 …")
     group.add_argument("--dtype", choices=DTYPES, default="float32", help="type of the weights")
     group.add_argument(
@@ -63,12 +75,12 @@ def add_model(
         "faster; the edited matrix, v* and the update are not rounded, and C is summed in float64",
     )
     group.add_argument(
-        "--trust-remote-code",
-        action="store_true",
-        default=UNSET,
-        help="run code that comes with a model",
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="what runs the model; general serves any architecture, to see what is gained by what "
+        "is written for GPT-2's, or to rule it out (default: the fastest there is)",
     )
-    return group
 
 
 def add_layers(to: Options, help: str) -> None:
@@ -105,6 +117,7 @@ def setup(options: argparse.Namespace) -> Setup:
         device=options.device,
         dtype=options.dtype,
         autocast=given.get("autocast"),
+        engine=options.engine,
         bos=given.get("bos"),
         trust_remote_code=given.get("trust_remote_code", False),
         quiet=given.get("quiet", False),

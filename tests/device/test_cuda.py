@@ -150,10 +150,9 @@ def test_other_architectures(devices: Devices, name: str, tiny_dir: Callable[[st
 
     def measured(model: LoadedModel) -> Any:
         edit = request("Apple", "{} was founded by", target_new="Danielle")
-        keys = {name: SharedPrefixes(model, 1, PREFIXES, engine=name)
-                for name in ("general", "bridge")}  # fmt: skip
-        captured = [own.capture(own.place([edit])).of() for own in keys.values()]
-        return torch.cat(captured), optimise(model, [edit], PREFIXES, 1, SHORT)[0].value
+        shared = SharedPrefixes(model, 1, PREFIXES)
+        captured = shared.capture(shared.place([edit])).of()
+        return captured, optimise(model, [edit], PREFIXES, 1, SHORT)[0].value
 
     one, other = devices.of(lambda device: measured(load(tiny_dir(name), device=device)))
     for a, b in zip(one, other, strict=True):
@@ -205,7 +204,7 @@ def test_a_target_value(devices: Devices, engine: Any, sites: Any) -> None:
     edits = [case.request for case in cases(3)]
 
     def values(model: LoadedModel) -> list[Any]:
-        return optimise(model, edits, PREFIXES, 1, SHORT, engine=engine, sites=sites)
+        return optimise(model.run_by(engine), edits, PREFIXES, 1, SHORT, sites=sites)
 
     one, other = devices.both(values)
     for a, b in zip(one, other, strict=True):
@@ -229,7 +228,7 @@ def test_steps_that_are_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__init__(*given)
 
     def values() -> list[Any]:
-        return optimise(model, edits, PREFIXES, 1, SHORT, engine="general")
+        return optimise(model.run_by("general"), edits, PREFIXES, 1, SHORT)
 
     monkeypatch.setattr(replayed, "_Recorded", Recorded)
     with_graphs = values()

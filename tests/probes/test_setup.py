@@ -12,11 +12,15 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from diag.keys import diagnose
-from probes import bundled, setup
+from diag.keys import command, diagnose
+from probes import bundled
+from probes.forward.engine import engine_for
+from probes.forward.gpt2.engine import GPT2
+from probes.forward.unhooked import Unhooked
+from probes.model import remembered
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from probes.setup import Setup, forget_model, load_model
+from probes.setup import Setup, load_model
 from rome_diagnosis import options
 from rome_diagnosis.errors import UserError
 
@@ -25,7 +29,7 @@ COMMON: dict[str, Any] = {"layer": 1, "prefixes": ["They read that"], "second_mo
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    forget_model()
+    remembered.forget()
 
 
 def plain(directory: Path) -> Any:
@@ -72,9 +76,6 @@ def test_every_way_to_name_a_model_measures_the_same(
 
 
 def test_the_bundled_model_is_known_by_its_weights() -> None:
-    from probes import bundled
-    from probes.setup import Setup
-
     setup = Setup(model=plain(bundled.model_path()))
     model = setup.load()
     assert model.name != "bundled"
@@ -122,13 +123,13 @@ def test_a_model_named_twice_is_loaded_once_while_it_is_the_same(
     fourth = Setup(model=directory).load()
     assert fourth is not third
     assert load_model(directory) is not fourth
-    assert not setup._last  # what is handed out is nobody else's
+    assert not remembered._last  # what is handed out is nobody else's
 
 
 def test_one_model_is_kept_at_most(tiny_dir: Callable[[str], Path]) -> None:
     for name in ("gpt2", "llama", "gpt2"):
         Setup(model=tiny_dir(name)).load()
-        assert len(setup._last) == 1
+        assert len(remembered._last) == 1
 
 
 @pytest.mark.parametrize(
@@ -202,3 +203,23 @@ def test_options_become_the_setup_that_python_would_make() -> None:
     assert made.inputs() == ["m", "c"]
     default = options.setup(build_parser().parse_args(["--subject=A"]))
     assert default == Setup(device="auto", dtype="float32")
+
+
+def test_the_engine_that_is_asked_for_runs_the_model() -> None:
+    assert type(engine_for(load_model())) is GPT2
+    general = load_model(engine="general")
+    assert type(engine_for(general)) is Unhooked
+    # A model in memory keeps its own where nothing is asked for, and is not changed by a call.
+    assert Setup(model=general).load() is general
+    assert type(engine_for(Setup(model=general, engine="fast").load())) is GPT2
+    assert general.engine == "general"
+    with pytest.raises(UserError, match="engine must be one of"):
+        Setup(engine="bridge")  # type: ignore[arg-type]
+
+
+def test_every_command_takes_an_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = [
+        (command.main(["--subject", "Apple", "--engine", engine]), capsys.readouterr().out)
+        for engine in ("general", "fast")
+    ]
+    assert printed[0] == printed[1] and printed[0][0] == 0

@@ -12,6 +12,7 @@ from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import request
 from probes.second_moment.choose import for_model
+from rome_diagnosis.defaults import Engines
 from rome_diagnosis.errors import UserError
 
 PREFIXES = ["The weather was fine that day. ", "They walked to the river. ", "I think so. "]
@@ -26,8 +27,9 @@ def ratios(bundled_model: LoadedModel) -> dict[str, torch.Tensor]:
     assert moment.ridge == 0 and moment.condition_number > 1e12
     lookups = [lookup(model, edit, prefix) for edit in EDITS for prefix in ("", *PREFIXES)]
     keys = {"bridge": capture(model, lookups, layer).keys.unflatten(0, (len(EDITS), -1))}
-    for engine in ("general", "fast"):
-        shared = SharedPrefixes(model, layer, PREFIXES, engine=engine)
+    engines: tuple[Engines, ...] = ("general", "fast")
+    for engine in engines:
+        shared = SharedPrefixes(model.run_by(engine), layer, PREFIXES)
         placed = [at for at in shared.place(EDITS) if not isinstance(at, UserError)]
         keys[engine] = shared.capture(placed).of()
     return {

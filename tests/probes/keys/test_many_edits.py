@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from probes.forward.engine import Prefer
 from probes.forward.gpt2 import prefix_tree
 from probes.forward.gpt2.tree_keys import LaidTree
 from probes.forward.unhooked import PaddedRows
@@ -24,6 +23,7 @@ from probes.model.bridge import wrap
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import Request, request
+from rome_diagnosis.defaults import Engines
 from rome_diagnosis.errors import UserError
 from tests import oracle, tiny
 
@@ -68,10 +68,10 @@ def worst(found: Tensor, expected: Keys) -> float:
     ],
 )
 def test_a_shared_prefix_changes_no_key(
-    name: str, engine: Prefer, prefixes: list[str], tiny_model: Callable[[str], LoadedModel]
+    name: str, engine: Engines, prefixes: list[str], tiny_model: Callable[[str], LoadedModel]
 ) -> None:
-    model = tiny_model(name)
-    shared = SharedPrefixes(model, 2, prefixes, engine=engine)
+    model = tiny_model(name).run_by(engine)
+    shared = SharedPrefixes(model, 2, prefixes)
     placed = shared.place(EDITS)
     assert not any(isinstance(at, UserError) for at in placed)
     # The positive control: it is the shared path that is held against the plain one.
@@ -84,13 +84,13 @@ def test_a_shared_prefix_changes_no_key(
 @pytest.mark.parametrize("engine", ["fast", "general"])
 @pytest.mark.parametrize("layer", [0, 1, 3])
 def test_any_block_of_a_float64_gpt2(
-    layer: int, engine: Prefer, tiny_dir: Callable[[str], Path]
+    layer: int, engine: Engines, tiny_dir: Callable[[str], Path]
 ) -> None:
     directory = str(tiny_dir("gpt2"))
     hub = transformers.AutoModelForCausalLM.from_pretrained(directory).double()
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
-    model = wrap(hub, tokenizer, name="tiny", path=directory)
-    shared = SharedPrefixes(model, layer, PREFIXES, engine=engine)
+    model = wrap(hub, tokenizer, name="tiny", path=directory).run_by(engine)
+    shared = SharedPrefixes(model, layer, PREFIXES)
     placed = shared.place(EDITS)
     for prefix, found in zip(["", *PREFIXES], shared.capture(placed).of().unbind(1), strict=True):
         expected = capture(model, [lookup(model, edit, prefix) for edit in EDITS], layer)
@@ -182,10 +182,10 @@ def test_a_tree_holds_every_text_once_and_every_beginning_once(
 
 @pytest.mark.parametrize("engine", ["fast", "general"])
 def test_a_batch_that_does_not_fit_is_halved(
-    engine: Prefer, tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
+    engine: Engines, tiny_model: Callable[[str], LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = tiny_model("gpt2")
-    shared = SharedPrefixes(model, 2, PREFIXES, engine=engine)
+    model = tiny_model("gpt2").run_by(engine)
+    shared = SharedPrefixes(model, 2, PREFIXES)
     placed: Any = shared.place(EDITS)
     laid = LaidTree if engine == "fast" else PaddedRows
     run = laid.keys

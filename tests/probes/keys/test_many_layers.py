@@ -10,13 +10,13 @@ import pytest
 import torch
 import transformers
 
-from probes.forward.engine import Prefer
 from probes.forward.unhooked import plain
 from probes.keys.many_edits import Placed, SharedPrefixes
 from probes.keys.one_edit import capture
 from probes.model.bridge import wrap
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
+from rome_diagnosis.defaults import Engines
 from tests import tiny
 from tests.probes.keys.test_many_edits import EDITS, PREFIXES, worst
 
@@ -31,11 +31,11 @@ def placed(shared: SharedPrefixes) -> list[Placed]:
     ("name", "engine"), [("gpt2", "fast"), *((name, "general") for name in tiny.ARCHITECTURES)]
 )
 def test_each_layer_has_the_keys_it_has_alone(
-    name: str, engine: Prefer, tiny_model: Callable[[str], LoadedModel]
+    name: str, engine: Engines, tiny_model: Callable[[str], LoadedModel]
 ) -> None:
-    model = tiny_model(name)
+    model = tiny_model(name).run_by(engine)
     layers = (0, int(model.config.n_layers) - 1)
-    shared = SharedPrefixes(model, layers, PREFIXES, engine=engine)
+    shared = SharedPrefixes(model, layers, PREFIXES)
     at = placed(shared)
     both = shared.capture_layers(at)
     for layer, found in zip(layers, both, strict=True):
@@ -48,12 +48,12 @@ def test_each_layer_has_the_keys_it_has_alone(
 
 
 @pytest.mark.parametrize("engine", ["fast", "general"])
-def test_in_float64_to_the_last_digits(engine: Prefer, tiny_dir: Callable[[str], Path]) -> None:
+def test_in_float64_to_the_last_digits(engine: Engines, tiny_dir: Callable[[str], Path]) -> None:
     directory = str(tiny_dir("gpt2"))
     hub = transformers.AutoModelForCausalLM.from_pretrained(directory).double()
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     shared = SharedPrefixes(
-        wrap(hub, tokenizer, name="tiny", path=directory), LAYERS, PREFIXES, engine=engine
+        wrap(hub, tokenizer, name="tiny", path=directory).run_by(engine), LAYERS, PREFIXES
     )
     at = placed(shared)
     for layer, found in zip(LAYERS, shared.capture_layers(at), strict=True):
@@ -64,12 +64,12 @@ def test_in_float64_to_the_last_digits(engine: Prefer, tiny_dir: Callable[[str],
 def test_no_block_runs_twice_and_none_above_the_last(
     tiny_model: Callable[[str], LoadedModel],
 ) -> None:
-    model = tiny_model("llama")
+    model = tiny_model("llama").run_by("general")
     runs: Counter[int] = Counter()
 
     def count(layers: int | tuple[int, ...]) -> Counter[int]:
         runs.clear()
-        shared = SharedPrefixes(model, layers, PREFIXES, engine="general")
+        shared = SharedPrefixes(model, layers, PREFIXES)
         shared.capture_layers(placed(shared))
         return runs.copy()
 

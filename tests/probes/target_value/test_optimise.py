@@ -224,7 +224,7 @@ def test_stops_where_the_new_object_has_led(tiny_dir, tiny_model, layer, prefixe
     for times in (1, 3):
         chosen = dataclasses.replace(free, most_probable=times)
         found = optimise(
-            model, LEADING, prefixes, layer, chosen, engine=engine, sites=("resid_post",)
+            model.run_by(engine), LEADING, prefixes, layer, chosen, sites=("resid_post",)
         )
         steps[times] = [each.steps for each in found]
         for edit, ours in zip(LEADING, found, strict=True):

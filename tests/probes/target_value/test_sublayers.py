@@ -58,12 +58,12 @@ def test_equals_the_naive_optimisation(tiny_dir, exact, name, layer):
 @pytest.mark.parametrize("engine", ["general", "auto"])
 def test_the_likelihood_counts_less_where_the_new_object_leads(tiny_dir, exact, engine):
     """In a batch of which some edits lead and one does not; each stops on its own."""
-    model = exact("gpt2")
+    model = exact("gpt2").run_by(engine)
     free = dataclasses.replace(CHOSEN, evaluations=10, clamp_norm_factor=4.0, stop_below=0)
     paths = {}
     for kl in (0.0, 0.5):
         chosen = dataclasses.replace(free, leading_kl=kl)
-        found = optimise(model, LEADING, PREFIXES, 1, chosen, sites=PMET, engine=engine)
+        found = optimise(model, LEADING, PREFIXES, 1, chosen, sites=PMET)
         paths[kl] = [each.steps for each in found]
         for edit, ours in zip(LEADING, found, strict=True):
             _, delta, losses = naive(
@@ -74,7 +74,7 @@ def test_the_likelihood_counts_less_where_the_new_object_leads(tiny_dir, exact, 
             torch.testing.assert_close(ours.delta, delta, atol=1e-7, rtol=1e-7)
     assert paths == {0.0: [9, 9, 9], 0.5: [2, 2, 9]}
     always = dataclasses.replace(free, leading_nll=1.0, leading_kl=0.0)
-    plainly = optimise(model, LEADING, PREFIXES, 1, always, sites=PMET, engine=engine)
+    plainly = optimise(model, LEADING, PREFIXES, 1, always, sites=PMET)
     half = optimise(
         model, LEADING, PREFIXES, 1, dataclasses.replace(always, nll_factor=0.5), sites=PMET
     )
