@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from rome_diagnosis.schema import KINDS
 from rome_diagnosis.schema.words import fields
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs"
 generator = runpy.run_path(str(DOCS / "schema.py"))
 
 

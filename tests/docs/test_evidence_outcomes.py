@@ -12,7 +12,7 @@ import pytest
 from benchmarks.studies.outcomes import by_perplexity, settling
 from rome_diagnosis.limits import FEWEST_TOKENS
 
-EVIDENCE = Path(__file__).parents[3] / "docs" / "evidence" / "outcomes-smollm2.jsonl.gz"
+EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence" / "outcomes-smollm2.jsonl.gz"
 
 
 @pytest.fixture(scope="module")
