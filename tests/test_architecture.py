@@ -63,7 +63,7 @@ MANY_PARAMETERS = {
     ("diag/screen/api.py", "screen"),
     ("diag/sequence/api.py", "sequence"),
     # Stands for EasyEdit's method, so it has that method's signature.
-    ("tests/diag/apply/test_apply.py", "edit"),
+    ("tests/diag/apply/test_danger.py", "edit"),
 }
 
 

@@ -13,43 +13,19 @@ import pytest
 
 from diag.keys import diagnose
 from diag.screen import screen, screen_layers
-from diag.screen.across import summary
-from diag.screen.command import main
 from diag.screen.result import LayerScreening
 from diag.screen.table import Parts
 from probes.model.load import load
 from probes.model.loaded import LoadedModel
-from probes.second_moment import choose, stored
+from probes.second_moment import choose
 from probes.second_moment import cost as forecast
 from reports.command import markdown, page, text
 from reports.document import read_document
-from rome_diagnosis.editors import EDITORS, PUBLISHED, REMEDY
+from rome_diagnosis.editors import EDITORS, PUBLISHED
 from rome_diagnosis.errors import UserError
-from tests.diag.screen.test_command import BAD_LINES
-from tests.diag.screen.test_shard import solvable
+from tests.diag.screen.conftest import LAYERS
 
-LAYERS = (0, 1, 3)
 FIGURES = ("relative_bound", "relative_bound_first_tokens", "expected_share")
-
-
-@pytest.fixture(scope="module")
-def place(tiny_dir: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set, and second moments of a float64 model, in which rounding hides nothing."""
-    folder = tmp_path_factory.mktemp("layers")
-    edits = [
-        {"case_id": i, "subject": subject, "prompt": prompt, "target_new": "X"}
-        for i, (subject, prompt) in enumerate(
-            (subject, prompt)
-            for prompt in ("{} is", "{} was founded by", "The capital, {} lies")
-            for subject in ("Apple", "Paris", "Danielle Darrieux", "Space Needle", "Seattle")
-        )
-    ]
-    lines = [json.dumps(edit) for edit in edits]
-    (folder / "edits.jsonl").write_text("\n".join([*lines[:4], BAD_LINES[0], *lines[4:]]) + "\n")
-    model = load(tiny_dir("gpt2"), dtype="float64")
-    for layer in LAYERS:
-        stored.save(solvable(model, layer), folder / f"c-{layer}.safetensors")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -207,34 +183,6 @@ def test_it_is_a_page_a_text_markdown_and_figures(compared: LayerScreening) -> N
         read_document(compared.path)
 
 
-def test_the_command_takes_several_blocks(
-    place: Path, tiny_dir: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [str(place / "edits.jsonl"), "-o", str(tmp_path / "t.parquet"), "--n-prefixes=2"]
-    words += [f"--model={tiny_dir('gpt2')}", "--second-moment=identity"]
-    target = tmp_path / "t.json"
-    assert main([*words, "--layer=0,1", f"--json={target}"]) == 0
-    assert "ROME, block by block" in capsys.readouterr().out
-    document = json.loads(target.read_text())
-    assert [row["layer"] for row in document["layers"]] == [0, 1]
-    assert "--layer=0,1" in document["command"]
-    risks = sum(
-        row["groups"]["all"]["editors"][PUBLISHED]["verdicts"]["collapse_risk"]
-        for row in document["layers"]
-    )
-    assert main([*words, "--layer=0,1", "--quiet", "--fail-on=collapse_risk"]) == int(risks > 0)
-    for wrong, complaint in (
-        (["--layer=0,99"], "99"),
-        (["--layer=1,1"], "names a block twice"),
-        (["--layer=0,x"], "is not a block"),
-        (["--layer=all", "--forecast"], "--forecast takes one block"),
-        (["--layer=all", f"--riskiest={tmp_path / 'r.jsonl'}"], "--riskiest takes one block"),
-        (["--layer=all", f"--second-moment={place / 'c-0.safetensors'}"], r"put \{layer\}"),
-    ):
-        with pytest.raises(UserError, match=complaint):
-            main([*words, *wrong, "--quiet"])
-
-
 @pytest.mark.parametrize("layers", [[], "some", ["1"], [0.5], 3, [1, 1], [True]])
 def test_what_is_no_block_is_refused(
     layers: Any, place: Path, options: dict[str, Any], tmp_path: Path
@@ -243,68 +191,3 @@ def test_what_is_no_block_is_refused(
         screen_layers(place / "edits.jsonl", tmp_path / "t.parquet", layers=layers, **options)
     with pytest.raises(UserError, match=r"layers=\[…\], not layer="):
         screen_layers(place / "edits.jsonl", tmp_path / "t.parquet", layer=1, **options)
-
-
-def verdicts_at(**by_block: dict[str, int]) -> list[dict[str, Any]]:
-    """Rows with verdicts alone, as ``b3=dict(safe=2)``."""
-    names = ("collapse_risk", "damage_risk", "unclear", "safe")
-    return [
-        {
-            "layer": int(block[1:]),
-            "screened": sum(own.values()),
-            "groups": {"all": {"editors": {
-                editor: {"verdicts": dict.fromkeys(names, 0) | own} for editor in EDITORS
-            }}},
-        }
-        for block, own in by_block.items()
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        (
-            verdicts_at(
-                b0={"collapse_risk": 3}, b1={"safe": 3}, b2={"safe": 3}, b5={"collapse_risk": 3}
-            ),
-            "no edit of 3 is a collapse risk at blocks 1–2; blocks 0, 5 have most, 3. All are safe "
-            "at blocks 1–2.",
-        ),
-        (
-            verdicts_at(b0={"collapse_risk": 3}, b4={"collapse_risk": 1, "safe": 2}),
-            "of 3 edits some are a collapse risk at every block, fewest at block 4 (1); block 0 "
-            "has most, 3. At most 2 of 3 are safe, at block 4.",
-        ),
-        (
-            verdicts_at(b7={"unclear": 1}),
-            "no edit of 1 is a collapse risk at block 7. None is safe at any block.",
-        ),
-    ],
-)
-def test_what_the_summary_says(rows: list[dict[str, Any]], said: str) -> None:
-    assert summary(rows) == " ".join(f"{EDITORS[n].label}: {said}" for n in ("rome", "c_rome"))
-
-
-def test_a_block_where_nothing_could_be_measured_spares_no_edit() -> None:
-    said = summary(verdicts_at(b0={"collapse_risk": 2}, b1={}, b2={"safe": 1}))
-    assert said.count("at every block, fewest at block 0 (2); block 0 has most, 2.") == len(
-        (PUBLISHED, REMEDY)
-    )
-    assert said.endswith(" Left out: blocks 1–2, where not all edits could be measured.")
-    assert summary(verdicts_at(b0={}, b1={})) == "No edit could be measured at any block."
-
-
-def test_a_method_s_file_counts_at_several_blocks_as_at_one(
-    place: Path, tiny_dir: Callable[[str], Path], tmp_path: Path
-) -> None:
-    file = tmp_path / "rome.json"
-    file.write_text('{"alg_name": "ROME", "v_num_grad_steps": 3, "v_lr": 0.001}')
-    words = [str(place / "edits.jsonl"), "--n-prefixes=2", "--quiet", f"--hyperparameters={file}"]
-    words += [f"--model={tiny_dir('gpt2')}", "--second-moment=identity"]
-    for layers in ("0", "0,1"):
-        main([*words, f"--layer={layers}", f"-o={tmp_path / layers}.parquet"])
-    screened = pq.read_table(tmp_path / "0.parquet").to_pylist()
-    among = rows_at(tmp_path / "0,1.parquet", 0)
-    alone, also = ([row["expected_share_rome"] for row in of] for of in (screened, among))
-    assert also == [share and pytest.approx(share, rel=1e-5) for share in alone]
-    assert min(share for share in alone if share is not None) < 1

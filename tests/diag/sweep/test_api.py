@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from diag.keys import command, diagnose
+from diag.keys import diagnose
 from diag.sweep import sweep
-from diag.sweep.document import blocks
 from diag.sweep.result import LayerSweep
 from probes.model.loaded import LoadedModel
 from probes.second_moment import choose
@@ -77,22 +76,6 @@ def test_it_is_a_table_a_page_a_text_and_markdown(swept: LayerSweep) -> None:
     assert "C-ROME: 0: " in repr(swept.plot_damage())
 
 
-def test_the_command_takes_several_blocks(tiny_dir: Callable[[str], Path], tmp_path: Path) -> None:
-    target = tmp_path / "sweep.json"
-    words = ["--subject=Apple", "--prompt={} was", f"--model={tiny_dir('gpt2')}", "--quiet"]
-    words += ["--second-moment=identity"]
-    assert command.main([*words, "--layer=0,1", f"--json={target}"]) == 0
-    document = json.loads(target.read_text())
-    assert document["schema"] == "diag.sweep/1"
-    assert "--layer 0,1" in document["command"]
-    assert [row["layer"] for row in document["layers"]] == [0, 1]
-    with pytest.raises(UserError, match="takes one block"):
-        command.main([*words, "--layer=all", f"--save-tensors={tmp_path / 'k.safetensors'}"])
-    for wrong, complaint in (("0,99", "99"), ("0,x", "is not a block")):
-        with pytest.raises(UserError, match=complaint):
-            command.main([*words, f"--layer={wrong}"])
-
-
 @pytest.mark.parametrize("layers", [[], "some", ["1"], [0.5], 3])
 def test_what_is_no_block_is_refused(layers, tiny_model: Callable[[str], LoadedModel]) -> None:
     with pytest.raises(UserError, match="layers are block numbers"):
@@ -108,8 +91,3 @@ def test_a_file_for_each_block_is_named_with_the_block(
     with pytest.raises(UserError, match=r"no second moment file .*c-0"):
         sweep(**EDIT, model=tiny_model("gpt2"), layers=[0, 1], quiet=True,
               second_moment=str(tmp_path / "c-{layer}.safetensors"))  # fmt: skip
-
-
-def test_blocks_in_words() -> None:
-    assert blocks([3]) == "block 3"
-    assert blocks([0, 3, 4, 5, 7]) == "blocks 0, 3–5, 7"
