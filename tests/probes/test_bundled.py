@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +14,8 @@ import torch
 from benchmarks.studies.measures import BOTH, draw
 from diag.mathematics.update import rank_one
 from probes import bundled
-from probes.bundled import __main__ as bundled_command
 from probes.edited.perplexity import PerplexityMeter
 from probes.keys.one_edit import capture
-from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.prefixes import sample
@@ -26,7 +23,6 @@ from probes.request.request import request
 from probes.second_moment.choose import for_model
 from probes.target_value.optimise import optimise
 from rome_diagnosis.editors import EDITORS
-from rome_diagnosis.errors import UserError
 
 COLLAPSES = {"Geneva", "Planck", "Montreal"}
 
@@ -42,21 +38,6 @@ def test_asking_where_it_is_needs_neither_torch_nor_transformers() -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_json_says_where_everything_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bundled_command.main(["--json", "-"]) == 0
-    described = json.loads(capsys.readouterr().out)
-    for name in ("path", "facts", "texts", "corpus", "history"):
-        assert Path(described[name]).exists()
-    assert described["layer"] == described["card"]["layer"] == bundled.edit_layer()
-
-
-def test_json_to_a_file_or_a_user_error(tmp_path: Path) -> None:
-    assert bundled_command.main(["--json", str(tmp_path / "out.json")]) == 0
-    assert json.loads((tmp_path / "out.json").read_text())["card"]
-    with pytest.raises(UserError, match="there is no directory"):
-        bundled_command.main(["--json", str(tmp_path / "no" / "out.json")])
 
 
 def test_model_with_tokenizer_is_small() -> None:
@@ -188,8 +169,3 @@ def test_rome_destroys_it_and_c_rome_does_not(
                 rise = meter.after([change]).token_weighted / meter.before.token_weighted
                 collapses = name == "first" and editor == "rome"
                 assert (rise > 10) if collapses else (rise < 2), (edit.subject, editor, rise)
-
-
-def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError):
-        load(tmp_path / "nothing")
