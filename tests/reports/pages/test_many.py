@@ -1,4 +1,4 @@
-"""The pages of many edits and of second moments: headlines, groups, tables and their limits."""
+"""The pages of many edits: headlines, groups, tables and their limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from reports.document import read_document
 from reports.numbers import number
 from reports.pages.page import render
-from tests.documents import sample
 from tests.reports.reading import parse, words
 
 Document = dict[str, Any]
@@ -90,13 +89,6 @@ def test_rank_statistics_of_a_few_edits_are_not_shown(evidence: Document) -> Non
     assert "AUC" in words(render(few))  # the control
     few["summary"]["damage_against_perplexity"] |= {"n_collapsed": 1, "n_other": 3, "n_ranked": 4}
     assert "AUC" not in words(render(few))
-
-
-def test_second_moments_say_how_to_use_them(pages: dict[str, str]) -> None:
-    said = html.unescape(words(pages["moments"]))
-    for layer in sample("covariance")["layers"]:
-        assert f"--second-moment {layer['file']}" in said
-        assert f"Block {layer['layer']}" in said
 
 
 def test_what_is_expected_stands_beside_the_bound(screened: Document) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
@@ -97,21 +96,6 @@ def test_outcomes_have_three_steps(performed: Document) -> None:
     assert "What to do instead" in page
     performed["outcome"]["rome"] = "intact"
     assert "What to do instead" not in words(render(performed))  # the control
-
-
-def test_results_about_different_edits_are_not_put_together(
-    keys: Document, performed: Document, evidence: Document
-) -> None:
-    for where, name in (("request", "prompt"), ("site", "layer"), ("model", "fingerprint")):
-        other = copy.deepcopy(performed)
-        other[where][name] = "{} is" if name == "prompt" else 99
-        with pytest.raises(UserError, match="different"):
-            render(keys, other)
-    for documents in ((keys, evidence), (keys, keys)):
-        with pytest.raises(UserError, match="a page shows one result"):
-            render(*documents)
-    with pytest.raises(UserError, match="known are"):
-        render({"schema": "other"})
 
 
 def test_first_token_probes_explain_an_edit_and_stand_alone(
