@@ -18,7 +18,7 @@ from reports import command
 from reports.document import read_document
 from rome_diagnosis.errors import UserError
 from tests.documents import FOLDER, SAMPLES, sample
-from tests.reports.mutations import MUTATIONS, flip, mutants, truncate
+from tests.house.mutations import MUTATIONS, flip, mutants, truncate
 
 Outcomes = Counter[str]
 FORMS: dict[str, Callable[[Any], str]] = {"txt": command.text, "md": command.markdown}

@@ -1,7 +1,8 @@
-"""Results plot themselves: every ``plot_…`` of every result, on its own axes and on given ones."""
+"""Every result: its plots on its own axes and on given ones, its files, and a valid document."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,21 @@ def test_a_file_is_what_its_name_says(name: str, tmp_path: Path) -> None:
         result.save(tmp_path / "result.docx")
 
 
-def test_a_screening_makes_the_page_of_its_saved_files(pages: dict[str, str]) -> None:
-    path = str(FOLDER / "screen.parquet")
-    own = Screening(path, sample("screen")).to_html()
-    assert own.replace(path, "screen.parquet") == pages["screened"].replace(path, "screen.parquet")
+def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
+    makers: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "keys": lambda document: KeyDiagnosis(document, torch.zeros(1, 1), None),  # type: ignore[arg-type]
+        "edit": Verification,
+        "edits": Comparison,
+        "screen": lambda document: Screening(str(tmp_path / "table.parquet"), document),
+        "covariance": SecondMoments,
+        "sweep": LayerSweep,
+        "first_token": lambda document: FirstTokenProbes(document, ()),
+        "batch": Batch,
+        "hardcases": lambda document: HardCases("hard.json", document),
+    }
+    for name, make in makers.items():
+        make(sample(name))
+        wrong = sample(name)
+        del wrong["version"]
+        with pytest.raises(UserError, match="version is missing"):
+            make(wrong)

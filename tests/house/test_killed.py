@@ -16,7 +16,7 @@ import pytest
 
 from rome_diagnosis.disk.journal import Journal
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 RESULTS = 40
 SETTINGS = {"layer": 1}
 JOURNAL = f"""

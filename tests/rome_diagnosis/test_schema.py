@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from rome_diagnosis.editors import ARMS, EDITORS
 from rome_diagnosis.errors import UserError
@@ -162,32 +159,3 @@ def test_a_wrong_field_is_named_with_what_it_must_be_and_what_came(
 def test_what_is_no_document_is_refused(document: Any) -> None:
     with pytest.raises(UserError, match=r"names no schema|cannot read schema 'other/9'"):
         validate(document)
-
-
-def test_results_that_tests_make_are_checked(tmp_path: Path) -> None:
-    from diag.batch.result import Batch
-    from diag.covariance.result import SecondMoments
-    from diag.hardcases.result import HardCases
-    from diag.keys.result import KeyDiagnosis
-    from diag.screen.result import Screening
-    from diag.sweep.result import LayerSweep
-    from diag.verify.result import Comparison, Verification
-    from probes.first_token.run import FirstTokenProbes
-
-    makers: dict[str, Callable[[Document], Any]] = {
-        "keys": lambda document: KeyDiagnosis(document, torch.zeros(1, 1), None),  # type: ignore[arg-type]
-        "edit": Verification,
-        "edits": Comparison,
-        "screen": lambda document: Screening(str(tmp_path / "table.parquet"), document),
-        "covariance": SecondMoments,
-        "sweep": LayerSweep,
-        "first_token": lambda document: FirstTokenProbes(document, ()),
-        "batch": Batch,
-        "hardcases": lambda document: HardCases("hard.json", document),
-    }
-    for name, make in makers.items():
-        make(sample(name))
-        wrong = sample(name)
-        del wrong["version"]
-        with pytest.raises(UserError, match="version is missing"):
-            make(wrong)
