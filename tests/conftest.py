@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny random models on disk, loaded once a session."""
+"""Shared fixtures: models, each loaded once a session, and recorded documents."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from probes.model.load import load
 from probes.model.loaded import LoadedModel
 from reports.document import read_document
 from tests import tiny
-from tests.documents import EVIDENCE
+from tests.documents import EVIDENCE, FOLDER, sample
 from tests.written import results_are_what_their_schemas_say as results_are_what_their_schemas_say
 
 if TYPE_CHECKING:
@@ -88,6 +88,30 @@ def evidence() -> dict[str, Any]:
     Tests leave the document as it was.
     """
     return read_document(str(EVIDENCE))
+
+
+@pytest.fixture
+def keys() -> dict[str, Any]:
+    """A diagnosis whose verdict is neither safe nor collapse."""
+    return sample("keys")
+
+
+@pytest.fixture
+def performed() -> dict[str, Any]:
+    """The same edit, performed."""
+    return sample("edit")
+
+
+@pytest.fixture
+def probes() -> dict[str, Any]:
+    """First-token probes of the same model and block."""
+    return sample("first_token")
+
+
+@pytest.fixture
+def screened() -> dict[str, Any]:
+    """A screened data set with its rows."""
+    return read_document(str(FOLDER / "screen.json.gz"))
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ MANY_PARAMETERS = {
     ("diag/screen/api.py", "screen"),
     ("diag/sequence/api.py", "sequence"),
     # Stands for EasyEdit's method, so it has that method's signature.
-    ("tests/diag/apply/test_apply.py", "edit"),
+    ("tests/diag/apply/test_danger.py", "edit"),
 }
 
 
@@ -320,3 +320,46 @@ def test_every_package_says_what_is_in_it() -> None:
         if not path.startswith("tests/"):
             assert ast.get_docstring(ast.parse(text)), path
     assert "probes/first_token/__init__.py" in packages
+
+
+def subject(test: str) -> str | None:
+    """What a test module of a package is about, by its name.
+
+    Args:
+        test: Its path, e.g. ``tests/diag/screen/test_command_layers.py``.
+
+    Returns:
+        The module or folder with the longest name that the test's begins with, an aspect left out:
+        ``diag/screen/command.py``; ``None`` if there is none.
+    """
+    path = Path(test).relative_to("tests")
+    words = path.stem.removeprefix("test_").split("_")
+    for n in range(len(words), 0, -1):
+        about = path.with_name("_".join(words[:n]))
+        for source in (about.with_suffix(".py"), about / "__init__.py"):
+            if (ROOT / source).exists():
+                return source.as_posix()
+    return None
+
+
+def test_a_test_is_about_the_module_it_is_named_after() -> None:
+    assert subject("tests/diag/screen/test_command_layers.py") == "diag/screen/command.py"
+    assert subject("tests/probes/keys/test_many_edits_x.py") == "probes/keys/many_edits.py"
+    assert subject("tests/reports/test_text.py") == "reports/text/__init__.py"
+    assert subject("tests/diag/screen/test_nothing.py") is None  # the control
+    tests = [path for path in sources() if Path(path).name.startswith("test_")]
+    mirroring = [path for path in tests if path.split("/")[1] in PACKAGES]
+    assert len(mirroring) > 100
+    assert not [path for path in mirroring if subject(path) is None]
+
+
+def test_folders_of_tests_mirror_the_packages_or_have_a_theme() -> None:
+    folders = {Path(path).parent for path in sources() if path.startswith("tests/")}
+    for folder in folders - {Path("tests")}:
+        mirrored = folder.relative_to("tests")
+        if mirrored.parts[0] in PACKAGES:
+            assert (ROOT / mirrored / "__init__.py").exists(), folder
+        else:
+            package = ast.parse((ROOT / folder / "__init__.py").read_text(encoding="utf-8"))
+            assert ast.get_docstring(package), folder
+    assert {Path("tests/diag/keys"), Path("tests/house")} <= folders

@@ -1,0 +1,1 @@
+"""What the documentation says: its pages, its evidence, its notebook, its first hour."""

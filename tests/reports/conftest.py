@@ -1,4 +1,4 @@
-"""Recorded documents, the pages made from them, and a browser to open these in."""
+"""Pages of recorded documents, a browser to open them in, and a list of edits."""
 
 from __future__ import annotations
 
@@ -13,30 +13,6 @@ from tests import browser
 from tests.documents import EVIDENCE, FOLDER, sample
 
 Document = dict[str, Any]
-
-
-@pytest.fixture
-def keys() -> Document:
-    """A diagnosis whose verdict is neither safe nor collapse."""
-    return sample("keys")
-
-
-@pytest.fixture
-def performed() -> Document:
-    """The same edit, performed."""
-    return sample("edit")
-
-
-@pytest.fixture
-def probes() -> Document:
-    """First-token probes of the same model and block."""
-    return sample("first_token")
-
-
-@pytest.fixture
-def screened() -> Document:
-    """A screened data set with its rows."""
-    return read_document(str(FOLDER / "screen.json.gz"))
 
 
 class Pages(dict[str, str]):
@@ -78,3 +54,15 @@ def tab() -> Iterator[browser.Tab]:
         pytest.skip(f"no browser: none of {', '.join(browser.NAMES)} is installed")
     with browser.browser(path) as opened:
         yield opened
+
+
+@pytest.fixture
+def forecast() -> Document:
+    """A list of edits that was not made."""
+    return sample("sequence")
+
+
+@pytest.fixture
+def made() -> Document:
+    """A list of edits that was made, until it broke the model."""
+    return sample("sequence_performed")

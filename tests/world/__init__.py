@@ -1,0 +1,1 @@
+"""The world that the bundled model is trained on: its facts, its corpus, its training."""

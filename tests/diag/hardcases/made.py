@@ -1,13 +1,17 @@
-"""Screened edits written down for tests that need no model."""
+"""Screened edits written down for tests that need no model, and options that measure little."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from hypothesis import strategies as st
+
 from diag.hardcases.cases import Screened
 from diag.screen.table import FLOATS
 from probes.request.cases import EditCase
 from probes.request.request import request
+
+FEW: dict[str, Any] = {"n_prefixes": 3, "quiet": True}
 
 
 def edit(
@@ -32,3 +36,18 @@ def edit(
 def safe(subject: str, relation: str = "founder", true: str = "Jobs") -> Screened:
     """An edit that screening calls safe."""
     return edit(subject, relation, damage=0.01, verdict="safe", rho=1.0, objects=(true, "Somebody"))
+
+
+EDITS = st.lists(
+    st.builds(
+        edit,
+        st.sampled_from(["Apple", "apple", "Paris", "Rome", "Q", "The Hague"]),
+        st.sampled_from(["founder", "capital", "{} is"]),
+        damage=st.none() | st.floats(0, 1e6),
+        first=st.none() | st.floats(0, 1e6),
+        rho=st.floats(-2, 2),
+        verdict=st.sampled_from(["collapse_risk", "damage_risk", "unclear", "safe"]),
+    )
+    | st.none(),
+    max_size=30,
+)

@@ -11,7 +11,6 @@ import pytest
 from scipy.stats import binomtest
 
 from diag.hardcases import confirm
-from diag.hardcases.card import is_refuted
 from diag.hardcases.confirm import Wanted, perform_set, share
 from probes.request.cases import EditCase
 from rome_diagnosis.disk.journal import Journal
@@ -117,16 +116,3 @@ def test_nothing_performed_is_nothing_known(tmp_path: Path) -> None:
     assert performed(tmp_path / "empty", Bench(ALL), Wanted(0.1, 9, 0), []) == {}
     assert share([]) is None
     assert not confirm.known([], 0.99)
-
-
-@pytest.mark.parametrize(
-    ("group", "outcome", "refuted"),
-    [
-        ("hard", "collapsed", False), ("hard", "damaged", False), ("hard", "intact", True),
-        ("easy", "collapsed", True), ("easy", "damaged", True), ("easy", "intact", False),
-    ],
-)  # fmt: skip
-def test_what_performing_refutes_leaves_the_set(group: Any, outcome: str, refuted: bool) -> None:
-    assert is_refuted(group, {"outcome": {"rome": outcome}}) is refuted
-    assert is_refuted(group, None) is False
-    assert is_refuted(group, {"error": "no"}) is True

@@ -353,7 +353,7 @@ def test_the_command_never_shows_a_traceback(
     patch.setattr(outputs, "write_text", lambda path, text: written.append(text))
     prompt = before + ("{}" if slot else subject) + after
     # `--option=value` is how a value that begins with a dash is given on a command line; pages of
-    # hostile texts are tested in tests/reports/pages/test_pages.py.
+    # hostile texts are tested in tests/house/test_hostile_documents.py.
     words = [
         f"--subject={subject}",
         f"--prompt={prompt}",

@@ -91,3 +91,8 @@ def test_what_cannot_be_solved_is_said() -> None:
     assert steps.steps(here, twice, twice, batch=1).isfinite().all()
     apart = twice - (family.inverse(MOMENT)(KEYS[:1]) @ KEYS[0])  # some other key
     assert steps.steps(geometry("rome"), KEYS[:2], 0 * apart).abs().max() > 1e50
+
+
+def test_batches_cover_the_list() -> None:
+    assert steps.batches(5, 2) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert steps.batches(4, 9) == [slice(0, 4)]

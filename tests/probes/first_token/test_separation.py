@@ -8,7 +8,14 @@ import scipy.linalg
 import torch
 from sklearn.covariance import LedoitWolf
 
-from probes.first_token import separation
+from probes import bundled
+from probes.first_token import cells, separation
+from probes.first_token.subjects import bundled_cases, measure_subjects
+from probes.model.loaded import LoadedModel
+from probes.request import prefixes as contexts
+from probes.second_moment.choose import for_model
+
+N_SUBJECTS = 40
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +103,60 @@ def test_a_probe_that_only_knows_subjects_fails_on_new_ones() -> None:
     probe = separation.logistic_probe(one, other, [names[:15] * 4, names[15:] * 4])
     assert probe is not None
     assert probe.auc < 0.8
+
+
+def logistic_regression(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Weights and intercept that minimise ½‖w‖² + Σ log(1 + exp(−yᵢ(w·xᵢ + b))), by Newton."""
+    design = np.hstack([x, np.ones((len(x), 1))])
+    penalty = np.diag([*np.ones(x.shape[1]), 0.0])
+    weights = np.zeros(design.shape[1])
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-design @ weights))
+        gradient = design.T @ (chance - y) + penalty @ weights
+        curvature = (design * (chance * (1 - chance))[:, None]).T @ design + penalty
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)
+        weights = weights - step
+        if np.abs(step).max() < 1e-10:
+            return weights
+    raise AssertionError("Newton's method did not converge")
+
+
+def area(scores: np.ndarray, y: np.ndarray) -> float:
+    """Chance that a one outscores a zero, pair by pair."""
+    pairs = [(a > b) + (a == b) / 2 for a in scores[y == 1] for b in scores[y == 0]]
+    return float(np.mean(pairs))
+
+
+def test_the_probe_at_the_edited_layer_is_a_logistic_regression(bundled_model: LoadedModel) -> None:
+    layer = bundled.edit_layer()
+    prefixes = contexts.sample(bundled_model, n=6)
+    subjects, _ = measure_subjects(
+        bundled_model, bundled_cases(), layer, prefixes, for_model(bundled_model, layer),
+        count=N_SUBJECTS, pairs=1, first_only=True,
+    )  # fmt: skip
+    made = {c.name: c for c in cells.make(bundled_model, subjects, bundled.texts()[:40], prefixes)}
+    keys = dict(cells.capture(bundled_model, list(made.values()), [layer]))[layer]
+    seen = {}
+    for one, other in (
+        ("first_bare", "later_bare"),  # what the probe is for
+        ("later_bare", "later_prefixed"),  # a pair that is hard to tell apart
+    ):
+        names = [made[one].members, made[other].members]
+        found = separation.logistic_probe(keys[one], keys[other], names)
+        assert found is not None
+        x = np.concatenate([keys[one].numpy(), keys[other].numpy()])
+        x = x - x.mean(0)
+        x = x / np.sqrt((x**2).mean())
+        y = np.repeat([0, 1], [len(keys[one]), len(keys[other])])
+        distinct = sorted({*names[0], *names[1]})
+        dealt = np.random.default_rng(0).permutation(len(distinct)) % found.n_folds
+        fold = np.array([dealt[distinct.index(name)] for name in [*names[0], *names[1]]])
+        areas = []
+        for i in range(found.n_folds):
+            weights = logistic_regression(x[fold != i], y[fold != i])
+            areas.append(area(x[fold == i] @ weights[:-1] + weights[-1], y[fold == i]))
+        assert found.auc == pytest.approx(np.mean(areas), abs=5e-3)
+        assert found.null_mean == pytest.approx(0.5, abs=0.15)
+        seen[one, other] = found.auc
+    assert seen["first_bare", "later_bare"] > 0.99
+    assert seen["later_bare", "later_prefixed"] < 0.95  # the control: not everything is told apart

@@ -167,3 +167,8 @@ def test_hooks_that_are_left_on_are_told_from_the_librarys_own(
     assert hook_left_on(model.bridge) is None
     model.bridge.add_hook("blocks.1.hook_out", lambda activation, hook: activation)
     assert hook_left_on(model.bridge) == "blocks.1.hook_out"
+
+
+def test_a_missing_model_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        load(tmp_path / "nothing")

@@ -158,3 +158,18 @@ def test_a_case_without_tests_is_a_case() -> None:
     bare = {name: COUNTERFACT[name] for name in ("subject", "prompt", "target_new")}
     case = from_record(bare)
     assert case == EditCase(case.request)
+
+
+def test_a_record_of_two_formats_has_each_prompt_once() -> None:
+    prompts = {
+        "paraphrase_prompts": ["Who founded Apple?"],
+        "rephrase_prompt": "Who founded Apple?",
+    }
+    neighbours = {"neighborhood_prompts": ["Pixar is"], "locality_prompt": ["Pixar is", "Lotus is"]}
+    told = {"locality_ground_truth": ["Jobs", "fast"]}
+    base = {"subject": "Apple", "prompt": "{} is", "target_new": "x", "target_true": "Jobs"}
+    read: EditCase = from_record(base | prompts | neighbours | told)
+    assert read.paraphrases == ("Who founded Apple?",)
+    assert [(each.prompt, each.answer) for each in read.neighbourhood] == [
+        ("Pixar is", "Jobs"), ("Lotus is", "fast"),
+    ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,3 +76,46 @@ def test_what_is_no_sum_of_squares_is_refused(
     with pytest.raises(UserError) as refused:
         statistics(tmp_path / "c.npz", total, count)
     assert "\n" not in str(refused.value)
+
+
+def published(path: Path, moment: SecondMoment, **changes: Any) -> Path:
+    """Statistics as the reference's ``save_cached_state`` writes them."""
+    n = moment.provenance.n_tokens
+    values = {
+        "mom2.constructor": "util.runningstats.SecondMoment()", "mom2.count": n,
+        "mom2.mom2": (moment.moment * n).float().numpy(),
+        "constructor": "util.runningstats.CombinedStat()", "sample_size": 100000,
+    }  # fmt: skip
+    np.savez(path, **(values | changes))
+    return path
+
+
+def test_foreign_and_dangerous_statistics_are_refused(
+    estimated: SecondMoment, tmp_path: Path
+) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    asymmetric = torch.triu(torch.ones(8, 8)).numpy()
+    cases = {
+        "pickle": {"mom2.mom2": np.array([Trap()], dtype=object)},
+        "shape": {"mom2.mom2": np.zeros((3, 4))},
+        "empty": {"mom2.count": 0},
+        "nan": {"mom2.mom2": np.full((4, 4), np.nan)},
+        "asymmetric": {"mom2.mom2": asymmetric},
+    }
+    for name, change in cases.items():
+        with pytest.raises(UserError):
+            imported.read_npz(published(tmp_path / f"{name}.npz", estimated, **change))
+    assert not (tmp_path / "sprung").exists()
+    # The trap works where pickles are allowed.
+    with np.load(tmp_path / "pickle.npz", allow_pickle=True) as file:
+        file["mom2.mom2"]
+    assert (tmp_path / "sprung").exists()
+    (tmp_path / "text.npz").write_text("no statistics")
+    with pytest.raises(UserError, match=r"is no \.npz file of statistics"):
+        imported.read_npz(tmp_path / "text.npz")
+    np.savez(tmp_path / "mean.npz", mean=np.zeros(3))
+    with pytest.raises(UserError, match="expected mom2"):
+        imported.read_npz(tmp_path / "mean.npz")
