@@ -141,6 +141,26 @@ def test_only_the_options_turn_to_probes() -> None:
     assert turning == {"rome_diagnosis.options.model"}
 
 
+RUN = {"model", "_model", "bridge", "base_model", "original_model", "run_with_hooks", "_upper"}
+
+
+def test_a_model_is_run_in_one_place() -> None:
+    running = {
+        module.name
+        for module in TREE
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in RUN
+        and module.name.partition(".")[0] in PACKAGES
+    }
+    forward = {name for name in running if name.startswith("probes.forward.")}
+    # Where a model is loaded, it is none of ours yet; the encoder is a control and never one.
+    loading = {"probes.model.bridge", "probes.model.contribution"}
+    assert running - forward == {*loading, "probes.first_token.encoder"}
+    assert {f"probes.forward.{each}" for each in ("bridge", "unhooked", "above")} <= forward
+
+
 def test_no_module_needs_itself_to_be_imported() -> None:
     names = {module.name for module in TREE}
     needs = {

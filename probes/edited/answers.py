@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from probes.edited.blocks_above import UpperBlocks
-from probes.edited.recording import Waiting
 from probes.edited.weights import Change
 from probes.forward.batches import batches, tokens_at_once
+from probes.forward.recording import Waiting
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 

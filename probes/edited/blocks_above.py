@@ -1,122 +1,31 @@
-"""Running only the blocks above the edited one.
+"""The blocks above the edited one, and what an edit gives them.
 
 An edit of block L's MLP output leaves everything below it as it was. So the residual stream
 after block L is recorded once, what the edit adds to it is added there, and only the blocks
-above run again. Where only positions from the subject on are touched, the keys and values of the
-positions before it are constant in every block and are handed over as well.
+above run again.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache
+from torch import Tensor
 
-from probes.edited.recording import Recording, RecordingShelf, Waiting
 from probes.edited.weights import Change, change_of_output
-from probes.forward.autocast import rounded
-from probes.forward.batches import padded
-from probes.forward.unhooked import Plain, plain
-from probes.model import architecture
-from probes.model.contribution import contribution
+from probes.forward.above import BlocksAbove
+from probes.forward.recording import Recording, RecordingShelf, Waiting
 from probes.model.loaded import LoadedModel
-from rome_diagnosis.errors import UserError
-
-# Logits that exist at once: 16 MB in float32. What is computed of them takes as much again, so
-# fewer are handed out together.
-LOGITS_AT_ONCE, LOGITS_TOGETHER = 2**22, 2**20
 
 
-class UpperBlocks:
-    """The part of a model above one block's MLP."""
+class UpperBlocks(BlocksAbove):
+    """The part of a model above an edited block's MLP."""
 
     def __init__(self, model: LoadedModel, layer: int) -> None:
-        """Prepares the model's upper part.
-
-        Args:
-            model: The loaded model.
-            layer: The edited block.
-
-        Raises:
-            UserError: If there is no such block, or it is not known how its MLP's output reaches
-                the residual stream.
-        """
-        model.check_layer(layer)
-        self.model, self.layer = model, layer
-        self.plain: Plain = plain(model)
-        self.device = model.device
-        self.contribution = contribution(model, layer)
-        if self.contribution.unknown is not None:
-            raise UserError(self.contribution.unknown)
-        # A mask given in four dimensions replaces the model's own, sliding windows included.
-        window = architecture.attention_window(self.plain.model.config)
-        self.longest_text = min(model.n_ctx, window) if window else model.n_ctx
-        self.vocabulary: int = self.plain.model.get_output_embeddings().weight.shape[0]
-        self._upper, self._skipped, self._head = upper_part(self.plain, layer)
-        self._given = self._skipped[-1]
+        """See :class:`probes.forward.above.BlocksAbove`."""
+        super().__init__(model, layer)
         self._shelf = RecordingShelf()
-
-    @torch.no_grad()
-    def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:
-        """Runs all of the unedited model once.
-
-        Args:
-            ids: Rows of token ids.
-            past: Whether to keep the attention's keys and values of the blocks above.
-
-        Returns:
-            The recording.
-        """
-        rows, mask = padded(ids, self.device)
-        seen: dict[str, Tensor] = {}
-
-        def on_block(_: nn.Module, __: Any, result: Any) -> None:
-            for skipped in self._skipped:
-                skipped.as_tuple = isinstance(result, tuple)
-            seen["residual"] = _hidden(result)
-
-        def on_projection(_: nn.Module, arguments: tuple[Tensor, ...], result: Tensor) -> None:
-            seen["keys"] = architecture.in_rows(arguments[0], rows)
-            # Copied: Falcon adds the attention's output to the same tensor.
-            seen["output"] = architecture.in_rows(result, rows).clone()
-
-        def on_norm(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            seen["norm_input"] = architecture.in_rows(arguments[0], rows)
-
-        def on_head(_: nn.Module, arguments: tuple[Tensor, ...]) -> Tensor:
-            seen["final"] = arguments[0]
-            return arguments[0][:, :1]  # logits of all positions are not wanted here
-
-        cache = DynamicCache(config=self.plain.model.config) if past else None
-        handles = [
-            self.plain.block(self.layer).register_forward_hook(on_block),
-            self.plain.output_projection(self.layer).register_forward_hook(on_projection),
-            self.plain.model.get_output_embeddings().register_forward_pre_hook(on_head),
-        ]
-        if self.contribution.takes_stream:
-            name = architecture.layout(self.plain.model.config).norm
-            norm = self.plain.block(self.layer).get_submodule(str(name))
-            handles.append(norm.register_forward_pre_hook(on_norm))
-        try:
-            with rounded(self.model):
-                self.plain.model(rows, attention_mask=mask, past_key_values=cache, use_cache=past)
-        finally:
-            for handle in handles:
-                handle.remove()
-        above = {}
-        if cache is not None:
-            for i in range(self.layer + 1, len(cache.layers)):
-                above[i] = (cache.layers[i].keys, cache.layers[i].values)
-        seen.setdefault("norm_input", seen["output"])
-        if self.model.autocast is not None:  # what an edit changes is computed in float32
-            seen = {name: value.float() for name, value in seen.items()}
-        return Recording(rows, mask, past=above, **seen)
 
     def for_edits(self, recording: Recording) -> Waiting:
         """Lays a recording aside, without what :meth:`edited_final` does not read."""
@@ -144,48 +53,6 @@ class UpperBlocks:
         """
         return residual + self.contribution.added(norm_input, change)
 
-    def final(
-        self,
-        residual: Float[Tensor, "row position d_model"],
-        ids: Int[Tensor, "row position"],
-        mask: Tensor,
-        at: tuple[Int[Tensor, " n"], Int[Tensor, " n"]],
-        *,
-        position_ids: Int[Tensor, "row position"] | None = None,
-        past: dict[int, tuple[Tensor, Tensor]] | None = None,
-    ) -> Float[Tensor, "n d_embedding"]:
-        """Runs the blocks above from a given residual stream.
-
-        Args:
-            residual: The stream after the edited block.
-            ids: Token ids of the same shape (nothing above the embedding reads them).
-            mask: [row, position], or an additive [row, 1, position, key position].
-            at: Rows and positions whose logits are wanted.
-            position_ids: Positions in the text, where ``past`` comes before.
-            past: Keys and values of earlier positions, for each block above.
-
-        Returns:
-            What enters the unembedding at those positions, in their order; :meth:`head` and
-            :meth:`heads` make logits of it.
-        """
-        if mask.dim() == 4 and architecture.mask_in_rows(self.plain.model.config):
-            mask = (mask[:, 0, -1] == 0).long()  # the last token sees every token that counts
-        self._given.residual = residual
-        self._head.at = at
-        try:
-            with rounded(self.model):
-                self._upper(
-                    ids,
-                    attention_mask=mask,
-                    position_ids=position_ids,
-                    past_key_values=_Past(past) if past is not None else None,
-                    use_cache=False,
-                )
-        finally:
-            self._given.residual = None
-            self._head.at = None
-        return self._head.selected()
-
     def edited_final(
         self,
         recording: Recording,
@@ -207,128 +74,3 @@ class UpperBlocks:
             change = change_of_output(recording.keys, factors)
             residual = self.edited_residual(residual, recording.norm_input, change)
         return self.final(residual, recording.ids, recording.mask, at)
-
-    def heads(
-        self, final: Float[Tensor, "n d_embedding"]
-    ) -> Iterator[tuple[slice, Float[Tensor, "some vocabulary"]]]:
-        """:meth:`head` of some rows at a time: a vocabulary is wider than a model.
-
-        Args:
-            final: As :meth:`final` gives it.
-
-        Yields:
-            Which rows, and their logits.
-        """
-        at_once, together = (
-            max(1, most // self.vocabulary) for most in (LOGITS_AT_ONCE, LOGITS_TOGETHER)
-        )
-        for first in range(0, len(final), at_once):
-            logits = self.head(final[first : first + at_once])
-            for part in logits.split(together):
-                yield slice(first, first + len(part)), part
-                first += len(part)
-            del logits, part  # before the next ones are made
-
-    def head(self, final: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocabulary"]:
-        """Logits from what enters the unembedding, soft cap included.
-
-        Args:
-            final: Normalised residual stream.
-
-        Returns:
-            Logits.
-        """
-        with rounded(self.model):
-            logits = self.plain.model.get_output_embeddings()(final)
-        return architecture.finish_logits(self.plain.model.config, logits)
-
-
-class _Past:
-    """Constant keys and values of earlier positions, in place of a growing cache."""
-
-    def __init__(self, past: dict[int, tuple[Tensor, Tensor]]) -> None:
-        self._past = past
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        earlier_keys, earlier_values = self._past[layer]
-        return (
-            torch.cat([earlier_keys, keys], dim=2),
-            torch.cat([earlier_values, values], dim=2),
-        )
-
-    def get_seq_length(self, *_: Any) -> int:
-        return next(iter(self._past.values()))[0].shape[2] if self._past else 0
-
-    def get_query_offset(self, *_: Any) -> int:
-        return self.get_seq_length()
-
-    def get_mask_sizes(self, query_length: int, *_: Any) -> tuple[int, int]:
-        return self.get_seq_length() + query_length, 0
-
-
-class _Skipped(nn.Module):
-    """Stands for a block below: hands on what it gets, or the recorded residual stream."""
-
-    def __init__(self, original: nn.Module) -> None:
-        super().__init__()
-        self.__dict__["original"] = original
-        self.residual: Tensor | None = None
-        self.as_tuple = False
-
-    def __getattr__(self, name: str) -> Any:
-        # Models ask their blocks for such things as the kind of attention.
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.__dict__["original"], name)
-
-    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Any:
-        result = hidden if self.residual is None else self.residual
-        return (result,) if self.as_tuple else result
-
-
-class _SelectedHead(nn.Module):
-    """Stands for the unembedding: keeps what enters it at the wanted positions."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.at: tuple[Tensor, Tensor] | None = None
-        self._final: list[Tensor] = []
-
-    def forward(self, final: Tensor) -> Tensor:
-        assert self.at is not None
-        self._final = [final[self.at]]
-        return final[:, :1]  # instead of logits, which nobody reads
-
-    def selected(self) -> Tensor:
-        """What entered in the last run, given away: it may hold a graph of gradients."""
-        return self._final.pop()
-
-
-def upper_part(unhooked: Plain, layer: int) -> tuple[Any, list[_Skipped], _SelectedHead]:
-    """The model with blocks up to ``layer`` taken out, sharing all other modules."""
-    blocks = unhooked.model.get_submodule(unhooked.blocks)
-    below = [_Skipped(blocks[i]) for i in range(layer + 1)]
-    upper = _replaced(
-        unhooked.model, unhooked.blocks, nn.ModuleList([*below, *blocks[layer + 1 :]])
-    )
-    head = unhooked.model.get_output_embeddings()
-    name = next(name for name, module in unhooked.model.named_modules() if module is head)
-    selected = _SelectedHead()
-    upper = _replaced(upper, name, selected)
-    return upper.eval(), below, selected
-
-
-def _replaced(module: nn.Module, name: str, new: nn.Module) -> nn.Module:
-    """A shallow copy of ``module`` whose submodule ``name`` is ``new``."""
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    child, _, rest = name.partition(".")
-    twin._modules[child] = _replaced(getattr(module, child), rest, new) if rest else new
-    return twin
-
-
-def _hidden(result: Any) -> Tensor:
-    return result[0] if isinstance(result, tuple) else result

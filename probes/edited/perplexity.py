@@ -27,9 +27,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from probes.edited.blocks_above import UpperBlocks
-from probes.edited.recording import Waiting
 from probes.edited.weights import Change, change_of_output
 from probes.forward.batches import batches
+from probes.forward.recording import Waiting
 from probes.model.loaded import LoadedModel
 from rome_diagnosis.errors import UserError
 

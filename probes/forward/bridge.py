@@ -59,6 +59,23 @@ def run_to(
         narrowed.remove()
 
 
+@torch.no_grad()
+def last_logits(
+    model: LoadedModel, ids: Int[Tensor, "row position"], hooks: Sequence[Hook]
+) -> Float[Tensor, "row vocabulary"]:
+    """Logits after the last token of rows of one length, with hooks that may change activations.
+
+    Args:
+        model: The model.
+        ids: The texts.
+        hooks: As :func:`run_to` takes them.
+
+    Returns:
+        The logits.
+    """
+    return model.bridge.run_with_hooks(ids, fwd_hooks=list(hooks), return_type="logits")[:, -1]
+
+
 @dataclass(frozen=True)
 class Bridge:
     """See :class:`probes.forward.engine.Engine`."""

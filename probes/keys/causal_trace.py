@@ -20,7 +20,8 @@ from torch import Tensor
 
 from probes.edited.answers import target_tokens
 from probes.forward.batches import batches
-from probes.forward.bridge import Hook, run_to
+from probes.forward.bridge import Hook, last_logits, run_to
+from probes.forward.engine import engine_for
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import Request
@@ -90,10 +91,10 @@ def known(model: LoadedModel, facts: Sequence[Request]) -> list[Fact]:
     """
     read = [fact for fact in (_tokens(model, edit) for edit in facts) if fact is not None]
     right: set[int] = set()
+    engine = engine_for(model)
     for batch in batches([fact.ids for fact in read], model):
-        logits = model.bridge(batch.ids, attention_mask=batch.mask, return_type="logits")
-        top = logits[torch.arange(len(batch.rows)), batch.last].argmax(-1).tolist()
-        right |= {row for row, token in zip(batch.rows, top, strict=True)
+        logits = engine.decode([read[row].ids for row in batch.rows]).logits()
+        right |= {row for row, token in zip(batch.rows, logits.argmax(-1).tolist(), strict=True)
                   if token == read[row].answer}  # fmt: skip
     return [read[row] for row in sorted(right)]
 
@@ -189,5 +190,5 @@ def _probabilities(
 
     hooks: list[Hook] = [(model.hook(0, "resid_pre"), corrupt)]
     hooks += [(model.hook(block, "value"), restore(block)) for block in range(n)]
-    logits = model.bridge.run_with_hooks(ids, fwd_hooks=hooks, return_type="logits")[:, -1]
+    logits = last_logits(model, ids, hooks)
     return logits.double().softmax(-1)[:, fact.answer].cpu()

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from probes.edited.answers import target_tokens
 from probes.edited.blocks_above import UpperBlocks
+from probes.forward.sublayers import Sublayers
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
 from probes.request.request import Request, request
-from probes.target_value.sublayers import Sublayers
 from rome_diagnosis.errors import UserError
 from rome_diagnosis.methods import TargetSite
 
@@ -174,7 +174,7 @@ def prepare_loss(
     initial = {site: activation[first, start[first]] for site, activation in recorded.items()}
     sublayers = None
     if "attention" in sites:
-        sublayers = Sublayers.of(upper, unedited.ids, start)
+        sublayers = Sublayers.of(upper.plain, upper.layer, unedited.ids, start)
         initial["attention"] = sublayers.attended[first]
     return Constants(
         rows=count,

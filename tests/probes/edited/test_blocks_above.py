@@ -6,8 +6,8 @@ import pytest
 import torch
 import transformers
 
-from probes.edited import blocks_above
 from probes.edited.blocks_above import UpperBlocks
+from probes.forward import above
 from probes.forward.batches import padded
 from probes.forward.unhooked import plain
 from probes.model.load import load
@@ -136,8 +136,8 @@ def test_recording_leaves_no_hooks(tiny_model):
 def test_logits_come_in_pieces_and_in_order(tiny_model, monkeypatch):
     upper = UpperBlocks(tiny_model("gpt2"), 1)
     final = torch.randn(11, upper.model.config.d_model)
-    monkeypatch.setattr(blocks_above, "LOGITS_AT_ONCE", 5 * upper.vocabulary)
-    monkeypatch.setattr(blocks_above, "LOGITS_TOGETHER", 2 * upper.vocabulary)
+    monkeypatch.setattr(above, "LOGITS_AT_ONCE", 5 * upper.vocabulary)
+    monkeypatch.setattr(above, "LOGITS_TOGETHER", 2 * upper.vocabulary)
     with torch.no_grad():
         pieces = [(rows, logits.clone()) for rows, logits in upper.heads(final)]
         complete = upper.head(final)

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from probes.edited.blocks_above import UpperBlocks
+from probes.forward.sublayers import Sublayers
 from probes.forward.unhooked import plain
 from probes.model.load import load
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.optimise import optimise
-from probes.target_value.sublayers import Sublayers
 from rome_diagnosis.errors import UserError
 from tests import tiny
 from tests.probes.target_value.test_optimise import EDITS, LEADING, PMET, PREFIXES, naive
@@ -90,7 +90,7 @@ def test_the_block_alone_gives_what_the_model_does(tiny_dir, tiny_model, name):
     upper = UpperBlocks(model, layer)
     ids, at = torch.tensor([[5, 301, 9, 44], [17, 600, 2, 90]]), torch.tensor([2, 0])
     rows = torch.arange(2)
-    block = Sublayers.of(upper, ids, at)
+    block = Sublayers.of(upper.plain, upper.layer, ids, at)
     torch.manual_seed(0)
     change = 0.3 * torch.randn(2, 2, block.before.shape[1])
     seen = []
@@ -137,4 +137,4 @@ def test_a_block_without_attention_is_refused(tiny_model):
     upper = UpperBlocks(model, 1)
     upper.plain = dataclasses.replace(upper.plain, attention="")
     with pytest.raises(UserError, match="has no output projection of an attention"):
-        Sublayers.of(upper, torch.tensor([[5, 301]]), torch.tensor([1]))
+        Sublayers.of(upper.plain, upper.layer, torch.tensor([[5, 301]]), torch.tensor([1]))

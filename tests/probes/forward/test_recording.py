@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from diag.mathematics.update import RankOne
-from probes.edited import recording
 from probes.edited.answers import AnswerMeter, Question
 from probes.edited.perplexity import PerplexityMeter
+from probes.forward import recording
 from probes.model.loaded import LoadedModel
 
 TEXTS = ["The first token of a text is unlike every other.", "Vienna is a city in Austria."]

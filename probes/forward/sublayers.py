@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from probes.edited.blocks_above import UpperBlocks, upper_part
-from probes.forward.unhooked import reading
+from probes.forward.above import upper_part
+from probes.forward.unhooked import Plain, reading
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,17 @@ class Sublayers:
     """The edited block at the subject of each row.
 
     Attributes:
-        upper: The model; its edited block is run.
-        lower: The same model without what lies below that block.
+        plain: The model.
+        layer: The block, which is run.
+        lower: The model without what lies below that block.
         ids: The subjects' last tokens.
         before: The residual stream before the block.
         attended: The attention's output.
         unedited: The residual stream after the block, as the block gives it for these.
     """
 
-    upper: UpperBlocks
+    plain: Plain
+    layer: int
     lower: Any
     ids: Int[Tensor, "row 1"]
     before: Float[Tensor, "row d_model"]
@@ -43,12 +45,17 @@ class Sublayers:
     @classmethod
     @torch.no_grad()
     def of(
-        cls, upper: UpperBlocks, ids: Int[Tensor, "row position"], at: Int[Tensor, " row"]
+        cls,
+        plain: Plain,
+        layer: int,
+        ids: Int[Tensor, "row position"],
+        at: Int[Tensor, " row"],
     ) -> Sublayers:
         """Records what no δ changes.
 
         Args:
-            upper: The model.
+            plain: The model.
+            layer: The block.
             ids: The texts.
             at: Where each has its subject's last token.
 
@@ -64,23 +71,21 @@ class Sublayers:
         def keep(name: str) -> Callable[[Tensor], None]:
             return lambda activation: seen.update({name: activation[rows, at]})
 
-        readers = {
-            (upper.layer, site): keep(site) for site in ("resid_pre", "attention", "resid_post")
-        }
-        lower, skipped, _ = upper_part(upper.plain, upper.layer - 1)
+        readers = {(layer, site): keep(site) for site in ("resid_pre", "attention", "resid_post")}
+        lower, skipped, _ = upper_part(plain, layer - 1)
 
         def as_given(_: nn.Module, __: Any, result: Any) -> None:
             for block in skipped:
                 block.as_tuple = isinstance(result, tuple)
 
         with contextlib.ExitStack() as stack:
-            block = upper.plain.block(upper.layer)
+            block = plain.block(layer)
             stack.callback(block.register_forward_hook(as_given).remove)
-            stack.enter_context(reading(upper.plain, ids, readers))  # type: ignore[arg-type]
-            upper.plain.model.base_model(ids, use_cache=False)
+            stack.enter_context(reading(plain, ids, readers))  # type: ignore[arg-type]
+            plain.model.base_model(ids, use_cache=False)
         before, attended = seen["resid_pre"], seen["attention"]
         subjects = cls(
-            upper, lower, ids[rows, at, None], before, attended, torch.zeros_like(before)
+            plain, layer, lower, ids[rows, at, None], before, attended, torch.zeros_like(before)
         )
         nothing = before.new_zeros(len(before), 2, before.shape[1])
         return replace(subjects, unedited=subjects.moved(nothing))
@@ -99,7 +104,7 @@ class Sublayers:
         Returns:
             The change of the stream.
         """
-        plain, layer = self.upper.plain, self.upper.layer
+        plain, layer = self.plain, self.layer
         attention, mlp = change.unbind(1)
         after: list[Tensor] = []
 

@@ -32,7 +32,7 @@ class Recording:
         residual: Residual stream after the block.
         norm_input: What enters the norm after the MLP; the MLP's output where there is none.
         output: The MLP's output: k @ W + b; like ``final`` and what no norm reads, at no position
-            after :meth:`UpperBlocks.for_edits`.
+            after :meth:`probes.edited.blocks_above.UpperBlocks.for_edits`.
         keys: Input of the MLP's output projection.
         past: For each block above, the attention's keys and values; empty unless asked for.
         final: What enters the unembedding, at all positions or at none.
