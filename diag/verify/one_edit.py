@@ -19,9 +19,10 @@ from diag.verify import document
 from diag.verify.behaviour import WORDINGS, Behaviour, Recall, Wording
 from diag.verify.settings import Facts, Settings
 from probes import memory
+from probes.edited.continued import continuations_of
 from probes.edited.perplexity import PerplexityChange, PerplexityMeter
-from probes.edited.weights import Change, edited_by_row, relative_norm
-from probes.forward.generate import generate, n_gram_entropy
+from probes.edited.weights import Change, relative_norm
+from probes.forward.generate import n_gram_entropy
 from probes.keys.observe import Observation, observe
 from probes.model.fingerprint import fingerprint
 from probes.model.loaded import LoadedModel
@@ -311,20 +312,15 @@ class Bench:
         greedy = [prefix + case.request.text for prefix in self.wordings.values()]
         sampled = [case.request.text, *case.paraphrases][:SAMPLED_PROMPTS]
         prompts = [*greedy, *sampled]
-        with edited_by_row(self.model, edits, self.layer):
-            texts = generate(
-                self.model,
-                prompts,
-                n_tokens=self.settings.generated_tokens,
-                top_k=[1] * len(greedy) + [TOP_K] * len(sampled),
-                seed=self.seed,
-                copies=len(edits),
-            )
-        memory.give_back()
+        texts = continuations_of(
+            self.model, edits, self.layer, prompts,
+            n_tokens=self.settings.generated_tokens,
+            top_k=[1] * len(greedy) + [TOP_K] * len(sampled),
+            seed=self.seed,
+        )  # fmt: skip
         long_enough = self.settings.generated_tokens >= FEWEST_GENERATED.value
         written = []
-        for start in range(0, len(texts), len(prompts)):
-            own = texts[start : start + len(prompts)]
+        for own in texts:
             continued = own[len(greedy) :]
             written.append(
                 {

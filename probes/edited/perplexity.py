@@ -26,6 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from probes import memory
 from probes.edited.blocks_above import UpperBlocks
 from probes.edited.weights import Change, change_of_output
 from probes.forward.batches import batches
@@ -177,6 +178,7 @@ class PerplexityMeter:
             portion = self._portion(i)
             before = before + portion.before
             after = after + (self._edited(portion.batches, factors) if factors else portion.before)
+            memory.give_back()
             comparison = PerplexityChange(
                 self._perplexity(before), self._perplexity(after), _interval(before, after)
             )
@@ -220,6 +222,7 @@ class PerplexityMeter:
                 before = before + self._losses(recorded, final)
                 kept.append(recorded)
             self._portions.append(_Portion(tuple(kept), before))
+            memory.give_back()
         return self._portions[i]
 
     def _record(

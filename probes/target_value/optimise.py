@@ -135,13 +135,17 @@ def optimise(
     )
     values: dict[int, TargetValue] = {}
 
-    size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
-    for start in range(0, len(order), size):
-        chunk = order[start : start + size]
+    def descend(chunk: Sequence[int]) -> None:
+        # In a function: what the last evaluation kept for a gradient goes when it returns.
         constants = prepare_loss(upper, [texts[i] for i in chunk], sites)
         objective = _Objective(upper, constants, chosen, share, fast=fast)
         results = _descend(objective, [requests[i] for i in chunk])
         values.update(zip(chunk, results, strict=True))
+
+    size = min(batch, AT_ONCE) if upper.device.type == "cpu" else batch
+    memory.give_back()  # that of gradients is most of what is needed
+    for start in range(0, len(order), size):
+        descend(order[start : start + size])
         memory.give_back()
     return [values[i] for i in range(len(requests))]
 

@@ -78,8 +78,8 @@ def _add_arithmetic(group: Options) -> None:
         "--engine",
         choices=ENGINES,
         default="auto",
-        help="what runs the model; general serves any architecture, to see what is gained by what "
-        "is written for GPT-2's, or to rule it out (default: the fastest there is)",
+        help="what runs the model: the fastest there is, what serves any architecture, or what is "
+        "written for GPT-2's; general rules out a fault of the last",
     )
 
 

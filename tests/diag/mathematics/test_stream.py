@@ -38,7 +38,7 @@ class Gain(torch.nn.Module):
 def streams_after(model: LoadedModel, layer: int, rows: list[list[int]]) -> torch.Tensor:
     """The residual stream after the block at every token."""
     read = activations.reader(model, [layer])
-    (batch,) = batches(rows, model.device)
+    (batch,) = batches(rows, model)
     return read(batch)[layer]["resid_post"][batch.mask.bool()].double()
 
 
