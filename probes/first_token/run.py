@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -250,10 +252,19 @@ def _layers(
     by_name = {cell.name: cell for cell in groups}
     pairs = [pair for pair in cells.PAIRS if set(pair) <= set(by_name)]
     layers = []
-    # Matrices of a few hundred rows: more threads would mostly wait for one another.
-    with threadpool_limits(1):
+    # Matrices of a few hundred rows: several threads on one would mostly wait for one another.
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         for layer, of_cells in keys:
             moment = moments.get(layer)
+
+            def compare(
+                pair: tuple[str, str],
+                of: Mapping[str, Any] = of_cells,
+                moment: SecondMoment | None = moment,
+            ) -> dict[str, Any]:
+                one, other = (by_name[name] for name in pair)
+                return asdict(cells.compare_cells(one, other, dict(of), moment, seed=seed))
+
             layers.append(
                 {
                     "layer": layer,
@@ -262,14 +273,7 @@ def _layers(
                         name: asdict(cells.describe_cells(of_cells[name], moment))
                         for name in by_name
                     },
-                    "pairs": [
-                        asdict(
-                            cells.compare_cells(
-                                by_name[a], by_name[b], dict(of_cells), moment, seed=seed
-                            )
-                        )
-                        for a, b in pairs
-                    ],
+                    "pairs": list(pool.map(compare, pairs)),
                 }
             )
     return layers

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -178,10 +179,12 @@ def logistic_probe(
     fold_of = dict(zip(distinct, random.permutation(len(distinct)) % FOLDS, strict=True))
     folds = np.array([fold_of[name] for name in names])
     # All folds' training rows span at most m + n directions: a rotation into these changes no fit.
+    # With Xᵀ = QR it is XQ = Rᵀ, and Q is not needed.
     centred = x - x.mean(0)
     scale = float(np.sqrt((centred**2).mean())) or 1.0
     if x.shape[1] > len(x):
-        centred = centred @ np.linalg.svd(centred, full_matrices=False)[2].T
+        triangle: Any = np.linalg.qr(centred.T, mode="r")
+        centred = triangle.T
     # On matrices as small as these, several threads mostly wait for one another.
     with threadpool_limits(1):
         nulls = [_auc(centred / scale, random.permutation(y), folds) for _ in range(n_shuffles)]

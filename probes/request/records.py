@@ -140,6 +140,8 @@ def rows(path: str | os.PathLike[str]) -> Iterator[Row]:
 
 def none_is_an_edit(path: str | os.PathLike[str], n: int, example: str) -> UserError:
     """The error for a file whose first ``n`` rows, or all, are no edits; ``example`` says why."""
+    if n == 1:
+        return UserError(f"the one row of {path} is no edit: {example}")
     count = f"first {n}" if n == HOPELESS else str(n)
     return UserError(f"none of the {count} rows of {path} is an edit: {example}")
 
