@@ -26,17 +26,18 @@ TOKENS = 5  # a dimension of C; by a C of fewer than four nothing is called safe
 
 
 def commands(
-    model: str, layer: int, width: int, edits: Path, folder: Path, engine: str
+    options: argparse.Namespace, layer: int, width: int, folder: Path
 ) -> Mapping[str, Sequence[str]]:
     """What is run, by name; the first one estimates the C that the others read."""
     moment = str(folder / "c.safetensors")
-    run = ["--model", model, "--engine", engine, "--layer", str(layer)]
+    run = ["--model", options.model, "--engine", options.engine, "--layer", str(layer)]
     site = [*run, "--second-moment", moment]
     one = ["--subject", "Vienna", "--prompt", "{} is a city in", "--target-new", "Peru"]
-    listed = [str(edits), *site]
+    text = [] if options.text is None else ["--text", str(options.text)]
+    listed = [str(options.edits), *site]
     return {
         "diag.covariance": [
-            *run, "--max-tokens", str(TOKENS * width), "-o", moment,
+            *run, *text, "--max-tokens", str(TOKENS * width), "-o", moment,
         ],
         "diag.keys": ["--subject", "Vienna", *site],
         "diag.screen": [*listed, "-o", str(folder / "screened.parquet")],
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--model", required=True)
     parser.add_argument("--layer", type=int)
     parser.add_argument("--edits", type=Path, required=True)
+    parser.add_argument("--text", type=Path, help="what C is of, instead of the packaged text")
     parser.add_argument("--only", nargs="+", help="these commands, after the first")
     parser.add_argument("--json", type=Path)
     add_engine_option(parser)
@@ -97,9 +99,7 @@ def main() -> int:
     print(f"weights {weights / 1e9:.2f} GB, C {moment / 1e9:.3f}, libraries {libraries / 1e9:.2f}")
     peaks = {}
     with tempfile.TemporaryDirectory() as name:
-        for command, options in commands(
-            args.model, layer, width, args.edits, Path(name), args.engine
-        ).items():
+        for command, options in commands(args, layer, width, Path(name)).items():
             if args.only and command not in ("diag.covariance", *args.only):
                 continue
             try:
