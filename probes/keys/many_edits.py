@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.forward.batches import TokenIds, by_length
+from probes.forward.batches import TokenIds, by_length, tokens_at_once
 from probes.forward.engine import AfterPrefixes, Laid, engine_for
+from probes.forward.gpt2.engine import GPT2
 from probes.model.loaded import LoadedModel
 from probes.model.tokens import tokenise_all
 from probes.request.lookup import Lookup, find
@@ -92,6 +93,9 @@ class SharedPrefixes:
             model.check_layer(layer)
         self.model, self.prefixes = model, list(prefixes)
         self._tokens = TOKENS.get(model.device.type, TOKENS["cpu"])
+        if model.device.type == "cpu" and not isinstance(engine_for(model), GPT2):
+            # Padded rows of a wide model are faster a few at a time, a tree of texts is not.
+            self._tokens = min(self._tokens, 2 * tokens_at_once(model))
         # Kept with the model: a large tokenizer takes a third of a second to describe itself.
         known, tokenizer = model.kept, model.tokenizer
         if known.get("splits_at_spaces", (None,))[0] != len(tokenizer):
