@@ -67,10 +67,11 @@ def damage(editor: Editor, grounds: Grounds, why_not: str | None) -> Finding:
     if bound is None or expected is None:
         return Finding(name, "not_checked", None, DAMAGE_COLLAPSE.value, f"{why_not}")
     limit, value, status = _held_against(bound, expected, DAMAGE_COLLAPSE, DAMAGE_HARM, DAMAGE_SAFE)
+    held = DAMAGE_SAFE.value if status == "warn" else limit
     return Finding(
         name, status, value, limit,
-        f"{called(editor)} changes hidden states by {sizes(bound, expected, limit)} "
-        f"(limit {percent(limit)})",
+        f"{called(editor)} changes hidden states by {sizes(bound, expected, held)} "
+        f"({_limits(limit, status, DAMAGE_SAFE)})",
     )  # fmt: skip
 
 
@@ -94,14 +95,16 @@ def first_tokens(
         return Finding(name, "not_checked", None, FIRST_TOKENS_HARM.value, f"{why_not}")
     limits = None, FIRST_TOKENS_HARM, FIRST_TOKENS_SAFE
     limit, value, status = _held_against(bound, expected, *limits)
-    size = sizes(bound, expected, limit, "a hidden state's")
+    held = FIRST_TOKENS_SAFE.value if status == "warn" else limit
+    size = sizes(bound, expected, held, "a hidden state's")
     reach = (
         "reaches every prompt that begins with any word: first tokens receive "
         if share >= RESPONSE_EVERYWHERE.value and status != "pass"
         else "gives the first tokens of other texts "
     )
     text = (
-        f"{called(editor)} {reach}{percent(share)} of the change, {size} (limit {percent(limit)})"
+        f"{called(editor)} {reach}{percent(share)} of the change, {size} "
+        f"({_limits(limit, status, FIRST_TOKENS_SAFE)})"
     )
     if status == "pass" and grounds.only_together:
         status, text = "warn", f"{text}{TOGETHER}"
@@ -181,6 +184,12 @@ def target(editor: Editor, apart: float, expected: float) -> Finding:
         f"{percent(limit)}): the fact may not be answered, after a prefix neither; "
         "--c-rome-target consistent of diag.verify and diag.sequence writes v̄ + δ",
     )  # fmt: skip
+
+
+def _limits(limit: float, status: Status, safe: Limit) -> str:
+    """The limit, and the one below which an edit is safe where it lies between the two."""
+    between = f", safe below {percent(safe.value)}" if status == "warn" else ""
+    return f"limit {percent(limit)}{between}"
 
 
 def _held_against(

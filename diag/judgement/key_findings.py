@@ -93,13 +93,13 @@ def contexts(grounds: Grounds, interval: Interval | None) -> Finding:
     smallest = min(abs(low), abs(high))
     plain = verdict_of(grounds)
     best, worst = range_of(grounds, interval)
-    changes = []
-    if worst != plain:
-        changes.append(f"harden the verdict to {IN_WORDS[worst]}")
-    if best != plain:
-        changes.append(f"soften the verdict to {IN_WORDS[best]}")
-    if changes:
-        message = f"{text}: another draw can {' or '.join(changes)}"
+    ends = [
+        f"at the {which} end the verdict is {IN_WORDS[verdict]}"
+        for which, verdict in (("worse", worst), ("better", best))
+        if verdict != plain
+    ]
+    if ends:
+        message = f"{text}: {', '.join(ends)}"
         return Finding("contexts", "warn", smallest, None, message)
     return Finding("contexts", "pass", smallest, None, f"{text}: no draw changes the verdict")
 

@@ -201,7 +201,8 @@ def _dangerous(case: ListFigures) -> str | None:
         return f"Leave out {which}: each is dangerous alone."
     if not case.repaired:
         return f"Leave out {which}: each is dangerous alone, with {remedy} too."
-    return f"Leave out {which}, or make them with {remedy}, {_remedied(case)}."
+    them = "it" if len(case.dangerous) == 1 else "them"
+    return f"Leave out {which}, or make {them} with {remedy}, {_remedied(case)}."
 
 
 def _remedied(case: ListFigures) -> str:

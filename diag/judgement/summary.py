@@ -75,7 +75,11 @@ def _why(
         sentences += [
             capital(doubt.message) for doubt in doubts if doubt and doubt.status == "warn"
         ]
+    drawn = [capital(by_id["contexts"].message)] if by_id["contexts"].status != "pass" else []
     if published.relative is not None:
+        if outcome == "unclear" and by_id[f"damage_{name}"].status == "pass":
+            sentences += drawn  # then it is one of the reasons
+            drawn = []
         sentences.append(capital(by_id[f"damage_{name}"].message))
         if by_id[f"first_tokens_{name}"].status != "pass":
             sentences.append(capital(by_id[f"first_tokens_{name}"].message))
@@ -91,9 +95,7 @@ def _why(
             sentences.append("It has a first token's key there, unlike any other key.")
         if by_id["token_form"].status == "warn":
             sentences.append(capital(by_id["token_form"].message))
-    if by_id["contexts"].status != "pass":
-        sentences.append(capital(by_id["contexts"].message))
-    return sentences
+    return sentences + drawn
 
 
 def _instead(

@@ -159,7 +159,7 @@ def _fill(parts: Parts, plan: ScreenPlan, group: Ranks, progress: Progress) -> l
         Of every process, when it has finished, the rows it measured and its peak memory.
     """
     own = [i for i in plan.shards if group.mine(i)]
-    waiting = {i for i in own if not parts.has(i)}
+    waiting = {i for i in own if parts.path(i) is None}
     measured = 0
     for index, rows in scan.shards(plan.scan.path, plan.shard):
         if index not in waiting:

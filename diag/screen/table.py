@@ -1,11 +1,13 @@
 """A Parquet table written in resumable shards.
 
-Each part is a file that is complete or absent; the table is put together from all of them in the
-order of the rows, whichever run or process wrote which.
+Each part is a file that is complete or absent, with a digest of its content in its name; one that
+was damaged counts as absent. The table is put together from all of them in the order of the rows,
+whichever run or process wrote which.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -70,6 +72,9 @@ def with_methods(methods: Iterable[str], *, layer: bool) -> pa.Schema:
     return pa.schema([first, *([pa.field("layer", pa.int64())] if layer else []), *rest, *others])
 
 
+DIGEST = 16  # hexadecimal digits
+
+
 class Parts:
     """The parts of one table, in a folder beside it."""
 
@@ -92,7 +97,7 @@ class Parts:
         Raises:
             UserError: If the folder cannot be made, or belongs to a run with other settings.
         """
-        if files.is_stream(target):
+        if os.fspath(target) == files.STANDARD_OUTPUT or files.is_stream(target):
             raise UserError(f"cannot write {target}: a table needs a regular file")
         self.target = Path(os.path.realpath(target))  # a link stays, what it points to is replaced
         self.folder = self.target.with_name(self.target.name + ".parts")
@@ -112,13 +117,16 @@ class Parts:
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"cannot use {self.folder}: {error}; remove it") from error
 
-    def path(self, index: int) -> Path:
-        """Where a part is or will be."""
-        return self.folder / f"{index:06d}.parquet"
+    def path(self, index: int) -> Path | None:
+        """Where a part is that is what was written; ``None`` where none is."""
+        for path in self.folder.glob(f"{index:06d}-*.parquet"):
+            if path.is_file() and path == self._named(index, path.read_bytes()):
+                return path
+        return None
 
-    def has(self, index: int) -> bool:
-        """Whether a part is there."""
-        return self.path(index).exists()
+    def _named(self, index: int, content: bytes) -> Path:
+        digest = hashlib.sha256(content).hexdigest()[:DIGEST]
+        return self.folder / f"{index:06d}-{digest}.parquet"
 
     def write(self, index: int, rows: Sequence[Mapping[str, Any]]) -> None:
         """Writes a part; when this returns, it is on the disk.
@@ -131,8 +139,14 @@ class Parts:
             UserError: If it cannot be written.
         """
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=self.columns)
-        with files.atomic(self.path(index)) as part:
-            pq.write_table(table, part)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer)
+        content = buffer.getvalue().to_pybytes()
+        with files.atomic(self._named(index, content)) as part:
+            part.write_bytes(content)
+        for other in self.folder.glob(f"{index:06d}-*.parquet"):
+            if other != self._named(index, content) and other.is_file():
+                other.unlink()
 
     def merge(self, indices: Iterable[int], n_rows: int, *, each: int = 1) -> None:
         """Puts the table together, checks that no row is lost or doubled, removes the parts.
@@ -151,7 +165,13 @@ class Parts:
         try:
             with pq.ParquetWriter(merged, self.columns.with_metadata(metadata)) as writer:
                 for index in indices:
-                    part = pq.read_table(self.path(index))
+                    path = self.path(index)
+                    if path is None:
+                        raise UserError(
+                            f"part {index} of {self.target} is missing or damaged: run the command "
+                            "again, which makes what is missing"
+                        )
+                    part = pq.read_table(path)
                     rows = part.column("row").to_pylist()
                     ends = expected + len(rows) // each
                     if rows != [row for row in range(expected, ends) for _ in range(each)]:

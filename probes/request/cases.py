@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from probes.request.questions import Question, paired, questions, texts
-from probes.request.request import SLOT, TRAILING_SPACE, Request, check_text, request
+from probes.request.request import SLOT, TRAILING_SPACE, Request, check_text, kind, request
 from rome_diagnosis.errors import UserError
 
 # What a record calls each thing; of several names the first counts, and the others are unused.
@@ -213,7 +213,7 @@ def unused(record: Any) -> set[str]:
 def _fields(record: Any) -> Mapping[str, Any]:
     """The fields of a record, those of its ``requested_rewrite`` among them."""
     if not isinstance(record, Mapping):
-        raise UserError(f"an object is expected, not one of type {type(record).__name__}")
+        raise UserError(f"an object is expected, not {kind(record)}")
     if "requested_rewrite" not in record:
         return record
     rewrite = record["requested_rewrite"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +96,17 @@ def request(
     return Request(subject, before, after, target_new, target_true, notes)
 
 
+def kind(value: object) -> str:
+    """What a value of a file is, in the words of its format."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "true or false"
+    if isinstance(value, str):
+        return "a text"
+    if isinstance(value, Mapping):
+        return "an object"
+    return "a number" if isinstance(value, int | float) else "a list"
+
+
 def check_text(name: str, text: Any) -> None:
     """Refuses what cannot be tokenised.
 
@@ -106,7 +118,7 @@ def check_text(name: str, text: Any) -> None:
         UserError: If it is none, is empty, or is not valid Unicode.
     """
     if not isinstance(text, str):
-        given = "missing" if text is None else f"a {type(text).__name__}"
+        given = "missing" if text is None else kind(text)
         raise UserError(f"the {name} is {given}: one text is expected")
     if not text.strip():
         raise UserError(f"the {name} is empty")

@@ -23,13 +23,14 @@ from torch import Tensor
 
 from probes.model.loaded import LoadedModel
 from probes.ranks import Ranks
+from probes.second_moment.stored import seal
 from probes.second_moment.sums import Accumulator, feed, token_shapes
 from probes.text import corpus
 from rome_diagnosis.disk import files, journal
 from rome_diagnosis.errors import UserError
 
 PIECE_TOKENS = 8192  # after which an interrupted pass can resume
-SCHEMA = "moment_checkpoint/2"
+SCHEMA = "moment_checkpoint/3"
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,14 @@ def _write(job: Pass, ranks: Ranks, sums: dict[int, Accumulator], chunk: int) ->
     for layer, accumulator in sums.items():
         parts, values[layer] = accumulator.state()
         tensors |= {f"{layer}.{name}": tensor for name, tensor in parts.items()}
-    header = json.dumps({"settings": job.settings, "chunk": chunk, "values": values})
+    header = journal.identity({"settings": job.settings, "chunk": chunk, "values": values})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write the checkpoint {path}: {error.strerror}") from error
     with files.atomic(path) as part:
-        save_file(tensors, part, metadata={"checkpoint": header})
+        sealed = json.dumps(header | {"seal": seal(header, tensors)})
+        save_file(tensors, part, metadata={"checkpoint": sealed})
 
 
 def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
@@ -199,6 +201,8 @@ def _restore(job: Pass, ranks: Ranks, sums: dict[int, Accumulator]) -> int:
         with safetensors.safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["checkpoint"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if header["seal"] != seal(header, tensors):
+            raise ValueError("it was changed after it was written")
         journal.check_same_run(dict(header["settings"]), job.settings, job.checkpoint)
         for layer, accumulator in sums.items():
             mark = f"{layer}."

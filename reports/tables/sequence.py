@@ -32,6 +32,10 @@ def pace(document: Document) -> str:
     return "one after another" if batch == 1 else f"{number(batch)} at a time"
 
 
+# A table of rows counts from 0 as Parquet does, a list of edits from 1 as people do.
+COUNTED = "Edit 1 is row 0 of the table, edit 2 row 1, and so on."
+
+
 def headline(document: Document) -> str:
     """What the list will do, or did."""
     n, method = len(document["edits"]), shown(document["method"])
@@ -45,9 +49,9 @@ def headline(document: Document) -> str:
     elif forecast["collapse_at"] is None:
         sentence += "the list is not forecast to break the model"
         if forecast.get("harm_at") is not None:
-            sentence += f", but to cost it other facts from edit {number(forecast['harm_at'])} on"
+            sentence += f", but to cost it other facts once {_made(forecast['harm_at'])}"
     else:
-        sentence += f"the model is forecast to break at edit {number(forecast['collapse_at'])}"
+        sentence += f"the model is forecast to break once {_made(forecast['collapse_at'])}"
         sentence += _between(forecast["collapse_between"])
     if performance is None:
         return sentence + "."
@@ -56,9 +60,14 @@ def headline(document: Document) -> str:
         f"; {number(performance['made'])} {'was' if performance['made'] == 1 else 'were'} made and "
     )
     if at is not None:
-        return f"{sentence}{done}it broke at {number(at)}."
+        return f"{sentence}{done}it had broken after {number(at)}."
     last = document["checkpoints"][-1]["outcome"] if document["checkpoints"] else "intact"
     return sentence + done + ("it did not." if last == "intact" else f"the model was {last}.")
+
+
+def _made(edits: int) -> str:
+    """How many edits have been made: a number of edits, where "edit 3" is the third of the file."""
+    return f"{counted(edits, 'edit')} {'is' if edits == 1 else 'are'} made"
 
 
 def _between(ends: list[int | None]) -> str:
@@ -139,7 +148,7 @@ def in_order(screened: Document) -> dict[str, Any] | None:
         "title": "One after another, in this order",
         "head": REACH_HEAD,
         "rows": reaches_by_editor(listed),
-        "told": listed["advice"] if why_not is None else [why_not],
+        "told": [*listed["advice"], COUNTED] if why_not is None else [why_not],
     }
 
 

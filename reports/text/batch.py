@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.text import Text
 
+from reports.numbers import counted
 from reports.pages import batch as page
 from reports.tables import methods, setup, verdicts
 from reports.text import console as parts
@@ -101,5 +102,6 @@ def _performed(document: Document) -> list[RenderableType]:
 def _measured_with(document: Document) -> str:
     command = [document["command"]] if document["command"] else []
     refused = len(document["refused"])
-    lines = [f"{refused} records are not edits"] if refused else []
+    none = "is no edit" if refused == 1 else "are no edits"
+    lines = [f"{counted(refused, 'record')} {none}"] if refused else []
     return "\n".join([*lines, *setup.notes(document), *page.measured_with(document), *command])

@@ -74,13 +74,18 @@ class _Fitted:
             parts.indented(_argument(self.document)), parts.indented(parts.dim(HINT))
         )
         room = MOST_LINES - 3 - len(console.render_lines(argument, options))
-        first, *others = _sentences(self.document["summary"])
-        for sentence in others:
-            longer = parts.page(parts.indented(f"{first} {sentence}"))
-            if len(console.render_lines(longer, options)) > room:
+
+        def lines(text: str) -> int:
+            return len(console.render_lines(parts.page(parts.indented(text)), options))
+
+        verdict, *others = _sentences(self.document["summary"])
+        shown = " ".join([verdict, *others[:1]])  # a verdict is never without its reason
+        for sentence in others[1:]:
+            if lines(f"{shown} {sentence}") > room:
                 break
-            first = f"{first} {sentence}"
-        yield parts.page(_headline(self.document), "", parts.indented(first), "", argument)
+            shown = f"{shown} {sentence}"
+        empty = "" if lines(shown) <= room else None
+        yield parts.page(_headline(self.document), empty, parts.indented(shown), "", argument)
 
 
 def _headline(document: Document) -> Text:

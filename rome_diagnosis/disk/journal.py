@@ -1,13 +1,15 @@
 """Results that survive an interruption: one JSON line each, appended as soon as it is known.
 
 A run that is killed leaves complete lines and at most one torn one, which is dropped. The first
-line says which run the others belong to. The parts of a table and the checkpoint of a sum are
+line says which run the others belong to, and each ends with a digest of itself: what a disk or an
+editor changed is not taken for a result. The parts of a table and the checkpoint of a sum are
 stored otherwise, and say so with the same few lines (:func:`identity`, :func:`check_same_run`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,8 +21,9 @@ from rome_diagnosis.disk import files
 from rome_diagnosis.errors import UserError
 
 Settings = Mapping[str, Any]
-SCHEMA = "diag.journal/1"
+SCHEMA = "diag.journal/2"
 START = f'{{"schema": "{SCHEMA}", "settings": '.encode()
+SEAL = b', "sha256": "'
 
 
 class Journal:
@@ -110,6 +113,8 @@ class Journal:
         if not lines:
             return
         try:
+            if any(line != _sealed(line.rpartition(SEAL)[0]) for line in lines):
+                raise UserError(f"{self.path} was changed after it was written: remove it")
             head, *rest = (json.loads(line) for line in lines)
             if head["schema"] != SCHEMA or not isinstance(head["settings"], dict):
                 raise ValueError
@@ -120,9 +125,15 @@ class Journal:
 
 
 def _append(file: IO[bytes], line: Mapping[str, Any]) -> None:
-    file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+    file.write(_sealed(text.encode().removesuffix(b"}")) + b"\n")
     file.flush()
     os.fsync(file.fileno())
+
+
+def _sealed(content: bytes) -> bytes:
+    """A line of these fields, with the digest that belongs to them."""
+    return content + SEAL + hashlib.sha256(content).hexdigest().encode() + b'"}'
 
 
 def identity(settings: Settings) -> dict[str, Any]:

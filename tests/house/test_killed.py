@@ -41,7 +41,7 @@ def main(_):
     with files.locked(sys.argv[1]):
         parts = Parts(sys.argv[1], {SETTINGS!r})
         for i in range({RESULTS}):
-            if not parts.has(i):
+            if parts.path(i) is None:
                 parts.write(i, [{{"row": 2 * i, "subject": "a"}}, {{"row": 2 * i + 1}}])
                 time.sleep(0.005)
         parts.merge(range({RESULTS}), 2 * {RESULTS})

@@ -65,6 +65,14 @@ def test_killed_it_ends_with_the_very_same_moments(
     assert not list(tmp_path.glob("*.safetensors"))
     with pytest.raises(UserError, match=r"other settings \(seed\)"):
         main([*words(files, output), "--seed", "1"])
+    (sums,) = checkpoint.iterdir()
+    written = sums.read_bytes()
+    for was, is_now in ((b'chunk\\": 3', b'chunk\\": 9'), (written[-8:], bytes(8))):
+        assert was in written
+        sums.write_bytes(written.replace(was, is_now))
+        with pytest.raises(UserError, match=r"damaged \(it was changed after it was written"):
+            main(words(files, output))
+    sums.write_bytes(written)
     counted: list[int] = []
     feed = corpus_pass.feed
     with pytest.MonkeyPatch.context() as patch:

@@ -57,7 +57,8 @@ def test_damage_is_held_against_the_limit_that_decides(
         assert (finding.id, finding.status) == (f"damage_{editor.name}", status)
         assert (finding.value, finding.limit) == (relative, limit.value)
         assert percent(relative) in finding.message
-        assert f"(limit {percent(limit.value)})" in finding.message
+        assert f"(limit {percent(limit.value)}" in finding.message
+        assert ("safe below 10 %" in finding.message) == (status == "warn")
     unchecked = findings.damage(ROME, Grounds(0.5, None, None), "no corpus")
     assert (unchecked.status, unchecked.message) == ("not_checked", "no corpus")
 
@@ -191,7 +192,7 @@ class TestParagraph:
     def test_what_lies_below_a_limit_is_not_said_to_be_no_help(self) -> None:
         told = self.text((0.05, 0.15))
         assert "With C-ROME it is unclear too: it changes hidden states by up to 5 %" in told
-        assert "15 % of a hidden state's norm (limit 20 %)" in told
+        assert "15 % of a hidden state's norm (limit 20 %, safe below 10 %)" in told
         assert "C-ROME does not help" not in told
         assert "C-ROME does not help" in self.text((0.05, 0.25))
 

@@ -40,7 +40,7 @@ def case(
                         "safe by itself."),
         (case(9, 2, None, method="memit"), "Leave out edits 1, 2: each is dangerous alone."),
         (case(9, 1, 0), "Leave out edit 1: each is dangerous alone, with C-ROME too."),
-        (case(9, 1, 1, 1), "Leave out edit 1, or make them with C-ROME, with which it is not "
+        (case(9, 1, 1, 1), "Leave out edit 1, or make it with C-ROME, with which it is not "
                            "dangerous alone, though it cannot be called safe."),
     ],
 )  # fmt: skip

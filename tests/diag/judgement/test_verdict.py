@@ -78,8 +78,8 @@ def test_both_ends_are_held_against_every_limit(rho: float, relative: float) -> 
     assert len(by_hand) > 1  # these intervals do cross a limit
     message = key_findings.contexts(grounds, (near, far)).message
     plain = verdict_of(grounds)
-    assert ("harden" in message) == (worst != plain)
-    assert ("soften" in message) == (best != plain)
+    assert ("at the worse end" in message) == (worst != plain)
+    assert ("at the better end" in message) == (best != plain)
 
 
 def test_a_safe_edit_whose_contexts_are_not_is_unclear() -> None:

@@ -112,10 +112,10 @@ def test_no_seed_of_apple_hides_what_another_says(
     )
     limit = DAMAGE_COLLAPSE.value
     if found.verdict == "collapse_risk":
-        assert ("soften the verdict to a risk of damage" in message) == (least < limit)
+        assert ("at the better end the verdict is a risk of damage" in message) == (least < limit)
     else:
         assert found.verdict == "damage_risk"
-        assert ("harden the verdict to a risk of collapse" in message) == (most >= limit)
+        assert ("at the worse end the verdict is a risk of collapse" in message) == (most >= limit)
     assert ("no draw changes" in message) == (least >= limit or most < limit)
 
 

@@ -195,7 +195,7 @@ def test_killed_it_goes_on(
         "write = parts.Parts.write\n"
         "def die(self, index, rows):\n"
         "    if index < 2: return write(self, index, rows)\n"
-        "    self.path(index).with_suffix('.half').write_bytes(b'PAR1')\n"
+        "    (self.folder / '000002.half').write_bytes(b'PAR1')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "parts.Parts.write = die\n"
         "from diag.screen.command import main\n"
@@ -208,15 +208,20 @@ def test_killed_it_goes_on(
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL
     assert not output.exists()
-    waiting = {path.name for path in (tmp_path / "out.parquet.parts").iterdir()}
-    assert waiting == {"settings.json", "000000.parquet", "000001.parquet", "000002.half"}
+    parts = sorted((tmp_path / "out.parquet.parts").iterdir())
+    names = [path.name.partition("-")[0] for path in parts]
+    assert names == ["000000", "000001", "000002.half", "settings.json"]
+    # A part that was damaged meanwhile is made again.
+    damaged = bytearray(parts[1].read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    parts[1].write_bytes(damaged)
     monkeypatch.setattr("diag.screen.run.shard_size", lambda *_: 7)
     with pytest.raises(UserError, match=r"other settings \(prefixes\)"):
         main([*words(files, output)[:-1], "3", "--quiet"])
     summary = tmp_path / "out.json"
     assert main([*words(files, output), "--quiet", "--json", str(summary)]) == 0
     assert_same_rows(table(output), table(screened))
-    assert json.loads(summary.read_text())["run"]["resumed"] == 14
+    assert json.loads(summary.read_text())["run"]["resumed"] == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.parquet"]
 
 
@@ -229,6 +234,8 @@ def test_a_lost_part_is_noticed(files: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not begin with row 2"):
         parts.merge([0, 1], 3)
     parts.write(1, [{"row": 2}])
+    with pytest.raises(UserError, match=r"part 2 .* is missing"):
+        parts.merge([0, 1, 2], 4)
     with pytest.raises(UserError, match="3 rows instead of 4"):
         parts.merge([0, 1], 4)
     parts.merge([0, 1], 3)

@@ -124,10 +124,10 @@ def test_prompts_that_end_in_white_space_lose_it_and_say_so() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"subject": 3}, "subject is a int"),
+        ({"subject": 3}, "subject is a number"),
         ({"subject": None}, "subject is missing"),
         ({"subject": ["Apple"]}, "subject is a list"),
-        ({"prompt": {"a": 1}}, "prompt is a dict"),
+        ({"prompt": {"a": 1}}, "prompt is an object"),
         ({"prompt": "Danielle Darrieux, Danielle Darrieux is"}, "2 times"),
         ({"target_new": " "}, "missing or empty"),
         ({"target_new": True}, "of type bool"),

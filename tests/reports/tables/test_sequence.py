@@ -58,7 +58,7 @@ def test_every_form_names_the_culprit(made: Document) -> None:
         " ".join(printed(show, made, width=400).split()),
     ):
         assert told in form
-        assert f"it broke at {made['collapse_at']}" in form
+        assert f"it had broken after {made['collapse_at']}" in form
         assert f"Edit {made['collapse_at']} (" in form  # in the order given: one count
     assert page.count("broke the model") == 1
     made["performance"]["culprit"] = None

@@ -61,3 +61,12 @@ def test_safe_beside_a_failed_ratio_is_one_line_of_reasoning(keys: Document) -> 
     text = printed(keys_text.show, keys | {"verdict": "safe"}, verbose=True)
     assert "✗" not in text and "ratio explains how the update" in text
     assert "✗" in printed(keys_text.show, keys | {"verdict": "collapse_risk"}, verbose=True)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_verdict_is_never_without_its_reason(width: int) -> None:
+    document = sample("keys")
+    reason = "The reason, which is long enough to fill two lines of a terminal by itself, stands."
+    document["summary"] = f"The verdict. {reason} " + "And more that does not fit. " * 40
+    text = " ".join(printed(keys_text.show, document, width=width).split())
+    assert f"The verdict. {reason}" in text

@@ -55,7 +55,7 @@ def test_another_run_and_other_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="there is no directory"):
         Journal(tmp_path / "absent" / "j", SETTINGS)
     assert not (tmp_path / "absent").exists()
-    for text in ("one line", '{"schema": "other"', '{"schema": "diag.journal/2", "settings": '):
+    for text in ("one line", '{"schema": "other"', '{"schema": "diag.journal/3", "settings": '):
         (tmp_path / "notes.txt").write_text(text)  # without a newline, like a torn first line
         with pytest.raises(UserError, match="no journal"):
             Journal(tmp_path / "notes.txt", SETTINGS)
@@ -72,3 +72,20 @@ def test_one_process_has_it_and_a_device_is_none(tmp_path):
     journal = Journal(tmp_path / "j", SETTINGS)
     journal.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_was_changed_is_no_result(tmp_path):
+    write(tmp_path / "j")
+    complete = (tmp_path / "j").read_bytes()
+    digits = [i for i, byte in enumerate(complete) if chr(byte).isdigit()]
+    assert len(digits) > 100
+    for at in digits[:: len(digits) // 60]:
+        changed = bytearray(complete)
+        changed[at] = ord("5") if changed[at] != ord("5") else ord("6")
+        (tmp_path / "j").write_bytes(changed)
+        with pytest.raises(UserError, match=r"changed after it was written|no journal"):
+            Journal(tmp_path / "j", SETTINGS)
+        assert (tmp_path / "j").read_bytes() == changed
+    (tmp_path / "j").write_bytes(complete)
+    with Journal(tmp_path / "j", SETTINGS) as journal:  # the control
+        assert journal.done == RESULTS
