@@ -251,5 +251,7 @@ def _pairs(case: ListFigures) -> str | None:
     if case.pairs:
         count = f"{case.pairs:,}" if case.pairs < MOST_PAIRS else f"{case.pairs:,} or more"
         pairs = "pair of edits writes" if case.pairs == 1 else "pairs of edits write"
-        parts.append(f"{count} {pairs} on each other's keys")
+        # An edit that is dangerous alone is left out before anything is said of pairs.
+        aside = ", the dangerous ones aside" if case.dangerous else ""
+        parts.append(f"{count} {pairs} on each other's keys{aside}")
     return f"{'; '.join(parts)}: make the edits that matter most last."
