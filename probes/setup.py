@@ -165,7 +165,10 @@ class Setup:
         """
         model = self._load()
         if self.engine not in ("auto", model.engine):
+            from probes.forward.engine import engine_for
+
             model = model.run_by(self.engine)
+            engine_for(model)  # refuses "fast" where there is none, before anything is measured
         return model if self.autocast is None else replace(model, autocast=self.autocast)
 
     def _load(self) -> LoadedModel:

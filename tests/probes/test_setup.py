@@ -205,7 +205,7 @@ def test_options_become_the_setup_that_python_would_make() -> None:
     assert default == Setup(device="auto", dtype="float32")
 
 
-def test_the_engine_that_is_asked_for_runs_the_model() -> None:
+def test_the_engine_that_is_asked_for_runs_the_model(tiny_dir: Callable[[str], Path]) -> None:
     assert type(engine_for(load_model())) is GPT2
     general = load_model(engine="general")
     assert type(engine_for(general)) is Unhooked
@@ -213,6 +213,8 @@ def test_the_engine_that_is_asked_for_runs_the_model() -> None:
     assert Setup(model=general).load() is general
     assert type(engine_for(Setup(model=general, engine="fast").load())) is GPT2
     assert general.engine == "general"
+    with pytest.raises(UserError, match="there is no fast engine for"):
+        load_model(tiny_dir("llama"), engine="fast")
     with pytest.raises(UserError, match="engine must be one of"):
         Setup(engine="bridge")  # type: ignore[arg-type]
 
