@@ -112,9 +112,10 @@ class Journal:
         lines = complete.splitlines()
         if not lines:
             return
+        sealed = all(line == _sealed(line.rpartition(SEAL)[0]) for line in lines)
+        if lines[0].startswith(START) and not sealed:
+            raise UserError(f"{self.path} was changed after it was written: remove it")
         try:
-            if any(line != _sealed(line.rpartition(SEAL)[0]) for line in lines):
-                raise UserError(f"{self.path} was changed after it was written: remove it")
             head, *rest = (json.loads(line) for line in lines)
             if head["schema"] != SCHEMA or not isinstance(head["settings"], dict):
                 raise ValueError
