@@ -93,6 +93,7 @@ def _boot(model: Any, tokenizer: Any, name: str, path: str, device: torch.device
             open(os.devnull, "w") as quiet,
             contextlib.redirect_stdout(quiet),
             _installing_nothing(),
+            _copying_nothing(TransformerBridge),
         ):
             return TransformerBridge.boot_transformers(
                 path, hf_model=model, tokenizer=tokenizer, dtype=model.dtype, device=device
@@ -222,6 +223,20 @@ def _installing_nothing() -> Iterator[None]:
         yield
     finally:
         helpers._ensure_torchvision = original
+
+
+@contextlib.contextmanager
+def _copying_nothing(bridge_class: Any) -> Iterator[None]:
+    """Keeps TransformerLens from copying both embeddings, where it reads every attribute for hooks.
+
+    Of GPT-2 XL they are 330 MB, which nobody reads.
+    """
+    original = bridge_class.W_E_pos
+    bridge_class.W_E_pos = None
+    try:
+        yield
+    finally:
+        bridge_class.W_E_pos = original
 
 
 def probe_tokens(tokenizer: Any, config: Any) -> list[int]:

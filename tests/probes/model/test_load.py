@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import transformers
+from transformer_lens.model_bridge import TransformerBridge
 
 from probes.model.bridge import from_bridge, hook_left_on, wrap
 from probes.model.load import load
@@ -158,6 +159,19 @@ def test_nothing_is_installed_while_a_model_is_loaded(
 
     assert not helpers._ensure_torchvision()  # as the test could not see otherwise
     assert "torchvision" in str(started[0])
+
+
+def test_no_embedding_is_copied_while_a_model_is_loaded(
+    tiny_dir: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TransformerLens reads every attribute of its bridge when it looks for hooks."""
+    original, read = TransformerBridge.W_E_pos, []
+    watched = property(lambda bridge: read.append(bridge) or original.fget(bridge))
+    monkeypatch.setattr(TransformerBridge, "W_E_pos", watched)
+    model = load(tiny_dir("gpt2"))
+    assert not read
+    assert TransformerBridge.W_E_pos is watched
+    assert len(model.bridge.W_E_pos) == model.config.d_vocab + model.n_ctx
 
 
 def test_hooks_that_are_left_on_are_told_from_the_librarys_own(
