@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.sides import add_engine_option, weight_bytes
+from benchmarks.sides import add_engine_option
 from probes.setup import load_model
 from rome_diagnosis.errors import UserError
 
@@ -90,7 +90,7 @@ def main() -> int:
     args = parser.parse_args()
     loaded = load_model(args.model)
     layer = loaded.default_layer() if args.layer is None else args.layer
-    weights = weight_bytes(loaded)
+    weights = loaded.weight_bytes
     width = int(loaded.config.d_mlp)
     moment = width**2 * 8
     allowed = LIMIT * weights + moment

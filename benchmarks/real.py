@@ -335,7 +335,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "matrix_rate": bench.rate,
         "stages": [asdict(stage) for stage in stages],
-        "weights_GB": sides.weight_bytes(bench.model) / 1e9,
+        "weights_GB": bench.model.weight_bytes / 1e9,
         "peak_memory_GB": peak / 1e9,
     }
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 
 from probes import bundled
-from probes.model.loaded import LoadedModel
 from rome_diagnosis.defaults import ENGINES
 
 
@@ -160,12 +159,6 @@ def random_model(name: str, device: str) -> Any:
     torch.manual_seed(0)
     with torch.device(device):
         return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-
-
-def weight_bytes(model: LoadedModel) -> int:
-    """What a model's weights take; tied ones and views of others are counted once."""
-    stored = [value.untyped_storage() for value in model.state_dict.values()]
-    return sum({storage.data_ptr(): storage.nbytes() for storage in stored}.values())
 
 
 def add_engine_option(parser: argparse.ArgumentParser) -> None:

@@ -153,7 +153,7 @@ def inverse(matrix: Float[Tensor, "d_mlp d_mlp"]) -> Metric:
         ZeroDivisionError: If the matrix is not positive definite.
     """
     factor = factored(matrix)
-    return lambda keys: torch.cholesky_solve(keys.T, factor).T
+    return lambda keys: _solved(factor, keys.T).T
 
 
 def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -172,6 +172,12 @@ def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         return torch.linalg.cholesky(matrix)
     except torch.linalg.LinAlgError as error:
         raise ZeroDivisionError(SINGULAR) from error
+
+
+def _solved(factor: Tensor, columns: Tensor) -> Tensor:
+    """(LLᵀ)⁻¹ times columns; torch.cholesky_solve would copy L."""
+    half = torch.linalg.solve_triangular(factor, columns, upper=False)
+    return torch.linalg.solve_triangular(factor.T, half, upper=True)
 
 
 def projector(
@@ -216,7 +222,7 @@ def projected(
     inner = basis.T @ history @ basis
     inner.diagonal().add_(ridge)
     factor = factored(inner)
-    return lambda keys: (basis @ torch.cholesky_solve(basis.T @ keys.T, factor)).T
+    return lambda keys: (basis @ _solved(factor, basis.T @ keys.T)).T
 
 
 def memit_damage_bound(residuals: Float[Tensor, "m d_model"], weight: float) -> float:

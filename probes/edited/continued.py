@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from probes import memory
 from probes.edited.weights import Change, edited_by_row
 from probes.forward.generate import generate
@@ -61,8 +63,7 @@ def _at_once(model: LoadedModel, prompts: Sequence[str], n_tokens: int) -> int:
     """How many edited models may continue the prompts together."""
     config = model.config
     heads = getattr(config, "n_key_value_heads", None) or config.n_heads
-    weights = list(model.state_dict.values())
-    of_token = 2 * model.n_layers * heads * config.d_head * weights[0].element_size()
+    item = getattr(torch, model.dtype).itemsize
+    of_token = 2 * model.n_layers * heads * config.d_head * item
     longest = max(len(model.tokens(prompt).ids) for prompt in prompts) + n_tokens
-    room = OF_WEIGHTS * sum(weight.nbytes for weight in weights)
-    return max(1, int(room / (of_token * longest * len(prompts))))
+    return max(1, int(OF_WEIGHTS * model.weight_bytes / (of_token * longest * len(prompts))))

@@ -186,8 +186,7 @@ def capture(
     """
     runs = [run for cell in cells for run in cell.runs]
     sizes = [len(cell.runs) for cell in cells]
-    weights = sum(weight.nbytes for weight in model.state_dict.values())
-    room = max(KEYS_AT_ONCE, weights // 20)
+    room = max(KEYS_AT_ONCE, model.weight_bytes // 20)
     of_run = len(layers) * int(model.config.d_mlp) * torch.float32.itemsize
     at_once, shelf = max(1, room // of_run), Shelf(room)
     parts: list[dict[int, Taken]] = []

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
@@ -59,12 +60,14 @@ class BlocksAbove:
         self._given = self._skipped[-1]
 
     @torch.no_grad()
-    def record(self, ids: Sequence[Sequence[int]], *, past: bool = False) -> Recording:
+    def record(
+        self, ids: Sequence[Sequence[int]], *, before: Int[Tensor, " row"] | None = None
+    ) -> Recording:
         """Runs all of the unedited model once.
 
         Args:
             ids: Rows of token ids.
-            past: Whether to keep the attention's keys and values of the blocks above.
+            before: Positions before which the blocks' keys and values are kept, if they are to be.
 
         Returns:
             The recording.
@@ -89,7 +92,11 @@ class BlocksAbove:
             seen["final"] = arguments[0]
             return arguments[0][:, :1]  # logits of all positions are not wanted here
 
-        cache = DynamicCache(config=self.plain.model.config) if past else None
+        cache = None
+        if before is not None:
+            kept = Earlier.of(before, mask)
+            above = range(self.layer + 1, self.model.n_layers)
+            cache = _CacheOfEarlier(self.plain.model.config, above, kept)
         handles = [
             self.plain.block(self.layer).register_forward_hook(on_block),
             self.plain.output_projection(self.layer).register_forward_hook(on_projection),
@@ -101,18 +108,16 @@ class BlocksAbove:
             handles.append(norm.register_forward_pre_hook(on_norm))
         try:
             with rounded(self.model):
-                self.plain.model(rows, attention_mask=mask, past_key_values=cache, use_cache=past)
+                self.plain.model(
+                    rows, attention_mask=mask, past_key_values=cache, use_cache=cache is not None
+                )
         finally:
             for handle in handles:
                 handle.remove()
-        above = {}
-        if cache is not None:
-            for i in range(self.layer + 1, len(cache.layers)):
-                above[i] = (cache.layers[i].keys, cache.layers[i].values)
         seen.setdefault("norm_input", seen["output"])
         if self.model.autocast is not None:  # what an edit changes is computed in float32
             seen = {name: value.float() for name, value in seen.items()}
-        return Recording(rows, mask, past=above, **seen)
+        return Recording(rows, mask, past={} if cache is None else cache.past, **seen)
 
     def final(
         self,
@@ -189,6 +194,67 @@ class BlocksAbove:
         with rounded(self.model):
             logits = self.plain.model.get_output_embeddings()(final)
         return architecture.finish_logits(self.plain.model.config, logits)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What comes before a position in each row, aligned at its end.
+
+    Some architectures take a key's place among the keys for its position.
+
+    Attributes:
+        index: Positions in the row, ``[row, earlier]``; 0 where there is nothing.
+        own: Whether there is something.
+        room: Positions from there on, at most.
+    """
+
+    index: Int[Tensor, "row earlier"]
+    own: Bool[Tensor, "row earlier"]
+    room: int
+
+    @classmethod
+    def of(cls, start: Int[Tensor, " row"], mask: Int[Tensor, "row position"]) -> Earlier:
+        """What comes before ``start`` in rows with such a mask."""
+        earlier = int(start.max())
+        position = torch.arange(earlier, device=start.device) - (earlier - start[:, None])
+        room = int((mask.sum(1) - start).max())
+        return cls(position.clamp(min=0), position >= 0, room)
+
+    def room_for(self, x: Float[Tensor, "row head position d"], n: int) -> Tensor:
+        """Room for that part of ``n`` tensors like this one, and behind it for what comes after."""
+        rows, heads, _, d = x.shape
+        return x.new_zeros(n, rows, heads, self.index.shape[1] + self.room, d)
+
+    def take(self, x: Float[Tensor, "row head position d"], room: Tensor) -> Tensor:
+        """Writes that part of keys or values into their room."""
+        index = self.index[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
+        room[:, :, : self.index.shape[1]] = x.gather(2, index)
+        return room
+
+
+class _CacheOfEarlier(DynamicCache):
+    """Keeps keys and values of the blocks above, and of no more positions than are wanted."""
+
+    def __init__(self, config: Any, layers: range, kept: Earlier) -> None:
+        super().__init__(config=config)
+        self._layers, self._kept = layers, kept
+        # Of all blocks at once, most often: what is allocated between a block's large tensors would
+        # hold their place when they go.
+        self._rooms: dict[torch.Size, list[Tensor]] = {}
+        self.past: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        if layer in self._layers:
+            self.past[layer] = (self._taken(keys), self._taken(values))
+        return keys, values
+
+    def _taken(self, x: Tensor) -> Tensor:
+        rooms = self._rooms.setdefault(x.shape, [])
+        if not rooms:
+            rooms += self._kept.room_for(x, 2 * len(self._layers))
+        return self._kept.take(x, rooms.pop())
 
 
 class _Past:

@@ -34,7 +34,8 @@ class Recording:
         output: The MLP's output: k @ W + b; like ``final`` and what no norm reads, at no position
             after :meth:`probes.edited.blocks_above.UpperBlocks.for_edits`.
         keys: Input of the MLP's output projection.
-        past: For each block above, the attention's keys and values; empty unless asked for.
+        past: For each block above, the attention's keys and values before the positions asked for,
+            with room behind them; see :class:`probes.forward.above.Earlier`. Empty otherwise.
         final: What enters the unembedding, at all positions or at none.
     """
 

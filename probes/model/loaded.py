@@ -84,6 +84,14 @@ class LoadedModel:
         return isinstance(self.state_dict, SpreadState)
 
     @property
+    def weight_bytes(self) -> int:
+        """What the weights take; on one device tied ones and views of others count once."""
+        if isinstance(self.state_dict, SpreadState):
+            return self.state_dict.nbytes
+        stored = [weight.untyped_storage() for weight in self.state_dict.values()]
+        return sum({storage.data_ptr(): storage.nbytes() for storage in stored}.values())
+
+    @property
     def dtype(self) -> str:
         """The weights' type, e.g. ``"float32"``."""
         return str(next(iter(self.bridge.blocks[0].parameters())).dtype).removeprefix("torch.")

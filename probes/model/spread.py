@@ -42,6 +42,11 @@ class SpreadState(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._here)
 
+    @property
+    def nbytes(self) -> int:
+        """What all values take; none is fetched."""
+        return sum(value.nbytes for value in self._here.values())
+
 
 def state_of(model: nn.Module) -> Mapping[str, Tensor]:
     """A model's parameters and buffers under their names, those that are off-loaded too.

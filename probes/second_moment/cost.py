@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from probes.memory import give_back
 from probes.second_moment.corpus_pass import PIECE_TOKENS, Pass
 from probes.second_moment.sums import Accumulator, feed, token_shapes
 
@@ -71,6 +72,7 @@ def cost_of(jobs: Sequence[Pass]) -> Cost:
     if job.max_tokens is not None:
         n_tokens = min(n_tokens, job.max_tokens + job.row_length)
     seconds = sum(_seconds_per_token(job) for job in jobs) * n_tokens
+    give_back()
     d_mlp = int(job.model.config.d_mlp)
     n_layers = [len(job.layers) for job in jobs]
     return Cost(
@@ -122,8 +124,8 @@ def _seconds_per_token(job: Pass) -> float:
     some = replace(job, max_tokens=PIECE_TOKENS // 4)
     rows = [row for _, chunk in itertools.islice(some.chunks(), 1) for row in chunk]
     seconds = 0.0
+    sums = {layer: Accumulator.empty(token_shapes(job.model), 0) for layer in job.layers}
     for _ in range(2):
-        sums = {layer: Accumulator.empty(token_shapes(job.model), 0) for layer in job.layers}
         began = time.perf_counter()
         feed(job.model, sums, rows, batch_tokens=PIECE_TOKENS)
         seconds = time.perf_counter() - began

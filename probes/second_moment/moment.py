@@ -194,10 +194,8 @@ class SecondMoment:
         Returns:
             The solutions, in the same shape.
         """
-        if self.moment is None:
-            return keys.clone()
-        flat = keys.reshape(-1, self.d_mlp)
-        return torch.cholesky_solve(flat.T, self.factor).T.reshape(keys.shape)
+        # Not torch.cholesky_solve, which copies the factor.
+        return self.unwhiten(self.whiten(keys))
 
     def whiten(self, keys: Float[Tensor, "*n d_mlp"]) -> Float[Tensor, "*n d_mlp"]:
         """Keys in coordinates in which the C⁻¹ metric is the ordinary one.
@@ -321,12 +319,16 @@ def of_moment(
         moment = (moment + moment.T).div_(2)
     if not (moment.diagonal() > 0).any():
         raise ValueError("the second moment has no positive diagonal entry")
-    return SecondMoment(
+    low, high, factor = extremes(moment)
+    whole = SecondMoment(
         moment=moment,
         d_mlp=moment.shape[0],
         source=source,
         provenance=provenance,
         background=background,
-        eigenvalues=extremes(moment),
+        eigenvalues=(low, high),
         fourth=fourth,
     )
+    if factor is not None and not whole.ridge:
+        whole.__dict__["factor"] = factor  # which takes d_mlp³ operations
+    return whole

@@ -8,6 +8,7 @@ iteration from a fixed start, so that the same matrix gives the same figures.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,29 +24,43 @@ EPSILON = torch.finfo(torch.float64).eps
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
-def extremes(matrix: Float[Tensor, "d d"]) -> tuple[float, float]:
+class Extremes(NamedTuple):
+    """The ends of a spectrum, and what was computed on the way.
+
+    Attributes:
+        low: The smallest eigenvalue, known to ``d·ε`` of the largest, as by any method in float64.
+        high: The largest.
+        factor: The lower Cholesky factor, where it was needed and exists.
+    """
+
+    low: float
+    high: float
+    factor: Float[Tensor, "d d"] | None
+
+
+def extremes(matrix: Float[Tensor, "d d"]) -> Extremes:
     """The smallest and the largest eigenvalue.
 
     Args:
         matrix: Symmetric and positive semidefinite up to rounding, float64.
 
     Returns:
-        Both. The smallest is known to ``d·ε`` of the largest, as for any method in float64.
+        Both.
 
     Raises:
         ValueError: If an eigenvalue is negative beyond rounding.
     """
-    d = len(matrix)
+    d, factor = len(matrix), None
     if d < SMALL:
         values = torch.linalg.eigvalsh(matrix)
         low, high = float(values[0]), float(values[-1])
     else:
         rows = matrix.numpy()
         high = _largest(lambda x: rows @ x, d)
-        low = _smallest(matrix, high)
+        low, factor = _smallest(matrix, high)
     if low < -d * EPSILON * high:
         raise ValueError("it has a negative eigenvalue")
-    return low, high
+    return Extremes(low, high, factor)
 
 
 def shifted(matrix: Float[Tensor, "d d"], by: float) -> Float[Tensor, "d d"]:
@@ -63,7 +78,7 @@ def shifted(matrix: Float[Tensor, "d d"], by: float) -> Float[Tensor, "d d"]:
     return copy
 
 
-def _smallest(matrix: Tensor, high: float) -> float:
+def _smallest(matrix: Tensor, high: float) -> tuple[float, Tensor | None]:
     from scipy.linalg.blas import dtrsv
 
     shift = 0.0
@@ -83,7 +98,7 @@ def _smallest(matrix: Tensor, high: float) -> float:
 
     low = 1 / _largest(solve, len(matrix)) - shift
     # What cannot be factorised as it is counts as singular, on whichever side rounding puts it.
-    return min(low, 0.0) if shift else low
+    return (min(low, 0.0), None) if shift else (low, factor)
 
 
 def _largest(times: Callable[[Vector], Vector], d: int) -> float:

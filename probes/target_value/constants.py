@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probes.edited.answers import target_tokens
 from probes.edited.blocks_above import UpperBlocks
+from probes.forward.above import Earlier
 from probes.forward.sublayers import Sublayers
 from probes.model.loaded import LoadedModel
 from probes.request.lookup import lookup
@@ -37,17 +38,20 @@ class LossText:
 
 
 @dataclass(frozen=True)
-class Constants:
-    """The constants of several edits' optimisation, rows of one edit side by side.
+class Suffixes:
+    """Rows of text from the subject's last token on, which is position 0 here, unedited.
 
-    ``rows`` texts belong to each edit, the last one being the KL prompt. Everything starts at the
-    subject's last token, position 0 here. Each edit has a δ at every site that one is added to, and
-    ``initial`` is what it is added to in the bare prompt. ``in_stream`` says that the blocks above
-    are read as a function of the residual stream's change rather than of the MLP output's;
-    ``sublayers`` gives that change where there are two δ.
+    Attributes:
+        residual: The stream after the edited block.
+        lengths: Positions of each row that are not padding.
+        norm_input: See :class:`probes.forward.recording.Recording`, at position 0.
+        ids: Tokens.
+        mask: Additive, each row's own earlier positions first.
+        position_ids: Positions in the text.
+        past: Keys and values of earlier positions, for each block above, and room behind them for
+            the row's own.
     """
 
-    rows: int
     residual: Float[Tensor, "row position d_model"]
     lengths: Int[Tensor, " row"]
     norm_input: Float[Tensor, "row d_model"]
@@ -55,11 +59,62 @@ class Constants:
     mask: Float[Tensor, "row 1 position key_position"]
     position_ids: Int[Tensor, "row position"]
     past: dict[int, tuple[Tensor, Tensor]]
-    read_row: Int[Tensor, " n"]
-    read_position: Int[Tensor, " n"]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def earlier(self) -> int:
+        """How many earlier positions there are, of the longest row."""
+        return self.mask.shape[-1] - self.ids.shape[1]
+
+    def __getitem__(self, rows: slice | Int[Tensor, " kept"]) -> Suffixes:
+        """Some of the rows; a slice of them copies nothing."""
+        return Suffixes(
+            residual=self.residual[rows],
+            lengths=self.lengths[rows],
+            norm_input=self.norm_input[rows],
+            ids=self.ids[rows],
+            mask=self.mask[rows],
+            position_ids=self.position_ids[rows],
+            past={i: (k[rows], v[rows]) for i, (k, v) in self.past.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Where the loss reads the logits, and what of them.
+
+    Attributes:
+        row: Row of the batch that each place is in, ``[n]``; those of :func:`prepare_loss` ascend.
+        position: Its position within the row, 0 being the subject's last token, ``[n]``.
+        target: The token whose log-probability is wanted there, ``[n]``.
+        held: Rows whose prediction at position 0 must not move, ``[m]``; they ascend.
+        initial: The unedited model's log-probabilities there, ``[m, vocabulary]``.
+    """
+
+    row: Int[Tensor, " n"]
+    position: Int[Tensor, " n"]
     target: Int[Tensor, " n"]
+    held: Int[Tensor, " m"]
+    initial: Float[Tensor, "m vocabulary"]
+
+
+@dataclass(frozen=True)
+class Constants:
+    """The constants of several edits' optimisation, rows of one edit side by side.
+
+    ``rows`` texts belong to each edit, the last one being the KL prompt. Each edit has a δ at every
+    site that one is added to, and ``initial`` is what it is added to in the bare prompt; ``weight``
+    says how much each token counts that is read. ``in_stream`` says that the blocks above are read
+    as a function of the residual stream's change rather than of the MLP output's; ``sublayers``
+    gives that change where there are two δ.
+    """
+
+    rows: int
+    suffixes: Suffixes
+    reads: Reads
     weight: Float[Tensor, " n"]
-    kl_initial: Float[Tensor, "edit vocabulary"]
     initial: Float[Tensor, "edit site d_model"]
     in_stream: bool = False
     sublayers: Sublayers | None = None
@@ -71,25 +126,22 @@ class Constants:
 
     def keep(self, edits: Int[Tensor, " kept"]) -> Constants:
         """The same for some of the edits only."""
-        offsets = torch.arange(self.rows, device=edits.device)
-        rows = (edits[:, None] * self.rows + offsets).flatten()
-        new_row = torch.full((self.residual.shape[0],), -1, device=edits.device)
-        new_row[rows] = torch.arange(len(rows), device=edits.device)
-        read = new_row[self.read_row] >= 0
+        reads, device = self.reads, edits.device
+        rows = (edits[:, None] * self.rows + torch.arange(self.rows, device=device)).flatten()
+        new_row = torch.full((len(self.suffixes),), -1, device=device)
+        new_row[rows] = torch.arange(len(rows), device=device)
+        read = new_row[reads.row] >= 0
         return replace(
             self,
-            residual=self.residual[rows],
-            lengths=self.lengths[rows],
-            norm_input=self.norm_input[rows],
-            ids=self.ids[rows],
-            mask=self.mask[rows],
-            position_ids=self.position_ids[rows],
-            past={i: (k[rows], v[rows]) for i, (k, v) in self.past.items()},
-            read_row=new_row[self.read_row[read]],
-            read_position=self.read_position[read],
-            target=self.target[read],
+            suffixes=self.suffixes[rows],
+            reads=Reads(
+                row=new_row[reads.row[read]],
+                position=reads.position[read],
+                target=reads.target[read],
+                held=new_row[reads.held[edits]],
+                initial=reads.initial[edits],
+            ),
             weight=self.weight[read],
-            kl_initial=self.kl_initial[edits],
             initial=self.initial[edits],
             sublayers=None if self.sublayers is None else self.sublayers.keep(rows),
         )
@@ -161,12 +213,12 @@ def prepare_loss(
     count, device = len(edits[0]), upper.device
     everyone = torch.arange(len(flat), device=device)
     first = everyone[::count]
-    unedited = upper.record([row.ids for row in flat], past=True)
     start = torch.tensor([row.lookup for row in flat], device=device)
+    unedited = upper.record([row.ids for row in flat], before=start)
     lengths = torch.tensor([len(row.ids) for row in flat], device=device) - start
     index = start[:, None] + torch.arange(int(lengths.max()), device=device)
     position_ids = index.clamp(max=unedited.ids.shape[1] - 1)
-    past, visible = _before(start, unedited.past)
+    visible = Earlier.of(start, unedited.mask).own
     held = first + count - 1
     dtype = torch.promote_types(torch.float32, unedited.residual.dtype)
     final = unedited.final[held, start[held]]
@@ -176,56 +228,42 @@ def prepare_loss(
     if "attention" in sites:
         sublayers = Sublayers.of(upper.plain, upper.layer, unedited.ids, start)
         initial["attention"] = sublayers.attended[first]
-    return Constants(
-        rows=count,
+    suffixes = Suffixes(
         residual=unedited.residual[everyone[:, None], position_ids],
         lengths=lengths,
         norm_input=unedited.norm_input[everyone, start],
         ids=unedited.ids.gather(1, position_ids),
         mask=_mask(visible, position_ids.shape[1], unedited.residual.dtype),
         position_ids=position_ids,
-        past=past,
-        **_read(flat, device, dtype),
-        kl_initial=torch.log_softmax(upper.head(final).to(dtype), dim=-1),
+        past=unedited.past,
+    )
+    *read, weight = _read(flat)
+    row, position, target = (torch.tensor(each, device=device) for each in read)
+    return Constants(
+        rows=count,
+        suffixes=suffixes,
+        reads=Reads(
+            row, position, target, held, torch.log_softmax(upper.head(final).to(dtype), dim=-1)
+        ),
+        weight=torch.tensor(weight, device=device, dtype=dtype),
         initial=torch.stack([initial[site] for site in sites], dim=1),
         in_stream=tuple(sites) != ("value",),
         sublayers=sublayers,
     )
 
 
-def _read(texts: Sequence[LossText], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Where the loss reads which token, and how much each counts."""
-    read_row, read_position, target, weight = [], [], [], []
+def _read(
+    texts: Sequence[LossText],
+) -> tuple[list[int], list[int], list[int], list[float]]:
+    """Row, position and token of every place that the loss reads, and how much it counts."""
+    row, position, target, weight = [], [], [], []
     for i, text in enumerate(texts):
-        for position, token in zip(text.positions, text.targets, strict=False):
-            read_row.append(i)
-            read_position.append(position - text.lookup)
+        for at, token in zip(text.positions, text.targets, strict=False):
+            row.append(i)
+            position.append(at - text.lookup)
             target.append(token)
             weight.append(1.0 / len(text.targets))
-    return {
-        "read_row": torch.tensor(read_row, device=device),
-        "read_position": torch.tensor(read_position, device=device),
-        "target": torch.tensor(target, device=device),
-        "weight": torch.tensor(weight, device=device, dtype=dtype),
-    }
-
-
-def _before(
-    start: Int[Tensor, " row"], past: dict[int, tuple[Tensor, Tensor]]
-) -> tuple[dict[int, tuple[Tensor, Tensor]], Bool[Tensor, "row earlier"]]:
-    """Keys and values of what comes before each row's lookup token, and which of them are its own.
-
-    They are aligned at their ends: some architectures take a key's place among the keys for its
-    position.
-    """
-    earlier = int(start.max())
-    position = torch.arange(earlier, device=start.device) - (earlier - start[:, None])
-    index = position.clamp(min=0)[:, None, :, None]
-
-    def aligned(tensor: Tensor) -> Tensor:
-        return tensor.gather(2, index.expand(-1, tensor.shape[1], -1, tensor.shape[3]))
-
-    return {i: (aligned(k), aligned(v)) for i, (k, v) in past.items()}, position >= 0
+    return row, position, target, weight
 
 
 def _mask(own: Bool[Tensor, "row earlier"], width: int, dtype: torch.dtype) -> Tensor:

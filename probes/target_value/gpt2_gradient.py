@@ -13,7 +13,6 @@ own is bookkeeping.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +23,8 @@ from probes.forward.gpt2.blocks import Block, Norm, added, affine
 from probes.forward.gpt2.gelu import gelu_and_slope
 from probes.forward.unhooked import Plain
 from probes.model import architecture
+from probes.model.loaded import LoadedModel
+from probes.target_value.constants import Reads, Suffixes
 
 
 def applies(unhooked: Plain, layer: int) -> bool:
@@ -39,23 +40,18 @@ def applies(unhooked: Plain, layer: int) -> bool:
     return architecture.is_gpt2(unhooked.model) and layer + 2 < unhooked.model.config.n_layer
 
 
-@dataclass(frozen=True)
-class Reads:
-    """Where the loss reads the logits, and what of them.
+def kept(model: LoadedModel, layer: int) -> int:
+    """Numbers that :class:`LeanBlocks` keeps of each position for its gradient.
 
-    Attributes:
-        row: Row of the batch that each place is in, ``[n]``.
-        position: Its position within the row, 0 being the subject's last token, ``[n]``.
-        target: The token whose log-probability is wanted there, ``[n]``.
-        held: Rows whose prediction at position 0 must not move, ``[m]``.
-        initial: The unedited model's log-probabilities there, ``[m, vocabulary]``.
+    Args:
+        model: The model.
+        layer: The edited block.
+
+    Returns:
+        In each block above what enters and leaves two norms, the queries, what attention takes
+        (its pattern is small beside it), and the slope of the activation.
     """
-
-    row: Int[Tensor, " n"]
-    position: Int[Tensor, " n"]
-    target: Int[Tensor, " n"]
-    held: Int[Tensor, " m"]
-    initial: Float[Tensor, "m vocabulary"]
+    return (model.n_layers - 1 - layer) * int(6 * model.config.d_model + model.config.d_mlp)
 
 
 class LeanBlocks:
@@ -66,11 +62,7 @@ class LeanBlocks:
         self,
         unhooked: Plain,
         layer: int,
-        *,
-        residual: Float[Tensor, "row position d_model"],
-        lengths: Int[Tensor, " row"],
-        mask: Float[Tensor, "row 1 position key_position"],
-        past: dict[int, tuple[Tensor, Tensor]],
+        suffixes: Suffixes,
         reads: Reads,
     ) -> None:
         """Computes what no step changes.
@@ -78,19 +70,16 @@ class LeanBlocks:
         Args:
             unhooked: The model; :func:`applies` holds.
             layer: The edited block.
-            residual: The unedited stream after it; position 0 is the subject's last token.
-            lengths: Positions of each row that are not padding.
-            mask: Additive, each row's own earlier positions first.
-            past: Keys and values of earlier positions, for each block above.
+            suffixes: The texts; what is behind their earlier positions is written over.
             reads: What is wanted.
         """
-        model = unhooked.model
+        model, residual, mask = unhooked.model, suffixes.residual, suffixes.mask
         n_layer = model.config.n_layer
         rows, width, self._d = residual.shape
         device = residual.device
         blocks = [_Block(Block.of(unhooked.block(i))) for i in range(layer + 1, n_layer)]
         heads = int(model.config.n_head)
-        there = torch.arange(width, device=device) < lengths[:, None]
+        there = torch.arange(width, device=device) < suffixes.lengths[:, None]
         self._constant = residual[there]
         table = torch.full((rows, width), len(self._constant), device=device)
         table[there] = torch.arange(len(self._constant), device=device)
@@ -109,7 +98,12 @@ class LeanBlocks:
         read_mask = mask[torch.arange(rows, device=device)[:, None], 0, places][:, None]
 
         *others, last = [
-            (block, _Attention(heads, past[i], read_mask if i == n_layer - 1 else mask))
+            (
+                block,
+                _Attention(
+                    suffixes.past[i], suffixes.earlier, read_mask if i == n_layer - 1 else mask
+                ),
+            )
             for i, block in enumerate(blocks, layer + 1)
         ]
         self._first, self._middle, self._last = others[0], others[1:], last
@@ -353,21 +347,19 @@ class _Block:
 class _Attention:
     """Attention of some positions over constant earlier ones and over each other."""
 
-    def __init__(self, heads: int, past: tuple[Tensor, Tensor], mask: Tensor) -> None:
-        keys, _ = past
-        rows, _, self._earlier, d_head = keys.shape
+    def __init__(self, past: tuple[Tensor, Tensor], earlier: int, mask: Tensor) -> None:
+        rows, heads, total, d_head = past[0].shape
         self._scale = 1 / math.sqrt(d_head)
-        total = mask.shape[-1]
         # Earlier positions come first and stay; own ones are written after them each time.
-        self._both = keys.new_zeros(2, rows * heads, total, d_head)
-        self._both[:, :, : self._earlier] = torch.stack(past).flatten(1, 2)
-        self._own = self._both[:, :, self._earlier :]
-        self._keys, self._values = self._both
+        self._keys, self._values = (each.view(rows * heads, total, d_head) for each in past)
+        self._earlier = earlier
         self._mask = mask.expand(-1, heads, -1, -1).reshape(rows * heads, -1, total)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """What queries take from the values; all ``[row · head, slot, d_head]``."""
-        self._own[0], self._own[1], self._queries = keys, values, queries
+        self._keys[:, self._earlier :] = keys
+        self._values[:, self._earlier :] = values
+        self._queries = queries
         scores = torch.baddbmm(self._mask, queries, self._keys.mT, alpha=self._scale)
         self._pattern = scores.softmax(-1)
         return torch.bmm(self._pattern, self._values)

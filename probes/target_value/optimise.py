@@ -41,10 +41,11 @@ from probes.forward.engine import engine_for
 from probes.forward.gpt2.engine import GPT2
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request
-from probes.target_value import gpt2_gradient
-from probes.target_value.constants import Constants, prepare_loss, rows_of
+from probes.target_value import gpt2_gradient, reader
+from probes.target_value.constants import Constants, Reads, Suffixes, prepare_loss, rows_of
 from probes.target_value.hyperparameters import Hyperparameters
-from probes.target_value.reader import General, Reader
+from probes.target_value.pieces import Pieces, most_rows
+from probes.target_value.reader import Reader
 from probes.target_value.replayed import Replayed
 from rome_diagnosis.methods import TargetSite
 
@@ -154,7 +155,7 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
     """Adam on every edit's δ; edits that reach their stop are taken out on the way."""
     constants, chosen = objective.batch, objective.chosen
     batch = constants
-    device = batch.residual.device
+    device = batch.weight.device
     active = torch.arange(batch.edits, device=device)
     final = torch.zeros(batch.initial.shape, device=device, dtype=batch.weight.dtype)
     losses: list[list[float]] = [[] for _ in requests]
@@ -171,12 +172,11 @@ def _descend(objective: _Objective, requests: Sequence[Request]) -> list[TargetV
             probabilities[edit] = likely
         if evaluation == chosen.evaluations:
             break
-        weighed = lead.factor
         stop = lead.follow(objective, moved) | (loss < chosen.stop_below)
         running = (~stop).nonzero()[:, 0]
         if not len(running):
             break
-        gradient = objective.gradient(delta, weighed)
+        gradient = objective.gradient(delta)
         if len(running) < len(values):
             final[active] = delta
             active, delta, gradient, mean, square = (
@@ -250,11 +250,11 @@ class _Objective:
         self.batch, self.chosen = batch, chosen
         share = share.to(batch.weight)
         self._upper, self._share, self._fast = upper, share, fast
-        self._reader = _reader(upper, batch, fast=fast)
+        self._pieces = _pieces(upper, batch, chosen, fast=fast)
         initial = batch.initial.to(batch.weight)
         self._per_norm = chosen.weight_decay / initial.norm(dim=-1) ** 2
         contexts = torch.cat([share, torch.zeros_like(share[:1])])  # the KL prompt's row is none
-        self._of_log_probs = -batch.weight * contexts[batch.read_row % batch.rows]
+        self._of_log_probs = -batch.weight * contexts[batch.reads.row % batch.rows]
         self._of_moved = torch.full_like(self._per_norm[:, 0], chosen.kl_factor)
 
     def keep(self, edits: Int[Tensor, " kept"]) -> _Objective:
@@ -267,7 +267,7 @@ class _Objective:
     ) -> tuple[Float[Tensor, " edit"], Float[Tensor, " edit"], Float[Tensor, " edit"]]:
         """Each edit's loss, its new object's mean probability, and its Kullback–Leibler term."""
         batch = self.batch
-        change = delta.repeat_interleave(batch.rows, dim=0).to(batch.residual.dtype)
+        change = delta.repeat_interleave(batch.rows, dim=0).to(batch.suffixes.residual.dtype)
         if batch.sublayers is None:
             change = change[:, 0]
         else:
@@ -275,10 +275,11 @@ class _Objective:
                 self._at_sites = change.requires_grad_(True)
                 self._of_sites = batch.sublayers.moved(change)
             change = self._of_sites.detach()
-        log_probs, moved = self._reader.read(change)
+        of_log_probs = self._of_log_probs * factor[batch.reads.row // batch.rows]
+        log_probs, moved = self._pieces.read(change, of_log_probs, self._of_moved)
         nll = delta.new_zeros(len(change))
         # Not index_add_, whose order of summation a GPU leaves to chance.
-        nll.index_put_((batch.read_row,), -log_probs * batch.weight, accumulate=True)
+        nll.index_put_((batch.reads.row,), -log_probs * batch.weight, accumulate=True)
         nll = nll.view(batch.edits, batch.rows)[:, :-1]
         moved = self._of_moved * moved
         decay = (self._per_norm * delta.norm(dim=-1)).sum(1)
@@ -291,17 +292,16 @@ class _Objective:
         ``bare``; where it is the only context, it is asked.
         """
         batch = self.batch
-        context = batch.read_row % batch.rows
-        behind = ~self._reader.leads() & ((context > 0) | (batch.rows == 2) | bare)
-        return torch.bincount(batch.read_row[behind] // batch.rows, minlength=batch.edits) == 0
+        row = batch.reads.row
+        behind = ~self._pieces.leads() & ((row % batch.rows > 0) | (batch.rows == 2) | bare)
+        return torch.bincount(row[behind] // batch.rows, minlength=batch.edits) == 0
 
     def gradient(
-        self, delta: Float[Tensor, "edit site d_model"], factor: Float[Tensor, " edit"]
+        self, delta: Float[Tensor, "edit site d_model"]
     ) -> Float[Tensor, "edit site d_model"]:
-        """The gradient of what was evaluated last, at the same δ and factors."""
+        """The gradient of what was evaluated last, at the same δ."""
         batch = self.batch
-        of_log_probs = self._of_log_probs * factor[batch.read_row // batch.rows]
-        change = self._reader.gradient(of_log_probs, self._of_moved)
+        change = self._pieces.gradient()
         if batch.sublayers is not None:
             (change,) = torch.autograd.grad(self._of_sites, self._at_sites, change)
         total = change.view(batch.edits, batch.rows, *delta.shape[1:]).sum(1, dtype=delta.dtype)
@@ -311,23 +311,19 @@ class _Objective:
         return total.addcmul_(delta, decay[..., None])
 
 
-def _reader(upper: UpperBlocks, batch: Constants, *, fast: bool) -> Reader:
-    rows = len(batch.residual)
-    held = torch.arange(batch.rows - 1, rows, batch.rows, device=batch.residual.device)
-    reads = gpt2_gradient.Reads(
-        batch.read_row, batch.read_position, batch.target, held, batch.kl_initial
-    )
-    reader: Reader
-    if fast:
-        reader = gpt2_gradient.LeanBlocks(
-            upper.plain,
-            upper.layer,
-            residual=batch.residual,
-            lengths=batch.lengths,
-            mask=batch.mask,
-            past=batch.past,
-            reads=reads,
-        )
-    else:
-        reader = General(upper, batch, reads)
-    return Replayed(reader, upper.plain.model) if upper.device.type == "cuda" else reader
+def _pieces(upper: UpperBlocks, batch: Constants, chosen: Hyperparameters, *, fast: bool) -> Pieces:
+    """The rows' readers."""
+    kept = (gpt2_gradient if fast else reader).kept(upper.model, upper.layer)
+    most = most_rows(upper.model, batch.suffixes.ids.shape[1], kept)
+    replays = upper.device.type == "cuda" and most >= len(batch.suffixes)
+
+    def make(suffixes: Suffixes, reads: Reads) -> Reader:
+        piece: Reader
+        if fast:
+            piece = gpt2_gradient.LeanBlocks(upper.plain, upper.layer, suffixes, reads)
+        else:
+            piece = reader.General(upper, suffixes, reads, in_stream=batch.in_stream)
+        return Replayed(piece, upper.plain.model) if replays else piece
+
+    asked = chosen.most_probable or chosen.follows_lead
+    return Pieces(make, batch.suffixes, batch.reads, most=most, asked_for_leads=bool(asked))

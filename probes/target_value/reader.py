@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from probes.edited.blocks_above import UpperBlocks
-from probes.target_value.constants import Constants
-from probes.target_value.gpt2_gradient import Reads
+from probes.model.loaded import LoadedModel
+from probes.target_value.constants import Reads, Suffixes
 
 
 class Reader(Protocol):
@@ -30,11 +30,37 @@ class Reader(Protocol):
         """The gradient at the last ``change`` from those at what was read, once."""
 
 
+def kept(model: LoadedModel, layer: int) -> int:
+    """Numbers that PyTorch keeps of each position for the gradient of :class:`General`.
+
+    Args:
+        model: The model.
+        layer: The edited block.
+
+    Returns:
+        In each block above twelve times the stream's width and four times the MLP's, which is what
+        Llama's keep: most of what a norm, attention and a gated MLP compute on the way.
+    """
+    return (model.n_layers - 1 - layer) * int(12 * model.config.d_model + 4 * model.config.d_mlp)
+
+
 class General:
     """For any architecture: Hugging Face's blocks, PyTorch's gradient."""
 
-    def __init__(self, upper: UpperBlocks, batch: Constants, reads: Reads) -> None:
-        self._upper, self._batch, self._reads = upper, batch, reads
+    def __init__(
+        self, upper: UpperBlocks, suffixes: Suffixes, reads: Reads, *, in_stream: bool
+    ) -> None:
+        """Takes what no step changes.
+
+        Args:
+            upper: The blocks.
+            suffixes: The texts.
+            reads: What is wanted.
+            in_stream: See :class:`probes.target_value.constants.Constants`.
+        """
+        self._upper, self._suffixes, self._reads = upper, suffixes, reads
+        self._in_stream, n = in_stream, suffixes.earlier
+        self._past = {i: (k[:, :, :n], v[:, :, :n]) for i, (k, v) in suffixes.past.items()}
         self._at = (
             torch.cat([reads.row, reads.held]),
             torch.cat([reads.position, torch.zeros_like(reads.held)]),
@@ -43,21 +69,21 @@ class General:
     @torch.enable_grad()
     def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
         """See :class:`Reader`."""
-        batch, reads = self._batch, self._reads
+        texts, reads = self._suffixes, self._reads
         self._change = change.requires_grad_(True)
-        at_subject = batch.residual[:, 0] + change
-        if not batch.in_stream:
-            at_subject = self._upper.edited_residual(batch.residual[:, 0], batch.norm_input, change)
+        at_subject = texts.residual[:, 0] + change
+        if not self._in_stream:
+            at_subject = self._upper.edited_residual(texts.residual[:, 0], texts.norm_input, change)
         final = self._upper.final(
-            torch.cat([at_subject[:, None], batch.residual[:, 1:]], dim=1),
-            batch.ids,
-            batch.mask,
+            torch.cat([at_subject[:, None], texts.residual[:, 1:]], dim=1),
+            texts.ids,
+            texts.mask,
             self._at,
-            position_ids=batch.position_ids,
-            past=batch.past,
+            position_ids=texts.position_ids,
+            past=self._past,
         )
         logits = self._upper.head(final)
-        log_probs = torch.log_softmax(logits.to(batch.weight), dim=-1)
+        log_probs = torch.log_softmax(logits.to(reads.initial), dim=-1)
         n = len(reads.target)
         moved = (log_probs[n:].exp() * (log_probs[n:] - reads.initial)).sum(-1)
         self._read = log_probs[:n].gather(1, reads.target[:, None])[:, 0], moved

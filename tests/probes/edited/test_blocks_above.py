@@ -99,8 +99,8 @@ def test_many_blocks_that_give_tuples_can_be_below(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_constant_past_equals_the_whole_text(tiny_model, name):
     upper = UpperBlocks(tiny_model(name), 1)
-    recording = upper.record(ROWS, past=True)
     start, width = 3, 2
+    recording = upper.record(ROWS, before=torch.full((len(ROWS),), start))
     past = {i: (k[:, :, :start], v[:, :, :start]) for i, (k, v) in recording.past.items()}
     assert sorted(past) == [2, 3]
     low = torch.finfo(torch.float32).min

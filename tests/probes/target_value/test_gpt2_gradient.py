@@ -7,6 +7,7 @@ import torch
 
 from probes.edited.blocks_above import UpperBlocks
 from probes.target_value import gpt2_gradient
+from probes.target_value.constants import Reads, Suffixes
 
 ROWS = [
     [5, 301, 9, 44, 260, 31, 8],
@@ -20,23 +21,27 @@ LENGTHS = torch.tensor([5, 5, 4, 1])  # from there on
 
 def constants(upper, width):
     """What an optimisation hands over: the suffixes of ROWS from START on, padded to width."""
-    recording = upper.record(ROWS, past=True)
+    recording = upper.record(ROWS, before=START)
     everyone = torch.arange(len(ROWS))[:, None]
     earlier = int(START.max())
     position = (START[:, None] + torch.arange(width)).clamp(max=recording.ids.shape[1] - 1)
     mask = torch.zeros(len(ROWS), 1, width, earlier + width)
     low = torch.finfo(torch.float32).min
-    mask[..., :earlier] = torch.where(torch.arange(earlier) < START[:, None], 0.0, low)[
-        :, None, None
-    ]
+    own = torch.arange(earlier) >= earlier - START[:, None]
+    mask[..., :earlier] = torch.where(own, 0.0, low)[:, None, None]
     mask[..., earlier:] = torch.full((width, width), low).triu(1)
-    past = {i: (k[:, :, :earlier], v[:, :, :earlier]) for i, (k, v) in recording.past.items()}
-    return (
-        recording.residual[everyone, position],
-        recording.ids[everyone, position],
-        position,
-        mask,
-        past,
+    room = earlier + width
+    return Suffixes(
+        residual=recording.residual[everyone, position],
+        lengths=LENGTHS.clamp(max=width),
+        norm_input=recording.norm_input[everyone[:, 0], START],
+        ids=recording.ids[everyone, position],
+        mask=mask,
+        position_ids=position,
+        past={
+            i: (keys[:, :, :room].contiguous(), values[:, :, :room].contiguous())
+            for i, (keys, values) in recording.past.items()
+        },
     )
 
 
@@ -52,26 +57,22 @@ def constants(upper, width):
 def test_logits_and_gradients_equal_the_general_ones(tiny_model, layer, width, read):
     upper = UpperBlocks(tiny_model("gpt2"), layer)
     assert gpt2_gradient.applies(upper.plain, layer)
-    residual, ids, position, mask, past = constants(upper, width)
+    suffixes = constants(upper, width)
+    residual, n = suffixes.residual, suffixes.earlier
+    past = {i: (k[:, :, :n], v[:, :, :n]) for i, (k, v) in suffixes.past.items()}
     row, place = (torch.tensor(part) for part in read)
     target, held = torch.arange(3, 3 + len(row)), torch.tensor([0, 3])
     initial = torch.randn(2, upper.vocabulary).log_softmax(-1)
-    reads = gpt2_gradient.Reads(row, place, target, held, initial)
-    blocks = gpt2_gradient.LeanBlocks(
-        upper.plain,
-        layer,
-        residual=residual,
-        lengths=LENGTHS.clamp(max=width),
-        mask=mask,
-        past=past,
-        reads=reads,
-    )
+    reads = Reads(row, place, target, held, initial)
+    blocks = gpt2_gradient.LeanBlocks(upper.plain, layer, suffixes, reads)
     torch.manual_seed(layer)
     change = torch.randn(residual[:, 0].shape).requires_grad_(True)
     subject = residual[:, 0] + change
     whole = torch.cat([subject[:, None], residual[:, 1:]], dim=1)
     at = (torch.cat([row, held]), torch.cat([place, torch.zeros_like(held)]))
-    final = upper.final(whole, ids, mask, at, position_ids=position, past=past)
+    final = upper.final(
+        whole, suffixes.ids, suffixes.mask, at, position_ids=suffixes.position_ids, past=past
+    )
     general = upper.head(final).log_softmax(-1)
     n = len(row)
     expected_read = general[:n].gather(1, target[:, None])[:, 0]
