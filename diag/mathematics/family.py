@@ -140,11 +140,12 @@ def update(
     return Update(directions, matrix, residuals)
 
 
-def inverse(matrix: Float[Tensor, "d_mlp d_mlp"]) -> Metric:
+def inverse(matrix: Float[Tensor, "d_mlp d_mlp"], *, in_place: bool = False) -> Metric:
     """The metric A⁻¹ of a positive definite matrix, by its Cholesky factor.
 
     Args:
         matrix: A: C itself (ROME, EMMET, MEMIT), or λC + λₙI + S (MEMIT with history, ENCORE).
+        in_place: Whether the factor may take the matrix's place.
 
     Returns:
         The metric.
@@ -152,15 +153,16 @@ def inverse(matrix: Float[Tensor, "d_mlp d_mlp"]) -> Metric:
     Raises:
         ZeroDivisionError: If the matrix is not positive definite.
     """
-    factor = factored(matrix)
+    factor = factored(matrix, in_place=in_place)
     return lambda keys: _solved(factor, keys.T).T
 
 
-def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+def factored(matrix: Float[Tensor, "n n"], *, in_place: bool = False) -> Float[Tensor, "n n"]:
     """The Cholesky factor of what a metric or M inverts.
 
     Args:
         matrix: Symmetric.
+        in_place: Whether the factor may take the matrix's place.
 
     Returns:
         L, with LLᵀ the matrix.
@@ -169,7 +171,8 @@ def factored(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
         ZeroDivisionError: If the matrix is not positive definite.
     """
     try:
-        return torch.linalg.cholesky(matrix)
+        columns = matrix.mT  # as LAPACK lays a matrix out, so that no copy is made of it
+        return torch.linalg.cholesky(columns, out=columns if in_place else None)
     except torch.linalg.LinAlgError as error:
         raise ZeroDivisionError(SINGULAR) from error
 

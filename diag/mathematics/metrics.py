@@ -163,7 +163,7 @@ def _of_sum(layer: Geometry, past: Tensor | None) -> family.Metric:
         return lambda keys: layer.moment.solve(keys) / weight
     ground = weight * layer.moment.solved
     ground.diagonal().add_(ridge)
-    return family.inverse(ground if past is None else ground.add_(past))
+    return family.inverse(ground if past is None else ground.add_(past), in_place=True)
 
 
 def _projected(layer: Geometry, edits: int, past: Tensor | None) -> Weighed:

@@ -42,6 +42,17 @@ def test_dual_and_primal_forms_agree(m: int, weight: float, seed: int) -> None:
     assert relative(found, primal) < 1e-8
 
 
+def test_a_factor_takes_the_matrix_s_place_only_where_it_may() -> None:
+    c, keys = moment(), random(3, D, seed=1)
+    kept = c.clone()
+    expected = family.inverse(c)(keys)
+    assert torch.equal(c, kept)
+    assert torch.equal(family.inverse(c, in_place=True)(keys), expected)
+    assert torch.equal(c.mT, family.factored(kept))
+    with pytest.raises(ZeroDivisionError):
+        family.inverse(-kept, in_place=True)
+
+
 def test_one_consistent_edit_is_the_rank_one_update() -> None:
     c, key, bare = moment(spread=1.0), random(1, D), random(1, D, seed=5)
     wanted = random(1, OUT, seed=6)
