@@ -18,7 +18,7 @@ what earlier edits wrote at its key; one that does not adds to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,8 @@ from diag.mathematics.steps import batches
 CHUNK = 256  # edits between two updates of S, which is as large as C
 # A square beyond which the model is long gone: it keeps the sums finite.
 LARGEST_SQUARE = 1e100
+# Keys times a second moment, which may be known as a matrix or as the keys it is the mean of.
+Product = Callable[[Float[Tensor, "n d_mlp"]], Float[Tensor, "n d_mlp"]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Expected:
 
 def expected(
     prior: Prior,
-    moments: Sequence[Float[Tensor, "d_mlp d_mlp"]],
+    moments: Sequence[Product],
     *,
     clamp: float,
     reach: float = float("inf"),
@@ -78,7 +80,7 @@ def expected(
 
     Args:
         prior: The list.
-        moments: Second moments of the keys over which damage is averaged.
+        moments: Products with the second moments of the keys over which damage is averaged.
         clamp: c: ‖δ‖ is clamped to this factor times ‖v_u‖.
         reach: The longest δ that the optimiser can make.
         enough: Damage over the first of the moments from which on the model is gone: later edits
@@ -89,8 +91,7 @@ def expected(
     Returns:
         Residuals and damage.
     """
-    d_mlp = prior.steps.shape[1]
-    spread = torch.zeros(d_mlp, d_mlp, dtype=prior.steps.dtype)  # S
+    spread: Tensor | None = None  # S, once edits are made
     residuals: list[Tensor] = []
     added: list[Tensor] = []
     total = 0.0
@@ -105,13 +106,14 @@ def expected(
         residuals.append(squares)
         # tr(M(w xᵀ + x wᵀ + g w wᵀ)) of each edit.
         moved = 2 * taken + squares[:, None] * steps
-        rows = [((steps @ moment) * moved).sum(1) for moment in moments]
+        rows = [(times(steps) * moved).sum(1) for times in moments]
         added.append(torch.stack(rows) if rows else steps.new_zeros(0, len(steps)))
         total += float(added[-1][0].sum()) if len(moments) else 0.0
         if total >= enough**2 or own.stop >= len(prior.steps):
             continue  # S is not asked for again
         half = steps.T @ (taken + squares[:, None] / 2 * steps)
-        spread += half + half.T
+        half = half + half.T
+        spread = half if spread is None else spread.add_(half)
         spread.nan_to_num_(nan=LARGEST_SQUARE, posinf=LARGEST_SQUARE).clamp_(
             -LARGEST_SQUARE, LARGEST_SQUARE
         )
@@ -120,7 +122,7 @@ def expected(
 
 
 def _chunk(
-    prior: Prior, own: slice, spread: Tensor, *, clamp: float, reach: float, batch: int
+    prior: Prior, own: slice, spread: Tensor | None, *, clamp: float, reach: float, batch: int
 ) -> tuple[Float[Tensor, "c d_mlp"], Float[Tensor, " c"]]:
     """X and E‖r‖² of some edits, S being known before the first of them."""
     rows, keys_of, apart_of = prior.steps[own], prior.keys[own], prior.apart_keys[own]
@@ -130,8 +132,10 @@ def _chunk(
     subtracts = bool(apart_of.any())
     at_key, at_apart = (keys_of @ rows.T).numpy(), (apart_of @ rows.T).numpy()  # φ_i(k_t), φ_i(p_t)
     at_key_squared = at_key**2
-    before = ((keys_of @ spread) * keys_of).sum(1).tolist()
-    taken = (apart_of @ spread).numpy()
+    before, taken = [0.0] * len(rows), np.zeros_like(apart_keys)
+    if spread is not None:
+        before = ((keys_of @ spread) * keys_of).sum(1).tolist()
+        taken = (apart_of @ spread).numpy()
     squares = np.zeros(len(rows))
     with np.errstate(over="ignore", invalid="ignore"):  # the model is gone: see below
         for t in range(len(rows)):

@@ -14,6 +14,7 @@ coordinates that no later block reads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -88,11 +89,11 @@ class Stream:
         background = self.moment.background
         return None if background is None or self.why_not else background.residual_norm
 
-    @cached_property
-    def first_moment(self) -> Float[Tensor, "d_mlp d_mlp"] | None:
-        """E[k kᵀ] over the sampled first tokens; ``None`` without a sample of them."""
+    @property
+    def times_first_moment(self) -> Callable[[Tensor], Tensor] | None:
+        """Keys times E[k kᵀ] over the sampled first tokens; ``None`` without a sample of them."""
         first = self._first
-        return None if first is None else (first.T @ first).div_(len(first))
+        return None if first is None else lambda keys: (keys @ first.T) @ first / len(first)
 
     def change(
         self,

@@ -160,8 +160,10 @@ def _followed(
     prior: Prior, stream: Stream, optimiser: Optimiser, batch: int
 ) -> tuple[Tensor, Curve]:
     """Expected residuals, and the damage they do."""
-    first, moment, scale = stream.first_moment, stream.moment.moment, stream.contribution.scale
-    asked = [of for of in (moment, first) if of is not None and scale is not None]
+    moment, scale = stream.moment.moment, stream.contribution.scale
+    of_corpus = None if moment is None else lambda keys: keys @ moment
+    both = (of_corpus, stream.times_first_moment)
+    asked = [times for times in both if times is not None and scale is not None]
     enough = float("inf")
     if scale and stream.unit is not None:
         enough = SEQUENCE_GONE.value * stream.unit / abs(scale)

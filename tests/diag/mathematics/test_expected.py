@@ -25,6 +25,10 @@ VALUES /= VALUES.norm(dim=1, keepdim=True)
 APART = random(M, OUT, seed=4) / OUT**0.5 / 2
 
 
+def times(moment: torch.Tensor) -> module.Product:
+    return lambda keys: keys @ moment
+
+
 def prior(*, subtracts: bool = True) -> Prior:
     apart = APART if subtracts else torch.zeros_like(APART)
     return Prior(
@@ -62,17 +66,17 @@ def made(clamp: float, reach: float, *, subtracts: bool) -> tuple[torch.Tensor, 
 @pytest.mark.parametrize(("clamp", "reach"), [(1.5, float("inf")), (50.0, 1.2)])
 @pytest.mark.parametrize("subtracts", [True, False])
 def test_the_mean_over_lists_that_are_made(clamp: float, reach: float, subtracts: bool) -> None:
-    found = expected(prior(subtracts=subtracts), [MOMENT], clamp=clamp, reach=reach)
+    found = expected(prior(subtracts=subtracts), [times(MOMENT)], clamp=clamp, reach=reach)
     residuals, damage = made(clamp, reach, subtracts=subtracts)
     assert found.residuals.square() == pytest.approx(residuals, rel=0.08)
     assert found.damage[0].square() == pytest.approx(damage, rel=0.08)
     # The control: what the editor subtracts is no small matter here.
-    other = expected(prior(subtracts=not subtracts), [MOMENT], clamp=clamp, reach=reach)
+    other = expected(prior(subtracts=not subtracts), [times(MOMENT)], clamp=clamp, reach=reach)
     assert float(other.damage[0, -1]) != pytest.approx(float(damage[-1]) ** 0.5, rel=0.08)
 
 
 def test_without_interplay_squares_add_up() -> None:
-    found = expected(prior(subtracts=False), [MOMENT, FIRST], clamp=100.0, reach=0.7)
+    found = expected(prior(subtracts=False), [times(MOMENT), times(FIRST)], clamp=100.0, reach=0.7)
     lengths = torch.full((M,), 0.7, dtype=torch.float64)
     assert found.residuals == pytest.approx(lengths)
     for damage, moment in zip(found.damage, (MOMENT, FIRST), strict=True):
@@ -81,19 +85,19 @@ def test_without_interplay_squares_add_up() -> None:
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = expected(prior(), [MOMENT], clamp=1.5)
+    small = expected(prior(), [times(MOMENT)], clamp=1.5)
     monkeypatch.setattr(module, "CHUNK", 1000)
-    whole_list = expected(prior(), [MOMENT], clamp=1.5)
+    whole_list = expected(prior(), [times(MOMENT)], clamp=1.5)
     assert small.residuals == pytest.approx(whole_list.residuals, rel=1e-9)
     assert small.damage == pytest.approx(whole_list.damage, rel=1e-9)
 
 
 def test_a_list_that_explodes_stays_finite_and_ends_when_it_is_enough() -> None:
     exploding = Prior(STEPS * 1e6, KEYS, APART_KEYS, VALUES.norm(dim=1), APART.norm(dim=1))
-    found = expected(exploding, [MOMENT], clamp=10.0)
+    found = expected(exploding, [times(MOMENT)], clamp=10.0)
     assert bool(found.residuals.isfinite().all() and found.damage.isfinite().all())
     assert float(found.damage.max()) > 1e30
-    stopped = expected(exploding, [MOMENT], clamp=10.0, enough=1.0)
+    stopped = expected(exploding, [times(MOMENT)], clamp=10.0, enough=1.0)
     assert stopped.damage[0, :7] == pytest.approx(found.damage[0, :7])
     # Later edits are taken as unrelated: squares add up from there.
     assert bool((stopped.damage[0, 7:].diff() >= 0).all())
@@ -103,7 +107,7 @@ def test_a_list_that_explodes_stays_finite_and_ends_when_it_is_enough() -> None:
 def test_a_batch_is_optimised_on_the_model_before_it() -> None:
     """Edits of one batch do not lengthen one another's residuals; those of earlier batches do."""
     size = 10
-    found = expected(prior(), [MOMENT], clamp=1.5, batch=size)
+    found = expected(prior(), [times(MOMENT)], clamp=1.5, batch=size)
     for start in range(0, M, size):  # each batch's own edits, after all before it
         rest = slice(0, start), slice(start, start + size)
         for t in range(start, start + size):
@@ -111,8 +115,8 @@ def test_a_batch_is_optimised_on_the_model_before_it() -> None:
             alone = Prior(
                 STEPS[at], KEYS[at], APART_KEYS[at], VALUES.norm(dim=1)[at], APART.norm(dim=1)[at]
             )
-            other = expected(alone, [MOMENT], clamp=1.5, batch=size)
+            other = expected(alone, [times(MOMENT)], clamp=1.5, batch=size)
             assert float(found.residuals[t]) == pytest.approx(float(other.residuals[-1]), rel=1e-9)
-    one_by_one = expected(prior(), [MOMENT], clamp=1.5)
+    one_by_one = expected(prior(), [times(MOMENT)], clamp=1.5)
     assert float(one_by_one.residuals[size - 1]) > 1.01 * float(found.residuals[size - 1])
     assert one_by_one.residuals[0] == pytest.approx(found.residuals[0])
