@@ -33,14 +33,16 @@ def forgetting(
         √Σ_{j>i} φ_j(k_i)² s_j² / s_i for each edit i; near 1 the edit is as good as forgotten.
     """
     added = torch.zeros(len(keys), dtype=keys.dtype)
-    after = torch.zeros(keys.shape[1], keys.shape[1], dtype=keys.dtype)  # Σ s_j² w_j w_jᵀ
+    after: Tensor | None = None  # Σ s_j² w_j w_jᵀ, of edits in later chunks
     for start in reversed(range(0, len(steps), CHUNK)):
         own = slice(start, start + CHUNK)
         scaled = steps[own] * sizes[own, None]
-        added[own] = ((keys[own] @ after) * keys[own]).sum(1).clamp(min=0.0)
-        added[own] += (keys[own] @ scaled.T).square().triu(1).sum(1)
+        added[own] = (keys[own] @ scaled.T).square().triu(1).sum(1)
+        if after is not None:
+            added[own] += ((keys[own] @ after) * keys[own]).sum(1).clamp(min=0.0)
         if start:
-            after.addmm_(scaled.T, scaled)
+            grown = scaled.T @ scaled
+            after = grown if after is None else after.add_(grown)
     return added.sqrt() / sizes
 
 
