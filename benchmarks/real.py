@@ -294,7 +294,8 @@ def perplexity(bench: Bench) -> Iterator[Stage]:
 def operations(job: Callable[[], Any]) -> float:
     """Floating point operations of a job's matrix products, as PyTorch counts them."""
     # Attention as the products it consists of: the counter knows no shared keys and values.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    attention = sdpa_kernel(SDPBackend.MATH)
+    with FlopCounterMode(display=False) as counter, attention, sides.step_by_step():
         job()
     return float(counter.get_total_flops())
 
@@ -318,6 +319,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All stages that are asked for."""
     bench = Bench(options)
     sides.settle()
+    if bench.model.device.type == "cuda":  # of our work, not of how fast the device is
+        torch.cuda.reset_peak_memory_stats(bench.model.device)
     stages = [Stage("load", bench.loading.wall)]
     for name in options.stages:
         for stage in RUNS[name](bench):

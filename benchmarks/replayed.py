@@ -9,18 +9,15 @@ ten at once; both sides take turns in one process.
 from __future__ import annotations
 
 import argparse
-from unittest import mock
 
 import torch
 from transformers import AutoTokenizer
 
-from benchmarks.sides import RANDOM, in_turn, random_model
+from benchmarks.sides import RANDOM, in_turn, random_model, step_by_step
 from probes import bundled
 from probes.request.cases import from_record
 from probes.setup import load_model
-from probes.target_value import optimise as optimisation
 from probes.target_value.optimise import TargetValue, optimise
-from probes.target_value.reader import Reader
 
 PREFIXES = [f"On day {i} the weather was fine. " for i in range(20)]
 
@@ -47,10 +44,7 @@ def main() -> int:
                 return optimise(model, some, PREFIXES, model.default_layer())  # noqa: B023
 
             def one_by_one() -> list[TargetValue]:
-                def read(reader: Reader, _: torch.nn.Module) -> Reader:
-                    return reader
-
-                with mock.patch.object(optimisation, "Replayed", read):
+                with step_by_step():
                     return replayed()
 
             taken = in_turn({"step by step": one_by_one, "replayed": replayed}, options.turns)

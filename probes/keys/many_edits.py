@@ -33,6 +33,8 @@ from rome_diagnosis.errors import UserError
 # wants more. Of them a tenth are texts, because ten of the sampled prefixes are of one length and
 # run together; attention among more texts than a thousand tokens costs more than it saves.
 TOKENS = {"cpu": 2560, "cuda": 65_536}
+# Numbers that an MLP makes of them at most: a gigabyte, which keeps the widest GPU busy.
+NUMBERS = 2**28
 AT_ONCE, LARGEST_LAYOUT = 10, 1024
 
 
@@ -93,6 +95,7 @@ class SharedPrefixes:
             model.check_layer(layer)
         self.model, self.prefixes = model, list(prefixes)
         self._tokens = TOKENS.get(model.device.type, TOKENS["cpu"])
+        self._tokens = min(self._tokens, NUMBERS // int(model.config.d_mlp))
         if model.device.type == "cpu" and not isinstance(engine_for(model), GPT2):
             # Padded rows of a wide model are faster a few at a time, a tree of texts is not.
             self._tokens = min(self._tokens, 2 * tokens_at_once(model))
