@@ -18,6 +18,7 @@ from probes.forward.bridge import Bridge
 from probes.forward.engine import engine_for
 from probes.model.adopt import adopt
 from probes.model.loaded import LoadedModel
+from probes.model.spread import SpreadState
 from probes.request import prefixes
 from probes.second_moment.estimate import estimate_layers
 from probes.text import corpus
@@ -63,6 +64,15 @@ def test_it_is_spread_and_stays_so(spread: LoadedModel, whole: LoadedModel, spli
     rd.diagnose("Apple", model=spread, layer=ON_DISK, quiet=True)
     assert split.transformer.h[ON_DISK].mlp.c_proj.weight.is_meta
     assert spread.bridge.original_model.transformer.wte.weight is not None
+
+
+def test_its_weights_are_counted_without_being_fetched(
+    spread: LoadedModel, whole: LoadedModel, split: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert whole.weight_bytes == sum(p.nbytes for p in read(FOLDER).parameters())
+    monkeypatch.setattr(SpreadState, "__getitem__", lambda *_: pytest.fail("one is fetched"))
+    shared = split.transformer.wte.weight.nbytes  # of both embeddings, and told apart on one device
+    assert spread.weight_bytes - whole.weight_bytes in (0, shared)
 
 
 @pytest.mark.parametrize("layer", [ON_DISK, ON_DISK + 1])
