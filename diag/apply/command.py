@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
+
+if TYPE_CHECKING:
+    from diag.saved.result import Applied
+
+FAILURES = ("damaged", "collapsed")  # outcomes, the worst last
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -30,6 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     group = options.add_output(parser)
     group.add_argument(
         "-o", "--output", metavar="DIR", default=options.UNSET, help="where the edited model goes"
+    )
+    options.add_fail_on(
+        group, choices=FAILURES, help="exit with code 1 if the saved model is that, or worse"
     )
     return parser
 
@@ -62,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with options.outputs(given, [*setup.inputs(), given.get("edits")]):
         result = _apply(given, setup.options())
         command.deliver(result, given, text="reports.text.apply")
-    return 0
+    failing = given.get("fail_on")
+    return int(failing is not None and result.outcome in FAILURES[FAILURES.index(failing) :])
 
 
-def _apply(given: dict[str, Any], setup: Any) -> Any:
+def _apply(given: dict[str, Any], setup: Any) -> Applied:
     from diag.apply.api import apply, apply_list
 
     where = {"output": given["output"], "method": given["method"]}

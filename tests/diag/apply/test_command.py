@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,6 +33,28 @@ def test_undo_restores_every_bit_and_only_what_it_wrote(
     assert not [path.name for path in folder.iterdir() if path.name.startswith("MODEL_EDITS")]
     with pytest.raises(UserError, match="it is not a model that"):
         undo(folder)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failing", "code"),
+    [
+        ("intact", "damaged", 0),
+        ("damaged", "damaged", 1),
+        ("collapsed", "damaged", 1),
+        ("damaged", "collapsed", 0),
+        ("collapsed", "collapsed", 1),
+        ("collapsed", None, 0),
+    ],
+)
+def test_the_exit_code_says_what_became_of_the_model_if_asked_to(
+    outcome: str, failing: str | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "diag.apply.api.apply", lambda *_, **__: Applied({"outcome": outcome}, tmp_path)
+    )
+    monkeypatch.setattr("rome_diagnosis.command.deliver", lambda *_, **__: None)
+    words = ["--subject", "Apple", "-o", str(tmp_path / "edited")]
+    assert main([*words, *([] if failing is None else ["--fail-on", failing])]) == code
 
 
 @pytest.mark.parametrize(
