@@ -49,9 +49,8 @@ def test_undo_restores_every_bit_and_only_what_it_wrote(
 def test_the_exit_code_says_what_became_of_the_model_if_asked_to(
     outcome: str, failing: str | None, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "diag.apply.api.apply", lambda *_, **__: Applied({"outcome": outcome}, tmp_path)
-    )
+    made = SimpleNamespace(outcome=outcome)
+    monkeypatch.setattr("diag.apply.api.apply", lambda *_, **__: made)
     monkeypatch.setattr("rome_diagnosis.command.deliver", lambda *_, **__: None)
     words = ["--subject", "Apple", "-o", str(tmp_path / "edited")]
     assert main([*words, *([] if failing is None else ["--fail-on", failing])]) == code
