@@ -113,10 +113,7 @@ def pass_over(
     for layer in job.layers:
         job.model.check_layer(layer)
     shapes = token_shapes(job.model)
-    sums = {
-        layer: Accumulator.empty(shapes, job.seed, halves=job.halves, device=job.model.device)
-        for layer in job.layers
-    }
+    sums = {layer: Accumulator.empty(shapes, job.seed, halves=job.halves) for layer in job.layers}
     done = _restore(job, ranks, sums)
     some = next(iter(sums.values()))
     if progress and some.n_tokens:

@@ -124,8 +124,7 @@ def _seconds_per_token(job: Pass) -> float:
     some = replace(job, max_tokens=PIECE_TOKENS // 4)
     rows = [row for _, chunk in itertools.islice(some.chunks(), 1) for row in chunk]
     seconds = 0.0
-    shapes, device = token_shapes(job.model), job.model.device
-    sums = {layer: Accumulator.empty(shapes, 0, device=device) for layer in job.layers}
+    sums = {layer: Accumulator.empty(token_shapes(job.model), 0) for layer in job.layers}
     for _ in range(2):
         began = time.perf_counter()
         feed(job.model, sums, rows, batch_tokens=PIECE_TOKENS)

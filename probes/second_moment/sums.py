@@ -95,34 +95,24 @@ class Accumulator:
     n_first: int = 0
 
     @classmethod
-    def empty(
-        cls,
-        shapes: Shapes,
-        seed: int,
-        *,
-        halves: bool = False,
-        device: torch.device | None = None,
-    ) -> Accumulator:
+    def empty(cls, shapes: Shapes, seed: int, *, halves: bool = False) -> Accumulator:
         """Sums over nothing.
 
         Args:
             shapes: What is sampled of a token; see :func:`token_shapes`.
             seed: Seed of the samples.
             halves: Whether to keep the sum over every other chunk too.
-            device: Where the keys will be, to which a square of d_mlp takes long.
         """
         generator = torch.Generator().manual_seed(seed)
         (d_mlp,) = shapes["keys"]
-        if device is not None and device.type == "mps":
-            device = None  # which has no float64
         norm: Shapes = {"norm": ()}
         return cls(
-            total=torch.zeros(d_mlp, d_mlp, dtype=torch.float64, device=device),
+            total=torch.zeros(d_mlp, d_mlp, dtype=torch.float64),
             first=Sample(SAMPLED_FIRST, generator, shapes),
             later=Sample(SAMPLED_LATER, generator, shapes),
             norms_before=Sample(SAMPLED_NORMS, generator, norm, torch.float64),
             norms_after=Sample(SAMPLED_NORMS, generator, norm, torch.float64),
-            half=torch.zeros(d_mlp, d_mlp, dtype=torch.float64, device=device) if halves else None,
+            half=torch.zeros(d_mlp, d_mlp, dtype=torch.float64) if halves else None,
         )
 
     @property

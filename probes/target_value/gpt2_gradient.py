@@ -40,20 +40,6 @@ def applies(unhooked: Plain, layer: int) -> bool:
     return architecture.is_gpt2(unhooked.model) and layer + 2 < unhooked.model.config.n_layer
 
 
-def kept(model: LoadedModel, layer: int) -> int:
-    """Numbers that :class:`LeanBlocks` keeps of each position for its gradient.
-
-    Args:
-        model: The model.
-        layer: The edited block.
-
-    Returns:
-        In each block above what enters and leaves two norms, the queries, what attention takes
-        (its pattern is small beside it), and the slope of the activation.
-    """
-    return (model.n_layers - 1 - layer) * int(6 * model.config.d_model + model.config.d_mlp)
-
-
 class LeanBlocks:
     """The blocks above one block's MLP, for texts that change only at their first position."""
 
@@ -113,6 +99,21 @@ class LeanBlocks:
         self._final = _Norm((final.weight, final.bias, final.eps))
         self._head = model.get_output_embeddings().weight
         self._tape: list[Any] = []
+
+    @staticmethod
+    def kept(model: LoadedModel, layer: int) -> int:
+        """Numbers that are kept of each position for the gradient.
+
+        Args:
+            model: The model.
+            layer: The edited block.
+
+        Returns:
+            In each block above what enters and leaves two norms, the queries, what attention takes
+            (its pattern is small beside it), and the slope of the activation.
+        """
+        of_block = 6 * int(model.config.d_model) + int(model.config.d_mlp)
+        return (model.n_layers - 1 - layer) * of_block
 
     @torch.no_grad()
     def read(

@@ -41,11 +41,11 @@ from probes.forward.engine import engine_for
 from probes.forward.gpt2.engine import GPT2
 from probes.model.loaded import LoadedModel
 from probes.request.request import Request
-from probes.target_value import gpt2_gradient, reader
 from probes.target_value.constants import Constants, Reads, Suffixes, prepare_loss, rows_of
+from probes.target_value.gpt2_gradient import LeanBlocks, applies
 from probes.target_value.hyperparameters import Hyperparameters
 from probes.target_value.pieces import Pieces, most_rows
-from probes.target_value.reader import Reader
+from probes.target_value.reader import General, Reader
 from probes.target_value.replayed import Replayed
 from rome_diagnosis.methods import TargetSite
 
@@ -125,7 +125,7 @@ def optimise(
     chosen, model = hyperparameters or Hyperparameters(), model.exact()
     writable(model, layer)  # a value that cannot be written is not worth the optimisation
     upper = UpperBlocks(model, layer)
-    fast = isinstance(engine_for(model), GPT2) and gpt2_gradient.applies(upper.plain, layer)
+    fast = isinstance(engine_for(model), GPT2) and applies(upper.plain, layer)
     distinct = Counter(prefixes)
     share = torch.tensor([1.0, *map(float, distinct.values())]) / (1 + len(prefixes))
     share = share.to(upper.device)
@@ -313,16 +313,16 @@ class _Objective:
 
 def _pieces(upper: UpperBlocks, batch: Constants, chosen: Hyperparameters, *, fast: bool) -> Pieces:
     """The rows' readers."""
-    kept = (gpt2_gradient if fast else reader).kept(upper.model, upper.layer)
+    kept = (LeanBlocks if fast else General).kept(upper.model, upper.layer)
     most = most_rows(upper.model, batch.suffixes.ids.shape[1], kept)
     replays = upper.device.type == "cuda" and most >= len(batch.suffixes)
 
     def make(suffixes: Suffixes, reads: Reads) -> Reader:
         piece: Reader
         if fast:
-            piece = gpt2_gradient.LeanBlocks(upper.plain, upper.layer, suffixes, reads)
+            piece = LeanBlocks(upper.plain, upper.layer, suffixes, reads)
         else:
-            piece = reader.General(upper, suffixes, reads, in_stream=batch.in_stream)
+            piece = General(upper, suffixes, reads, in_stream=batch.in_stream)
         return Replayed(piece, upper.plain.model) if replays else piece
 
     asked = chosen.most_probable or chosen.follows_lead

@@ -30,20 +30,6 @@ class Reader(Protocol):
         """The gradient at the last ``change`` from those at what was read, once."""
 
 
-def kept(model: LoadedModel, layer: int) -> int:
-    """Numbers that PyTorch keeps of each position for the gradient of :class:`General`.
-
-    Args:
-        model: The model.
-        layer: The edited block.
-
-    Returns:
-        In each block above twelve times the stream's width and four times the MLP's, which is what
-        Llama's keep: most of what a norm, attention and a gated MLP compute on the way.
-    """
-    return (model.n_layers - 1 - layer) * int(12 * model.config.d_model + 4 * model.config.d_mlp)
-
-
 class General:
     """For any architecture: Hugging Face's blocks, PyTorch's gradient."""
 
@@ -65,6 +51,21 @@ class General:
             torch.cat([reads.row, reads.held]),
             torch.cat([reads.position, torch.zeros_like(reads.held)]),
         )
+
+    @staticmethod
+    def kept(model: LoadedModel, layer: int) -> int:
+        """Numbers that PyTorch keeps of each position for the gradient.
+
+        Args:
+            model: The model.
+            layer: The edited block.
+
+        Returns:
+            In each block above twelve times the stream's width and four times the MLP's: what a
+            norm, attention and a gated MLP compute on the way, as Llama's do.
+        """
+        of_block = 12 * int(model.config.d_model) + 4 * int(model.config.d_mlp)
+        return (model.n_layers - 1 - layer) * of_block
 
     @torch.enable_grad()
     def read(self, change: Float[Tensor, "row d_model"]) -> tuple[Tensor, Tensor]:
