@@ -6,13 +6,14 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from diag.judgement.outcome import OUTCOMES
 from rome_diagnosis import command, options
 from rome_diagnosis.errors import UserError
 
 if TYPE_CHECKING:
     from diag.saved.result import Applied
 
-FAILURES = ("damaged", "collapsed")  # outcomes, the worst last
+FAILURES = OUTCOMES[1:]  # the worst last
 
 
 def build_parser() -> argparse.ArgumentParser:
